@@ -1,0 +1,11 @@
+//! Placeholder.
+use super::Global;
+use anyhow::Result;
+use std::process::ExitCode;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {}
+
+pub(crate) fn run(_global: &Global, _args: Args) -> Result<ExitCode> {
+    Ok(ExitCode::SUCCESS)
+}

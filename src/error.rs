@@ -1,0 +1,140 @@
+//! Error classes, exit codes, and how an error is shown. It knows nothing of where errors come from.
+//!
+//! A [`Fault`] is the leaf that says whose problem it is; `anyhow` contexts above it say what we were doing.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Whose problem an error is. The number is the process exit code and part of the command line contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ErrorClass {
+    /// The words of the call are wrong.
+    Usage,
+    /// A guard, a quota, or a thing that is not the caller's.
+    Refused,
+    /// A check failed.
+    CheckFailed,
+    /// The host: a path, a tool, the ledger, the agent's socket.
+    Host,
+    /// The Docker Engine, or a container or image in it.
+    Docker,
+    /// Cards, names or ports are taken now; later it may work.
+    Busy,
+    /// Our own mistake.
+    Bug,
+}
+
+impl ErrorClass {
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Usage => 2,
+            Self::Refused => 3,
+            Self::CheckFailed => 4,
+            Self::Host => 5,
+            Self::Docker => 6,
+            Self::Busy => 7,
+            Self::Bug => 70,
+        }
+    }
+
+    /// The status with which the agent's API answers an error of this class.
+    pub fn http_status(self) -> u16 {
+        match self {
+            Self::Usage => 400,
+            Self::Refused => 403,
+            Self::CheckFailed => 422,
+            Self::Host | Self::Bug => 500,
+            Self::Docker => 502,
+            Self::Busy => 409,
+        }
+    }
+}
+
+/// The leaf of an error chain: the fact with its values, its class, and what an operator can do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    pub class: ErrorClass,
+    pub message: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+impl Fault {
+    pub fn new(class: ErrorClass, message: impl Into<String>) -> Self {
+        Self { class, message: message.into(), help: None }
+    }
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(ErrorClass::Usage, message)
+    }
+    pub fn refused(message: impl Into<String>) -> Self {
+        Self::new(ErrorClass::Refused, message)
+    }
+    pub fn host(message: impl Into<String>) -> Self {
+        Self::new(ErrorClass::Host, message)
+    }
+    pub fn docker(message: impl Into<String>) -> Self {
+        Self::new(ErrorClass::Docker, message)
+    }
+    pub fn busy(message: impl Into<String>) -> Self {
+        Self::new(ErrorClass::Busy, message)
+    }
+    pub fn bug(message: impl Into<String>) -> Self {
+        Self::new(ErrorClass::Bug, message)
+    }
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+/// The class of an error chain: that of the [`Fault`] in it; an error that nobody classified is the host's.
+pub fn class_of(error: &anyhow::Error) -> ErrorClass {
+    fault_in(error).map_or(ErrorClass::Host, |fault| fault.class)
+}
+
+fn fault_in(error: &anyhow::Error) -> Option<&Fault> {
+    error.chain().find_map(|cause| cause.downcast_ref::<Fault>())
+}
+
+/// The whole chain as one [`Fault`], as the API sends it and the command line prints it.
+pub fn flatten(error: &anyhow::Error) -> Fault {
+    let parts: Vec<String> = error.chain().map(ToString::to_string).collect();
+    Fault {
+        class: class_of(error),
+        message: parts.join(": "),
+        help: fault_in(error).and_then(|fault| fault.help.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context as _;
+
+    #[test]
+    fn class_and_help_survive_context() {
+        let error = Err::<(), _>(Fault::busy("card 3 is held by alice/train").help("berth cards"))
+            .context("allocating 2 cards")
+            .unwrap_err();
+        let flat = flatten(&error);
+        assert_eq!(flat.class, ErrorClass::Busy);
+        assert_eq!(flat.message, "allocating 2 cards: card 3 is held by alice/train");
+        assert_eq!(flat.help.as_deref(), Some("berth cards"));
+    }
+
+    #[test]
+    fn an_unclassified_error_is_the_hosts() {
+        assert_eq!(class_of(&anyhow::anyhow!("x")), ErrorClass::Host);
+        assert_eq!(ErrorClass::Bug.exit_code(), 70);
+    }
+}

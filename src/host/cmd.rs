@@ -1,0 +1,127 @@
+//! External programs: a closed list of tools, a command with its timeout, and what came of it.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Every external program that berth ever starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tool {
+    /// Path from the config.
+    NpuSmi(PathBuf),
+    /// Path from the config.
+    HccnTool(PathBuf),
+    Lsblk,
+    Lspci,
+    Getent,
+    Iptables,
+    Ssh,
+}
+
+impl Tool {
+    /// A command of this tool without arguments, with the timeout that suits it.
+    pub fn cmd(&self) -> Cmd {
+        let seconds = match self {
+            Self::NpuSmi(_) => 10,
+            _ => 5,
+        };
+        Cmd {
+            tool: self.clone(),
+            args: Vec::new(),
+            timeout: Duration::from_secs(seconds),
+            allowed_exits: vec![0],
+        }
+    }
+
+    /// The program's name, or its full path where the config names one.
+    pub fn program(&self) -> PathBuf {
+        match self {
+            Self::NpuSmi(path) | Self::HccnTool(path) => path.clone(),
+            Self::Lsblk => "lsblk".into(),
+            Self::Lspci => "lspci".into(),
+            Self::Getent => "getent".into(),
+            Self::Iptables => "iptables".into(),
+            Self::Ssh => "ssh".into(),
+        }
+    }
+}
+
+/// One call of a tool. Arguments are a list, never a shell string.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cmd {
+    pub tool: Tool,
+    pub args: Vec<String>,
+    pub timeout: Duration,
+    pub allowed_exits: Vec<i32>,
+}
+
+impl Cmd {
+    #[must_use]
+    pub fn arg(mut self, arg: impl Into<String>) -> Self {
+        self.args.push(arg.into());
+        self
+    }
+    #[must_use]
+    pub fn args<I: IntoIterator<Item = S>, S: Into<String>>(mut self, args: I) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+    /// Exit codes besides 0 that the caller understands.
+    #[must_use]
+    pub fn allow_exits(mut self, exits: &[i32]) -> Self {
+        self.allowed_exits.extend_from_slice(exits);
+        self
+    }
+    /// Any exit counts as an answer: for tools that print their findings and then fail.
+    #[must_use]
+    pub fn allow_any_exit(mut self) -> Self {
+        self.allowed_exits.clear();
+        self
+    }
+    pub(crate) fn allows(&self, status: i32) -> bool {
+        self.allowed_exits.is_empty() || self.allowed_exits.contains(&status)
+    }
+}
+
+impl fmt::Display for Cmd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.tool.program().display())?;
+        for arg in &self.args {
+            write!(f, " {arg}")?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Output {
+    pub status: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("{program} is not on this machine")]
+    Missing { program: String },
+    #[error("{command} did not end within {} and was killed", humantime::format_duration(*timeout))]
+    TimedOut { command: String, timeout: Duration },
+    #[error("{command} ended with status {status}{}", tail(stderr))]
+    Failed { command: String, status: i32, stderr: String },
+    #[error("{command} could not be started")]
+    NotStarted { command: String, source: std::io::Error },
+}
+
+fn tail(stderr: &str) -> String {
+    let last: Vec<&str> = stderr.lines().rev().filter(|line| !line.trim().is_empty()).take(3).collect();
+    if last.is_empty() {
+        return String::new();
+    }
+    let lines: Vec<&str> = last.into_iter().rev().collect();
+    format!(": {}", lines.join(" / "))
+}

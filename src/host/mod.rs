@@ -1,0 +1,39 @@
+//! THE effect boundary: the only place that starts a program or touches a path of the host.
+//!
+//! Everything above works on [`Host`], so that a fixture directory or a `FakeHost` can stand in for a machine.
+//! Effects that need more than paths and programs (device nodes, processes, personal storage) are small
+//! concrete modules beside the trait, not methods of it.
+#![allow(clippy::disallowed_methods, reason = "this module is the one door to the machine")]
+
+mod cmd;
+#[cfg(test)]
+mod fake;
+mod real;
+
+pub use cmd::{Cmd, Output, RunError, Tool};
+#[cfg(test)]
+pub use fake::FakeHost;
+pub use real::RealHost;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What the program may do to the machine. Six methods; resist a seventh.
+pub trait Host: Send + Sync {
+    /// Runs a program to its end, or kills it (and its process group) at its timeout.
+    fn run(&self, cmd: &Cmd) -> Result<Output, RunError>;
+    /// Reads a whole small file (at most 16 MiB).
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// Lists the full paths in a directory, sorted.
+    fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>>;
+    fn exists(&self, path: &Path) -> bool;
+    /// Writes a file so that readers see the old or the new content, never a part; durable on return.
+    fn write_atomic(&self, path: &Path, content: &[u8], mode: u32) -> io::Result<()>;
+    /// Removes one file or a directory tree; absent is not an error.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+}
+
+/// Reads a file as text; bytes that are not UTF-8 are replaced, never a reason to stop looking.
+pub fn read_text(host: &dyn Host, path: &Path) -> io::Result<String> {
+    host.read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}

@@ -1,0 +1,19 @@
+//! berth turns one Ascend server into a machine that a team can share.
+//!
+//! Layers, arrows one way (tests/layering.rs checks them):
+//! `main → cli, agent, ssh → ops → engine, alloc, ledger, sim → facts → host → model`;
+//! `profile` and `error` may be used by all.
+
+pub mod agent;
+pub mod alloc;
+pub mod cli;
+pub mod engine;
+pub mod error;
+pub mod facts;
+pub mod host;
+pub mod ledger;
+pub mod model;
+pub mod ops;
+pub mod profile;
+pub mod sim;
+pub mod ssh;

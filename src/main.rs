@@ -1,0 +1,11 @@
+//! The program: parse, run, and turn an error's class into an exit code.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // The simulated node's npu-smi is this same program under that name, so that it runs in any image.
+    if let Some(status) = berth::sim::run_as_tool() {
+        return status;
+    }
+    berth::cli::main()
+}

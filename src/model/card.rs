@@ -1,0 +1,94 @@
+//! A card: its number, its health, and who has it.
+
+use super::Holder;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The N of `/dev/davinciN`: the physical or logic id, which is not always npu-smi's NPU id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CardId(pub u32);
+
+impl fmt::Display for CardId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// `0,1,5`
+pub fn join(cards: &[CardId]) -> String {
+    cards.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// npu-smi's five health words. A card whose word we do not know is not healthy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    Ok,
+    Warning,
+    Alarm,
+    Critical,
+    Unknown,
+}
+
+impl Health {
+    /// A warning does not stop work on a card; anything worse, or unknown, does.
+    pub fn usable(self) -> bool {
+        matches!(self, Self::Ok | Self::Warning)
+    }
+}
+
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Alarm => "alarm",
+            Self::Critical => "critical",
+            Self::Unknown => "unknown",
+        })
+    }
+}
+
+/// What stands in the way of giving a card out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "state")]
+pub enum CardState {
+    Free,
+    /// One or more; a card should have one, and when it has two an operator must see both.
+    Held { holders: Vec<Holder> },
+    /// Its health, or that the tool does not list it, or that its device node is missing.
+    Unusable { reason: String },
+}
+
+/// One row of `berth cards`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CardView {
+    pub id: CardId,
+    pub name: Option<String>,
+    /// `null` when it could not be looked at.
+    pub health: Option<Health>,
+    pub bus_id: Option<String>,
+    pub hbm_used_mib: Option<u64>,
+    pub hbm_total_mib: Option<u64>,
+    pub temperature_c: Option<i64>,
+    pub power_w: Option<f64>,
+    pub aicore_percent: Option<u64>,
+    pub numa_node: Option<u32>,
+    /// Holders first: an unhealthy card that is held shows both.
+    pub holders: Vec<Holder>,
+    /// Why it cannot be given out apart from its holders; `null` when it can.
+    pub unusable: Option<String>,
+}
+
+impl CardView {
+    pub fn state(&self) -> CardState {
+        if !self.holders.is_empty() {
+            CardState::Held { holders: self.holders.clone() }
+        } else if let Some(reason) = &self.unusable {
+            CardState::Unusable { reason: reason.clone() }
+        } else {
+            CardState::Free
+        }
+    }
+}

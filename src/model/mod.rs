@@ -1,0 +1,15 @@
+//! Plain types, no I/O: sizes, names, cards, holders, berths, facts. It imports nothing of ours but errors.
+
+pub mod berth;
+pub mod card;
+pub mod facts;
+pub mod holder;
+pub mod name;
+pub mod ports;
+pub mod size;
+
+pub use berth::{Berth, BerthRequest, BerthState, CardWish};
+pub use card::{CardId, CardState, CardView, Health};
+pub use holder::Holder;
+pub use ports::PortRange;
+pub use size::Size;

@@ -1,0 +1,147 @@
+//! `berth.toml`: everything of one agent that touches the host. Every key has a default.
+
+use crate::model::PortRange;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// A name in `paths.profiles`, or a path to a file.
+    pub profile: String,
+    pub paths: Paths,
+    pub tools: Tools,
+    pub docker: DockerConfig,
+    pub ssh: SshConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            profile: "snt9b".into(),
+            paths: Paths::default(),
+            tools: Tools::default(),
+            docker: DockerConfig::default(),
+            ssh: SshConfig::default(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Paths {
+    /// Ledger, host keys, journal.
+    pub state: PathBuf,
+    /// The agent's socket: `berth.sock`.
+    pub run: PathBuf,
+    /// Personal storage, one directory a user.
+    pub storage: PathBuf,
+    pub profiles: PathBuf,
+    /// Where davinciN and the manager nodes are.
+    pub dev: PathBuf,
+    /// The catalogue of base images.
+    pub images: PathBuf,
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        Self {
+            state: "/var/lib/berth".into(),
+            run: "/run/berth".into(),
+            storage: "/data/berth".into(),
+            profiles: "/usr/share/berth/profiles".into(),
+            dev: "/dev".into(),
+            images: "/etc/berth/images.toml".into(),
+        }
+    }
+}
+
+impl Paths {
+    pub fn socket(&self) -> PathBuf {
+        self.run.join("berth.sock")
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Tools {
+    pub npu_smi: PathBuf,
+    pub hccn_tool: PathBuf,
+    /// After this an npu-smi that hangs is killed and counts as "could not look".
+    #[serde(with = "duration_text")]
+    pub npu_smi_timeout: Duration,
+    /// How old the last look at the cards may be when a request is decided.
+    #[serde(with = "duration_text")]
+    pub npu_smi_max_age: Duration,
+}
+
+impl Default for Tools {
+    fn default() -> Self {
+        Self {
+            npu_smi: "/usr/local/bin/npu-smi".into(),
+            hccn_tool: "/usr/local/Ascend/driver/tools/hccn_tool".into(),
+            npu_smi_timeout: Duration::from_secs(10),
+            npu_smi_max_age: Duration::from_secs(15),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct DockerConfig {
+    pub socket: PathBuf,
+    /// The bridge network that berths join.
+    pub network: String,
+    /// Keep containers from 169.254.169.254, where clouds serve a host's credentials.
+    pub close_metadata: bool,
+}
+
+impl Default for DockerConfig {
+    fn default() -> Self {
+        Self { socket: "/var/run/docker.sock".into(), network: "bridge".into(), close_metadata: true }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SshConfig {
+    /// One host port a berth.
+    pub ports: PortRange,
+    /// The host address that those ports listen on.
+    pub address: std::net::IpAddr,
+    /// What users type as the node's name; the host's own name when empty.
+    pub host: String,
+    /// "" switches the gateway off.
+    pub gateway: String,
+    /// The static berth binary that runs inside containers; the running one when empty.
+    pub server: PathBuf,
+}
+
+impl Default for SshConfig {
+    fn default() -> Self {
+        Self {
+            ports: PortRange::DEFAULT,
+            address: std::net::Ipv4Addr::UNSPECIFIED.into(),
+            host: String::new(),
+            gateway: "0.0.0.0:2222".into(),
+            server: PathBuf::new(),
+        }
+    }
+}
+
+/// `"10s"` in TOML and JSON.
+pub(super) mod duration_text {
+    use serde::{Deserialize, Deserializer, Serializer};
+    use std::time::Duration;
+
+    pub fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&humantime::format_duration(*value))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        humantime::parse_duration(&text)
+            .map_err(|error| serde::de::Error::custom(format!("`{text}` is not a duration: {error}")))
+    }
+}

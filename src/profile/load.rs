@@ -1,0 +1,178 @@
+//! Reading TOML files. An error names the file, the line and column, and the nearest valid key.
+
+use super::{Config, Profile};
+use crate::error::Fault;
+use crate::host::{Host, read_text};
+use anyhow::Result;
+use serde::de::DeserializeOwned;
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub const DEFAULT_CONFIG: &str = "/etc/berth/berth.toml";
+
+/// The config named by the caller must exist; the default one may be absent, then every key has its default.
+pub fn load_config(host: &dyn Host, named: Option<&Path>) -> Result<Config> {
+    let path = named.unwrap_or(Path::new(DEFAULT_CONFIG));
+    let text = match read_text(host, path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && named.is_none() => String::new(),
+        Err(error) => return Err(unreadable("config", path, &error).into()),
+    };
+    let mut config: Config = parse_toml(path, &text)?;
+    // Relative paths in a config are relative to it, so that a directory with its config can be moved.
+    let base = path.parent().unwrap_or(Path::new("/")).to_path_buf();
+    let paths = &mut config.paths;
+    for entry in [
+        &mut paths.state,
+        &mut paths.run,
+        &mut paths.storage,
+        &mut paths.profiles,
+        &mut paths.dev,
+        &mut paths.images,
+        &mut config.tools.npu_smi,
+        &mut config.tools.hccn_tool,
+        &mut config.docker.socket,
+    ] {
+        if entry.is_relative() {
+            *entry = base.join(&*entry);
+        }
+    }
+    Ok(config)
+}
+
+/// A bare name is looked up in `paths.profiles`; anything with a slash or `.toml` is a path.
+pub fn load_profile(host: &dyn Host, config: &Config) -> Result<Profile> {
+    let named = &config.profile;
+    let path = if named.contains('/') || Path::new(named).extension().is_some_and(|ext| ext == "toml") {
+        PathBuf::from(named)
+    } else {
+        config.paths.profiles.join(format!("{named}.toml"))
+    };
+    let text = read_text(host, &path).map_err(|error| {
+        unreadable("profile", &path, &error)
+            .help("set `profile` in the config to a name in `paths.profiles` or to a file's path")
+    })?;
+    let profile: Profile = parse_toml(&path, &text)?;
+    validate(&path, &profile)?;
+    Ok(profile)
+}
+
+fn unreadable(what: &str, path: &Path, error: &io::Error) -> Fault {
+    Fault::host(format!("{what} {} cannot be read: {error}", path.display()))
+}
+
+/// `what is wrong` at `file:line:column`, with the nearest key that would be valid.
+pub fn parse_toml<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T> {
+    toml::from_str(text).map_err(|error| {
+        let start = error.span().map_or(0, |span| span.start.min(text.len()));
+        let before = text.get(..start).unwrap_or("");
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().map_or(0, |last| last.chars().count()) + 1;
+        let message = error.message().lines().next().unwrap_or("not valid TOML").to_owned();
+        let fault = Fault::usage(format!("{}:{line}:{column}: {message}", path.display()));
+        match nearest_key(&message) {
+            Some(key) => fault.help(format!("did you mean `{key}`?")).into(),
+            None => anyhow::Error::from(fault),
+        }
+    })
+}
+
+/// serde says: unknown field `prots`, expected one of `ports`, `gateway`.
+fn nearest_key(message: &str) -> Option<String> {
+    if !message.starts_with("unknown field") && !message.starts_with("unknown variant") {
+        return None;
+    }
+    let mut names = message.split('`').skip(1).step_by(2);
+    let wrong = names.next()?;
+    names
+        .map(|key| (strsim::damerau_levenshtein(wrong, key), key))
+        .filter(|(distance, key)| *distance <= key.len().max(wrong.len()) / 2)
+        .min()
+        .map(|(_, key)| key.to_owned())
+}
+
+fn validate(path: &Path, profile: &Profile) -> Result<()> {
+    let wrong = |what: String| Err(Fault::usage(format!("{}: {what}", path.display())).into());
+    let rules = &profile.berth;
+    if profile.devices.cards == 0 || profile.devices.cards > 64 {
+        return wrong(format!("devices.cards is {}; write 1 to 64", profile.devices.cards));
+    }
+    if !rules.storage_mount.is_absolute() || rules.storage_mount.components().count() < 3 {
+        return wrong(format!(
+            "berth.storage-mount is {}; name a directory at least two levels deep",
+            rules.storage_mount.display()
+        ));
+    }
+    if rules.users.iter().any(|user| rules.storage_mount == Path::new("/home").join(user)) {
+        return wrong("berth.storage-mount is an image user's home, which it would hide; mount below it".into());
+    }
+    if rules.default_lease > rules.max_lease {
+        return wrong("berth.default-lease is longer than berth.max-lease".into());
+    }
+    if !(rules.cpus_per_card >= 0.0 && rules.cpus_per_card.is_finite()) {
+        return wrong("berth.cpus-per-card is not a number of CPUs; 0 sets no limit".into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{ErrorClass, flatten};
+    use crate::host::FakeHost;
+
+    fn config(text: &str) -> Result<Config> {
+        let host = FakeHost::default().with_file("/x/berth.toml", text);
+        load_config(&host, Some(Path::new("/x/berth.toml")))
+    }
+
+    #[test]
+    fn an_empty_config_has_every_default() {
+        assert_eq!(config("").unwrap(), Config::default());
+        assert_eq!(load_config(&FakeHost::default(), None).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn a_config_that_was_named_must_exist() {
+        let error = load_config(&FakeHost::default(), Some(Path::new("/no.toml"))).unwrap_err();
+        assert_eq!(flatten(&error).class, ErrorClass::Host);
+    }
+
+    #[test]
+    fn a_typo_shows_line_column_and_the_nearest_key() {
+        let fault = flatten(&config("[ssh]\n\nprots = \"1-2\"\n").unwrap_err());
+        assert!(fault.message.starts_with("/x/berth.toml:3:1: unknown field `prots`"), "{}", fault.message);
+        assert_eq!(fault.help.as_deref(), Some("did you mean `ports`?"));
+        assert_eq!(fault.class, ErrorClass::Usage);
+    }
+
+    #[test]
+    fn values_and_syntax_show_their_place() {
+        let fault = flatten(&config("[ssh]\nports = \"60000-60010\"\n").unwrap_err());
+        assert!(fault.message.contains("/x/berth.toml:2:9: "), "{}", fault.message);
+        assert!(fault.message.contains("HCCL"), "{}", fault.message);
+        let fault = flatten(&config("[tools]\nnpu-smi-timeout = \"soon\"\n").unwrap_err());
+        assert!(fault.message.contains(":2:19: `soon` is not a duration"), "{}", fault.message);
+        let fault = flatten(&config("[ssh\n").unwrap_err());
+        assert!(fault.message.starts_with("/x/berth.toml:1:"), "{}", fault.message);
+    }
+
+    #[test]
+    fn relative_paths_are_relative_to_the_config() {
+        let config = config("[paths]\nstate = \"s\"\n").unwrap();
+        assert_eq!(config.paths.state, Path::new("/x/s"));
+    }
+
+    #[test]
+    fn the_profiles_that_we_ship_load() {
+        for name in ["snt9b", "sim"] {
+            let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("profiles");
+            let mut config = Config { profile: name.into(), ..Config::default() };
+            config.paths.profiles = dir;
+            let profile = load_profile(&crate::host::RealHost::default(), &config).unwrap();
+            assert_eq!(profile.name, name);
+            assert_eq!(profile.devices.cards, 8);
+            assert_eq!(profile.simulation.is_some(), name == "sim");
+        }
+    }
+}

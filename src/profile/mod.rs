@@ -1,0 +1,11 @@
+//! Configuration files: what an admin writes, with defaults, and errors that show where and what instead.
+//!
+//! `config` is one agent's file; `profile` says what a kind of node looks like; `catalogue` lists base images.
+
+mod config;
+mod load;
+mod node;
+
+pub use config::{Config, DockerConfig, Paths, SshConfig, Tools};
+pub use load::{DEFAULT_CONFIG, load_config, load_profile, parse_toml};
+pub use node::{BerthRules, Dataset, Devices, Faults, ForeignHolder, Mount, Profile, Simulation};

@@ -1,0 +1,147 @@
+//! `profiles/*.toml`: what a kind of node looks like, and what its berths are given.
+
+use crate::model::{CardId, Health, Size};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    pub name: String,
+    pub description: String,
+    pub devices: Devices,
+    /// Driver files for every berth, read-only; those that do not exist are left out.
+    #[serde(default)]
+    pub mounts: Vec<Mount>,
+    pub berth: BerthRules,
+    /// Only in the simulated node.
+    #[serde(default)]
+    pub simulation: Option<Simulation>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Devices {
+    /// How many cards the node should have; their ids are 0 to cards-1.
+    pub cards: u32,
+    /// PCI ids of one card, `vendor:device`.
+    #[serde(default)]
+    pub pci_ids: Vec<String>,
+    /// Nodes that every berth needs besides its cards, in `paths.dev`.
+    pub manager: Vec<String>,
+    /// Nodes that it gets when they exist.
+    #[serde(default)]
+    pub optional: Vec<String>,
+    /// Cards near each other, used when neither npu-smi nor sysfs tells.
+    #[serde(default)]
+    pub groups: Vec<Vec<CardId>>,
+}
+
+/// A path of the host that appears in every berth, read-only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mount {
+    pub source: PathBuf,
+    /// Where it appears; the same path when left out.
+    #[serde(default)]
+    pub target: Option<PathBuf>,
+}
+
+impl Mount {
+    pub fn target(&self) -> &std::path::Path {
+        self.target.as_deref().unwrap_or(&self.source)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dataset {
+    pub source: PathBuf,
+    pub target: PathBuf,
+}
+
+/// What a berth is given besides its cards.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct BerthRules {
+    /// The catalogue image of a request that names none.
+    #[serde(default)]
+    pub default_image: Option<String>,
+    pub memory_per_card: Size,
+    /// 0 sets no limit.
+    #[serde(default)]
+    pub cpus_per_card: f64,
+    /// Keep a berth on the CPUs of its cards' NUMA nodes.
+    #[serde(default = "yes")]
+    pub cpus_near_cards: bool,
+    pub shm_size: Size,
+    pub pids_limit: i64,
+    #[serde(with = "super::config::duration_text")]
+    pub default_lease: Duration,
+    #[serde(with = "super::config::duration_text")]
+    pub max_lease: Duration,
+    /// Where personal storage appears. Never an image user's home: that would hide what the image has there.
+    pub storage_mount: PathBuf,
+    /// A session runs as the first of these that the image has, else as the image's own user.
+    #[serde(default)]
+    pub users: Vec<String>,
+    /// Scripts that set the environment of a session; the first that exists in the image is read.
+    #[serde(default)]
+    pub environment_scripts: Vec<PathBuf>,
+    /// Shared, read-only in every berth.
+    #[serde(default)]
+    pub datasets: Vec<Dataset>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// A node without hardware: real device nodes that no driver answers, and an npu-smi that prints what a real one does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Simulation {
+    /// Character device major of the nodes; one that no driver uses.
+    pub major: u32,
+    /// Group of the nodes, as HwHiAiUser's 1000 on a real node.
+    pub gid: u32,
+    /// As npu-smi prints it.
+    pub card_name: String,
+    pub tool_version: String,
+    pub driver_version: String,
+    pub hbm_mib: u64,
+    #[serde(default)]
+    pub faults: Faults,
+}
+
+/// Faults of the simulated node; `berth sim` switches them while the agent runs.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Faults {
+    /// Cards whose health is not OK.
+    pub health: Vec<(CardId, Health)>,
+    /// Cards that npu-smi does not list.
+    pub missing: Vec<CardId>,
+    /// Processes that npu-smi lists and berth did not start.
+    pub holders: Vec<ForeignHolder>,
+    /// npu-smi takes this long.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delay_ms: Option<u64>,
+    /// npu-smi never ends.
+    pub hang: bool,
+    /// npu-smi says that the driver is not loaded (-8005).
+    pub no_driver: bool,
+    /// npu-smi says that a device is used by another container (-8020).
+    pub device_used: bool,
+    /// npu-smi refuses its optional queries (-m, -l, -t …).
+    pub no_queries: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ForeignHolder {
+    pub card: CardId,
+    pub pid: u32,
+    pub name: String,
+}
