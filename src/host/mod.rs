@@ -5,12 +5,26 @@
 //! concrete modules beside the trait, not methods of it.
 #![allow(clippy::disallowed_methods, reason = "this module is the one door to the machine")]
 
+pub mod accounts;
 mod cmd;
+mod device;
+pub mod dirs;
+pub mod elf;
 #[cfg(test)]
 mod fake;
+pub mod files;
+pub mod firewall;
+pub mod lock;
+pub mod nodes;
+pub mod procs;
+pub mod readback;
 mod real;
+pub mod ssh_client;
+pub mod storage;
 
 pub use cmd::{Cmd, Output, RunError, Tool};
+pub(crate) use device::device_number_of;
+pub use device::{device_number, device_numbers};
 #[cfg(test)]
 pub use fake::FakeHost;
 pub use real::RealHost;

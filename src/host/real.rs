@@ -15,8 +15,7 @@ use std::time::Instant;
 
 const READ_LIMIT: u64 = 16 << 20;
 /// Fixed search path: the caller's `PATH` is not trusted, the agent is root.
-const SEARCH: [&str; 6] =
-    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+const SEARCH: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /// `root` prefixes what is read under `/sys`, `/proc`, `/etc` and so on: a fixture directory *is* a host.
 #[derive(Debug, Clone)]

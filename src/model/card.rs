@@ -50,17 +50,6 @@ impl fmt::Display for Health {
     }
 }
 
-/// What stands in the way of giving a card out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "state")]
-pub enum CardState {
-    Free,
-    /// One or more; a card should have one, and when it has two an operator must see both.
-    Held { holders: Vec<Holder> },
-    /// Its health, or that the tool does not list it, or that its device node is missing.
-    Unusable { reason: String },
-}
-
 /// One row of `berth cards`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CardView {
@@ -79,16 +68,4 @@ pub struct CardView {
     pub holders: Vec<Holder>,
     /// Why it cannot be given out apart from its holders; `null` when it can.
     pub unusable: Option<String>,
-}
-
-impl CardView {
-    pub fn state(&self) -> CardState {
-        if !self.holders.is_empty() {
-            CardState::Held { holders: self.holders.clone() }
-        } else if let Some(reason) = &self.unusable {
-            CardState::Unusable { reason: reason.clone() }
-        } else {
-            CardState::Free
-        }
-    }
 }

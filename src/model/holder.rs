@@ -8,11 +8,25 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum Holder {
-    Berth { owner: String, name: String, since: Timestamp, until: Option<Timestamp> },
+    Berth {
+        owner: String,
+        name: String,
+        since: Timestamp,
+        until: Option<Timestamp>,
+    },
     /// A container that berth did not start (or one with our labels that the ledger does not know).
-    Container { id: String, name: String, image: String, reason: ContainerReason },
+    Container {
+        id: String,
+        name: String,
+        image: String,
+        reason: ContainerReason,
+    },
     /// A process on the host, outside every berth, with the device open or listed by npu-smi.
-    Process { pid: u32, name: String, user: Option<String> },
+    Process {
+        pid: u32,
+        name: String,
+        user: Option<String>,
+    },
 }
 
 /// How we know that a container has a card.
@@ -45,6 +59,8 @@ impl fmt::Display for Holder {
         match self {
             Self::Berth { owner, name, .. } => write!(f, "berth {owner}/{name}"),
             Self::Container { name, image, reason, .. } => {
+                // An image without a name is shown as `docker ps` shows it.
+                let image = image.strip_prefix("sha256:").and_then(|id| id.get(..12)).unwrap_or(image);
                 write!(f, "container {name} ({image}, {reason})")
             }
             Self::Process { pid, name, user } => {

@@ -2,14 +2,17 @@
 
 pub mod berth;
 pub mod card;
+pub mod cpulist;
 pub mod facts;
 pub mod holder;
+pub mod image;
 pub mod name;
 pub mod ports;
+pub mod session;
 pub mod size;
 
 pub use berth::{Berth, BerthRequest, BerthState, CardWish};
-pub use card::{CardId, CardState, CardView, Health};
+pub use card::{CardId, CardView, Health};
 pub use holder::Holder;
 pub use ports::PortRange;
 pub use size::Size;

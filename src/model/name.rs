@@ -29,6 +29,24 @@ pub fn check_image_name(name: &str) -> Result<(), NameError> {
     }
 }
 
+/// The name of an account in an image, which anybody may have made: it becomes a word for the ssh client.
+///
+/// A bare number is one too: an image's `USER` need not have a name.
+pub fn check_account_name(name: &str) -> Result<(), NameError> {
+    let shown: String = name.chars().take(40).collect();
+    let is_number = (1..=10).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_digit());
+    let shape = name.len() <= 32
+        && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
+    if shape || is_number {
+        Ok(())
+    } else {
+        Err(format!(
+            "account name {shown:?} cannot be used; use 1 to 32 of a-z, A-Z, 0-9, _, . and -, starting with a letter or _"
+        ))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,6 +58,19 @@ mod tests {
         }
         for name in ["a", "train-2", &"a".repeat(32)] {
             assert!(check_name("berth name", name).is_ok(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn account_names_that_could_be_options_or_control_a_terminal_are_refused() {
+        let long = "a".repeat(33);
+        for name in
+            ["", "-oProxyCommand=x", "a b", "a@b", "a/b", ".a", "1a", "\u{1b}[2J", "a\n", "ä", "a$", &long]
+        {
+            assert!(check_account_name(name).is_err(), "{name:?}");
+        }
+        for name in ["root", "ma-user", "_apt", "A.b-C_9", "4242", &"a".repeat(32)] {
+            assert!(check_account_name(name).is_ok(), "{name:?}");
         }
     }
 

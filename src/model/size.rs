@@ -27,7 +27,11 @@ impl fmt::Display for Size {
         for (unit, factor) in UNITS {
             if self.0 >= factor {
                 let (whole, tenth) = (self.0 / factor, self.0 % factor * 10 / factor);
-                return if tenth == 0 { write!(f, "{whole}{unit}") } else { write!(f, "{whole}.{tenth}{unit}") };
+                return if tenth == 0 {
+                    write!(f, "{whole}{unit}")
+                } else {
+                    write!(f, "{whole}.{tenth}{unit}")
+                };
             }
         }
         write!(f, "{}B", self.0)
@@ -55,7 +59,8 @@ impl FromStr for Size {
         let whole: u64 = whole.parse().map_err(|_| wrong())?;
         let mut bytes = whole.checked_mul(factor).ok_or_else(wrong)?;
         if !fraction.is_empty() {
-            let scale = 10u64.checked_pow(u32::try_from(fraction.len()).map_err(|_| wrong())?).ok_or_else(wrong)?;
+            let scale =
+                10u64.checked_pow(u32::try_from(fraction.len()).map_err(|_| wrong())?).ok_or_else(wrong)?;
             let part: u64 = fraction.parse().map_err(|_| wrong())?;
             let more = u128::from(part) * u128::from(factor) / u128::from(scale);
             bytes = bytes.checked_add(u64::try_from(more).map_err(|_| wrong())?).ok_or_else(wrong)?;

@@ -13,6 +13,8 @@ pub const DEFAULT_CONFIG: &str = "/etc/berth/berth.toml";
 /// The config named by the caller must exist; the default one may be absent, then every key has its default.
 pub fn load_config(host: &dyn Host, named: Option<&Path>) -> Result<Config> {
     let path = named.unwrap_or(Path::new(DEFAULT_CONFIG));
+    // Fails only without a current directory, where a relative path leads nowhere anyway.
+    let path = &std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     let text = match read_text(host, path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound && named.is_none() => String::new(),
@@ -37,13 +39,25 @@ pub fn load_config(host: &dyn Host, named: Option<&Path>) -> Result<Config> {
             *entry = base.join(&*entry);
         }
     }
+    let server = &mut config.ssh.server;
+    if server.is_relative() && !server.as_os_str().is_empty() {
+        *server = base.join(&*server);
+    }
+    if is_file(&config.profile) && Path::new(&config.profile).is_relative() {
+        config.profile = base.join(&config.profile).display().to_string();
+    }
     Ok(config)
+}
+
+/// Whether `profile` is a path and not a bare name.
+fn is_file(named: &str) -> bool {
+    named.contains('/') || Path::new(named).extension().is_some_and(|ext| ext == "toml")
 }
 
 /// A bare name is looked up in `paths.profiles`; anything with a slash or `.toml` is a path.
 pub fn load_profile(host: &dyn Host, config: &Config) -> Result<Profile> {
     let named = &config.profile;
-    let path = if named.contains('/') || Path::new(named).extension().is_some_and(|ext| ext == "toml") {
+    let path = if is_file(named) {
         PathBuf::from(named)
     } else {
         config.paths.profiles.join(format!("{named}.toml"))
@@ -94,8 +108,8 @@ fn nearest_key(message: &str) -> Option<String> {
 fn validate(path: &Path, profile: &Profile) -> Result<()> {
     let wrong = |what: String| Err(Fault::usage(format!("{}: {what}", path.display())).into());
     let rules = &profile.berth;
-    if profile.devices.cards == 0 || profile.devices.cards > 64 {
-        return wrong(format!("devices.cards is {}; write 1 to 64", profile.devices.cards));
+    if profile.devices.cards == 0 || profile.devices.cards > 16 {
+        return wrong(format!("devices.cards is {}; write 1 to 16", profile.devices.cards));
     }
     if !rules.storage_mount.is_absolute() || rules.storage_mount.components().count() < 3 {
         return wrong(format!(
@@ -104,7 +118,9 @@ fn validate(path: &Path, profile: &Profile) -> Result<()> {
         ));
     }
     if rules.users.iter().any(|user| rules.storage_mount == Path::new("/home").join(user)) {
-        return wrong("berth.storage-mount is an image user's home, which it would hide; mount below it".into());
+        return wrong(
+            "berth.storage-mount is an image user's home, which it would hide; mount below it".into(),
+        );
     }
     if rules.default_lease > rules.max_lease {
         return wrong("berth.default-lease is longer than berth.max-lease".into());
@@ -161,6 +177,19 @@ mod tests {
     fn relative_paths_are_relative_to_the_config() {
         let config = config("[paths]\nstate = \"s\"\n").unwrap();
         assert_eq!(config.paths.state, Path::new("/x/s"));
+    }
+
+    #[test]
+    fn a_config_may_be_named_relative_to_where_one_is() {
+        let here = std::env::current_dir().unwrap();
+        let text = "profile = \"p/mine\"\n[paths]\nstate = \"s\"\n[ssh]\nserver = \"bin/berth\"\n";
+        for named in ["berth.toml", "./berth.toml"] {
+            let host = FakeHost::default().with_file(here.join("berth.toml").to_str().unwrap(), text);
+            let config = load_config(&host, Some(Path::new(named))).unwrap();
+            assert_eq!(config.paths.state, here.join("s"));
+            assert_eq!(config.ssh.server, here.join("bin/berth"));
+            assert_eq!(Path::new(&config.profile), here.join("p/mine"));
+        }
     }
 
     #[test]

@@ -1,0 +1,75 @@
+//! Small files of our own in a directory of our own, written together and made durable together.
+
+use crate::error::Fault;
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+/// A file to write: name, content, mode.
+pub struct NewFile {
+    pub name: &'static str,
+    pub content: Vec<u8>,
+    pub mode: u32,
+}
+
+/// Writes new files; durable only after [`sync_files`], which may run beside other work.
+pub fn write_files(dir: &Path, files: &[NewFile]) -> Result<(), Fault> {
+    for file in files {
+        let path = dir.join(file.name);
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(file.mode)
+            .open(&path)
+            .and_then(|mut open| {
+                open.write_all(&file.content)?;
+                // The agent's umask takes bits away that a berth's user needs.
+                open.set_permissions(fs::Permissions::from_mode(file.mode))
+            })
+            .map_err(|error| Fault::host(format!("writing {}: {error}", path.display())))?;
+    }
+    Ok(())
+}
+
+/// Everything in the directory, and the directory itself, is on the disk when this returns.
+pub fn sync_files(dir: &Path) -> Result<(), Fault> {
+    let sync = || -> std::io::Result<()> {
+        for entry in fs::read_dir(dir)? {
+            File::open(entry?.path())?.sync_all()?;
+        }
+        sync_dir(dir)
+    };
+    sync().map_err(|error| Fault::host(format!("writing {}: {error}", dir.display())))
+}
+
+/// A new name in this directory survives a power cut when this returns.
+pub fn sync_dir(dir: &Path) -> std::io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Opens a plain file for reading; a pipe or a device at that path is refused, not waited for.
+pub fn open_regular(path: &Path) -> Result<File, Fault> {
+    let wrong = |error: std::io::Error| Fault::host(format!("opening {}: {error}", path.display()));
+    let file = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path).map_err(wrong)?;
+    if file.metadata().map_err(wrong)?.is_file() {
+        return Ok(file);
+    }
+    Err(Fault::usage(format!("{} is not a plain file", path.display())))
+}
+
+/// Reads a small text file that a person named on the command line.
+pub fn read_user_file(path: &Path, what: &str) -> Result<String, Fault> {
+    const LIMIT: u64 = 64 << 10;
+    let mut text = Vec::new();
+    open_regular(path)?
+        .take(LIMIT + 1)
+        .read_to_end(&mut text)
+        .map_err(|error| Fault::host(format!("reading {}: {error}", path.display())))?;
+    if text.len() as u64 > LIMIT {
+        return Err(Fault::usage(format!("{} is too long for {what}", path.display())));
+    }
+    String::from_utf8(text)
+        .map_err(|_| Fault::usage(format!("{} is not {what}: it is not text", path.display())))
+}

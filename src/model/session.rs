@@ -1,0 +1,100 @@
+//! `session.json`: what the agent tells the server inside a berth about its sessions. Text only, no files.
+
+use crate::error::Fault;
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// The schema of [`SessionConfig`]. The agent and the server are the same binary, but not always the same version:
+/// a container keeps running while the agent is upgraded.
+pub const SESSION_SCHEMA: u32 = 1;
+
+/// Whom sessions run as, and what they find in their environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionConfig {
+    pub schema: u32,
+    /// Sessions run as the first of these that the image has.
+    #[serde(default)]
+    pub users: Vec<String>,
+    /// The image's `USER`: `name`, `uid`, `name:group` or `uid:gid`. Comes after `users`; root comes last.
+    #[serde(default)]
+    pub image_user: Option<String>,
+    /// The first that exists is sourced once, and what it sets is part of every session.
+    #[serde(default)]
+    pub environment_scripts: Vec<PathBuf>,
+    /// Further group ids of every session, such as the one that owns the NPU's device nodes.
+    #[serde(default)]
+    pub groups: Vec<u32>,
+    /// Further variables of every session.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+}
+
+impl Default for SessionConfig {
+    fn default() -> Self {
+        Self {
+            schema: SESSION_SCHEMA,
+            users: Vec::new(),
+            image_user: None,
+            environment_scripts: Vec::new(),
+            groups: Vec::new(),
+            environment: BTreeMap::new(),
+        }
+    }
+}
+
+impl SessionConfig {
+    /// Reads `session.json`; a newer schema or an unknown key is refused, never guessed at.
+    pub fn parse(text: &[u8]) -> Result<Self> {
+        let config: Self = serde_json::from_slice(text)
+            .map_err(|error| Fault::host(error.to_string()))
+            .context("reading session.json")?;
+        if config.schema != SESSION_SCHEMA {
+            let message =
+                format!("session.json has schema {}, this berth knows {SESSION_SCHEMA}", config.schema);
+            return Err(Fault::host(message).into());
+        }
+        if let Some(name) = config.environment.iter().find(|(name, value)| !is_variable(name, value)) {
+            return Err(Fault::host(format!("session.json: {:?} is no environment variable", name.0)).into());
+        }
+        Ok(config)
+    }
+}
+
+fn is_variable(name: &str, value: &str) -> bool {
+    !name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_config_survives_a_round_trip() {
+        let config = SessionConfig {
+            users: vec!["ma-user".into()],
+            image_user: Some("1000:100".into()),
+            environment_scripts: vec!["/usr/local/Ascend/ascend-toolkit/set_env.sh".into()],
+            groups: vec![1001],
+            environment: [("ASCEND_VISIBLE_DEVICES".to_owned(), "0,1".to_owned())].into(),
+            ..SessionConfig::default()
+        };
+        assert_eq!(SessionConfig::parse(&serde_json::to_vec(&config).unwrap()).unwrap(), config);
+        assert_eq!(SessionConfig::parse(br#"{"schema": 1}"#).unwrap(), SessionConfig::default());
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        for (text, wrong) in [
+            (r#"{"schema": 2}"#, "has schema 2"),
+            (r#"{"schema": 1, "user": []}"#, "unknown field `user`"),
+            (r#"{"schema": 1, "environment": {"A=B": ""}}"#, "no environment variable"),
+            ("", "EOF"),
+        ] {
+            let error = format!("{:#}", SessionConfig::parse(text.as_bytes()).unwrap_err());
+            assert!(error.contains(wrong), "{error}");
+        }
+    }
+}
