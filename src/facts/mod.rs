@@ -1,1 +1,36 @@
-//! Placeholder.
+//! What is on this host: each file has a pure parser and a `gather` that reads through [`Host`].
+//!
+//! It judges nothing and changes nothing. What could not be read is `None`, with its reason beside it.
+
+pub mod block;
+pub mod cpu;
+pub mod memory;
+pub mod npu;
+pub mod os;
+pub mod pci;
+
+use crate::host::Host;
+use crate::model::facts::{DockerFacts, Facts, NpuFacts, SCHEMA, Unreadable};
+use crate::profile::{Config, Tools};
+
+/// Everything that `berth facts` shows. Docker is asked by the caller, who has the client.
+pub fn gather(host: &dyn Host, config: &Config, docker: Result<DockerFacts, String>) -> Facts {
+    let (npu, mut unreadable) = npu::gather(host, &config.tools);
+    let mut note = |fact: &str, reason: String| unreadable.push(Unreadable { fact: fact.into(), reason });
+    let os = os::gather(host).map_err(|reason| note("os", reason)).ok();
+    let cpu = cpu::gather(host).map_err(|reason| note("cpu", reason)).ok();
+    let memory = memory::gather(host).map_err(|reason| note("memory", reason)).ok();
+    let block_devices = block::gather(host).map_err(|reason| note("block_devices", reason)).ok();
+    let docker = docker.map_err(|reason| note("docker", reason)).ok();
+    Facts { schema: SCHEMA, npu, os, cpu, memory, block_devices, docker, unreadable }
+}
+
+/// The cards in full: table, ids and topology.
+pub fn gather_npu(host: &dyn Host, tools: &Tools) -> NpuFacts {
+    npu::gather(host, tools).0
+}
+
+/// The cards again: one run of npu-smi when the same cards are there as last time.
+pub fn refresh_npu(host: &dyn Host, tools: &Tools, last: &NpuFacts) -> NpuFacts {
+    npu::refresh(host, tools, last)
+}
