@@ -1,1 +1,237 @@
-//! Placeholder.
+//! The ledger: which card belongs to whom. The only user of SQLite; the agent is its only writer.
+//!
+//! It never starts empty because it could not read: a ledger that is corrupt, foreign or newer stops the agent.
+//! Each change and its event are one transaction, durable when the call returns.
+
+mod berths;
+mod events;
+mod probes;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod users;
+
+pub use berths::{ClaimError, NewBerth};
+pub use events::{Event, NewEvent};
+pub use users::{Key, User};
+
+use crate::error::Fault;
+use crate::host::files;
+use jiff::Timestamp;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    #[error("the ledger has schema {found}, this berth knows {known}")]
+    Newer { found: i32, known: i32 },
+    #[error("the ledger is corrupt: {0}")]
+    Corrupt(String),
+    #[error("the file is a database, but not a ledger of berth")]
+    Foreign,
+    #[error("{0}")]
+    Sql(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for LedgerError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
+                Self::Corrupt(error.to_string())
+            }
+            _ => Self::Sql(error),
+        }
+    }
+}
+
+impl LedgerError {
+    fn into_fault(self, path: &Path) -> Fault {
+        let help = match &self {
+            Self::Newer { .. } => "install the berth that wrote it, or a newer one; nothing was changed",
+            Self::Corrupt(_) | Self::Foreign => {
+                "nothing was changed; move it away together with the -wal and -shm files beside it, then restore all \
+                 from a backup or start anew: the labels of running containers (docker ps --filter label=berth.schema) still say who has what"
+            }
+            Self::Sql(_) => "nothing was changed; look at the disk and the rights of the state directory",
+        };
+        Fault::host(format!("ledger {}: {self}", path.display())).help(help)
+    }
+}
+
+/// An open ledger. Calls block on the disk: use it from blocking code.
+#[derive(Debug)]
+pub struct Ledger {
+    connection: Mutex<Connection>,
+    path: PathBuf,
+    last_event: watch::Sender<i64>,
+}
+
+impl Ledger {
+    /// Opens the ledger, makes it when there is none, brings an older one up to date.
+    pub fn open(path: &Path, now: Timestamp) -> Result<Self, Fault> {
+        Self::try_open(path, now).map_err(|error| error.into_fault(path))
+    }
+
+    fn try_open(path: &Path, now: Timestamp) -> Result<Self, LedgerError> {
+        if !path.exists() {
+            let left = ["-wal", "-shm", "-journal"]
+                .map(|end| beside(path, end))
+                .into_iter()
+                .find(|path| path.exists());
+            if let Some(left) = left {
+                // SQLite could take what is in there for a part of the new one.
+                return Err(LedgerError::Corrupt(format!("it is gone, but {} is there", left.display())));
+            }
+            create(path, now)?;
+        } else if path.metadata().is_ok_and(|meta| meta.len() == 0) {
+            // SQLite takes an empty file for an empty database; for us it is a ledger that was lost.
+            return Err(LedgerError::Corrupt("the file is empty".into()));
+        }
+        check_readable(path)?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut connection = Connection::open_with_flags(path, flags)?;
+        configure(&connection)?;
+        schema::migrate(&mut connection)?;
+        let last: i64 =
+            connection.query_row("SELECT coalesce(max(id), 0) FROM events", [], |row| row.get(0))?;
+        Ok(Self {
+            connection: Mutex::new(connection),
+            path: path.to_path_buf(),
+            last_event: watch::Sender::new(last),
+        })
+    }
+
+    /// Tells this agent's containers from those of another agent on the same engine.
+    pub fn instance(&self) -> Result<String, Fault> {
+        self.read(|connection| {
+            connection.query_row("SELECT value FROM meta WHERE key = 'instance'", [], |row| row.get(0))
+        })
+    }
+
+    /// Changes whenever an event is added; the value is the newest event's id.
+    pub fn subscribe(&self) -> watch::Receiver<i64> {
+        self.last_event.subscribe()
+    }
+
+    fn connection(&self) -> MutexGuard<'_, Connection> {
+        // A panic inside a transaction rolled it back; the connection is still good.
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Fault> {
+        work(&self.connection()).map_err(|error| LedgerError::from(error).into_fault(&self.path))
+    }
+
+    /// One transaction with its event.
+    fn write<T>(
+        &self,
+        event: Option<&NewEvent>,
+        work: impl FnOnce(&Transaction) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        let mut connection = self.connection();
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let value = work(&transaction)?;
+        let id = event.map(|event| events::add(&transaction, event)).transpose()?;
+        transaction.commit()?;
+        if let Some(id) = id {
+            self.last_event.send_replace(id);
+        }
+        Ok(value)
+    }
+
+    fn change<T>(
+        &self,
+        event: &NewEvent,
+        work: impl FnOnce(&Transaction) -> rusqlite::Result<T>,
+    ) -> Result<T, Fault> {
+        self.write(Some(event), work).map_err(|error| LedgerError::from(error).into_fault(&self.path))
+    }
+}
+
+/// Made beside its place and moved there whole, so that a crash leaves no half ledger.
+fn create(path: &Path, now: Timestamp) -> Result<(), LedgerError> {
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    let sql = |error: std::io::Error| LedgerError::Sql(rusqlite::Error::ToSqlConversionFailure(error.into()));
+    let temporary =
+        tempfile::Builder::new().prefix(".ledger-").suffix(".new").tempfile_in(dir).map_err(sql)?;
+    {
+        let mut connection = Connection::open(temporary.path())?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        schema::migrate(&mut connection)?;
+        connection.execute(
+            "INSERT INTO meta (key, value) VALUES ('instance', lower(hex(randomblob(8)))), ('made_at', ?1)",
+            [now.to_string()],
+        )?;
+    }
+    temporary.persist_noclobber(path).map_err(|error| sql(error.error))?;
+    files::sync_dir(dir).map_err(sql)
+}
+
+/// SQLite's own files have the ledger's name and an ending.
+fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    name.into()
+}
+
+/// A ledger that is not ours to use is left exactly as it is: opening it for writing would already change it.
+fn check_readable(path: &Path) -> Result<(), LedgerError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    let application: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    if application != schema::APPLICATION_ID {
+        return Err(LedgerError::Foreign);
+    }
+    schema::refuse_newer(&connection)?;
+    let verdict: String = connection.pragma_query_value(None, "quick_check", |row| row.get(0))?;
+    if verdict == "ok" { Ok(()) } else { Err(LedgerError::Corrupt(verdict)) }
+}
+
+fn configure(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(())
+}
+
+/// Times are stored as RFC 3339 text.
+fn time_at(row: &rusqlite::Row, index: usize) -> rusqlite::Result<Timestamp> {
+    let text: String = row.get(index)?;
+    parse_time(index, &text)
+}
+
+fn optional_time_at(row: &rusqlite::Row, index: usize) -> rusqlite::Result<Option<Timestamp>> {
+    let text: Option<String> = row.get(index)?;
+    text.map(|text| parse_time(index, &text)).transpose()
+}
+
+fn parse_time(index: usize, text: &str) -> rusqlite::Result<Timestamp> {
+    text.parse().map_err(|error: jiff::Error| {
+        rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, error.into())
+    })
+}
+
+fn find<T>(
+    connection: &Connection,
+    sql: &str,
+    params: impl rusqlite::Params,
+    read: fn(&rusqlite::Row) -> rusqlite::Result<T>,
+) -> rusqlite::Result<Option<T>> {
+    connection.prepare_cached(sql)?.query_row(params, read).optional()
+}
+
+fn list<T>(
+    connection: &Connection,
+    sql: &str,
+    params: impl rusqlite::Params,
+    read: fn(&rusqlite::Row) -> rusqlite::Result<T>,
+) -> rusqlite::Result<Vec<T>> {
+    connection.prepare_cached(sql)?.query_map(params, read)?.collect()
+}

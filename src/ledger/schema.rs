@@ -1,0 +1,121 @@
+//! The ledger's schema: numbered migrations, each with the statements that lead to it. Old ones never change.
+
+use super::LedgerError;
+use rusqlite::{Connection, TransactionBehavior};
+
+/// `BRTH`: tells a ledger from some other SQLite database.
+pub(super) const APPLICATION_ID: i32 = 0x4252_5448;
+
+/// The newest schema that this program knows.
+pub(super) const VERSION: i32 = 1;
+
+/// Each with the version that it leads to.
+const MIGRATIONS: [(i32, &str); 1] = [(VERSION, V1)];
+
+/// `held = 1` and the partial unique index make two live berths on one card impossible in the database itself;
+/// the same holds for ports and names. A trigger frees cards in the transaction that ends a berth.
+const V1: &str = "
+CREATE TABLE meta (
+  key TEXT PRIMARY KEY,
+  value TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE users (
+  name TEXT PRIMARY KEY,
+  uid INTEGER,
+  added_at TEXT NOT NULL,
+  removed_at TEXT
+) STRICT;
+CREATE UNIQUE INDEX one_user_per_uid ON users (uid) WHERE removed_at IS NULL;
+
+CREATE TABLE keys (
+  owner TEXT NOT NULL REFERENCES users (name),
+  fingerprint TEXT NOT NULL,
+  line TEXT NOT NULL,
+  added_at TEXT NOT NULL,
+  PRIMARY KEY (owner, fingerprint)
+) STRICT;
+
+CREATE TABLE berths (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  owner TEXT NOT NULL REFERENCES users (name),
+  name TEXT NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('creating', 'live', 'releasing', 'released', 'undone')),
+  port INTEGER NOT NULL CHECK (port BETWEEN 1 AND 65535),
+  ssh_user TEXT NOT NULL,
+  image TEXT NOT NULL,
+  image_id TEXT NOT NULL,
+  container_id TEXT,
+  memory INTEGER,
+  cpus REAL,
+  host_key TEXT,
+  created_at TEXT NOT NULL,
+  until TEXT,
+  ended_at TEXT,
+  note TEXT
+) STRICT;
+CREATE UNIQUE INDEX one_berth_per_name ON berths (owner, name) WHERE state IN ('creating', 'live', 'releasing');
+CREATE UNIQUE INDEX one_berth_per_port ON berths (port) WHERE state IN ('creating', 'live', 'releasing');
+
+CREATE TABLE berth_cards (
+  berth INTEGER NOT NULL REFERENCES berths (id),
+  card INTEGER NOT NULL CHECK (card >= 0),
+  held INTEGER NOT NULL DEFAULT 1 CHECK (held IN (0, 1)),
+  PRIMARY KEY (berth, card)
+) STRICT;
+CREATE UNIQUE INDEX one_berth_per_card ON berth_cards (card) WHERE held = 1;
+
+CREATE TRIGGER cards_follow_state AFTER UPDATE OF state ON berths
+WHEN NEW.state IN ('released', 'undone')
+BEGIN
+  UPDATE berth_cards SET held = 0 WHERE berth = NEW.id;
+END;
+CREATE TRIGGER an_ended_berth_stays_ended BEFORE UPDATE OF state ON berths
+WHEN OLD.state IN ('released', 'undone')
+BEGIN
+  SELECT RAISE(ABORT, 'this berth has ended');
+END;
+
+CREATE TABLE events (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  at TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  actor TEXT NOT NULL,
+  owner TEXT,
+  berth TEXT,
+  text TEXT NOT NULL
+) STRICT;
+CREATE TRIGGER events_are_never_changed BEFORE UPDATE ON events
+BEGIN
+  SELECT RAISE(ABORT, 'events are only added');
+END;
+CREATE TRIGGER events_are_never_removed BEFORE DELETE ON events
+BEGIN
+  SELECT RAISE(ABORT, 'events are only added');
+END;
+
+CREATE TABLE image_probes (
+  image_id TEXT PRIMARY KEY,
+  probe TEXT NOT NULL,
+  probed_at TEXT NOT NULL
+) STRICT;
+";
+
+/// Brings a ledger to [`VERSION`], or refuses one that is newer than this program.
+pub(super) fn migrate(connection: &mut Connection) -> Result<(), LedgerError> {
+    let found = refuse_newer(connection)?;
+    for (version, statements) in MIGRATIONS.iter().filter(|(version, _)| *version > found) {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute_batch(statements)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", version)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+/// The schema that a ledger has, unless this program does not know it.
+pub(super) fn refuse_newer(connection: &Connection) -> Result<i32, LedgerError> {
+    let found: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if found > VERSION { Err(LedgerError::Newer { found, known: VERSION }) } else { Ok(found) }
+}

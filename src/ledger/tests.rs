@@ -1,0 +1,161 @@
+//! The ledger on a real SQLite file.
+#![allow(clippy::disallowed_methods, reason = "the tests damage files on purpose")]
+
+use super::*;
+use crate::model::{BerthState, CardId};
+use std::fs;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + second).unwrap()
+}
+
+fn event(kind: &'static str) -> NewEvent {
+    NewEvent {
+        at: at(0),
+        kind,
+        actor: "root".into(),
+        owner: Some("alice".into()),
+        berth: None,
+        text: "t".into(),
+    }
+}
+
+fn new_berth(name: &str, cards: &[u32], port: u16) -> NewBerth {
+    NewBerth {
+        owner: "alice".into(),
+        name: name.into(),
+        cards: cards.iter().copied().map(CardId).collect(),
+        port,
+        ssh_user: "ma-user".into(),
+        image: "i".into(),
+        image_id: "sha256:1".into(),
+        memory: None,
+        cpus: Some(1.5),
+        until: Some(at(3600)),
+    }
+}
+
+fn open() -> (tempfile::TempDir, Ledger) {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(&dir.path().join("ledger.db"), at(0)).unwrap();
+    ledger.add_user("alice", Some(1001), &[], &event("user.added")).unwrap();
+    (dir, ledger)
+}
+
+#[test]
+fn a_card_a_port_and_a_name_have_one_live_berth() {
+    let (_dir, ledger) = open();
+    let first = ledger.claim(&new_berth("a", &[0, 1], 20000), &event("x")).unwrap();
+    assert_eq!((first.state, first.cards.len()), (BerthState::Creating, 2));
+    let claim = |name, cards: &[u32], port| ledger.claim(&new_berth(name, cards, port), &event("x"));
+    assert!(matches!(claim("b", &[1, 2], 20001), Err(ClaimError::CardTaken(_))));
+    assert!(matches!(claim("b", &[2], 20000), Err(ClaimError::PortTaken(20000))));
+    assert!(matches!(claim("a", &[2], 20001), Err(ClaimError::NameTaken { .. })));
+    assert_eq!(ledger.held_berths().unwrap().len(), 1, "a refused claim leaves nothing");
+    ledger.commit_live(first.id, "ssh-ed25519 AAAA", &event("x")).unwrap();
+    ledger.begin_release(first.id, &event("x")).unwrap();
+    assert!(matches!(claim("b", &[1], 20001), Err(ClaimError::CardTaken(_))));
+    ledger.end(first.id, BerthState::Released, "done", &event("x")).unwrap();
+    let second = claim("a", &[1, 2], 20000).unwrap();
+    assert_eq!(second.cards, [CardId(1), CardId(2)]);
+    assert_eq!(ledger.last_cards("alice").unwrap(), [CardId(0), CardId(1)]);
+}
+
+#[test]
+fn an_ended_berth_stays_ended_and_its_history_readable() {
+    let (_dir, ledger) = open();
+    let berth = ledger.claim(&new_berth("a", &[3], 20000), &event("x")).unwrap();
+    ledger.end(berth.id, BerthState::Undone, "image exited", &event("x")).unwrap();
+    assert!(ledger.begin_release(berth.id, &event("x")).is_err());
+    let kept = ledger.berth_by_id(berth.id).unwrap();
+    assert_eq!((kept.state, kept.note.as_deref()), (BerthState::Undone, Some("image exited")));
+    assert_eq!((kept.cards, kept.cpus, kept.until), (vec![CardId(3)], Some(1.5), Some(at(3600))));
+}
+
+#[test]
+fn ids_that_something_on_the_node_carries_are_not_given_out_again() {
+    let (_dir, ledger) = open();
+    ledger.skip_berth_ids(41).unwrap();
+    ledger.skip_berth_ids(7).unwrap();
+    assert_eq!(ledger.claim(&new_berth("a", &[0], 20000), &event("x")).unwrap().id, 42);
+}
+
+#[test]
+fn events_are_only_added_and_seen_by_their_owner() {
+    let (dir, ledger) = open();
+    let mut seen = ledger.subscribe();
+    ledger.record(&NewEvent { owner: None, ..event("agent.started") }).unwrap();
+    assert!(seen.has_changed().unwrap());
+    assert_eq!(*seen.borrow_and_update(), 2);
+    assert_eq!(ledger.events(0, 10, None).unwrap().len(), 2);
+    assert_eq!(ledger.events(0, 10, Some("alice")).unwrap().len(), 1);
+    assert_eq!(ledger.events_before_last(1, None).unwrap(), 1);
+    assert_eq!(ledger.events_before_last(9, None).unwrap(), 0);
+    assert_eq!(ledger.events_before_last(0, None).unwrap(), 2, "no events are those after the newest");
+    assert_eq!(ledger.events_before_last(1, Some("nobody")).unwrap(), 2);
+    let other = Connection::open(dir.path().join("ledger.db")).unwrap();
+    assert!(other.execute("UPDATE events SET text = 'x'", []).is_err());
+    assert!(other.execute("DELETE FROM events", []).is_err());
+}
+
+#[test]
+fn keys_are_kept_by_fingerprint_and_go_with_their_user() {
+    let (_dir, ledger) = open();
+    let key = Key { fingerprint: "SHA256:x".into(), line: "ssh-ed25519 AAAA a".into() };
+    ledger.add_keys("alice", std::slice::from_ref(&key), &event("x")).unwrap();
+    ledger.add_keys("alice", std::slice::from_ref(&key), &event("x")).unwrap();
+    assert_eq!(ledger.user("alice").unwrap().unwrap().keys, [key]);
+    assert!(ledger.add_user("bob", Some(1001), &[], &event("x")).is_err(), "one user a uid");
+    assert!(!ledger.remove_key("alice", "SHA256:y", &event("x")).unwrap());
+    ledger.remove_user("alice", &event("x")).unwrap();
+    assert_eq!(ledger.user_by_uid(1001).unwrap(), None);
+    let back = ledger.add_user("alice", None, &[], &event("x")).unwrap();
+    assert!(back.keys.is_empty());
+}
+
+#[test]
+fn everything_is_there_after_reopening() {
+    let (dir, ledger) = open();
+    let instance = ledger.instance().unwrap();
+    let berth = ledger.claim(&new_berth("a", &[0], 20000), &event("x")).unwrap();
+    drop(ledger);
+    let ledger = Ledger::open(&dir.path().join("ledger.db"), at(9)).unwrap();
+    assert_eq!(ledger.instance().unwrap(), instance);
+    assert_eq!(ledger.held_berths().unwrap(), [berth]);
+}
+
+#[test]
+fn a_ledger_that_cannot_be_trusted_is_never_replaced() {
+    let (dir, ledger) = open();
+    drop(ledger);
+    let path = dir.path().join("ledger.db");
+    let good = fs::read(&path).unwrap();
+
+    let other = Connection::open(&path).unwrap();
+    other.pragma_update(None, "user_version", 99).unwrap();
+    drop(other);
+    let newer = Ledger::open(&path, at(0)).unwrap_err();
+    assert!(newer.message.contains("has schema 99, this berth knows 1"), "{newer}");
+
+    for (bytes, word) in [(&b""[..], "empty"), (&[b'x'; 8192][..], "corrupt"), (&good[..6000], "")] {
+        fs::write(&path, bytes).unwrap();
+        let _ = fs::remove_file(dir.path().join("ledger.db-wal"));
+        let fault = Ledger::open(&path, at(0)).unwrap_err();
+        assert!(fault.message.contains(word) && fault.help.is_some(), "{fault}");
+        assert_eq!(fs::read(&path).unwrap(), bytes, "left as it was");
+    }
+
+    fs::remove_file(&path).unwrap();
+    Connection::open(&path).unwrap().execute_batch("CREATE TABLE t (x)").unwrap();
+    assert!(Ledger::open(&path, at(0)).unwrap_err().message.contains("not a ledger"), "foreign database");
+}
+
+#[test]
+fn a_ledger_that_was_lost_is_not_made_anew_over_its_remains() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger.db");
+    fs::write(dir.path().join("ledger.db-wal"), "x").unwrap();
+    let fault = Ledger::open(&path, at(0)).unwrap_err();
+    assert!(fault.message.contains("ledger.db-wal is there"), "{fault}");
+    assert!(!path.exists());
+}

@@ -1,0 +1,142 @@
+//! People and their public keys.
+
+use super::{Ledger, NewEvent, find, list, time_at};
+use crate::error::Fault;
+use jiff::Timestamp;
+use rusqlite::params;
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    pub name: String,
+    /// The account on the host that is this person, where there is one.
+    pub uid: Option<u32>,
+    pub added_at: Timestamp,
+    #[serde(default)]
+    pub keys: Vec<Key>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Key {
+    /// `SHA256:…`
+    pub fingerprint: String,
+    /// As in an authorized_keys file.
+    pub line: String,
+}
+
+impl Ledger {
+    /// Adds a person with their first keys; one who was removed comes back, with these keys only.
+    pub fn add_user(
+        &self,
+        name: &str,
+        uid: Option<u32>,
+        keys: &[Key],
+        event: &NewEvent,
+    ) -> Result<User, Fault> {
+        if self.user(name)?.is_some() {
+            return Err(Fault::refused(format!("there is a user {name} already"))
+                .help("`berth user key add` gives an existing user another key"));
+        }
+        if let Some(uid) = uid
+            && let Some(other) = self.user_by_uid(uid)?
+        {
+            return Err(Fault::refused(format!("uid {uid} is user {} already", other.name)));
+        }
+        self.change(event, |transaction| {
+            // Of two calls at once the second changes nothing, and the unique index on uid refuses the rest.
+            let added = transaction.execute(
+                "INSERT INTO users (name, uid, added_at) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (name) DO UPDATE SET uid = ?2, added_at = ?3, removed_at = NULL
+                 WHERE removed_at IS NOT NULL",
+                params![name, uid, event.at.to_string()],
+            )?;
+            if added == 0 {
+                return Err(rusqlite::Error::StatementChangedRows(0));
+            }
+            transaction.execute("DELETE FROM keys WHERE owner = ?1", [name])?;
+            for key in keys {
+                add_key(transaction, name, key, event.at)?;
+            }
+            Ok(())
+        })?;
+        self.user(name)?.ok_or_else(|| Fault::bug(format!("user {name} was added and is not there")))
+    }
+
+    pub fn remove_user(&self, name: &str, event: &NewEvent) -> Result<(), Fault> {
+        self.change(event, |transaction| {
+            transaction.execute("DELETE FROM keys WHERE owner = ?1", [name])?;
+            transaction.execute(
+                "UPDATE users SET removed_at = ?2, uid = NULL WHERE name = ?1",
+                params![name, event.at.to_string()],
+            )
+        })
+        .map(|_| ())
+    }
+
+    pub fn add_keys(&self, name: &str, keys: &[Key], event: &NewEvent) -> Result<(), Fault> {
+        self.change(event, |transaction| {
+            keys.iter().try_for_each(|key| add_key(transaction, name, key, event.at))
+        })
+    }
+
+    /// False when the user has no such key.
+    pub fn remove_key(&self, name: &str, fingerprint: &str, event: &NewEvent) -> Result<bool, Fault> {
+        self.change(event, |transaction| {
+            transaction.execute("DELETE FROM keys WHERE owner = ?1 AND fingerprint = ?2", [name, fingerprint])
+        })
+        .map(|removed| removed > 0)
+    }
+
+    pub fn user(&self, name: &str) -> Result<Option<User>, Fault> {
+        let user = self.read(|connection| {
+            let sql = "SELECT name, uid, added_at FROM users WHERE name = ?1 AND removed_at IS NULL";
+            find(connection, sql, [name], read_user)
+        })?;
+        self.with_keys(user)
+    }
+
+    pub fn user_by_uid(&self, uid: u32) -> Result<Option<User>, Fault> {
+        let user = self.read(|connection| {
+            let sql = "SELECT name, uid, added_at FROM users WHERE uid = ?1 AND removed_at IS NULL";
+            find(connection, sql, [uid], read_user)
+        })?;
+        self.with_keys(user)
+    }
+
+    pub fn users(&self) -> Result<Vec<User>, Fault> {
+        let users = self.read(|connection| {
+            let sql = "SELECT name, uid, added_at FROM users WHERE removed_at IS NULL ORDER BY name";
+            list(connection, sql, [], read_user)
+        })?;
+        users.into_iter().map(|user| Ok(User { keys: self.keys(&user.name)?, ..user })).collect()
+    }
+
+    fn with_keys(&self, user: Option<User>) -> Result<Option<User>, Fault> {
+        user.map(|user| Ok(User { keys: self.keys(&user.name)?, ..user })).transpose()
+    }
+
+    fn keys(&self, owner: &str) -> Result<Vec<Key>, Fault> {
+        self.read(|connection| {
+            let sql = "SELECT fingerprint, line FROM keys WHERE owner = ?1 ORDER BY added_at, fingerprint";
+            list(connection, sql, [owner], |row| Ok(Key { fingerprint: row.get(0)?, line: row.get(1)? }))
+        })
+    }
+}
+
+fn add_key(
+    transaction: &rusqlite::Transaction,
+    owner: &str,
+    key: &Key,
+    at: Timestamp,
+) -> rusqlite::Result<()> {
+    transaction.execute(
+        "INSERT INTO keys (owner, fingerprint, line, added_at) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (owner, fingerprint) DO UPDATE SET line = ?3",
+        params![owner, key.fingerprint, key.line, at.to_string()],
+    )?;
+    Ok(())
+}
+
+fn read_user(row: &rusqlite::Row) -> rusqlite::Result<User> {
+    Ok(User { name: row.get(0)?, uid: row.get(1)?, added_at: time_at(row, 2)?, keys: Vec::new() })
+}

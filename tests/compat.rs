@@ -1,0 +1,38 @@
+//! Everything that an older berth wrote can still be read. A fixture for each version, kept for ever.
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+#![allow(clippy::indexing_slicing, reason = "a test ends where something is wrong")]
+
+use berth::ledger::Ledger;
+use berth::model::BerthState;
+use rusqlite::Connection;
+
+#[test]
+fn a_ledger_of_schema_1_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger.db");
+    let old = Connection::open(&path).unwrap();
+    // A dump fills tables in the order of their names.
+    old.pragma_update(None, "foreign_keys", false).unwrap();
+    old.execute_batch(include_str!("fixtures/ledger/v1.sql")).unwrap();
+    // A dump does not carry these two.
+    old.pragma_update(None, "application_id", 0x4252_5448).unwrap();
+    old.pragma_update(None, "user_version", 1).unwrap();
+    drop(old);
+
+    let ledger = Ledger::open(&path, jiff::Timestamp::now()).unwrap();
+    assert_eq!(ledger.instance().unwrap().len(), 16);
+    let alice = ledger.user("alice").unwrap().unwrap();
+    assert_eq!(alice.keys.len(), 1);
+    assert_eq!(ledger.all_berths(10, Some("nobody")).unwrap(), []);
+    let berths = ledger.all_berths(10, None).unwrap();
+    let shown: Vec<_> = berths.iter().map(|b| (b.name.as_str(), b.state, b.cards.len(), b.port)).collect();
+    assert_eq!(shown, [("t1", BerthState::Released, 3, 21000)]);
+    assert!(ledger.held_berths().unwrap().is_empty());
+    assert!(ledger.events(0, 100, None).unwrap().iter().any(|event| event.kind == "berth.live"));
+    assert!(ledger.image_probe(&probe_key(&berths[0].image_id)).unwrap().is_some());
+}
+
+/// As the agent asks for it: image, users, the image's own user.
+fn probe_key(image_id: &str) -> String {
+    format!("{image_id} ma-user ")
+}
