@@ -1,0 +1,163 @@
+//! Who else has a card: containers on this engine that this agent did not start, or does not know.
+//!
+//! *Could not look* is an error, never an empty answer. It does not look at processes, and stops nothing.
+
+use super::claim::{Claim, Runtimes};
+use super::client::{Engine, SHORT, clean};
+use super::labels::{OwnedContainer, name_of, owned};
+use super::lifecycle::short;
+use crate::error::Fault;
+use crate::host::device_numbers;
+use crate::model::holder::ContainerReason;
+use crate::model::{CardId, Holder};
+use anyhow::{Context as _, Result};
+use bollard::models::{ContainerSummary, ContainerSummaryStateEnum as State};
+use bollard::query_parameters::ListContainersOptionsBuilder;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+const PARALLEL: usize = 8;
+
+/// A card and the number of its device node; `None` while the node is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CardNode {
+    pub id: CardId,
+    pub number: Option<(u32, u32)>,
+}
+
+/// The berths that the caller knows: by container, and by its name for those whose container it has not noted yet.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    pub containers: HashSet<String>,
+    pub creating: HashSet<String>,
+}
+
+impl Known {
+    fn has(&self, container: &OwnedContainer) -> bool {
+        self.containers.contains(&container.container_id) || self.creating.contains(&container.container_name)
+    }
+}
+
+/// Looks again and again, and inspects each container once: what it was given cannot change while it lives.
+pub struct ForeignScan {
+    engine: Engine,
+    instance: String,
+    inspected: HashMap<String, Claim>,
+}
+
+/// A container that may hold something now.
+struct Candidate {
+    id: String,
+    name: String,
+    image: String,
+    /// Labelled as ours, and not known.
+    stray: Option<OwnedContainer>,
+}
+
+impl ForeignScan {
+    pub fn new(engine: Engine, instance: impl Into<String>) -> Self {
+        Self { engine, instance: instance.into(), inspected: HashMap::new() }
+    }
+
+    /// Every container that has one of these cards and is not a known berth, a card at a time.
+    pub async fn look(&mut self, cards: &[CardNode], known: &Known) -> Result<Vec<(CardId, Holder)>> {
+        self.try_look(cards, known).await.context("looking for other containers that have cards")
+    }
+
+    async fn try_look(&mut self, cards: &[CardNode], known: &Known) -> Result<Vec<(CardId, Holder)>> {
+        let candidates = self.candidates(known).await?;
+        let here: HashSet<&str> = candidates.iter().map(|candidate| candidate.id.as_str()).collect();
+        self.inspected.retain(|id, _| here.contains(id.as_str()));
+        self.inspect_new(&candidates).await?;
+        let work: Vec<(Candidate, Claim)> = candidates
+            .into_iter()
+            .filter_map(|candidate| {
+                let claim = self.inspected.get(&candidate.id)?.clone();
+                Some((candidate, claim))
+            })
+            .collect();
+        let cards = cards.to_vec();
+        let held = tokio::task::spawn_blocking(move || holders(&work, &cards));
+        held.await.context("looking at device nodes")?
+    }
+
+    async fn candidates(&self, known: &Known) -> Result<Vec<Candidate>> {
+        let options = ListContainersOptionsBuilder::default().all(true).build();
+        let docker = self.engine.docker();
+        let listed = self.engine.call(SHORT, docker.list_containers(Some(options))).await?;
+        Ok(listed.into_iter().filter_map(|container| self.candidate(container, known)).collect())
+    }
+
+    fn candidate(&self, container: ContainerSummary, known: &Known) -> Option<Candidate> {
+        // Whatever is not certainly at rest may hold a card, states that we never heard of included.
+        if matches!(container.state, Some(State::CREATED | State::EXITED | State::DEAD)) {
+            return None;
+        }
+        let labels = container.labels.as_ref();
+        let ours = labels.and_then(|labels| labels.get("berth.instance")) == Some(&self.instance);
+        let (id, name) = (container.id.clone()?, name_of(&container));
+        let image = clean(container.image.as_deref().unwrap_or_default());
+        let stray = if ours { owned(container) } else { None };
+        if stray.as_ref().is_some_and(|container| known.has(container)) {
+            return None;
+        }
+        Some(Candidate { id, name, image, stray })
+    }
+
+    async fn inspect_new(&mut self, candidates: &[Candidate]) -> Result<()> {
+        let new: Vec<String> =
+            candidates.iter().map(|c| c.id.clone()).filter(|id| !self.inspected.contains_key(id)).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let docker = self.engine.docker();
+        let runtimes = Runtimes::of(&self.engine.call(SHORT, docker.info()).await?);
+        let engine = &self.engine;
+        let inspected: Vec<_> = stream::iter(new)
+            .map(|id| async move { engine.inspect_raw(&id).await.map(|inspect| (id, inspect)) })
+            .buffer_unordered(PARALLEL)
+            .try_collect()
+            .await?;
+        // One that is gone between the list and the look holds nothing any more.
+        for (id, inspect) in inspected {
+            let Some(inspect) = inspect else { continue };
+            let claim = Claim::of(&inspect, &runtimes).ok_or_else(|| {
+                Fault::docker(format!("Docker does not say what container {} has", short(&id)))
+            })?;
+            self.inspected.insert(id, claim);
+        }
+        Ok(())
+    }
+}
+
+fn holders(work: &[(Candidate, Claim)], cards: &[CardNode]) -> Result<Vec<(CardId, Holder)>> {
+    let mut found = Vec::new();
+    for (candidate, claim) in work {
+        let held = claim
+            .cards(cards, &|path| device_numbers(path))
+            .map_err(|error| Fault::host(format!("the devices of container {}: {error}", candidate.name)))?;
+        for (card, reason) in with_labels(held, candidate.stray.as_ref(), cards) {
+            let holder = Holder::Container {
+                id: candidate.id.clone(),
+                name: candidate.name.clone(),
+                image: candidate.image.clone(),
+                reason,
+            };
+            found.push((card, holder));
+        }
+    }
+    found.sort_by_key(|(card, _)| *card);
+    Ok(found)
+}
+
+/// One with our labels that nobody knows has the cards that it was given, and those that it says it has.
+fn with_labels(
+    held: BTreeMap<CardId, ContainerReason>,
+    stray: Option<&OwnedContainer>,
+    cards: &[CardNode],
+) -> BTreeMap<CardId, ContainerReason> {
+    let Some(stray) = stray else { return held };
+    let said = stray.berth.iter().flat_map(|berth| berth.cards.iter().copied());
+    let exist = said.filter(|card| cards.iter().any(|node| node.id == *card));
+    held.into_keys().chain(exist).map(|card| (card, ContainerReason::UnknownBerth)).collect()
+}

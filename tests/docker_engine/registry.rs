@@ -1,0 +1,135 @@
+//! Pulling from a real registry on loopback: open, private, absent, and one that breaks off.
+
+use crate::proxy::{Changes, Proxy};
+use crate::rig::{Rig, docker_with, free_port, socket, until};
+use berth::engine::Engine;
+use berth::engine::image::PullProgress;
+use berth::engine::registry::credentials;
+use berth::error::flatten;
+use berth::host::RealHost;
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// alice, `s3cret?~>`: with these, base64 has characters in which its two alphabets differ.
+const HTPASSWD: &str = "alice:$2b$04$DXsyCb329GCpTAJ9uC6VcO1YohPDiK/dBAdiejy7ngUu64qSuUcZy\n";
+const AUTH: &str = "YWxpY2U6czNjcmV0P34+";
+
+struct Registry {
+    process: Child,
+    address: String,
+}
+
+impl Registry {
+    fn start(rig: &Rig, name: &str, private: bool) -> Self {
+        let address = format!("127.0.0.1:{}", free_port());
+        let dir = rig.path(name);
+        std::fs::create_dir_all(dir.join("data")).unwrap();
+        std::fs::write(dir.join("htpasswd"), HTPASSWD).unwrap();
+        let mut config = format!(
+            "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {address}\n",
+            dir.join("data").display()
+        );
+        if private {
+            let file = dir.join("htpasswd");
+            config.push_str("auth:\n  htpasswd:\n    realm: test\n    path: ");
+            config.push_str(file.to_str().unwrap());
+        }
+        std::fs::write(dir.join("config.yml"), config).unwrap();
+        let process = Command::new("docker-registry")
+            .arg("serve")
+            .arg(dir.join("config.yml"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("docker-registry is installed");
+        until("the registry", Duration::from_secs(20), || TcpStream::connect(&address).ok());
+        Self { process, address }
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A credentials file as `docker login` writes it.
+fn login(rig: &Rig, address: &str) -> PathBuf {
+    let dir = rig.path("login");
+    std::fs::create_dir_all(&dir).unwrap();
+    let file = dir.join("config.json");
+    std::fs::write(&file, format!(r#"{{"auths": {{"{address}": {{"auth": "{AUTH}"}}}}}}"#)).unwrap();
+    file
+}
+
+/// Puts the busybox image into the registry and forgets it here.
+async fn push(rig: &Rig, address: &str) -> (String, String) {
+    let id = rig.image().await;
+    let reference = format!("{address}/{}:1", rig.prefix);
+    rig.docker(&["tag", &id, &reference]);
+    let pushed = docker_with(&rig.path("login"), &["push", &reference]);
+    assert!(pushed.status.success(), "{}", String::from_utf8_lossy(&pushed.stderr));
+    rig.docker(&["rmi", "-f", &reference, &format!("{}:base", rig.prefix)]);
+    assert_eq!(rig.engine.inspect_image(&reference).await.unwrap(), None);
+    (id, reference)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_shows_its_layers_and_ends_with_the_image() {
+    let rig = Rig::new().await;
+    let registry = Registry::start(&rig, "open", false);
+    let (id, reference) = push(&rig, &registry.address).await;
+    // As the agent does it: a task of its own, which reports.
+    let (report, mut reports) = tokio::sync::mpsc::unbounded_channel::<PullProgress>();
+    let (engine, wanted) = (rig.engine.clone(), reference.clone());
+    let task =
+        tokio::spawn(async move { engine.pull(&wanted, None, |update| report.send(update).unwrap()).await });
+    let mut seen = Vec::new();
+    while let Some(update) = reports.recv().await {
+        seen.push(update);
+    }
+    let image = task.await.unwrap().unwrap();
+    assert_eq!(image.id, id);
+    assert!(seen.iter().any(|update| update.layer.is_some() && update.status == "Pull complete"), "{seen:?}");
+    assert!(seen.iter().any(|update| update.total.is_some() && update.current.is_some()), "{seen:?}");
+    rig.engine.pull(&reference, None, |_| {}).await.unwrap();
+
+    let absent = format!("{}/{}:none", registry.address, rig.prefix);
+    let fault = flatten(&rig.engine.pull(&absent, None, |_| {}).await.unwrap_err());
+    assert!(fault.help.as_deref().is_some_and(|help| help.contains("no such image")), "{fault:?}");
+    let closed = format!("127.0.0.1:{}/x:1", free_port());
+    let fault = flatten(&rig.engine.pull(&closed, None, |_| {}).await.unwrap_err());
+    assert!(fault.help.as_deref().is_some_and(|help| help.contains("cannot be reached")), "{fault:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_private_registry_is_pulled_from_with_dockers_own_credentials() {
+    let rig = Rig::new().await;
+    let registry = Registry::start(&rig, "private", true);
+    let file = login(&rig, &registry.address);
+    let (id, reference) = push(&rig, &registry.address).await;
+    let fault = flatten(&rig.engine.pull(&reference, None, |_| {}).await.unwrap_err());
+    assert!(fault.help.as_deref().is_some_and(|help| help.contains("docker login")), "{fault:?}");
+    let host = RealHost::default();
+    let found = credentials(&host, &file, &reference).await.unwrap();
+    assert!(found.is_some());
+    assert_eq!(rig.engine.pull(&reference, found, |_| {}).await.unwrap().id, id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_that_breaks_off_is_no_success() {
+    let rig = Rig::new().await;
+    let registry = Registry::start(&rig, "open", false);
+    let (_, reference) = push(&rig, &registry.address).await;
+    for bytes in [0, 300, 420] {
+        let path = rig.path(&format!("cut{bytes}.sock"));
+        let cut = Changes { cut: Some(("/images/create", bytes)), ..Changes::default() };
+        let proxy = Proxy::start(path.clone(), &socket(), Some(cut));
+        let engine = Engine::connect(&path).await.unwrap();
+        engine.pull(&reference, None, |_| {}).await.unwrap_err();
+        proxy.stop();
+    }
+}
