@@ -1,0 +1,228 @@
+//! Keys: the host key of a berth, and public keys as people hand them in. Text in, text out; no files.
+
+use crate::error::{ErrorClass, Fault};
+use anyhow::{Context as _, Result};
+use russh::keys::ssh_key::public::KeyData;
+use russh::keys::ssh_key::{LineEnding, PrivateKey};
+use russh::keys::{Algorithm, HashAlg, PublicKey, parse_public_key_base64};
+use std::fmt;
+use std::ops::Deref;
+
+/// Longer than any real key with its comment.
+const LINE_LIMIT: usize = 16 << 10;
+const COMMENT_LIMIT: usize = 256;
+const RSA_MINIMUM: u32 = 2048;
+
+/// The private half never shows itself in logs or debug output.
+pub struct Secret(String);
+
+impl Deref for Secret {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+/// A new host key: `private_openssh` goes to `host_key`, the other half to known_hosts files.
+#[derive(Debug)]
+pub struct HostKey {
+    pub private_openssh: Secret,
+    pub public_openssh: String,
+}
+
+/// Makes the ed25519 host key of a berth. Made once, by the agent; the berth keeps it for life.
+pub fn generate_host_key() -> Result<HostKey> {
+    let key = PrivateKey::random(&mut russh::keys::key::safe_rng(), Algorithm::Ed25519)
+        .map_err(|error| bug(&error))
+        .context("making a host key")?;
+    let private =
+        key.to_openssh(LineEnding::LF).map_err(|error| bug(&error)).context("writing a host key")?;
+    Ok(HostKey {
+        private_openssh: Secret(private.as_str().to_owned()),
+        public_openssh: key
+            .public_key()
+            .to_openssh()
+            .map_err(|error| bug(&error))
+            .context("writing a host key")?,
+    })
+}
+
+fn bug(error: &russh::keys::ssh_key::Error) -> Fault {
+    Fault::bug(error.to_string())
+}
+
+/// A public key that was found good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicKeyInfo {
+    /// `ssh-ed25519`, `ecdsa-sha2-nistp256`, `ssh-rsa`, …
+    pub key_type: String,
+    pub base64: String,
+    pub comment: String,
+    /// `SHA256:…`, as `ssh-keygen -l` prints it.
+    pub fingerprint: String,
+}
+
+impl PublicKeyInfo {
+    /// The line for `authorized_keys`.
+    pub fn line(&self) -> String {
+        let line = format!("{} {} {}", self.key_type, self.base64, self.comment);
+        line.trim_end().to_owned()
+    }
+}
+
+/// Reads one public key; more than one is refused.
+pub fn parse_public_key(text: &str) -> Result<PublicKeyInfo, Fault> {
+    let mut keys = parse_public_keys(text)?;
+    match (keys.pop(), keys.len()) {
+        (Some(key), 0) => Ok(key),
+        (_, others) => Err(refuse(&format!("there are {} keys here, one is wanted", others + 1))),
+    }
+}
+
+/// Reads public keys, one a line; empty lines and comments are skipped. One bad line refuses them all.
+pub fn parse_public_keys(text: &str) -> Result<Vec<PublicKeyInfo>, Fault> {
+    if text.contains("PRIVATE KEY-----") || text.starts_with("PuTTY-User-Key-File") {
+        return Err(refuse("this is a private key: keep it to yourself").help("give the .pub file beside it"));
+    }
+    if text.contains("BEGIN SSH2 PUBLIC KEY") || text.contains("BEGIN PUBLIC KEY") {
+        return Err(refuse("this public key is not in OpenSSH's format")
+            .help("convert it with ssh-keygen -i -f FILE (add -m PKCS8 for BEGIN PUBLIC KEY)"));
+    }
+    let keys: Vec<_> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(|line| read_line(line).map(|(_, info)| info))
+        .collect::<Result<_, _>>()?;
+    if keys.is_empty() { Err(refuse("there is no public key here")) } else { Ok(keys) }
+}
+
+/// One line of `authorized_keys`, for comparison with what a client offers.
+pub(crate) fn read_line(line: &str) -> Result<(PublicKey, PublicKeyInfo), Fault> {
+    if line.len() > LINE_LIMIT {
+        return Err(refuse("the line is too long for a public key"));
+    }
+    let mut words = line.split_ascii_whitespace();
+    let (Some(key_type), Some(base64)) = (words.next(), words.next()) else {
+        return Err(refuse("this is not a public key: it has no second word"));
+    };
+    check_type(key_type, line)?;
+    let key = parse_public_key_base64(base64)
+        .map_err(|_| refuse("the key is damaged: its second word is no public key"))?;
+    if key.algorithm().as_str() != key_type {
+        return Err(refuse(&format!(
+            "the key says it is {key_type}, but it is {}",
+            printable(key.algorithm().as_str())
+        )));
+    }
+    check_strength(&key)?;
+    let comment = words.collect::<Vec<_>>().join(" ");
+    if comment.len() > COMMENT_LIMIT || comment.chars().any(char::is_control) {
+        return Err(refuse("the key's comment is too long or has control characters"));
+    }
+    let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
+    let info =
+        PublicKeyInfo { key_type: key_type.to_owned(), base64: base64.to_owned(), comment, fingerprint };
+    Ok((key, info))
+}
+
+fn check_type(key_type: &str, line: &str) -> Result<(), Fault> {
+    const GOOD: [&str; 5] =
+        ["ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa"];
+    if GOOD.contains(&key_type) {
+        return Ok(());
+    }
+    Err(if key_type == "ssh-dss" {
+        refuse("DSA keys are too weak").help("make a new one: ssh-keygen -t ed25519")
+    } else if key_type.contains("-cert-v01@") {
+        refuse("this is a certificate, not a public key").help("give the .pub file without -cert")
+    } else if key_type.starts_with("sk-") {
+        refuse("security keys (FIDO) are not supported").help("make another: ssh-keygen -t ed25519")
+    } else if line.split_ascii_whitespace().any(|word| GOOD.contains(&word)) {
+        refuse("options before the key are not supported").help("give the line from its key type on")
+    } else {
+        refuse(&format!("{:?} is no kind of public key", printable(key_type)))
+            .help("a public key looks like: ssh-ed25519 AAAA… name@host")
+    })
+}
+
+/// Names from a key can come from anybody: a bounded, harmless piece of them is enough to recognise them by.
+fn printable(text: &str) -> String {
+    text.chars().take(40).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+fn check_strength(key: &PublicKey) -> Result<(), Fault> {
+    match key.key_data() {
+        KeyData::Rsa(rsa) if rsa.key_size() < RSA_MINIMUM => {
+            let message =
+                format!("RSA keys of {} bits are too weak, {RSA_MINIMUM} are needed", rsa.key_size());
+            Err(refuse(&message).help("make a new one: ssh-keygen -t ed25519"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn refuse(message: &str) -> Fault {
+    Fault::new(ErrorClass::Usage, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
+
+    #[test]
+    fn a_good_key_keeps_its_parts() {
+        let key = parse_public_key(&format!("\n# mine\n{KEY}  anna@laptop \r\n")).unwrap();
+        assert_eq!(key.key_type, "ssh-ed25519");
+        assert_eq!(key.comment, "anna@laptop");
+        assert_eq!(key.fingerprint, "SHA256:UCUiLr7Pjs9wFFJMDByLgc3NrtdU344OgUM45wZPcIQ");
+        assert_eq!(key.line(), format!("{KEY} anna@laptop"));
+        assert_eq!(parse_public_key(KEY).unwrap().line(), KEY);
+    }
+
+    #[test]
+    fn a_new_host_key_reads_back() {
+        let key = generate_host_key().unwrap();
+        let private = PrivateKey::from_openssh(&*key.private_openssh).unwrap();
+        assert_eq!(private.public_key().to_openssh().unwrap(), key.public_openssh);
+        assert_eq!(parse_public_key(&key.public_openssh).unwrap().key_type, "ssh-ed25519");
+        assert_eq!(format!("{:?}", key.private_openssh), "Secret");
+    }
+
+    #[test]
+    fn what_is_no_good_key_is_refused_in_words() {
+        let private = generate_host_key().unwrap().private_openssh;
+        let weak = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAgQDGSHPFHSZLZKyn1Q8hMYOUK0NT6bJfK1u4sYpHbRfcnG3lV5rnvM7G\
+                    BvYVLkpG8HsSYTGCFzyHdjZZpwuYO8l6w5ehbXFNFEDRgVbLfsgQGmRxkgkxJ0H7pYmgUY1oNJqQmHjsXN2b3kiDCBqW\
+                    rZBDWaQVKKy2zAlK2nYmBW5j2w==";
+        for (text, wrong) in [
+            (&*private, "this is a private key: keep it to yourself"),
+            ("", "there is no public key here"),
+            ("hello", "it has no second word"),
+            ("ssh-ed25519 AAAA", "the key is damaged"),
+            ("ssh-ed25519 !!!! x", "the key is damaged"),
+            (weak, "RSA keys of 1024 bits are too weak"),
+            ("ssh-dss AAAAB3NzaC1kc3M= old", "DSA keys are too weak"),
+            ("ssh-ed25519-cert-v01@openssh.com AAAA x", "this is a certificate"),
+            (&format!("command=\"id\" {KEY}"), "options before the key are not supported"),
+            (&format!("{KEY} a\n{KEY} b"), "there are 2 keys here, one is wanted"),
+            (&KEY.replace("ssh-ed25519 ", "ssh-rsa "), "the key says it is ssh-rsa, but it is ssh-ed25519"),
+            ("---- BEGIN SSH2 PUBLIC KEY ----\nAAAA", "not in OpenSSH's format"),
+            (&format!("{KEY} a\u{7}b"), "control characters"),
+            ("x y z", "\"x\" is no kind of public key"),
+        ] {
+            let fault = parse_public_key(text).unwrap_err();
+            assert!(fault.message.contains(wrong), "{}: {wrong}", fault.message);
+            assert_eq!(fault.class, ErrorClass::Usage);
+        }
+        assert_eq!(parse_public_keys(&format!("{KEY} a\n\n{KEY} b")).unwrap().len(), 2);
+    }
+}

@@ -1,0 +1,129 @@
+//! `berth inside session`: from root to the session user, then exec. A process of its own, so that no thread of
+//! the server ever changes its identity and no unsafe code runs between fork and exec.
+//!
+//! It must not run anything of the image before the last privilege is gone.
+
+use super::Account;
+use anyhow::{Context as _, Result};
+use nix::unistd::{Gid, Uid, chdir, setgid, setgroups, setsid, setuid};
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Whom to become and what to run then. The environment is this process' own.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Become {
+    #[arg(long)]
+    uid: u32,
+    #[arg(long)]
+    gid: u32,
+    /// Supplementary groups
+    #[arg(long, value_delimiter = ',')]
+    groups: Vec<u32>,
+    /// Where to go; / if it is not there
+    #[arg(long)]
+    home: PathBuf,
+    /// Make standard input the controlling terminal
+    #[arg(long)]
+    tty: bool,
+    /// The program's name for itself
+    #[arg(long, allow_hyphen_values = true)]
+    argv0: Option<OsString>,
+    #[arg(last = true, required = true, num_args = 1.., value_name = "PROGRAM")]
+    program: Vec<OsString>,
+}
+
+impl Become {
+    pub(super) fn new(account: &Account, home: &Path, program: &Path) -> Self {
+        Self {
+            uid: account.uid,
+            gid: account.gid,
+            groups: account.groups.clone(),
+            home: home.to_path_buf(),
+            tty: false,
+            argv0: None,
+            program: vec![program.into()],
+        }
+    }
+    pub(super) fn arguments(mut self, arguments: impl IntoIterator<Item = OsString>) -> Self {
+        self.program.extend(arguments);
+        self
+    }
+    pub(super) fn with_terminal(mut self, has_terminal: bool) -> Self {
+        self.tty = has_terminal;
+        self
+    }
+    pub(super) fn called(mut self, name: Option<OsString>) -> Self {
+        self.argv0 = name;
+        self
+    }
+
+    /// The command that starts this program again, to do this.
+    pub(super) fn command(&self) -> tokio::process::Command {
+        let mut command = tokio::process::Command::new(own_program());
+        command.args(["inside", "session", "--uid"]).arg(self.uid.to_string());
+        command.arg("--gid").arg(self.gid.to_string());
+        if !self.groups.is_empty() {
+            let groups: Vec<String> = self.groups.iter().map(ToString::to_string).collect();
+            command.arg("--groups").arg(groups.join(","));
+        }
+        command.arg("--home").arg(&self.home);
+        if self.tty {
+            command.arg("--tty");
+        }
+        if let Some(name) = &self.argv0 {
+            let mut option = OsString::from("--argv0=");
+            option.push(name);
+            command.arg(option);
+        }
+        command.arg("--").args(&self.program).env_clear();
+        command
+    }
+}
+
+/// This program, also when its file was replaced, and in a container without /proc.
+fn own_program() -> PathBuf {
+    const SELF: &str = "/proc/self/exe";
+    if Path::new(SELF).exists() { SELF.into() } else { own_path() }
+}
+
+/// The path under which other programs can start this one.
+pub(super) fn own_path() -> PathBuf {
+    std::env::current_exe()
+        .ok()
+        .or_else(|| std::env::args_os().next().map(PathBuf::from))
+        .unwrap_or_else(|| "/opt/berth/bin/berth".into())
+}
+
+/// Does not come back if all goes well; else the exit status and what to say, as a shell would.
+pub fn become_and_run(wanted: Become) -> (u8, String) {
+    let name =
+        wanted.program.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
+    if let Err(error) = drop_privileges(&wanted) {
+        return (126, format!("{error:#}"));
+    }
+    let mut words = wanted.program.into_iter();
+    let mut command = Command::new(words.next().unwrap_or_default());
+    command.args(words);
+    if let Some(name) = wanted.argv0 {
+        command.arg0(name);
+    }
+    // Through std, not execve itself: std gives SIGPIPE and the signal mask back to the program.
+    let error = command.exec();
+    let status = if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 };
+    (status, format!("{name}: {error}"))
+}
+
+fn drop_privileges(wanted: &Become) -> Result<()> {
+    setsid().context("starting a session")?;
+    if wanted.tty {
+        rustix::process::ioctl_tiocsctty(rustix::stdio::stdin()).context("taking the terminal")?;
+    }
+    let groups: Vec<Gid> = wanted.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
+    setgroups(&groups).context("setting the groups")?;
+    setgid(Gid::from_raw(wanted.gid)).context("setting the group")?;
+    setuid(Uid::from_raw(wanted.uid)).context("setting the user")?;
+    chdir(&wanted.home).or_else(|_| chdir("/")).context("changing to the home directory")
+}

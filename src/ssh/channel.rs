@@ -1,0 +1,299 @@
+//! One task a session channel: it runs the program and carries bytes between it and the client.
+//!
+//! The handler never waits for a program: it hands orders over and goes on. Output is read only as fast as the
+//! client's window takes it; input waits in a bounded queue ([`InputQueue`]).
+
+use super::auth::Grant;
+use super::connection::hung_up;
+use super::input::InputQueue;
+use super::program::{self, Ends, Program};
+use super::server::Berth;
+use super::session::{Ending, Order, Plan, Size};
+use super::terminal::{self, Terminal};
+use bytes::{Bytes, BytesMut};
+use nix::sys::signal::Signal;
+use russh::server::{Handle, Msg};
+use russh::{ChannelWriteHalf, Sig};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::{mpsc, oneshot, watch};
+
+const CONTROL_QUEUE: usize = 16;
+/// How long a program whose client is gone may still write, to nobody.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+const CHUNK: usize = 32 << 10;
+const STDERR: u32 = 1;
+
+enum Control {
+    Start(Plan, Option<Terminal>),
+    Resize(Size),
+    Signal(String),
+}
+
+/// The handler's end of a channel task. Dropping it hangs the session up.
+pub(super) struct Bridge {
+    control: mpsc::Sender<Control>,
+    input: Arc<InputQueue>,
+    _alive: oneshot::Sender<()>,
+}
+
+/// What a channel task needs to know and to write to.
+pub(super) struct Line {
+    pub(super) grant: Grant,
+    pub(super) berth: Arc<Berth>,
+    pub(super) ends: Ends,
+    pub(super) writer: ChannelWriteHalf<Msg>,
+    pub(super) handle: Handle,
+}
+
+impl Bridge {
+    pub(super) fn open(line: Line) -> Self {
+        let (control, control_end) = mpsc::channel(CONTROL_QUEUE);
+        let input = Arc::new(InputQueue::default());
+        let (alive, hangup) = oneshot::channel();
+        tokio::spawn(run(line, control_end, Arc::clone(&input), hangup));
+        Self { control, input, _alive: alive }
+    }
+
+    /// Whether the task has ended.
+    pub(super) fn is_done(&self) -> bool {
+        self.control.is_closed()
+    }
+
+    /// Whether the program is behind with its input.
+    pub(super) fn is_behind(&self) -> bool {
+        self.input.is_long()
+    }
+
+    /// Passes an order on. `false`: the client is gone.
+    pub(super) async fn pass(&self, order: Order, terminal: Option<Terminal>, peer: &OwnedFd) -> bool {
+        match order {
+            Order::Start(plan) => self.control(Control::Start(plan, terminal)),
+            Order::Resize(size) => self.control(Control::Resize(size)),
+            Order::Signal(name) => self.control(Control::Signal(name)),
+            Order::EndInput => self.input.end(),
+            Order::Input(data) => tokio::select! {
+                biased;
+                () = self.input.push(&data) => {}
+                () = hung_up(peer) => return false,
+            },
+        }
+        true
+    }
+
+    fn control(&self, control: Control) {
+        // A client that sends more of these than a busy task takes loses some of its resizes.
+        let _ = self.control.try_send(control);
+    }
+}
+
+async fn run(
+    line: Line,
+    mut control: mpsc::Receiver<Control>,
+    input: Arc<InputQueue>,
+    mut hangup: oneshot::Receiver<()>,
+) {
+    let (plan, terminal) = loop {
+        tokio::select! {
+            order = control.recv() => match order {
+                Some(Control::Start(plan, terminal)) => break (plan, terminal),
+                Some(_) => {}
+                None => return,
+            },
+            _ = &mut hangup => return,
+        }
+    };
+    // Its write end may fail when the client is gone; there is nobody left to tell then.
+    let _ = match program::start(&line.grant, &line.berth, line.ends, plan, terminal).await {
+        Ok(program) => serve(&line, program, control, input, hangup).await,
+        Err(error) => explain(&line, &error).await,
+    };
+}
+
+/// The program could not even be started: said as a shell would say it.
+async fn explain(line: &Line, error: &std::io::Error) -> Result<(), russh::Error> {
+    tracing::error!(user = line.grant.account().name, "starting a session: {error}");
+    line.writer.extended_data_bytes(STDERR, format!("berth: starting the session: {error}\r\n")).await?;
+    line.writer.exit_status(126).await?;
+    line.writer.eof().await?;
+    line.writer.close().await
+}
+
+async fn serve(
+    line: &Line,
+    program: Program,
+    control: mpsc::Receiver<Control>,
+    input: Arc<InputQueue>,
+    hangup: oneshot::Receiver<()>,
+) -> Result<(), russh::Error> {
+    let Program { mut child, input: stdin, output, errors, terminal, group } = program;
+    let (exited, exit) = watch::channel(None);
+    // On its own, so that the program is waited for also when its session has long gone.
+    tokio::spawn(async move {
+        let status = child.wait().await.ok();
+        let _ = exited.send(Some(Exit { at: Instant::now(), status }));
+    });
+    let (gone, leaving) = watch::channel(false);
+    let has_terminal = terminal.is_some();
+    let has_exited = exit.clone();
+    let outlet = |stream| Outlet { line, stream, exit: exit.clone(), gone: leaving.clone() };
+    let program_ends = async {
+        let mut exit = exit.clone();
+        let exit = exit.wait_for(Option::is_some).await;
+        exit.ok().and_then(|exit| *exit).and_then(|exit| exit.status)
+    };
+    let errors_end = async {
+        match errors {
+            Some(errors) => outlet(Some(STDERR)).pump(errors).await,
+            None => Ok(()),
+        }
+    };
+    let everything = async { tokio::join!(program_ends, outlet(None).pump(output), errors_end) };
+    let mut everything = std::pin::pin!(everything);
+    let (status, sent, sent_errors) = tokio::select! {
+        done = &mut everything => done,
+        () = feed(input, stdin) => return Ok(()),
+        () = obey(control, terminal, group, &has_exited) => return Ok(()),
+        _ = hangup => {
+            let _ = gone.send(true);
+            if has_exited.borrow().is_none() {
+                group.signal(Signal::SIGHUP);
+            }
+            if !has_terminal {
+                // A pipe that closed at once would kill with SIGPIPE what is just about to save its work.
+                let _ = tokio::time::timeout(LAST_WORDS, &mut everything).await;
+            }
+            return Ok(());
+        }
+    };
+    sent?;
+    sent_errors?;
+    report(line, status).await
+}
+
+/// When a program ended and how, if that could be learnt.
+#[derive(Debug, Clone, Copy)]
+struct Exit {
+    at: Instant,
+    status: Option<ExitStatus>,
+}
+
+/// Where one output stream of the program goes.
+struct Outlet<'a> {
+    line: &'a Line,
+    stream: Option<u32>,
+    exit: watch::Receiver<Option<Exit>>,
+    gone: watch::Receiver<bool>,
+}
+
+impl Outlet<'_> {
+    /// Carries the stream to the client, to its end or what counts as its end after the exit.
+    async fn pump(mut self, mut from: impl AsyncRead + Unpin) -> Result<(), russh::Error> {
+        let mut buffer = BytesMut::new();
+        let mut ending = Ending::default();
+        loop {
+            buffer.reserve(CHUNK);
+            let read = tokio::select! {
+                biased;
+                read = from.read_buf(&mut buffer) => read,
+                () = quiet_after(&mut self.exit) => return Ok(()),
+            };
+            // A stream that breaks off has ended; the exit status tells the rest.
+            let Ok(count @ 1..) = read else { return Ok(()) };
+            self.send(buffer.split().freeze()).await?;
+            let since_exit = self.exit.borrow().map(|exit| exit.at.elapsed());
+            if !ending.goes_on(count, since_exit) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits for the client's window. Once the client is gone, everything is dropped.
+    async fn send(&mut self, data: Bytes) -> Result<(), russh::Error> {
+        let writer = &self.line.writer;
+        let sending = async {
+            match self.stream {
+                None => writer.data_bytes(data).await,
+                Some(stream) => writer.extended_data_bytes(stream, data).await,
+            }
+        };
+        let sent = tokio::select! {
+            biased;
+            _ = self.gone.wait_for(|gone| *gone) => return Ok(()),
+            sent = sending => sent,
+        };
+        match sent {
+            // The connection ended just now; being told so is a matter of moments.
+            Err(russh::Error::SendError) => Ok(()),
+            other => other,
+        }
+    }
+}
+
+/// Comes back when the program has exited and a while has passed.
+async fn quiet_after(exit: &mut watch::Receiver<Option<Exit>>) {
+    // The sender lives as long as the pumps do.
+    let _ = exit.wait_for(Option::is_some).await;
+    tokio::time::sleep(Ending::QUIET).await;
+}
+
+/// Carries the client's input to the program. Never comes back: input may end long before the program does.
+async fn feed(input: Arc<InputQueue>, mut stdin: impl AsyncWrite + Unpin) {
+    while let Some(data) = input.take().await {
+        if stdin.write_all(&data).await.is_err() {
+            input.refuse();
+            break;
+        }
+    }
+    drop(stdin);
+    std::future::pending::<()>().await;
+}
+
+async fn obey(
+    mut control: mpsc::Receiver<Control>,
+    terminal: Option<terminal::Control>,
+    group: program::Group,
+    exit: &watch::Receiver<Option<Exit>>,
+) {
+    while let Some(order) = control.recv().await {
+        match order {
+            Control::Resize(size) => {
+                if let Some(terminal) = &terminal {
+                    // A size that the kernel does not like changes nothing.
+                    let _ = terminal.resize(size);
+                }
+            }
+            Control::Signal(name) => {
+                if let Ok(signal) = format!("SIG{name}").parse::<Signal>()
+                    && exit.borrow().is_none()
+                {
+                    group.signal(signal);
+                }
+            }
+            Control::Start(..) => {}
+        }
+    }
+    std::future::pending::<()>().await;
+}
+
+/// The program's end, after all of its output.
+async fn report(line: &Line, status: Option<ExitStatus>) -> Result<(), russh::Error> {
+    line.writer.eof().await?;
+    match status.map(|status| (status.code(), status.signal(), status.core_dumped())) {
+        Some((Some(code), ..)) => line.writer.exit_status(u32::try_from(code).unwrap_or(255)).await?,
+        Some((None, Some(signal), core)) => {
+            let name = Signal::try_from(signal).map_or("SIGKILL", Signal::as_str);
+            let name = Sig::Custom(name.trim_start_matches("SIG").to_owned());
+            line.handle
+                .exit_signal_request(line.writer.id(), name, core, String::new(), String::new())
+                .await
+                .map_err(|()| russh::Error::SendError)?;
+        }
+        _ => line.writer.exit_status(255).await?,
+    }
+    line.writer.close().await
+}

@@ -1,0 +1,111 @@
+//! The environment of a session. Pure: maps in, a map out.
+
+use super::Account;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+pub(super) type Environment = BTreeMap<OsString, OsString>;
+
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// What a script's own shell leaves behind and no session wants.
+const SHELL_LEFTOVERS: [&str; 4] = ["_", "PWD", "OLDPWD", "SHLVL"];
+const VALUE_LIMIT: usize = 4096;
+const CLIENT_LIMIT: usize = 64;
+
+/// Whether a client may set this variable: languages, terminals and their like, nothing that steers a loader.
+pub(super) fn client_may_set(name: &str, value: &str, already: usize) -> bool {
+    const NAMES: [&str; 8] =
+        ["LANG", "LANGUAGE", "TERM", "COLORTERM", "TERM_PROGRAM", "TERM_PROGRAM_VERSION", "NO_COLOR", "TZ"];
+    let is_locale = name.strip_prefix("LC_").is_some_and(|rest| {
+        !rest.is_empty() && rest.len() < 32 && rest.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')
+    });
+    (is_locale || NAMES.contains(&name))
+        && value.len() <= VALUE_LIMIT
+        && !value.contains('\0')
+        && already < CLIENT_LIMIT
+}
+
+/// The environment that a script, or a session without one, starts from.
+pub(super) fn base(
+    container: &Environment,
+    configured: &BTreeMap<String, String>,
+    account: &Account,
+    home: &Path,
+    shell: &Path,
+) -> Environment {
+    let mut environment = container.clone();
+    environment.retain(|name, _| !SHELL_LEFTOVERS.iter().any(|leftover| name == leftover));
+    environment.extend(configured.iter().map(|(name, value)| (name.into(), value.into())));
+    for (name, value) in [
+        ("HOME", home.as_os_str()),
+        ("USER", account.name.as_ref()),
+        ("LOGNAME", account.name.as_ref()),
+        ("SHELL", shell.as_os_str()),
+    ] {
+        environment.insert(name.into(), value.into());
+    }
+    environment.entry("PATH".into()).or_insert_with(|| DEFAULT_PATH.into());
+    environment
+}
+
+/// Reads NUL separated `NAME=value`, as a script's environment comes back.
+pub(super) fn read_block(block: &[u8]) -> Environment {
+    block
+        .split(|byte| *byte == 0)
+        .filter_map(|entry| {
+            let at = entry.iter().position(|byte| *byte == b'=').filter(|at| *at > 0)?;
+            let (name, value) = entry.split_at(at);
+            let name = OsStr::from_bytes(name);
+            let keep = !SHELL_LEFTOVERS.iter().any(|leftover| name == *leftover);
+            keep.then(|| (name.to_owned(), OsStr::from_bytes(value.get(1..).unwrap_or_default()).to_owned()))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::session::SessionConfig;
+
+    #[test]
+    fn clients_set_languages_and_terminals_only() {
+        for name in ["LANG", "LC_ALL", "LC_CTYPE", "COLORTERM", "TZ"] {
+            assert!(client_may_set(name, "C", 0), "{name}");
+        }
+        for name in ["LD_PRELOAD", "PATH", "BASH_ENV", "LC_", "LC_x", "lang", "ENV", ""] {
+            assert!(!client_may_set(name, "x", 0), "{name}");
+        }
+        assert!(!client_may_set("LANG", &"x".repeat(5000), 0));
+        assert!(!client_may_set("LANG", "x\0y", 0));
+        assert!(!client_may_set("LANG", "C", CLIENT_LIMIT));
+    }
+
+    #[test]
+    fn the_containers_environment_stays_and_the_user_is_named() {
+        let container: Environment = [("ASCEND_HOME", "/a"), ("HOME", "/root"), ("PWD", "/x")]
+            .map(|(n, v)| (n.into(), v.into()))
+            .into();
+        let configured = [("CARDS".to_owned(), "0,1".to_owned())].into();
+        let account = Account::choose(&SessionConfig::default(), "", "").unwrap();
+        let environment =
+            base(&container, &configured, &account, Path::new("/home/me"), Path::new("/bin/bash"));
+        let value =
+            |name: &str| environment.get(OsStr::new(name)).map(|value| value.to_string_lossy().into_owned());
+        assert_eq!(value("ASCEND_HOME").as_deref(), Some("/a"));
+        assert_eq!(value("CARDS").as_deref(), Some("0,1"));
+        assert_eq!(value("HOME").as_deref(), Some("/home/me"));
+        assert_eq!(value("USER").as_deref(), Some("root"));
+        assert_eq!(value("PATH").as_deref(), Some(DEFAULT_PATH));
+        assert_eq!(value("PWD"), None);
+    }
+
+    #[test]
+    fn a_block_reads_back_and_nonsense_is_skipped() {
+        let environment = read_block(b"A=1\0B=two=2\0multi=a\nb\0=x\0nothing\0SHLVL=2\0E=\0");
+        let names: Vec<_> = environment.keys().map(|name| name.to_string_lossy().into_owned()).collect();
+        assert_eq!(names, ["A", "B", "E", "multi"]);
+        assert_eq!(environment.get(OsStr::new("B")).unwrap(), "two=2");
+    }
+}

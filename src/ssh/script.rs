@@ -1,0 +1,102 @@
+//! What an environment script, such as CANN's `set_env.sh`, sets: run once as the session user, then remembered.
+//!
+//! The script is hostile: it runs without privileges, without a terminal, for a bounded time, and its answer is
+//! bounded. Its failure is a warning; people can log in all the same.
+
+use super::become_user::{self, Become};
+use super::environment::{Environment, read_block};
+use super::program::home_of;
+use super::{Account, image};
+use anyhow::{Context as _, Result, bail};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::io::AsyncReadExt as _;
+use tokio::sync::Mutex;
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+const LIMIT: u64 = 1 << 20;
+const SOURCE: &str = r#". "$1" >/dev/null 2>&1; exec "$2" inside print-env"#;
+
+/// The environment after the last script that was run, and for whom.
+#[derive(Debug, Default)]
+pub(super) struct ScriptCache(Mutex<Option<(Account, PathBuf, Environment)>>);
+
+impl ScriptCache {
+    /// `base` with what the first existing script makes of it. Several sessions at once wait for one run.
+    pub(super) async fn apply(
+        &self,
+        scripts: &[PathBuf],
+        account: &Account,
+        base: Environment,
+    ) -> Environment {
+        let Some(script) = scripts.iter().find(|script| script.is_file()) else { return base };
+        let mut cached = self.0.lock().await;
+        if let Some((for_account, of_script, environment)) = &*cached
+            && (for_account, of_script) == (account, script)
+        {
+            return environment.clone();
+        }
+        let environment = run(script, account, &base).await.unwrap_or_else(|error| {
+            tracing::warn!(script = %script.display(), "sessions do without this script: {error:#}");
+            base
+        });
+        *cached = Some((account.clone(), script.clone(), environment.clone()));
+        environment
+    }
+}
+
+async fn run(script: &Path, account: &Account, base: &Environment) -> Result<Environment> {
+    let shell = ["/bin/bash", "/usr/bin/bash", "/bin/sh"]
+        .into_iter()
+        .map(Path::new)
+        .find(|shell| image::is_program(shell))
+        .context("the image has no shell")?;
+    let arguments =
+        ["-c".into(), SOURCE.into(), "sh".into(), script.into(), become_user::own_path().into_os_string()];
+    let mut child = Become::new(account, &home_of(account), shell)
+        .arguments(arguments)
+        .command()
+        .envs(base)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .context("starting the shell")?;
+    let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
+    let Some(stdout) = child.stdout.take() else { bail!("the script has no output") };
+    let answer = async {
+        let mut block = Vec::new();
+        stdout.take(LIMIT + 1).read_to_end(&mut block).await?;
+        Ok::<_, std::io::Error>((block, child.wait().await?))
+    };
+    let answer = tokio::time::timeout(TIMEOUT, answer).await;
+    if !matches!(answer, Ok(Ok(_)))
+        && let Some(pid) = pid
+    {
+        // Nobody waited for it yet, so the number is still its own.
+        let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+        let _ = child.wait().await;
+    }
+    let (block, status) = answer.context("it took longer than 10 seconds")??;
+    let environment = read_block(&block);
+    if !status.success() || block.len() as u64 > LIMIT || environment.is_empty() {
+        bail!("its shell ended with {status} and {} bytes of environment", block.len());
+    }
+    Ok(environment)
+}
+
+/// This process' environment for [`read_block`]: `berth inside print-env`.
+pub fn environment_as_bytes() -> Vec<u8> {
+    let mut block = Vec::new();
+    for (name, value) in std::env::vars_os() {
+        block.extend_from_slice(name.as_bytes());
+        block.push(b'=');
+        block.extend_from_slice(value.as_bytes());
+        block.push(0);
+    }
+    block
+}

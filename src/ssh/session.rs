@@ -1,0 +1,241 @@
+//! One session channel as a state machine: what the client asks in, an answer and orders out. Pure: no I/O.
+//!
+//! A second machine, [`Ending`], says when the output of a program that has exited is complete.
+
+use super::environment::{Environment, client_may_set};
+use bytes::Bytes;
+use std::time::Duration;
+
+/// The size of a terminal, in characters and pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Size {
+    pub(super) columns: u16,
+    pub(super) rows: u16,
+    pub(super) width: u16,
+    pub(super) height: u16,
+}
+
+/// What a client asks of its channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Event {
+    /// A terminal was asked for and could, or could not, be opened.
+    Terminal {
+        opened: bool,
+        term: String,
+    },
+    Variable {
+        name: String,
+        value: String,
+    },
+    Shell,
+    Command(Vec<u8>),
+    Resize(Size),
+    /// A signal by its name, without `SIG`.
+    Signal(String),
+    Data(Bytes),
+    EndOfData,
+}
+
+/// What is to be done for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Order {
+    Start(Plan),
+    Resize(Size),
+    Signal(String),
+    Input(Bytes),
+    EndInput,
+}
+
+/// The program of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Plan {
+    /// `None`: a login shell.
+    pub(super) command: Option<Vec<u8>>,
+    pub(super) has_terminal: bool,
+    /// What the client set, and `TERM`.
+    pub(super) environment: Environment,
+}
+
+/// An answer to the client, and at most one order.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Step {
+    pub(super) accepted: bool,
+    pub(super) order: Option<Order>,
+}
+
+const NO: Step = Step { accepted: false, order: None };
+const YES: Step = Step { accepted: true, order: None };
+
+fn order(order: Order) -> Step {
+    Step { accepted: true, order: Some(order) }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Session {
+    phase: Phase,
+    has_terminal: bool,
+    environment: Environment,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Preparing,
+    Running,
+    InputEnded,
+}
+
+impl Session {
+    /// Whether a terminal may be opened now: once, and before the program starts.
+    pub(super) fn wants_terminal(&self) -> bool {
+        self.phase == Phase::Preparing && !self.has_terminal
+    }
+
+    pub(super) fn on(&mut self, event: Event) -> Step {
+        match self.phase {
+            Phase::Preparing => self.prepare(event),
+            Phase::Running | Phase::InputEnded => self.run(event),
+        }
+    }
+
+    fn prepare(&mut self, event: Event) -> Step {
+        match event {
+            Event::Terminal { opened, term } if opened && !self.has_terminal => {
+                self.has_terminal = true;
+                if client_may_set("TERM", &term, 0) && !term.is_empty() {
+                    self.environment.insert("TERM".into(), term.into());
+                }
+                YES
+            }
+            Event::Variable { name, value } if client_may_set(&name, &value, self.environment.len()) => {
+                self.environment.insert(name.into(), value.into());
+                YES
+            }
+            Event::Resize(size) if self.has_terminal => order(Order::Resize(size)),
+            Event::Shell => self.start(None),
+            Event::Command(command) => self.start(Some(command)),
+            _ => NO,
+        }
+    }
+
+    fn start(&mut self, command: Option<Vec<u8>>) -> Step {
+        self.phase = Phase::Running;
+        let environment = std::mem::take(&mut self.environment);
+        order(Order::Start(Plan { command, has_terminal: self.has_terminal, environment }))
+    }
+
+    fn run(&mut self, event: Event) -> Step {
+        match event {
+            Event::Resize(size) if self.has_terminal => order(Order::Resize(size)),
+            Event::Signal(name) => order(Order::Signal(name)),
+            Event::Data(data) if self.phase == Phase::Running && !data.is_empty() => {
+                order(Order::Input(data))
+            }
+            Event::EndOfData if self.phase == Phase::Running => {
+                self.phase = Phase::InputEnded;
+                order(Order::EndInput)
+            }
+            _ => NO,
+        }
+    }
+}
+
+/// When one output stream of a program that has exited is done.
+///
+/// Its end is the end of the stream, normally. But a child that it left in the background may hold the stream
+/// open for days, and OpenSSH then hangs for days. Here everything that was in the pipe at the exit is
+/// delivered, however slow the client; then the stream is given up when it has been quiet for [`Ending::QUIET`],
+/// or, if it never is, after [`Ending::LIMIT`] and more bytes than a pipe can hold.
+#[derive(Debug, Default)]
+pub(super) struct Ending {
+    after_exit: usize,
+}
+
+impl Ending {
+    pub(super) const QUIET: Duration = Duration::from_millis(300);
+    pub(super) const LIMIT: Duration = Duration::from_secs(2);
+    /// The most that a pipe holds (`/proc/sys/fs/pipe-max-size` as it comes).
+    const PIPE: usize = 1 << 20;
+
+    /// Counts output; `since_exit` is `None` while the program runs. Says whether to go on reading.
+    pub(super) fn goes_on(&mut self, bytes: usize, since_exit: Option<Duration>) -> bool {
+        let Some(since_exit) = since_exit else { return true };
+        self.after_exit = self.after_exit.saturating_add(bytes);
+        self.after_exit <= Self::PIPE || since_exit < Self::LIMIT
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn data(text: &'static str) -> Event {
+        Event::Data(Bytes::from_static(text.as_bytes()))
+    }
+
+    fn terminal() -> Event {
+        Event::Terminal { opened: true, term: "xterm".into() }
+    }
+
+    #[test]
+    fn a_shell_with_a_terminal() {
+        let mut session = Session::default();
+        assert!(session.wants_terminal());
+        assert_eq!(session.on(terminal()), YES);
+        assert!(!session.wants_terminal());
+        assert_eq!(session.on(Event::Variable { name: "LANG".into(), value: "C".into() }), YES);
+        let Some(Order::Start(plan)) = session.on(Event::Shell).order else { panic!("no start") };
+        assert!(plan.has_terminal && plan.command.is_none());
+        assert_eq!(plan.environment.len(), 2);
+        let size = Size { columns: 100, rows: 40, ..Size::default() };
+        assert_eq!(session.on(Event::Resize(size)).order, Some(Order::Resize(size)));
+        assert_eq!(session.on(data("ls\n")).order, Some(Order::Input("ls\n".into())));
+    }
+
+    #[test]
+    fn only_one_program_a_channel() {
+        let mut session = Session::default();
+        assert!(session.on(Event::Command(b"id".to_vec())).accepted);
+        for again in [Event::Shell, Event::Command(b"id".to_vec()), terminal()] {
+            assert_eq!(session.on(again), NO);
+        }
+    }
+
+    #[test]
+    fn nothing_runs_before_its_start() {
+        let mut session = Session::default();
+        for early in
+            [data("x"), Event::EndOfData, Event::Signal("TERM".into()), Event::Resize(Size::default())]
+        {
+            assert_eq!(session.on(early), NO);
+        }
+        assert_eq!(session.on(Event::Terminal { opened: false, term: "x".into() }), NO);
+        assert!(session.wants_terminal());
+    }
+
+    #[test]
+    fn input_ends_once() {
+        let mut session = Session::default();
+        session.on(Event::Command(b"cat".to_vec()));
+        assert_eq!(session.on(Event::EndOfData).order, Some(Order::EndInput));
+        for late in [Event::EndOfData, data("x")] {
+            assert_eq!(session.on(late), NO);
+        }
+        assert_eq!(session.on(Event::Signal("TERM".into())).order, Some(Order::Signal("TERM".into())));
+    }
+
+    #[test]
+    fn forbidden_variables_are_refused() {
+        let mut session = Session::default();
+        assert_eq!(session.on(Event::Variable { name: "LD_PRELOAD".into(), value: "x".into() }), NO);
+    }
+
+    #[test]
+    fn what_was_in_the_pipe_is_read_however_long_it_takes() {
+        let mut ending = Ending::default();
+        assert!(ending.goes_on(usize::MAX, None));
+        assert!(ending.goes_on(1 << 20, Some(Duration::from_hours(1))));
+        assert!(!ending.goes_on(1, Some(Ending::LIMIT)));
+        assert!(ending.goes_on(1, Some(Duration::ZERO)));
+    }
+}
