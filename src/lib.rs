@@ -1,7 +1,7 @@
 //! berth turns one Ascend server into a machine that a team can share.
 //!
 //! Layers, arrows one way (tests/layering.rs checks them):
-//! `main → cli, agent, ssh → ops → engine, alloc, ledger, sim → facts → host → model`;
+//! `main → cli, agent, ssh → ops → engine, alloc, keys, ledger, sim → facts → host → model`;
 //! `profile` and `error` may be used by all.
 
 pub mod agent;
@@ -11,6 +11,7 @@ pub mod engine;
 pub mod error;
 pub mod facts;
 pub mod host;
+pub mod keys;
 pub mod ledger;
 pub mod model;
 pub mod ops;

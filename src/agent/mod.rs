@@ -1,1 +1,74 @@
-//! Placeholder.
+//! The daemon: one HTTP/JSON API on a unix socket, and the work that goes on without anybody asking.
+//!
+//! Handlers parse, call `ops` and answer; they decide nothing. The caller is who the kernel says.
+
+mod answer;
+pub mod client;
+mod follow;
+mod listen;
+mod routes;
+pub mod types;
+
+use crate::error::Fault;
+use crate::ops::Node;
+use crate::profile::Config;
+use anyhow::{Context, Result};
+use std::future::IntoFuture;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// What requests get to come to their end when the agent is told to stop.
+const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+
+/// Runs until SIGTERM or SIGINT. Containers go on without it.
+pub async fn run(config: Config) -> Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err(Fault::refused("the agent must run as root")
+            .help("device nodes, containers and other people's storage are its work")
+            .into());
+    }
+    let node = Arc::new(tokio::task::spawn_blocking(move || Node::open(config)).await??);
+    node.check_server_binary()?;
+    let listener = listen::listen(&node.config.paths)?;
+    let watching = tokio::spawn(node.clone().watch());
+    tracing::info!(
+        socket = %node.config.paths.socket().display(),
+        profile = node.profile.name,
+        instance = node.instance,
+        version = env!("CARGO_PKG_VERSION"),
+        "berth agent answers"
+    );
+    let app = routes::router(node.clone()).into_make_service_with_connect_info::<listen::Peer>();
+    let told = stop_when_told(node.clone())?;
+    let stopping = node.clone();
+    let serving = axum::serve(listener, app)
+        .with_graceful_shutdown(async move { stopping.stopping().await })
+        .into_future();
+    let served = tokio::select! {
+        served = serving => served,
+        // A request that is not done by then is undone by the next agent.
+        () = drained_too_long(&node) => Ok(()),
+    };
+    told.abort();
+    watching.abort();
+    served.context("serving the agent's socket")
+}
+
+async fn drained_too_long(node: &Node) {
+    node.stopping().await;
+    tokio::time::sleep(DRAIN_LIMIT).await;
+}
+
+fn stop_when_told(node: Arc<Node>) -> Result<tokio::task::JoinHandle<()>> {
+    let mut terminate = signal(SignalKind::terminate()).context("catching SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("catching SIGINT")?;
+    Ok(tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping; containers go on");
+        node.stop();
+    }))
+}

@@ -1,16 +1,28 @@
 //! The command line: one file a verb (arguments, call, rendering). Parses and renders, nothing else.
 
+mod agent;
+mod berths;
+mod call;
+mod cards;
+mod events;
 mod facts;
+mod image;
 mod inside;
+mod logging;
+mod progress;
 mod render;
+mod request;
 mod sim;
+mod ssh;
+mod user;
 
 use crate::error::{ErrorClass, flatten};
 use crate::host::RealHost;
 use crate::profile::{Config, load_config};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 #[derive(Parser)]
@@ -26,8 +38,10 @@ struct Cli {
 #[derive(Args, Clone)]
 pub(crate) struct Global {
     /// The agent's config file [default: /etc/berth/berth.toml]
-    #[arg(long, global = true, env = "BERTH_CONFIG", value_name = "FILE")]
-    config: Option<PathBuf>,
+    // As text, because an empty variable means that it is not set.
+    #[arg(long, global = true, env = "BERTH_CONFIG", value_name = "FILE", hide_env_values = true)]
+    #[arg(value_parser = clap::builder::OsStringValueParser::new())]
+    config: Option<OsString>,
     /// Print the result as JSON
     #[arg(long, global = true)]
     json: bool,
@@ -35,15 +49,25 @@ pub(crate) struct Global {
 
 impl Global {
     pub(crate) fn config(&self) -> Result<Config> {
-        load_config(&RealHost::default(), self.config.as_deref())
+        let named = self.config.as_ref().filter(|path| !path.is_empty()).map(Path::new);
+        load_config(&RealHost::default(), named)
     }
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Show what is on this host: cards, disks, memory, Docker
     Facts(facts::Args),
-    /// Switch faults of the simulated node
+    Agent(agent::Args),
+    User(user::Args),
+    Image(image::Args),
+    Request(request::Args),
+    List(berths::ListArgs),
+    Show(berths::ShowArgs),
+    Cards(cards::Args),
+    Ssh(ssh::SshArgs),
+    SshConfig(ssh::ConfigArgs),
+    Release(berths::ReleaseArgs),
+    Events(events::Args),
     Sim(sim::Args),
     /// What runs inside a berth's container
     #[command(hide = true)]
@@ -61,7 +85,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    match run(cli) {
+    match run(cli).and_then(|code| Ok(render::check_written().map(|()| code)?)) {
         Ok(code) => code,
         Err(error) => {
             let fault = flatten(&error);
@@ -72,9 +96,21 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {
+    let global = &cli.global;
     match cli.command {
-        Command::Facts(args) => facts::run(&cli.global, args),
-        Command::Sim(args) => sim::run(&cli.global, args),
+        Command::Facts(args) => facts::run(global, args),
+        Command::Agent(args) => agent::run(global, args),
+        Command::User(args) => user::run(global, args),
+        Command::Image(args) => image::run(global, args),
+        Command::Request(args) => request::run(global, args),
+        Command::List(args) => berths::list(global, args),
+        Command::Show(args) => berths::show(global, args),
+        Command::Cards(args) => cards::run(global, args),
+        Command::Ssh(args) => ssh::connect(global, args),
+        Command::SshConfig(args) => ssh::config(global, args),
+        Command::Release(args) => berths::release(global, args),
+        Command::Events(args) => events::run(global, args),
+        Command::Sim(args) => sim::run(global, args),
         Command::Inside(args) => inside::run(args),
     }
 }

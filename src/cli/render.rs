@@ -2,8 +2,10 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this module is where printing happens")]
 
 use crate::error::Fault;
+use comfy_table::Table;
 use serde::Serialize;
 use std::io::{self, Write};
+use std::sync::OnceLock;
 
 /// `berth: what is wrong`, and how to mend it where somebody can.
 pub(crate) fn error(fault: &Fault) {
@@ -13,9 +15,31 @@ pub(crate) fn error(fault: &Fault) {
     }
 }
 
+/// Why a part of the result is lost, such as a disk that is full.
+static LOST: OnceLock<String> = OnceLock::new();
+
+/// The result must be whole: what was lost makes an error of a command that did its work.
+pub(crate) fn check_written() -> Result<(), Fault> {
+    match LOST.get() {
+        Some(error) => Err(Fault::host(format!("the result could not be written: {error}"))),
+        None => Ok(()),
+    }
+}
+
 /// A line of the result. A reader that went away (`| head`) is not an error.
 pub(crate) fn line(text: &str) {
-    let _ = writeln!(io::stdout(), "{text}");
+    bytes(format!("{text}\n").as_bytes());
+}
+
+/// A result that is not text.
+pub(crate) fn bytes(content: &[u8]) {
+    let mut stdout = io::stdout();
+    match stdout.write_all(content).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            LOST.get_or_init(|| error.to_string());
+        }
+        _ => {}
+    }
 }
 
 /// A line about what is going on.
@@ -26,6 +50,28 @@ pub(crate) fn note(text: &str) {
 pub(crate) fn json<T: Serialize>(value: &T) -> anyhow::Result<()> {
     line(&serde_json::to_string_pretty(value)?);
     Ok(())
+}
+
+/// One value a line, for answers that go on.
+pub(crate) fn json_line<T: Serialize>(value: &T) -> anyhow::Result<()> {
+    line(&serde_json::to_string(value)?);
+    Ok(())
+}
+
+/// Columns without borders: easy to read, easy to cut. Colour only on a terminal.
+pub(crate) fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::NOTHING).set_header(header.iter().copied());
+    if std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) {
+        table.force_no_tty();
+    }
+    table
+}
+
+pub(crate) fn show_table(table: &Table) {
+    for row in table.to_string().lines() {
+        line(row.trim_end());
+    }
 }
 
 /// Names and messages can come from images, tools and users: control characters never reach a terminal.

@@ -1,1 +1,27 @@
-//! Placeholder.
+//! Use cases, called by every face (command line, socket API, SSH gateway). They decide and order the effects;
+//! a face parses and renders, nothing else.
+
+pub mod berths;
+mod build;
+mod caller;
+mod cards;
+mod choose;
+mod files;
+mod history;
+pub mod image_check;
+pub mod images;
+mod keys;
+mod node;
+mod progress;
+mod reconcile;
+mod release;
+mod request;
+mod survey;
+mod undo;
+pub mod users;
+mod watch;
+
+pub use caller::Caller;
+pub use node::Node;
+pub use progress::{Progress, ProgressSender};
+pub use survey::Survey;

@@ -1,0 +1,172 @@
+//! The client side of the API: what the command line uses.
+
+use super::types::{ErrorBody, Line};
+use crate::error::Fault;
+use crate::ops::Progress;
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::net::UnixStream;
+
+/// An answer that is not streamed is short; anything longer is not the agent's.
+const ANSWER_LIMIT: usize = 64 << 20;
+/// A line of a stream.
+const LINE_LIMIT: usize = 1 << 20;
+/// How long a call that does no long work may take.
+const CALL_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// A client of one agent's socket; each call is a connection.
+pub struct Client {
+    socket: PathBuf,
+}
+
+impl Client {
+    pub fn new(socket: PathBuf) -> Self {
+        Self { socket }
+    }
+
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        self.call(Method::GET, path, Bytes::new()).await
+    }
+
+    pub async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        self.call(Method::DELETE, path, Bytes::new()).await
+    }
+
+    pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
+        self.call(Method::POST, path, serde_json::to_vec(body)?.into()).await
+    }
+
+    async fn call<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<T> {
+        let answer = async {
+            let response = self.send(method, path, body).await?;
+            let ok = response.status().is_success();
+            let bytes = Limited::new(response.into_body(), ANSWER_LIMIT)
+                .collect()
+                .await
+                .map_err(|error| Fault::host(format!("reading the agent's answer: {error}")))?
+                .to_bytes();
+            if ok { decode(&bytes) } else { Err(decode::<ErrorBody>(&bytes)?.error.into()) }
+        };
+        match tokio::time::timeout(CALL_TIMEOUT, answer).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Fault::host(format!(
+                "the agent did not answer within {} seconds",
+                CALL_TIMEOUT.as_secs()
+            ))
+            .help("its log says what it is doing: journalctl -u berth")
+            .into()),
+        }
+    }
+
+    /// A call that tells while it works.
+    pub async fn stream<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+        mut on_progress: impl FnMut(Progress),
+    ) -> Result<T> {
+        let body = body.map(serde_json::to_vec).transpose()?.unwrap_or_default();
+        let mut lines = self.lines(method, path, body.into()).await?;
+        while let Some(line) = lines.next().await? {
+            match decode(&line)? {
+                Line::Progress(progress) => on_progress(progress),
+                Line::Result(value) => return Ok(value),
+                Line::Error(fault) => return Err(fault.into()),
+            }
+        }
+        Err(Fault::host("the agent broke off before it had finished")
+            .help("it may have been stopped; `berth list` shows what there is, and its log what happened")
+            .into())
+    }
+
+    /// A call that answers with any number of lines.
+    pub async fn lines(&self, method: Method, path: &str, body: Bytes) -> Result<Lines> {
+        let response = self.send(method, path, body).await?;
+        if !response.status().is_success() {
+            let bytes = Limited::new(response.into_body(), ANSWER_LIMIT)
+                .collect()
+                .await
+                .map_err(|error| Fault::host(format!("reading the agent's answer: {error}")))?
+                .to_bytes();
+            return Err(decode::<ErrorBody>(&bytes)?.error.into());
+        }
+        Ok(Lines { body: response.into_body(), pending: Vec::new(), ended: false })
+    }
+
+    async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<Response<Incoming>> {
+        let mut sender = connect(&self.socket).await?;
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "berth")
+            .header("content-type", "application/json")
+            .body(Full::new(body))
+            .context("making a call to the agent")?;
+        let sent = sender.send_request(request).await;
+        Ok(sent.map_err(|error| Fault::host(format!("the agent broke off: {error}")))?)
+    }
+}
+
+async fn connect(socket: &Path) -> Result<SendRequest<Full<Bytes>>> {
+    let stream = UnixStream::connect(socket).await.map_err(|error| {
+        Fault::host(format!("no agent answers at {}: {error}", socket.display()))
+            .help("start it: systemctl start berth, or berth agent --config FILE")
+    })?;
+    let (sender, connection) =
+        handshake(TokioIo::new(stream)).await.map_err(|error| Fault::host(error.to_string()))?;
+    // Its errors come back through the sender.
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        Fault::host(format!("the agent's answer is not understood: {error}"))
+            .help(
+                "is this berth older or newer than its agent? compare `berth --version` with the agent's log",
+            )
+            .into()
+    })
+}
+
+/// The lines of a streamed answer.
+pub struct Lines {
+    body: Incoming,
+    pending: Vec<u8>,
+    ended: bool,
+}
+
+impl Lines {
+    /// `None` at the end.
+    pub async fn next(&mut self) -> Result<Option<Vec<u8>>> {
+        loop {
+            if let Some(end) = self.pending.iter().position(|byte| *byte == b'\n') {
+                let rest = self.pending.split_off(end + 1);
+                let line = std::mem::replace(&mut self.pending, rest);
+                return Ok(Some(line));
+            }
+            if self.ended {
+                let line = std::mem::take(&mut self.pending);
+                return Ok(Some(line).filter(|line| !line.is_empty()));
+            }
+            if self.pending.len() > LINE_LIMIT {
+                return Err(Fault::host("the agent's answer is not understood: a line without an end").into());
+            }
+            match self.body.frame().await {
+                Some(Ok(frame)) => self.pending.extend(frame.into_data().unwrap_or_default()),
+                Some(Err(error)) => return Err(Fault::host(format!("the agent broke off: {error}")).into()),
+                None => self.ended = true,
+            }
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The routes of `/v1`. Each one finds out who calls, calls one use case, and answers.
+
+use super::answer::{Answer, Failure, ndjson, stream_work};
+use super::follow::{BATCH, send_events};
+use super::listen::Peer;
+use super::types::{
+    BerthView, Berths, Cards, EventQuery, Images, KeyName, ListQuery, NewImage, NewKeys, NewUser, Users,
+    Version,
+};
+use crate::error::Fault;
+use crate::ledger::User;
+use crate::model::{Berth, BerthRequest};
+use crate::ops::image_check::ImageCheck;
+use crate::ops::images::{ImageSource, ImageView};
+use crate::ops::{Caller, Node};
+use anyhow::Result;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequestParts, Path, Query, State};
+use axum::http::request::Parts;
+use axum::response::Response;
+use axum::routing::{delete, get, post};
+use axum::{Json, Router};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// No request is longer: the largest carries a file of public keys.
+const BODY_LIMIT: usize = 256 << 10;
+/// `berth cards` shows health that is at most this old.
+const FRESH: Duration = Duration::from_secs(2);
+
+type Shared = State<Arc<Node>>;
+type Body<T> = Result<Json<T>, JsonRejection>;
+type Asked<T> = Result<Query<T>, QueryRejection>;
+
+pub(super) fn router(node: Arc<Node>) -> Router {
+    Router::new()
+        .route("/v1/version", get(version))
+        .route("/v1/cards", get(cards))
+        .route("/v1/berths", get(list_berths).post(request_berth))
+        .route("/v1/berths/{*name}", get(show_berth).delete(release_berth))
+        .route("/v1/users", get(list_users).post(add_user))
+        .route("/v1/users/{name}", get(show_user).delete(remove_user))
+        .route("/v1/users/{name}/keys", post(add_keys).delete(remove_key))
+        .route("/v1/images", get(list_images).post(add_image))
+        .route("/v1/images/pull", post(pull_image))
+        .route("/v1/images/import", post(import_image))
+        .route("/v1/images/{name}", delete(remove_image))
+        .route("/v1/images/{name}/check", post(check_image))
+        .route("/v1/events", get(events))
+        .fallback(no_route)
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .with_state(node)
+}
+
+impl FromRequestParts<Arc<Node>> for Caller {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, node: &Arc<Node>) -> Result<Self, Failure> {
+        let uid = parts.extensions.get::<ConnectInfo<Peer>>().and_then(|info| info.0.uid);
+        let uid = uid.ok_or_else(|| Fault::refused("the kernel does not say who is calling"))?;
+        Ok(node.caller(uid).await?)
+    }
+}
+
+fn body<T>(body: Body<T>) -> Result<T, Failure> {
+    body.map(|Json(value)| value).map_err(|error| Fault::usage(error.body_text()).into())
+}
+
+fn asked<T>(query: Asked<T>) -> Result<T, Failure> {
+    query.map(|Query(value)| value).map_err(|error| Fault::usage(error.body_text()).into())
+}
+
+async fn no_route() -> Failure {
+    Fault::usage("there is no such call; is this berth older or newer than its agent?").into()
+}
+
+async fn version(State(node): Shared, _caller: Caller) -> Answer<Version> {
+    Ok(Json(Version {
+        api: 1,
+        version: env!("CARGO_PKG_VERSION").into(),
+        instance: node.instance.clone(),
+        profile: node.profile.name.clone(),
+        simulated: node.profile.simulation.is_some(),
+    }))
+}
+
+async fn cards(State(node): Shared, _caller: Caller) -> Answer<Cards> {
+    let survey = node.survey(FRESH).await?;
+    Ok(Json(Cards {
+        schema: 1,
+        tool_version: survey.npu.tool_version.clone(),
+        driver_version: survey.npu.driver_version.clone(),
+        error: survey.npu.error.clone(),
+        cards: survey.cards,
+    }))
+}
+
+fn view(node: &Node, berth: Berth) -> BerthView {
+    BerthView { berth, ssh_host: node.ssh_host() }
+}
+
+async fn list_berths(State(node): Shared, caller: Caller, query: Asked<ListQuery>) -> Answer<Berths> {
+    let query = asked(query)?;
+    Ok(Json(Berths { berths: node.berths(&caller, query.all).await? }))
+}
+
+async fn show_berth(State(node): Shared, caller: Caller, Path(name): Path<String>) -> Answer<BerthView> {
+    let berth = node.find_berth(&caller, &name).await?;
+    Ok(Json(view(&node, berth)))
+}
+
+async fn request_berth(
+    State(node): Shared,
+    caller: Caller,
+    request: Body<BerthRequest>,
+) -> Result<Response, Failure> {
+    let request = body(request)?;
+    Ok(stream_work(move |progress| async move {
+        let berth = node.request(&caller, request, &progress).await?;
+        Ok(view(&node, berth))
+    }))
+}
+
+async fn release_berth(State(node): Shared, caller: Caller, Path(name): Path<String>) -> Response {
+    stream_work(move |progress| async move { node.release(&caller, &name, &progress).await })
+}
+
+async fn list_users(State(node): Shared, caller: Caller) -> Answer<Users> {
+    Ok(Json(Users { users: node.users(&caller).await? }))
+}
+
+async fn show_user(State(node): Shared, caller: Caller, Path(name): Path<String>) -> Answer<User> {
+    Ok(Json(node.user(&caller, &name).await?))
+}
+
+async fn add_user(State(node): Shared, caller: Caller, new: Body<NewUser>) -> Answer<User> {
+    let new = body(new)?;
+    Ok(Json(node.add_user(&caller, &new.name, &new.keys, new.login).await?))
+}
+
+async fn remove_user(State(node): Shared, caller: Caller, Path(name): Path<String>) -> Answer<()> {
+    Ok(Json(node.remove_user(&caller, &name).await?))
+}
+
+async fn add_keys(
+    State(node): Shared,
+    caller: Caller,
+    Path(name): Path<String>,
+    keys: Body<NewKeys>,
+) -> Answer<User> {
+    Ok(Json(node.add_keys(&caller, &name, &body(keys)?.keys).await?))
+}
+
+async fn remove_key(
+    State(node): Shared,
+    caller: Caller,
+    Path(name): Path<String>,
+    key: Asked<KeyName>,
+) -> Answer<User> {
+    Ok(Json(node.remove_key(&caller, &name, &asked(key)?.fingerprint).await?))
+}
+
+async fn list_images(State(node): Shared, _caller: Caller) -> Answer<Images> {
+    Ok(Json(Images { images: node.images().await? }))
+}
+
+async fn add_image(State(node): Shared, caller: Caller, new: Body<NewImage>) -> Answer<ImageView> {
+    Ok(Json(node.add_image(&caller, source(body(new)?)).await?))
+}
+
+async fn pull_image(State(node): Shared, caller: Caller, new: Body<NewImage>) -> Result<Response, Failure> {
+    let new = source(body(new)?);
+    Ok(stream_work(move |progress| async move { node.pull_image(&caller, new, &progress).await }))
+}
+
+async fn import_image(State(node): Shared, caller: Caller, new: Body<NewImage>) -> Result<Response, Failure> {
+    let new = body(new)?;
+    let file = new.file.clone().ok_or_else(|| Fault::usage("no file was named"))?;
+    let new = source(new);
+    Ok(stream_work(move |progress| async move { node.import_image(&caller, new, &file, &progress).await }))
+}
+
+fn source(new: NewImage) -> ImageSource {
+    ImageSource { name: new.name, reference: new.reference, description: new.description, sudo: new.sudo }
+}
+
+async fn remove_image(State(node): Shared, caller: Caller, Path(name): Path<String>) -> Answer<()> {
+    Ok(Json(node.remove_image(&caller, &name).await?))
+}
+
+async fn check_image(State(node): Shared, _caller: Caller, Path(name): Path<String>) -> Answer<ImageCheck> {
+    Ok(Json(node.check_image(&name).await?))
+}
+
+async fn events(State(node): Shared, caller: Caller, query: Asked<EventQuery>) -> Result<Response, Failure> {
+    let query = asked(query)?;
+    let after = node.events_start(&caller, query.after, query.last.unwrap_or(BATCH)).await?;
+    let (lines, body) = mpsc::channel(64);
+    tokio::spawn(send_events(node, caller, after, query.follow, lines));
+    Ok(ndjson(body))
+}

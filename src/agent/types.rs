@@ -1,0 +1,133 @@
+//! The API's own shapes, version 1; what they carry is in `model`, `ledger` and `ops`. docs/api.md describes them.
+
+use crate::error::Fault;
+use crate::ledger::{Event, User};
+use crate::model::facts::NpuError;
+use crate::model::{Berth, CardView};
+use crate::ops::Progress;
+use crate::ops::images::ImageView;
+use crate::ops::users::Login;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// One line of a streamed answer: any number of `progress`, then one `result` or `error`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Line<T> {
+    Progress(Progress),
+    Result(T),
+    Error(Fault),
+}
+
+/// An answer that is not streamed and went wrong.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ErrorBody {
+    pub error: Fault,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Version {
+    /// Of the API.
+    pub api: u32,
+    /// Of berth.
+    pub version: String,
+    pub instance: String,
+    pub profile: String,
+    pub simulated: bool,
+}
+
+/// `berth cards --json`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Cards {
+    pub schema: u32,
+    pub tool_version: Option<String>,
+    pub driver_version: Option<String>,
+    /// Why the cards could not be looked at, if so.
+    pub error: Option<NpuError>,
+    pub cards: Vec<CardView>,
+}
+
+/// A berth and how to reach it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BerthView {
+    #[serde(flatten)]
+    pub berth: Berth,
+    /// What to type as the node's name.
+    pub ssh_host: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Berths {
+    pub berths: Vec<Berth>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Users {
+    pub users: Vec<User>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewUser {
+    pub name: String,
+    /// The content of a public key file.
+    #[serde(default)]
+    pub keys: String,
+    #[serde(default)]
+    pub login: Login,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewKeys {
+    pub keys: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyName {
+    pub fingerprint: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Images {
+    pub images: Vec<ImageView>,
+}
+
+/// Where an image comes from, for `pull`, `import` and `add`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewImage {
+    /// Its name in the catalogue; for `pull`, a name that is there already needs no reference.
+    pub name: String,
+    #[serde(default)]
+    pub reference: Option<String>,
+    /// For `import`: an absolute path on the node.
+    #[serde(default)]
+    pub file: Option<PathBuf>,
+    #[serde(default)]
+    pub description: Option<String>,
+    /// Users of this image may gain rights by setuid programs such as sudo.
+    #[serde(default)]
+    pub sudo: bool,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ListQuery {
+    pub all: bool,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EventQuery {
+    /// Only events with a larger id.
+    pub after: Option<i64>,
+    /// Without `after`: the newest so many.
+    pub last: Option<u32>,
+    /// Keep the answer open and send events as they happen.
+    pub follow: bool,
+}
+
+/// The lines of `GET /v1/events`.
+pub type EventLine = Event;

@@ -1,0 +1,31 @@
+//! `berth agent`: the daemon.
+
+use super::{Global, logging};
+use crate::agent;
+use anyhow::{Context, Result};
+use std::process::ExitCode;
+
+/// Run the daemon: ledger, reconciler, unix-socket API
+#[derive(clap::Args)]
+#[command(after_long_help = "\
+It runs in the foreground and logs to standard error; systemd starts it on a
+server. Containers go on when it stops. BERTH_LOG=debug shows its decisions.
+
+Example:
+  sudo berth agent --config /etc/berth/berth.toml")]
+pub(crate) struct Args {}
+
+pub(crate) fn run(global: &Global, _args: Args) -> Result<ExitCode> {
+    let config = global.config()?;
+    logging::start();
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        // Ledger, npu-smi and /proc; each waits for a disk or a program, not for a CPU. Twice as many as cards can hang
+        // on somebody's storage at once; more of them only cost memory, which glibc keeps for each thread.
+        .max_blocking_threads(16)
+        .enable_all()
+        .build()
+        .context("starting the runtime")?
+        .block_on(agent::run(config))?;
+    Ok(ExitCode::SUCCESS)
+}

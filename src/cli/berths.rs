@@ -1,0 +1,127 @@
+//! `berth list`, `berth show`, `berth release`.
+
+use super::call::{berth_path, relative, wait_for};
+use super::progress::Shown;
+use super::{Global, render, ssh};
+use crate::agent::types::{BerthView, Berths};
+use crate::model::{Berth, BerthState, card};
+use anyhow::Result;
+use hyper::Method;
+use jiff::Timestamp;
+use std::process::ExitCode;
+
+/// Show berths: your own, or everyone's to an administrator
+#[derive(clap::Args)]
+#[command(after_long_help = "Example:\n  berth list --all --json")]
+pub(crate) struct ListArgs {
+    /// Also those that have ended
+    #[arg(long)]
+    all: bool,
+}
+
+pub(crate) fn list(global: &Global, args: ListArgs) -> Result<ExitCode> {
+    let path = format!("/v1/berths?all={}", args.all);
+    let berths: Berths = wait_for(global.client()?.get(&path))?;
+    if global.json {
+        render::json(&berths)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let now = Timestamp::now();
+    let mut table = render::table(&["BERTH", "STATE", "CARDS", "PORT", "IMAGE", "LEASE ENDS", "NOTE"]);
+    for berth in &berths.berths {
+        table.add_row(row(berth, now));
+    }
+    if berths.berths.is_empty() {
+        render::note("no berths; ask for one: berth request --cards 1");
+    } else {
+        render::show_table(&table);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn row(berth: &Berth, now: Timestamp) -> Vec<String> {
+    let ends = match (berth.ended_at, berth.until) {
+        (Some(ended), _) => format!("ended {}", relative(ended, now)),
+        (None, Some(until)) if until < now => format!("over, {}", relative(until, now)),
+        (None, Some(until)) => relative(until, now),
+        (None, None) => "never".into(),
+    };
+    vec![
+        format!("{}/{}", berth.owner, berth.name),
+        berth.state.to_string(),
+        card::join(&berth.cards),
+        if berth.state == BerthState::Live { berth.port.to_string() } else { "-".into() },
+        berth.image.clone(),
+        ends,
+        render::printable(berth.note.as_deref().unwrap_or("")),
+    ]
+}
+
+/// Show one berth and how to reach it
+#[derive(clap::Args)]
+#[command(after_long_help = "Example:\n  berth show train")]
+pub(crate) struct ShowArgs {
+    /// Its name, or OWNER/NAME
+    name: String,
+}
+
+pub(crate) fn show(global: &Global, args: ShowArgs) -> Result<ExitCode> {
+    let view: BerthView = wait_for(global.client()?.get(&berth_path(&args.name)?))?;
+    if global.json {
+        render::json(&view)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let now = Timestamp::now();
+    let berth = &view.berth;
+    let line = |key: &str, value: &str| render::line(&format!("{key:<10} {}", render::printable(value)));
+    line("berth", &format!("{}/{} ({})", berth.owner, berth.name, berth.state));
+    line("cards", &card::join(&berth.cards));
+    line("image", &format!("{} ({})", berth.image, berth.image_id));
+    line("since", &relative(berth.created_at, now));
+    line("lease", &berth.until.map_or("never ends".into(), |until| format!("ends {}", relative(until, now))));
+    if let Some(memory) = berth.memory {
+        line("memory", &memory.to_string());
+    }
+    if let Some(cpus) = berth.cpus {
+        line("cpus", &cpus.to_string());
+    }
+    if let Some(container) = &berth.container_id {
+        line("container", container.get(..12).unwrap_or(container));
+    }
+    if let Some(key) = &berth.host_key {
+        line("host key", key);
+    }
+    if let Some(note) = &berth.note {
+        line("note", note);
+    }
+    line("ssh", &ssh::command_line(&view));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Give a berth back: its container goes, your files stay
+#[derive(clap::Args)]
+#[command(after_long_help = "\
+Files in your personal storage stay; everything else in the container is gone.
+
+Example:
+  berth release train")]
+pub(crate) struct ReleaseArgs {
+    /// Its name, or OWNER/NAME
+    name: String,
+}
+
+pub(crate) fn release(global: &Global, args: ReleaseArgs) -> Result<ExitCode> {
+    let path = berth_path(&args.name)?;
+    let client = global.client()?;
+    let mut shown = Shown::new();
+    let berth: Berth =
+        wait_for(client.stream(Method::DELETE, &path, None::<&()>, |progress| shown.show(progress)))?;
+    drop(shown);
+    if global.json {
+        render::json(&berth)?;
+    } else {
+        let cards = card::join(&berth.cards);
+        render::line(&format!("{}/{} is released; card {cards} is free", berth.owner, berth.name));
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,191 @@
+//! `berth image`: the catalogue of base images.
+
+use super::call::{segment, wait_for};
+use super::progress::Shown;
+use super::{Global, render};
+use crate::agent::types::{Images, NewImage};
+use crate::error::{ErrorClass, Fault};
+use crate::model::Size;
+use crate::ops::image_check::{ImageCheck, Verdict};
+use crate::ops::images::ImageView;
+use anyhow::{Context, Result};
+use clap::Subcommand;
+use comfy_table::{Cell, Color};
+use hyper::Method;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Base images that berths are made of
+#[derive(clap::Args)]
+#[command(after_long_help = "\
+Private registries are used with the agent's Docker credentials: what
+`docker login` wrote for root.
+
+Examples:
+  berth image list
+  sudo berth image pull pytorch REGISTRY/atelier/pytorch_ascend:TAG
+  sudo berth image import rootfs.tar --name mine
+  berth image check pytorch")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Write an image into the catalogue without pulling it
+    #[command(after_long_help = "Example:\n  sudo berth image add pytorch REGISTRY/pytorch_ascend:TAG")]
+    Add {
+        /// Its name in the catalogue
+        name: String,
+        /// What Docker calls it, such as registry/repository:tag
+        reference: String,
+        #[command(flatten)]
+        about: About,
+    },
+    /// Show the catalogue and what is on this node
+    #[command(after_long_help = "Example:\n  berth image list")]
+    List,
+    /// Fetch an image; a new name is added to the catalogue
+    #[command(after_long_help = "Example:\n  sudo berth image pull pytorch REGISTRY/pytorch_ascend:TAG")]
+    Pull {
+        /// Its name in the catalogue
+        name: String,
+        /// What Docker calls it; not needed for a name in the catalogue
+        reference: Option<String>,
+        #[command(flatten)]
+        about: About,
+    },
+    /// Make an image of a file: a root file system, or from `docker save`
+    #[command(after_long_help = "Example:\n  sudo berth image import rootfs.tar --name mine")]
+    Import {
+        /// A tar archive, also a gzipped one
+        file: PathBuf,
+        /// Its name in the catalogue
+        #[arg(long, value_name = "NAME")]
+        name: String,
+        #[command(flatten)]
+        about: About,
+    },
+    /// Say what an image offers: user, shell, glibc, tar, home, CANN
+    #[command(after_long_help = "Example:\n  berth image check pytorch")]
+    Check {
+        /// Its name in the catalogue
+        name: String,
+    },
+    /// Take an image out of the catalogue; the engine keeps it
+    #[command(after_long_help = "Example:\n  sudo berth image remove mine")]
+    Remove {
+        /// Its name in the catalogue
+        name: String,
+    },
+}
+
+#[derive(clap::Args)]
+struct About {
+    /// A line for those who choose
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+    /// Let its users gain rights by setuid programs such as sudo
+    #[arg(long)]
+    sudo: bool,
+}
+
+pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
+    match args.command {
+        Verb::List => list(global),
+        Verb::Check { name } => check(global, &name),
+        Verb::Remove { name } => {
+            let path = format!("/v1/images/{}", segment("an image", &name)?);
+            let () = wait_for(global.client()?.delete(&path))?;
+            render::note(&format!("image {name} is out of the catalogue; the engine still has it"));
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Add { name, reference, about } => {
+            let new = new_image(name, Some(reference), None, about);
+            let image: ImageView = wait_for(global.client()?.post("/v1/images", &new))?;
+            show(global, &image)
+        }
+        Verb::Pull { name, reference, about } => {
+            bring(global, "/v1/images/pull", &new_image(name, reference, None, about))
+        }
+        Verb::Import { file, name, about } => {
+            let file = std::path::absolute(&file).context("finding the file")?;
+            bring(global, "/v1/images/import", &new_image(name, None, Some(file), about))
+        }
+    }
+}
+
+fn new_image(name: String, reference: Option<String>, file: Option<PathBuf>, about: About) -> NewImage {
+    NewImage { name, reference, file, description: about.description, sudo: about.sudo }
+}
+
+fn bring(global: &Global, path: &str, new: &NewImage) -> Result<ExitCode> {
+    let client = global.client()?;
+    let mut shown = Shown::new();
+    let image = wait_for(client.stream(Method::POST, path, Some(new), |progress| shown.show(progress)))?;
+    drop(shown);
+    show(global, &image)
+}
+
+fn show(global: &Global, image: &ImageView) -> Result<ExitCode> {
+    if global.json {
+        render::json(image)?;
+    } else {
+        render::line(&format!("image {} is {}", image.name, render::printable(&image.reference)));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(global: &Global) -> Result<ExitCode> {
+    let images: Images = wait_for(global.client()?.get("/v1/images"))?;
+    if global.json {
+        render::json(&images)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut table = render::table(&["IMAGE", "ON THIS NODE", "REFERENCE", "DESCRIPTION"]);
+    for image in &images.images {
+        let here = image.size_bytes.map_or("no".into(), |bytes| Size(bytes).to_string());
+        let name = if image.default { format!("{} (default)", image.name) } else { image.name.clone() };
+        let description = image.description.as_deref().unwrap_or("");
+        table.add_row([name, here, render::printable(&image.reference), render::printable(description)]);
+    }
+    if images.images.is_empty() {
+        render::note("the catalogue is empty; add one: berth image import FILE --name NAME");
+    } else {
+        render::show_table(&table);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check(global: &Global, name: &str) -> Result<ExitCode> {
+    let path = format!("/v1/images/{}/check", segment("an image", name)?);
+    let check: ImageCheck = wait_for(global.client()?.post(&path, &()))?;
+    if global.json {
+        render::json(&check)?;
+    } else {
+        let mut table = render::table(&["CHECK", "VERDICT", "SEEN", "REMEDY"]);
+        for finding in &check.findings {
+            let (word, color) = match finding.verdict {
+                Verdict::Ok => ("ok", Color::Green),
+                Verdict::Warn => ("warn", Color::Yellow),
+                Verdict::Fail => ("fail", Color::Red),
+                Verdict::Skipped => ("skipped", Color::Reset),
+            };
+            let remedy = finding.remedy.as_deref().unwrap_or("");
+            table.add_row([
+                Cell::new(&finding.id),
+                Cell::new(word).fg(color),
+                Cell::new(render::printable(&finding.seen)),
+                Cell::new(remedy),
+            ]);
+        }
+        render::show_table(&table);
+    }
+    if check.failed() {
+        return Err(
+            Fault::new(ErrorClass::CheckFailed, format!("image {name} cannot be used as it is")).into()
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}

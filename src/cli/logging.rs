@@ -1,0 +1,18 @@
+//! Logs of the long-running commands, to standard error.
+
+use std::io::IsTerminal;
+use tracing_subscriber::EnvFilter;
+
+/// `BERTH_LOG` takes the usual filters; info is one line a step, a berth, a login.
+pub(crate) fn start() {
+    let filter = EnvFilter::try_from_env("BERTH_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(color)
+        .with_target(false)
+        .with_writer(std::io::stderr)
+        .finish();
+    // A second call finds the first one's subscriber in place, which is as good.
+    let _ = tracing::subscriber::set_global_default(subscriber);
+}

@@ -1,0 +1,105 @@
+//! `berth request`: a new berth.
+
+use super::call::{parse_duration, wait_for};
+use super::progress::Shown;
+use super::{Global, render, ssh};
+use crate::agent::types::BerthView;
+use crate::error::Fault;
+use crate::model::{BerthRequest, CardWish, Size, card};
+use anyhow::Result;
+use hyper::Method;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// How long `--wait` waits when it is given no time.
+const WAIT: &str = "30m";
+
+/// Ask for cards: a container of your own with SSH
+#[derive(clap::Args)]
+#[command(after_long_help = "\
+You get a container with exactly those cards, an SSH port and your personal
+storage; the last line is the ssh command. It stays until you release it.
+
+Examples:
+  berth request --cards 2
+  berth request --cards 4 --name train --image pytorch-2.5 --lease 2days
+  berth request --card-ids 0,1 --wait 1h")]
+pub(crate) struct Args {
+    /// How many cards
+    #[arg(long, value_name = "N", allow_negative_numbers = true, required_unless_present = "card_ids")]
+    cards: Option<i64>,
+    /// Exactly these cards, as `berth cards` numbers them
+    #[arg(
+        long,
+        value_name = "ID,…",
+        value_delimiter = ',',
+        allow_negative_numbers = true,
+        conflicts_with = "cards"
+    )]
+    card_ids: Option<Vec<i64>>,
+    /// The berth's name [default: dev]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// A base image of the catalogue; see `berth image list`
+    #[arg(long, value_name = "IMAGE")]
+    image: Option<String>,
+    /// How long you need it, such as 8h or 2days [default: the profile's]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    lease: Option<Duration>,
+    /// Wait until cards are free, at most so long [30m when no time is given]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, num_args = 0..=1, default_missing_value = WAIT)]
+    wait: Option<Duration>,
+    /// CPUs, such as 16 or 0.5 [default: the profile's share for the cards]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    cpus: Option<f64>,
+    /// Memory, such as 64G [default: the profile's share for the cards]
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<Size>,
+    /// For whom; only administrators may name somebody else
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
+}
+
+impl Args {
+    fn into_request(self) -> Result<BerthRequest, Fault> {
+        let cards = match (self.cards, self.card_ids) {
+            (Some(count), _) => CardWish::Count(count),
+            (None, Some(ids)) => CardWish::Ids(ids),
+            (None, None) => return Err(Fault::usage("say how many cards: --cards N")),
+        };
+        // JSON has no such numbers: the agent would hear of no wish at all.
+        if let Some(cpus) = self.cpus.filter(|cpus| !cpus.is_finite()) {
+            return Err(Fault::usage(format!("{cpus} CPUs cannot be asked for")).help("--cpus 16"));
+        }
+        // A part of a second counts as one: a lease of 500ms is not none.
+        let seconds = |time: Duration| time.as_secs() + u64::from(time.subsec_nanos() > 0);
+        Ok(BerthRequest {
+            cards,
+            owner: self.user,
+            name: self.name,
+            image: self.image,
+            lease: self.lease.map(seconds),
+            wait: self.wait.map_or(0, seconds),
+            cpus: self.cpus,
+            memory: self.memory,
+        })
+    }
+}
+
+pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
+    let request = args.into_request()?;
+    let client = global.client()?;
+    let mut shown = Shown::new();
+    let view: BerthView =
+        wait_for(client.stream(Method::POST, "/v1/berths", Some(&request), |progress| shown.show(progress)))?;
+    drop(shown);
+    if global.json {
+        render::json(&view)?;
+    } else {
+        let berth = &view.berth;
+        let cards = card::join(&berth.cards);
+        render::line(&format!("{}/{} has card {cards}, image {}", berth.owner, berth.name, berth.image));
+        render::line(&ssh::command_line(&view));
+    }
+    Ok(ExitCode::SUCCESS)
+}

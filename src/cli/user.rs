@@ -1,0 +1,194 @@
+//! `berth user`: people and their keys.
+
+use super::call::{relative, segment, wait_for};
+use super::{Global, render};
+use crate::agent::types::{NewKeys, NewUser, Users};
+use crate::error::Fault;
+use crate::host::files::read_user_file;
+use crate::ledger::User;
+use crate::ops::users::Login;
+use anyhow::Result;
+use clap::Subcommand;
+use jiff::Timestamp;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// People who may have berths, and their public keys
+#[derive(clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  sudo berth user add alice --key /home/alice/.ssh/id_ed25519.pub
+  berth user key add alice ~/.ssh/laptop.pub
+  berth user list")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Add a person with a public key
+    #[command(
+        after_long_help = "Example:\n  sudo berth user add alice --key /home/alice/.ssh/id_ed25519.pub"
+    )]
+    Add {
+        /// As in OWNER/NAME: a-z, 0-9 and -
+        name: String,
+        /// A public key file; may be given several times
+        #[arg(long, value_name = "FILE", required = true)]
+        key: Vec<PathBuf>,
+        /// The account on this host that is this person [default: of that name]
+        #[arg(long, value_name = "UID", conflicts_with = "no_login")]
+        uid: Option<u32>,
+        /// No account on this host is this person
+        #[arg(long)]
+        no_login: bool,
+    },
+    /// Show who there is
+    #[command(after_long_help = "Example:\n  berth user list")]
+    List,
+    /// Show one person with their keys
+    #[command(after_long_help = "Example:\n  berth user show alice")]
+    Show {
+        /// The person's name
+        name: String,
+    },
+    /// Remove a person; their files stay
+    #[command(after_long_help = "Example:\n  sudo berth user remove alice")]
+    Remove {
+        /// The person's name
+        name: String,
+    },
+    /// Add or remove a public key
+    #[command(after_long_help = "Example:\n  berth user key add alice ~/.ssh/laptop.pub")]
+    Key {
+        #[command(subcommand)]
+        command: KeyVerb,
+    },
+}
+
+#[derive(Subcommand)]
+enum KeyVerb {
+    /// Give a person another key
+    #[command(after_long_help = "Example:\n  berth user key add alice ~/.ssh/laptop.pub")]
+    Add {
+        /// The person's name
+        name: String,
+        /// A public key file
+        file: PathBuf,
+    },
+    /// Take a key away; it is dead at the next login
+    #[command(after_long_help = "Example:\n  berth user key remove alice SHA256:…")]
+    Remove {
+        /// The person's name
+        name: String,
+        /// As `berth user show` prints it
+        #[arg(value_name = "SHA256:…")]
+        fingerprint: String,
+    },
+}
+
+pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
+    match args.command {
+        Verb::Add { name, key, uid, no_login } => add(global, name, &key, uid, no_login),
+        Verb::List => list(global),
+        Verb::Show { name } => {
+            let path = user_path(&name)?;
+            show(global, &wait_for(global.client()?.get(&path))?)
+        }
+        Verb::Remove { name } => {
+            let path = user_path(&name)?;
+            let () = wait_for(global.client()?.delete(&path))?;
+            done(global, &format!("user {name} is removed; their files stay"))
+        }
+        Verb::Key { command: KeyVerb::Add { name, file } } => {
+            let keys = NewKeys { keys: read_key_file(&file)? };
+            let path = format!("{}/keys", user_path(&name)?);
+            show(global, &wait_for(global.client()?.post(&path, &keys))?)
+        }
+        Verb::Key { command: KeyVerb::Remove { name, fingerprint } } => {
+            let path = format!("{}/keys?fingerprint={}", user_path(&name)?, in_query(&fingerprint)?);
+            show(global, &wait_for(global.client()?.delete(&path))?)
+        }
+    }
+}
+
+fn user_path(name: &str) -> Result<String, Fault> {
+    Ok(format!("/v1/users/{}", segment("a user", name)?))
+}
+
+/// Base64 has characters that mean something in a query.
+fn in_query(fingerprint: &str) -> Result<String, Fault> {
+    if !fingerprint.starts_with("SHA256:")
+        || fingerprint.contains(|c: char| !c.is_ascii_graphic() || c == '&')
+    {
+        return Err(
+            Fault::usage("a fingerprint looks like SHA256:…").help("berth user show NAME prints them")
+        );
+    }
+    Ok(fingerprint.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D").replace('#', "%23"))
+}
+
+fn read_key_file(path: &std::path::Path) -> Result<String> {
+    Ok(read_user_file(path, "a public key file")?)
+}
+
+fn add(
+    global: &Global,
+    name: String,
+    files: &[PathBuf],
+    uid: Option<u32>,
+    no_login: bool,
+) -> Result<ExitCode> {
+    let keys: Vec<String> = files.iter().map(|file| read_key_file(file)).collect::<Result<_>>()?;
+    let login = match (uid, no_login) {
+        (Some(uid), _) => Login::Uid(uid),
+        (None, true) => Login::None,
+        (None, false) => Login::SameName,
+    };
+    let new = NewUser { name, keys: keys.join("\n"), login };
+    show(global, &wait_for(global.client()?.post("/v1/users", &new))?)
+}
+
+fn list(global: &Global) -> Result<ExitCode> {
+    let users: Users = wait_for(global.client()?.get("/v1/users"))?;
+    if global.json {
+        render::json(&users)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let now = Timestamp::now();
+    let mut table = render::table(&["USER", "UID", "KEYS", "ADDED"]);
+    for user in &users.users {
+        table.add_row([
+            user.name.clone(),
+            user.uid.map_or("-".into(), |uid| uid.to_string()),
+            user.keys.len().to_string(),
+            relative(user.added_at, now),
+        ]);
+    }
+    render::show_table(&table);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(global: &Global, user: &User) -> Result<ExitCode> {
+    if global.json {
+        render::json(user)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let account = user.uid.map_or("no account on this host".into(), |uid| format!("uid {uid}"));
+    render::line(&format!("user {} ({account})", user.name));
+    for key in &user.keys {
+        let comment = key.line.split(' ').nth(2).unwrap_or("");
+        render::line(&format!("  {} {}", key.fingerprint, render::printable(comment)));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn done(global: &Global, text: &str) -> Result<ExitCode> {
+    if global.json {
+        render::json(&serde_json::json!({ "done": text }))?;
+    } else {
+        render::line(text);
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,340 @@
+//! From a claim to a container that answers: files, storage, create, start, read back, first SSH banner.
+//!
+//! Nothing here gives anything back on an error: `undo` does, from whatever is there.
+
+use super::files::{self, BerthDirs, INSIDE};
+use super::images::ReadyImage;
+use super::{Node, ProgressSender, Survey};
+use crate::engine::{BerthLabels, BindMount, ContainerSpec, DeviceNode, Engine, OwnedContainer, readback};
+use crate::error::Fault;
+use crate::facts;
+use crate::host::{nodes, storage};
+use crate::ledger::User;
+use crate::model::session::SessionConfig;
+use crate::model::{Berth, cpulist};
+use anyhow::{Context, Result, anyhow};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+use tokio::task::block_in_place;
+use tokio::time::Instant;
+
+/// How long the server inside may take to answer, on a machine under load.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Between two tries to reach it.
+const ANSWER_PAUSE: Duration = Duration::from_millis(3);
+/// How long an engine may take to notice that a container's process ended.
+const NOTICE_TIMEOUT: Duration = Duration::from_secs(2);
+const NOTICE_PAUSE: Duration = Duration::from_millis(50);
+/// Sessions end with the server; this is for what they leave behind.
+const STOP_AFTER: Duration = Duration::from_secs(10);
+const LOG_LINES: usize = 5;
+
+impl Node {
+    /// Makes the claimed berth real. Returns its public host key.
+    pub(super) async fn build(
+        &self,
+        berth: &Berth,
+        owner: &User,
+        image: &ReadyImage,
+        survey: &Survey,
+        progress: &ProgressSender,
+    ) -> Result<String> {
+        let engine = self.engine().await?;
+        let (spec, host_key) = self.prepare(berth, owner, image, survey).await?;
+        let numbers = readback::expected_numbers(&spec)?;
+        progress.step(format!("creating container {}", spec.name));
+        let container = engine.create(&spec).await?;
+        let (id, noted) = (berth.id, container.clone());
+        self.ledger(move |ledger| ledger.note_container(id, &noted)).await?;
+        let dir = self.berth_dir(berth.id);
+        let synced = tokio::task::spawn_blocking(move || files::sync(&dir));
+        progress.step("starting it");
+        engine.start(&container).await?;
+        verify(&engine, &container, &spec, &numbers).await?;
+        progress.step("waiting for SSH to answer");
+        wait_answer(&engine, &container).await?;
+        synced.await??;
+        Ok(host_key)
+    }
+
+    /// Files, storage and the container's spec.
+    async fn prepare(
+        &self,
+        berth: &Berth,
+        owner: &User,
+        image: &ReadyImage,
+        survey: &Survey,
+    ) -> Result<(ContainerSpec, String)> {
+        // Paths of the host may hang, as a network file system does: not on a thread that serves others.
+        let (devices, groups) = block_in_place(|| {
+            let devices = self.devices(berth)?;
+            let groups = node_groups(&devices)?;
+            anyhow::Ok((devices, groups))
+        })?;
+        let session = self.session(berth, image, &groups);
+        let (dir, berth_copy, owner) = (self.berth_dir(berth.id), berth.clone(), owner.clone());
+        let (root, user) = (self.config.paths.storage.clone(), image.user().clone());
+        let held = self.ledger(crate::ledger::Ledger::held_berths).await?;
+        let in_use = held.iter().any(|other| other.owner == owner.name && other.id != berth.id);
+        let (key, personal) = tokio::task::spawn_blocking(move || -> Result<_> {
+            let personal = storage::personal_dir(&root, &owner.name, user.uid, user.gid, in_use)?;
+            Ok((files::write(&dir, &berth_copy, &owner, &session)?, personal))
+        })
+        .await??;
+        let rules = &self.profile.berth;
+        let spec = ContainerSpec {
+            name: container_name(&self.instance, berth),
+            image_id: image.id.clone(),
+            hostname: berth.name.clone(),
+            labels: self.labels(berth).build(),
+            env: environment(berth),
+            devices,
+            mounts: block_in_place(|| self.mounts(berth, &personal))?,
+            listen: SocketAddr::new(self.config.ssh.address, berth.port),
+            memory: berth.memory,
+            cpus: berth.cpus,
+            cpuset: block_in_place(|| self.cpuset(berth, survey)),
+            shm_size: rules.shm_size,
+            pids_limit: rules.pids_limit,
+            groups,
+            network: self.config.docker.network.clone(),
+            no_new_privileges: !image.sudo,
+            command: ["bin/berth", "inside", "serve"]
+                .iter()
+                .enumerate()
+                .map(|(index, word)| if index == 0 { format!("{INSIDE}/{word}") } else { (*word).to_owned() })
+                .collect(),
+            stop_after: STOP_AFTER,
+        };
+        Ok((spec, key.public_openssh))
+    }
+
+    fn labels(&self, berth: &Berth) -> BerthLabels {
+        BerthLabels {
+            instance: self.instance.clone(),
+            id: berth.id,
+            owner: berth.owner.clone(),
+            name: berth.name.clone(),
+            cards: berth.cards.clone(),
+            port: berth.port,
+            image: berth.image.clone(),
+            until: berth.until,
+            created: berth.created_at,
+        }
+    }
+
+    fn session(&self, berth: &Berth, image: &ReadyImage, groups: &[u32]) -> SessionConfig {
+        SessionConfig {
+            users: image.users.clone(),
+            image_user: image.image_user.clone(),
+            environment_scripts: self.profile.berth.environment_scripts.clone(),
+            groups: groups.to_vec(),
+            environment: environment(berth).into_iter().collect(),
+            ..SessionConfig::default()
+        }
+    }
+
+    /// Exactly the assigned cards, plus the manager nodes, plus the optional ones that exist.
+    fn devices(&self, berth: &Berth) -> Result<Vec<DeviceNode>> {
+        let dev = &self.config.paths.dev;
+        let wanted = &self.profile.devices;
+        let node = |name: &str| DeviceNode { host: dev.join(name), container: Path::new("/dev").join(name) };
+        let mut devices: Vec<DeviceNode> =
+            berth.cards.iter().map(|card| node(&format!("davinci{card}"))).collect();
+        devices.extend(wanted.manager.iter().map(|name| node(name)));
+        for device in &devices {
+            if !self.host().exists(&device.host) {
+                return Err(Fault::host(format!("device node {} is not there", device.host.display()))
+                    .help("is the driver loaded? after a boot its nodes can appear late")
+                    .into());
+            }
+        }
+        let optional = wanted.optional.iter().map(|name| node(name));
+        devices.extend(optional.filter(|device| self.host().exists(&device.host)));
+        Ok(devices)
+    }
+
+    fn mounts(&self, berth: &Berth, personal: &Path) -> Result<Vec<BindMount>> {
+        let dirs = BerthDirs::of(&self.berth_dir(berth.id));
+        let inside = Path::new(INSIDE);
+        let read_only = |source: &Path, target: PathBuf| BindMount {
+            source: source.to_path_buf(),
+            target,
+            read_only: true,
+        };
+        let mut mounts = vec![
+            read_only(&self.server_binary()?, inside.join("bin/berth")),
+            read_only(&dirs.etc, inside.join("etc")),
+            read_only(&dirs.info, inside.join("info")),
+            BindMount {
+                source: personal.to_path_buf(),
+                target: self.profile.berth.storage_mount.clone(),
+                read_only: false,
+            },
+        ];
+        let driver = self.profile.mounts.iter().map(|mount| (&mount.source, mount.target()));
+        let datasets = self.profile.berth.datasets.iter().map(|set| (&set.source, set.target.as_path()));
+        for (source, target) in driver.chain(datasets) {
+            if self.host().exists(source) {
+                mounts.push(read_only(source, target.to_path_buf()));
+            }
+        }
+        Ok(mounts)
+    }
+
+    /// The static binary that runs inside; by default the one that runs here.
+    pub(super) fn server_binary(&self) -> Result<PathBuf> {
+        let named = &self.config.ssh.server;
+        if named.as_os_str().is_empty() {
+            return std::env::current_exe().context("finding berth's own program");
+        }
+        Ok(named.clone())
+    }
+
+    /// The CPUs near the cards, unless more were asked for than there are.
+    fn cpuset(&self, berth: &Berth, survey: &Survey) -> Option<String> {
+        if !self.profile.berth.cpus_near_cards {
+            return None;
+        }
+        let mut near = BTreeSet::new();
+        for card in &berth.cards {
+            near.extend(cpulist::parse(survey.cpus_near(*card)?)?);
+        }
+        let online = facts::cpu::online_cpus(&*self.host())?;
+        let near: BTreeSet<u32> = near.intersection(&online).copied().collect();
+        let enough = berth.cpus.is_none_or(|cpus| cpus <= f64::from(u32::try_from(near.len()).unwrap_or(0)));
+        (!near.is_empty() && enough).then(|| cpulist::format(&near))
+    }
+}
+
+/// What the container really got must be what was asked for.
+async fn verify(
+    engine: &Engine,
+    container: &str,
+    spec: &ContainerSpec,
+    numbers: &readback::DeviceNumbers,
+) -> Result<()> {
+    let observed = match readback::observe(engine, container, spec).await {
+        Ok(observed) => observed,
+        Err(error) => return Err(exited_soon(engine, container).await?.unwrap_or(error)),
+    };
+    let differences = readback::compare(spec, numbers, &observed);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let text: Vec<String> = differences.iter().map(ToString::to_string).collect();
+    Err(Fault::docker(format!("the container is not what was asked for: {}", text.join("; "))).into())
+}
+
+/// Whether a container with our labels is this berth's. Labels alone do not say so: `docker commit` copies them into
+/// an image, and a ledger out of a backup gives an id out again.
+pub(super) fn is_its_container(instance: &str, berth: &Berth, container: &OwnedContainer) -> bool {
+    let labelled = container.berth.as_ref().is_some_and(|labels| {
+        (labels.id, &labels.owner, &labels.name, labels.created)
+            == (berth.id, &berth.owner, &berth.name, berth.created_at)
+    });
+    berth.container_id.as_ref() == Some(&container.container_id)
+        || labelled && container.container_name == container_name(instance, berth)
+}
+
+/// Unique on the engine, also beside another agent's.
+pub(super) fn container_name(instance: &str, berth: &Berth) -> String {
+    let short: String = instance.chars().take(4).collect();
+    format!("berth-{short}-{}-{}-{}", berth.owner, berth.name, berth.id)
+}
+
+fn environment(berth: &Berth) -> Vec<(String, String)> {
+    let mut environment = files::card_environment(&berth.cards);
+    environment.push(("BERTH_NAME".into(), berth.name.clone()));
+    environment.push(("BERTH_OWNER".into(), berth.owner.clone()));
+    environment
+}
+
+/// The groups that may open these nodes: HwHiAiUser's on a real node.
+fn node_groups(devices: &[DeviceNode]) -> Result<Vec<u32>> {
+    let mut groups = BTreeSet::new();
+    for device in devices {
+        let node = nodes::device_node(&device.host)
+            .with_context(|| format!("looking at {}", device.host.display()))?;
+        groups.extend(node.map(|node| node.gid).filter(|gid| *gid != 0));
+    }
+    Ok(groups.into_iter().collect())
+}
+
+/// Until the server inside sends the first bytes of its banner, or the container ends.
+async fn wait_answer(engine: &Engine, container: &str) -> Result<()> {
+    let deadline = Instant::now() + ANSWER_TIMEOUT;
+    let mut address = None;
+    let mut next_look = Instant::now();
+    loop {
+        if Instant::now() >= next_look {
+            let state = engine.inspect(container).await?;
+            if let Some(error) = state.as_ref().filter(|s| !s.running).map(|_| exited(engine, container)) {
+                return Err(error.await?.unwrap_or_else(|| anyhow!(Fault::docker("its container is gone"))));
+            }
+            address = state.and_then(|state| state.address);
+            next_look = Instant::now() + Duration::from_millis(250);
+        }
+        if let Some(address) = address
+            && answers(address).await
+        {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            let seconds = ANSWER_TIMEOUT.as_secs();
+            return Err(Fault::docker(format!(
+                "SSH in the container did not answer within {seconds} seconds"
+            ))
+            .help("is its network one that the node can reach? see docker.network in the config")
+            .into());
+        }
+        tokio::time::sleep(ANSWER_PAUSE).await;
+    }
+}
+
+async fn answers(address: IpAddr) -> bool {
+    let banner = async {
+        let mut stream = tokio::net::TcpStream::connect((address, 22)).await?;
+        let mut first = [0; 4];
+        stream.read_exact(&mut first).await?;
+        std::io::Result::Ok(&first == b"SSH-")
+    };
+    matches!(tokio::time::timeout(Duration::from_secs(2), banner).await, Ok(Ok(true)))
+}
+
+/// A process that is gone is a container that ended; its engine may need a moment to notice.
+async fn exited_soon(engine: &Engine, container: &str) -> Result<Option<anyhow::Error>> {
+    let deadline = Instant::now() + NOTICE_TIMEOUT;
+    loop {
+        let ended = exited(engine, container).await?;
+        if ended.is_some() || Instant::now() >= deadline {
+            return Ok(ended);
+        }
+        tokio::time::sleep(NOTICE_PAUSE).await;
+    }
+}
+
+/// An error with the container's last words, when it has ended.
+async fn exited(engine: &Engine, container: &str) -> Result<Option<anyhow::Error>> {
+    let Some(state) = engine.inspect(container).await? else {
+        return Ok(Some(Fault::docker("its container was removed by somebody else").into()));
+    };
+    if state.running {
+        return Ok(None);
+    }
+    let said = engine.logs_tail(container, LOG_LINES).await.unwrap_or_default();
+    let said = said.trim();
+    let code = state.exit_code.map_or("without a status".into(), |code| format!("with status {code}"));
+    let why = if state.oom_killed { " (out of memory)" } else { "" };
+    let mut text = format!("its container ended at once {code}{why}");
+    if let Some(error) = state.error {
+        text = format!("{text}: {error}");
+    }
+    if !said.is_empty() {
+        text = format!("{text}: {}", said.replace('\n', " / "));
+    }
+    Ok(Some(Fault::docker(text).help("try the image by hand: berth image check").into()))
+}

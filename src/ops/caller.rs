@@ -1,0 +1,100 @@
+//! Who asks, and what they may do. The kernel says who it is; nothing that a caller sends changes that.
+
+use super::Node;
+use crate::error::Fault;
+use crate::host::accounts;
+use anyhow::Result;
+
+/// Members administer, as root does.
+const ADMIN_GROUP: &str = "berth-admin";
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// For the events: the host account's name, or the user's.
+    pub name: String,
+    pub admin: bool,
+    /// The registered user that this is, if any.
+    pub user: Option<String>,
+}
+
+impl Caller {
+    /// The agent itself, for what nobody asked for.
+    pub fn agent() -> Self {
+        Self { name: "agent".into(), admin: true, user: None }
+    }
+
+    pub fn require_admin(&self, what: &str) -> Result<(), Fault> {
+        if self.admin {
+            return Ok(());
+        }
+        Err(Fault::refused(format!("{what} is for administrators"))
+            .help(format!("ask one, or run it as root or as a member of the group {ADMIN_GROUP}")))
+    }
+
+    /// Whose things a call is about: the caller's own, or another user's where an administrator names one.
+    pub fn owner(&self, named: Option<&str>) -> Result<String, Fault> {
+        match (named, &self.user) {
+            (Some(named), Some(own)) if named == own => Ok(named.to_owned()),
+            (Some(named), _) if self.admin => Ok(named.to_owned()),
+            (Some(named), _) => Err(Fault::refused(format!("{named}'s berths are not yours"))),
+            (None, Some(own)) => Ok(own.clone()),
+            (None, None) => {
+                Err(Fault::usage(format!("{} is not a user of berth: say whose it is to be", self.name))
+                    .help("name a registered user with --user; `berth user list` shows them"))
+            }
+        }
+    }
+
+    /// The owner filter for what this caller may see: `None` is everything.
+    pub fn sees_only(&self) -> Option<&str> {
+        if self.admin { None } else { self.user.as_deref() }
+    }
+}
+
+impl Node {
+    /// The caller behind a uid of the host.
+    pub async fn caller(&self, uid: u32) -> Result<Caller> {
+        let host = self.host();
+        let (account, admin) = if uid == 0 {
+            (None, true)
+        } else {
+            tokio::task::spawn_blocking(move || {
+                let account = accounts::account_by_uid(&*host, uid);
+                let admin = account.as_ref().is_some_and(|a| accounts::is_member(&*host, a, ADMIN_GROUP));
+                (account, admin)
+            })
+            .await?
+        };
+        let user = self.ledger(move |ledger| ledger.user_by_uid(uid)).await?.map(|user| user.name);
+        let name = match (&user, account) {
+            (Some(user), _) => user.clone(),
+            (None, Some(account)) => account.name,
+            (None, None) if uid == 0 => "root".into(),
+            (None, None) => format!("uid {uid}"),
+        };
+        if !admin && user.is_none() {
+            return Err(Fault::refused(format!("{name} is not a user of berth"))
+                .help("ask an administrator: berth user add NAME --key FILE")
+                .into());
+        }
+        Ok(Caller { name, admin, user })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_has_only_their_own_and_an_administrator_names_whose() {
+        let alice = Caller { name: "alice".into(), admin: false, user: Some("alice".into()) };
+        let root = Caller { name: "root".into(), admin: true, user: None };
+        assert_eq!(alice.owner(None).unwrap(), "alice");
+        assert_eq!(alice.owner(Some("alice")).unwrap(), "alice");
+        assert_eq!(alice.owner(Some("bob")).unwrap_err().message, "bob's berths are not yours");
+        assert_eq!(root.owner(Some("bob")).unwrap(), "bob");
+        assert!(root.owner(None).unwrap_err().help.is_some());
+        assert!(alice.require_admin("adding a user").is_err());
+        assert_eq!((alice.sees_only(), root.sees_only()), (Some("alice"), None));
+    }
+}

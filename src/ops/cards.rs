@@ -1,0 +1,166 @@
+//! From what was seen to one row a card, and to what the allocator may give out. Pure.
+
+use crate::alloc::Slot;
+use crate::host::procs::OpenDevice;
+use crate::model::facts::{NpuDevice, NpuFacts, NpuTopology};
+use crate::model::{Berth, CardId, CardView, Holder};
+use crate::profile::Profile;
+use std::collections::BTreeMap;
+
+/// A process with a card's device node open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenCard {
+    pub card: CardId,
+    pub device: OpenDevice,
+    /// The account it runs as.
+    pub user: Option<String>,
+}
+
+/// All that was looked at besides npu-smi.
+#[derive(Debug, Clone, Default)]
+pub struct Sightings {
+    /// Device numbers of the cards that have a node.
+    pub nodes: BTreeMap<CardId, (u32, u32)>,
+    /// What is at a card's path and is no device node of one, and why not.
+    pub bad_nodes: Vec<(CardId, String)>,
+    /// Berths that hold cards.
+    pub berths: Vec<Berth>,
+    pub foreign: Vec<(CardId, Holder)>,
+    pub open: Vec<OpenCard>,
+    /// Why processes could not be looked at, if so.
+    pub not_looked: Option<String>,
+}
+
+/// One row a card that the profile says, npu-smi lists, or a device node is there for.
+pub fn view(profile: &Profile, npu: &NpuFacts, seen: &Sightings) -> Vec<CardView> {
+    let mut ids: Vec<CardId> = (0..profile.devices.cards).map(CardId).collect();
+    ids.extend(npu.devices.iter().map(|device| CardId(device.id)));
+    ids.extend(seen.nodes.keys());
+    ids.sort_unstable();
+    ids.dedup();
+    ids.into_iter().map(|id| row(id, npu, seen)).collect()
+}
+
+fn row(id: CardId, npu: &NpuFacts, seen: &Sightings) -> CardView {
+    let device = npu.devices.iter().find(|device| device.id == id.0);
+    CardView {
+        id,
+        name: device.map(|device| device.name.clone()),
+        health: device.map(|device| device.health),
+        bus_id: device.and_then(|device| device.bus_id.clone()),
+        hbm_used_mib: device.and_then(|device| device.hbm_used_mib),
+        hbm_total_mib: device.and_then(|device| device.hbm_total_mib),
+        temperature_c: device.and_then(|device| device.temperature_c),
+        power_w: device.and_then(|device| device.power_w),
+        aicore_percent: device.and_then(|device| device.aicore_percent),
+        numa_node: npu.topology.iter().find(|near| near.id == id.0).and_then(|near| near.numa_node),
+        holders: holders(id, device, seen),
+        unusable: unusable(id, npu, device, seen),
+    }
+}
+
+/// Why a card cannot be given out, whoever holds it. What was not looked at is not taken for good.
+fn unusable(id: CardId, npu: &NpuFacts, device: Option<&NpuDevice>, seen: &Sightings) -> Option<String> {
+    if let Some(error) = &npu.error {
+        return Some(error.meaning.clone());
+    }
+    let Some(device) = device else {
+        return Some("npu-smi does not list it".into());
+    };
+    if !device.health.usable() {
+        return Some(format!("its health is {}", device.health));
+    }
+    if let Some((_, reason)) = seen.bad_nodes.iter().find(|(bad, _)| *bad == id) {
+        return Some(format!("its device node cannot be used: {reason}"));
+    }
+    if !seen.nodes.contains_key(&id) {
+        return Some(format!("its device node davinci{id} is not there"));
+    }
+    seen.not_looked.as_ref().map(|reason| format!("host processes could not be looked at: {reason}"))
+}
+
+fn holders(id: CardId, device: Option<&NpuDevice>, seen: &Sightings) -> Vec<Holder> {
+    let berth = seen.berths.iter().find(|berth| berth.cards.contains(&id));
+    let mut holders: Vec<Holder> = berth
+        .map(|berth| Holder::Berth {
+            owner: berth.owner.clone(),
+            name: berth.name.clone(),
+            since: berth.created_at,
+            until: berth.until,
+        })
+        .into_iter()
+        .collect();
+    holders.extend(seen.foreign.iter().filter(|(card, _)| *card == id).map(|(_, holder)| holder.clone()));
+    let known: Vec<&str> = berth
+        .and_then(|berth| berth.container_id.as_deref())
+        .into_iter()
+        .chain(holders.iter().filter_map(|holder| match holder {
+            Holder::Container { id, .. } => Some(id.as_str()),
+            _ => None,
+        }))
+        .collect();
+    let processes = processes(id, device, seen, &known);
+    holders.extend(processes);
+    holders
+}
+
+/// Processes outside the containers that hold the card anyway: with the node open, or listed by npu-smi.
+fn processes(id: CardId, device: Option<&NpuDevice>, seen: &Sightings, known: &[&str]) -> Vec<Holder> {
+    let mut found = BTreeMap::<u32, Holder>::new();
+    for open in seen.open.iter().filter(|open| open.card == id) {
+        if open.device.container_id.as_deref().is_some_and(|container| known.contains(&container)) {
+            continue;
+        }
+        found.insert(
+            open.device.pid,
+            Holder::Process { pid: open.device.pid, name: open.device.name.clone(), user: open.user.clone() },
+        );
+    }
+    // npu-smi says nothing of containers but in its newest release. A process it lists on a card that a
+    // container holds is that container's, unless it was seen elsewhere.
+    for process in device.map(|device| device.processes.as_slice()).unwrap_or_default() {
+        if known.is_empty() && !found.contains_key(&process.pid) {
+            let holder = Holder::Process { pid: process.pid, name: process.name.clone(), user: None };
+            found.insert(process.pid, holder);
+        }
+    }
+    found.into_values().collect()
+}
+
+/// What the allocator may choose from: cards with their groups. Cards without a node are not offered at all
+/// by count, but asking for one by id names what is wrong with it.
+pub fn slots(profile: &Profile, npu: &NpuFacts, view: &[CardView]) -> Vec<Slot> {
+    view.iter()
+        .map(|card| Slot {
+            id: card.id,
+            free: card.holders.is_empty() && card.unusable.is_none(),
+            hccs: hccs_group(card.id, npu),
+            numa: numa_group(card.id, profile, npu),
+        })
+        .collect()
+}
+
+/// Cards that reach each other over HCCS share the lowest id among them; unknown topology is one group.
+fn hccs_group(id: CardId, npu: &NpuFacts) -> u32 {
+    let Some(near) = npu.topology.iter().find(|near| near.id == id.0 && !near.hccs.is_empty()) else {
+        return if npu.topology.iter().any(|near| !near.hccs.is_empty()) { id.0 } else { 0 };
+    };
+    near.hccs.iter().copied().chain([id.0]).min().unwrap_or(id.0)
+}
+
+/// Cards with one NUMA node and one list of nearby CPUs share the lowest id among them: either can be the finer
+/// of the two. Where neither is known, as the profile groups them.
+fn numa_group(id: CardId, profile: &Profile, npu: &NpuFacts) -> u32 {
+    let place = |near: &NpuTopology| (near.numa_node, near.cpu_affinity.clone());
+    let near = npu.topology.iter().find(|near| near.id == id.0).map(place);
+    if let Some(near) = near.filter(|near| *near != (None, None)) {
+        let alike = npu.topology.iter().filter(|other| place(other) == near).map(|other| other.id);
+        return alike.min().unwrap_or(id.0);
+    }
+    let group = profile.devices.groups.iter().position(|group| group.contains(&id));
+    group.and_then(|index| u32::try_from(index).ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+#[path = "cards_tests.rs"]
+mod tests;

@@ -1,0 +1,181 @@
+//! Which cards count as free, and who is named for those that do not.
+
+use super::*;
+use crate::model::facts::{NpuError, NpuProcess, NpuTopology};
+use crate::model::holder::ContainerReason;
+use crate::model::{BerthState, Health};
+use crate::profile::parse_toml;
+use std::path::Path;
+
+fn profile() -> Profile {
+    let text = include_str!("../../profiles/sim.toml");
+    parse_toml(Path::new("sim.toml"), text).unwrap()
+}
+
+fn device(id: u32) -> NpuDevice {
+    NpuDevice {
+        id,
+        npu: id,
+        chip: 0,
+        name: "910B3".into(),
+        health: Health::Ok,
+        bus_id: None,
+        power_w: None,
+        temperature_c: None,
+        aicore_percent: None,
+        hbm_used_mib: None,
+        hbm_total_mib: None,
+        ddr_used_mib: None,
+        ddr_total_mib: None,
+        hugepages_used: None,
+        hugepages_total: None,
+        processes: Vec::new(),
+    }
+}
+
+fn npu() -> NpuFacts {
+    NpuFacts { devices: (0..8).map(device).collect(), ..NpuFacts::default() }
+}
+
+fn seen() -> Sightings {
+    Sightings { nodes: (0..8).map(|id| (CardId(id), (236, id))).collect(), ..Sightings::default() }
+}
+
+fn berth(cards: &[u32]) -> Berth {
+    Berth {
+        id: 1,
+        owner: "alice".into(),
+        name: "a".into(),
+        state: BerthState::Live,
+        cards: cards.iter().copied().map(CardId).collect(),
+        port: 20000,
+        ssh_user: "ma-user".into(),
+        image: "i".into(),
+        image_id: "sha256:1".into(),
+        container_id: Some("c1".into()),
+        memory: None,
+        cpus: None,
+        host_key: None,
+        created_at: jiff::Timestamp::UNIX_EPOCH,
+        until: None,
+        ended_at: None,
+        note: None,
+    }
+}
+
+fn free(npu: &NpuFacts, seen: &Sightings) -> Vec<u32> {
+    let profile = profile();
+    let view = view(&profile, npu, seen);
+    slots(&profile, npu, &view).iter().filter(|slot| slot.free).map(|slot| slot.id.0).collect()
+}
+
+fn open(card: u32, pid: u32, container: Option<&str>) -> OpenCard {
+    OpenCard {
+        card: CardId(card),
+        device: OpenDevice {
+            pid,
+            name: "python".into(),
+            uid: Some(1001),
+            rdev: (236, card),
+            container_id: container.map(Into::into),
+        },
+        user: Some("bob".into()),
+    }
+}
+
+#[test]
+fn only_healthy_cards_that_nobody_holds_are_free() {
+    assert_eq!(free(&npu(), &seen()), [0, 1, 2, 3, 4, 5, 6, 7]);
+    let mut sick = npu();
+    sick.devices[0].health = Health::Alarm;
+    sick.devices[1].health = Health::Warning;
+    sick.devices[2].health = Health::Unknown;
+    sick.devices.remove(7);
+    let mut seen = seen();
+    seen.nodes.remove(&CardId(6));
+    seen.berths = vec![berth(&[3])];
+    assert_eq!(free(&sick, &seen), [1, 4, 5]);
+}
+
+#[test]
+fn nothing_is_free_when_it_could_not_be_looked_at() {
+    let error = NpuError { code: None, meaning: "npu-smi hung".into(), remedy: String::new() };
+    let blind = NpuFacts { error: Some(error), ..NpuFacts::default() };
+    assert!(free(&blind, &seen()).is_empty());
+    let no_proc = Sightings { not_looked: Some("/proc is not mounted".into()), ..seen() };
+    assert!(free(&npu(), &no_proc).is_empty());
+}
+
+#[test]
+fn foreign_holders_are_named_and_our_own_processes_are_not() {
+    let holder = Holder::Container {
+        id: "f1".into(),
+        name: "stray".into(),
+        image: "x".into(),
+        reason: ContainerReason::Device,
+    };
+    let mut seen = seen();
+    seen.berths = vec![berth(&[0, 1])];
+    seen.foreign = vec![(CardId(2), holder.clone())];
+    seen.open = vec![
+        open(0, 10, Some("c1")),
+        open(1, 11, None),
+        open(2, 12, Some("f1")),
+        open(3, 13, None),
+        open(4, 14, Some("other")),
+    ];
+    let mut facts = npu();
+    let process = |pid| NpuProcess { pid, name: "train".into(), memory_mib: 9, container_pid: None };
+    facts.devices[0].processes = vec![process(10)];
+    facts.devices[5].processes = vec![process(15)];
+    let view = view(&profile(), &facts, &seen);
+    let pids = |card: usize| -> Vec<u32> {
+        let holders = view[card].holders.iter();
+        holders
+            .filter_map(|holder| match holder {
+                Holder::Process { pid, .. } => Some(*pid),
+                _ => None,
+            })
+            .collect()
+    };
+    assert_eq!(pids(0), [] as [u32; 0], "a process in the berth's own container");
+    assert_eq!(pids(1), [11], "a host process on a berth's card is an intruder");
+    assert_eq!((pids(2), view[2].holders.len()), (vec![], 1));
+    assert_eq!(view[2].holders[0], holder);
+    assert_eq!((pids(3), pids(4), pids(5)), (vec![13], vec![14], vec![15]));
+    assert_eq!(free(&facts, &seen), [6, 7]);
+}
+
+#[test]
+fn groups_come_from_the_topology_and_else_from_the_profile() {
+    let groups = |npu: &NpuFacts| -> Vec<(u32, u32)> {
+        let view = view(&profile(), npu, &seen());
+        slots(&profile(), npu, &view).iter().map(|slot| (slot.hccs, slot.numa)).collect()
+    };
+    assert_eq!(groups(&npu())[..5], [(0, 0), (0, 0), (0, 0), (0, 0), (0, 1)]);
+    let near = |id: u32, cpus: &str, hccs: &[u32]| NpuTopology {
+        id,
+        numa_node: None,
+        cpu_affinity: Some(cpus.into()),
+        hccs: hccs.to_vec(),
+    };
+    let told = NpuFacts {
+        topology: vec![near(0, "144-167", &[1, 2]), near(1, "0-23", &[0, 2]), near(2, "144-167", &[0, 1])],
+        ..npu()
+    };
+    assert_eq!(groups(&told)[..4], [(0, 0), (0, 1), (0, 0), (3, 0)]);
+    // One NUMA node for all of them does not hide that some are nearer to each other.
+    let one_node = told.topology.iter().map(|near| NpuTopology { numa_node: Some(0), ..near.clone() });
+    let told = NpuFacts { topology: one_node.collect(), ..npu() };
+    assert_eq!(groups(&told)[..3], [(0, 0), (0, 1), (0, 0)]);
+}
+
+#[test]
+fn a_bad_node_is_one_bad_card() {
+    let mut seen = seen();
+    seen.nodes.remove(&CardId(7));
+    seen.bad_nodes = vec![(CardId(7), "/dev/davinci7 is not a character device".into())];
+    assert_eq!(free(&npu(), &seen), [0, 1, 2, 3, 4, 5, 6]);
+    let reason = view(&profile(), &npu(), &seen).pop().unwrap().unusable.unwrap();
+    assert!(reason.contains("is not a character device"), "{reason}");
+}

@@ -1,0 +1,177 @@
+//! From a wish to cards, or to a refusal that says what is free, who holds the rest and until when.
+
+use super::Survey;
+use crate::alloc::{self, NoFit};
+use crate::error::{ErrorClass, Fault};
+use crate::model::facts::NpuFacts;
+use crate::model::{CardId, CardView, CardWish, Holder, card};
+use jiff::Timestamp;
+
+/// Cards for a wish.
+pub(super) fn choose(
+    survey: &Survey,
+    wish: &CardWish,
+    last: &[CardId],
+    now: Timestamp,
+) -> Result<Vec<CardId>, Fault> {
+    if let Some(error) = &survey.npu.error {
+        return Err(Fault::host(format!("the cards cannot be given out: {}", error.meaning))
+            .help(error.remedy.clone()));
+    }
+    alloc::assign(&survey.slots, wish, last).map_err(|no_fit| refusal(survey, &no_fit, now))
+}
+
+/// A wish that can never be fulfilled here is refused before anything is looked at or waited for.
+pub(super) fn check_wish(wish: &CardWish, cards: u32) -> Result<(), Fault> {
+    match wish {
+        CardWish::Count(count) if *count < 1 || *count > i64::from(cards) => {
+            Err(wrong_count(*count, cards as usize))
+        }
+        CardWish::Ids(ids) if ids.is_empty() => {
+            Err(Fault::usage("no card ids were given").help("--card-ids 0,1"))
+        }
+        CardWish::Ids(ids) => {
+            match ids.iter().enumerate().find(|(index, id)| ids.iter().take(*index).any(|x| x == *id)) {
+                Some((_, twice)) => Err(Fault::usage(format!("card {twice} is named twice"))),
+                None => Ok(()),
+            }
+        }
+        CardWish::Count(_) => Ok(()),
+    }
+}
+
+fn wrong_count(asked: i64, cards: usize) -> Fault {
+    Fault::usage(format!("{asked} cards cannot be asked for; this node has {cards}"))
+        .help(format!("ask for 1 to {cards}"))
+}
+
+/// The cards again, after their berth was made: what has become sick is not handed over.
+pub(super) fn check_health(npu: &NpuFacts, cards: &[CardId]) -> Result<(), Fault> {
+    if let Some(error) = &npu.error {
+        return Err(Fault::host(format!("the cards cannot be given out: {}", error.meaning))
+            .help(error.remedy.clone()));
+    }
+    for card in cards {
+        match npu.devices.iter().find(|device| device.id == card.0) {
+            None => return Err(Fault::refused(format!("npu-smi does not list card {card} any more"))),
+            Some(device) if !device.health.usable() => {
+                return Err(Fault::refused(format!(
+                    "card {card} cannot be used: its health is {}",
+                    device.health
+                )));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn refusal(survey: &Survey, no_fit: &NoFit, now: Timestamp) -> Fault {
+    match no_fit {
+        NoFit::Count { asked, cards } => wrong_count(*asked, *cards),
+        NoFit::NoIds => Fault::usage("no card ids were given").help("--card-ids 0,1"),
+        NoFit::Twice(id) => Fault::usage(format!("card {id} is named twice")),
+        NoFit::Unknown { asked, known } => {
+            Fault::usage(format!("there is no card {asked}; this node has {}", card::join(known)))
+        }
+        NoFit::Taken(ids) => taken(survey, ids, now),
+        NoFit::TooFew { asked, free } => too_few(survey, *asked, free, now),
+    }
+}
+
+/// A sick card is refused; a held one is busy, and later it may be free.
+fn taken(survey: &Survey, ids: &[CardId], now: Timestamp) -> Fault {
+    let cards: Vec<&CardView> = ids.iter().filter_map(|id| survey.card(*id)).collect();
+    let held = cards.iter().any(|card| !card.holders.is_empty());
+    let class = if held { ErrorClass::Busy } else { ErrorClass::Refused };
+    Fault::new(class, describe(&cards, now))
+        .help("`berth cards` shows which are free; `--wait` waits for them")
+}
+
+fn too_few(survey: &Survey, asked: usize, free: &[CardId], now: Timestamp) -> Fault {
+    let rest: Vec<&CardView> = survey.cards.iter().filter(|card| !free.contains(&card.id)).collect();
+    let free = match free {
+        [] => "none is free".to_owned(),
+        [one] => format!("only card {one} is free"),
+        more => format!("only cards {} are free", card::join(more)),
+    };
+    let asked = if asked == 1 { "1 card is".to_owned() } else { format!("{asked} cards are") };
+    Fault::busy(format!("{asked} asked for and {free}: {}", describe(&rest, now)))
+        .help("`--wait 30m` waits for cards; `berth cards` shows who has them")
+}
+
+/// `card 3 is held by berth alice/train until 18:00 (2h)`, or what is wrong with it; cards of one story together.
+fn describe(cards: &[&CardView], now: Timestamp) -> String {
+    let mut stories: Vec<(String, Vec<CardId>)> = Vec::new();
+    for card in cards {
+        let story = story(card, now);
+        match stories.iter_mut().find(|(known, _)| *known == story) {
+            Some((_, ids)) => ids.push(card.id),
+            None => stories.push((story, vec![card.id])),
+        }
+    }
+    let text = |(story, ids): &(String, Vec<CardId>)| match ids.as_slice() {
+        [one] => format!("card {one} {story}"),
+        more => format!("cards {} {}", card::join(more), story.replacen("is held", "are held", 1)),
+    };
+    stories.iter().map(text).collect::<Vec<_>>().join("; ")
+}
+
+fn story(card: &CardView, now: Timestamp) -> String {
+    if card.holders.is_empty() {
+        return format!("cannot be used: {}", card.unusable.as_deref().unwrap_or("it was free a moment ago"));
+    }
+    let holders: Vec<String> = card.holders.iter().map(|holder| describe_holder(holder, now)).collect();
+    format!("is held by {}", holders.join(" and "))
+}
+
+fn describe_holder(holder: &Holder, now: Timestamp) -> String {
+    match holder {
+        Holder::Berth { until: Some(until), .. } if *until > now => {
+            let seconds = u64::try_from(until.as_second() - now.as_second()).unwrap_or(0);
+            let minutes = std::time::Duration::from_secs(seconds.div_ceil(60) * 60);
+            format!("{holder} until {until:.0} (in {})", humantime::format_duration(minutes))
+        }
+        Holder::Berth { until: Some(_), .. } => format!("{holder}, whose lease is over"),
+        _ => holder.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wishes_that_no_node_fulfils_are_refused_at_once() {
+        for count in [0, -1, 9, i64::MIN] {
+            let fault = check_wish(&CardWish::Count(count), 8).unwrap_err();
+            assert_eq!(fault.class, ErrorClass::Usage);
+            assert_eq!(fault.message, format!("{count} cards cannot be asked for; this node has 8"));
+        }
+        assert_eq!(
+            check_wish(&CardWish::Ids(vec![3, 1, 3]), 8).unwrap_err().message,
+            "card 3 is named twice"
+        );
+        assert!(check_wish(&CardWish::Ids(vec![]), 8).is_err());
+        assert!(check_wish(&CardWish::Ids(vec![0, 7]), 8).is_ok());
+    }
+
+    #[test]
+    fn a_holder_is_named_with_the_end_of_its_lease() {
+        let now: Timestamp = "2026-01-01T10:00:00Z".parse().unwrap();
+        let holder = |until: &str| Holder::Berth {
+            owner: "alice".into(),
+            name: "train".into(),
+            since: now,
+            until: Some(until.parse().unwrap()),
+        };
+        assert_eq!(
+            describe_holder(&holder("2026-01-01T12:30:00Z"), now),
+            "berth alice/train until 2026-01-01T12:30:00Z (in 2h 30m)"
+        );
+        assert_eq!(
+            describe_holder(&holder("2026-01-01T09:00:00Z"), now),
+            "berth alice/train, whose lease is over"
+        );
+    }
+}

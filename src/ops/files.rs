@@ -1,0 +1,137 @@
+//! The files of one berth: what its SSH server reads, and what its user may read about their cards.
+
+use super::Node;
+use crate::error::Fault;
+use crate::host::files::{NewFile, sync_files, write_files};
+use crate::host::{Host, dirs};
+use crate::keys::{HostKey, generate_host_key};
+use crate::ledger::{Key, Ledger, User};
+use crate::model::session::SessionConfig;
+use crate::model::{Berth, CardId, card};
+use anyhow::Result;
+use std::path::{Path, PathBuf};
+
+/// Where a berth's own things are inside its container.
+pub(super) const INSIDE: &str = "/opt/berth";
+
+/// Directories on the host that are mounted into the container, read-only.
+pub(super) struct BerthDirs {
+    /// For the server alone: host key, authorized keys, session config. 0700.
+    pub(super) etc: PathBuf,
+    /// For the user: which cards these are.
+    pub(super) info: PathBuf,
+}
+
+impl BerthDirs {
+    pub(super) fn of(berth_dir: &Path) -> Self {
+        Self { etc: berth_dir.join("etc"), info: berth_dir.join("info") }
+    }
+}
+
+/// Card ids on the host and in the container, where the driver numbers them from 0 in the same order.
+pub(super) fn card_environment(cards: &[CardId]) -> Vec<(String, String)> {
+    let inside: Vec<CardId> = (0u32..).take(cards.len()).map(CardId).collect();
+    let (host, inside) = (card::join(cards), card::join(&inside));
+    [
+        // As the ascend runtime sets it: ids of the host.
+        ("ASCEND_VISIBLE_DEVICES", &host),
+        // As CANN reads it: ids inside.
+        ("ASCEND_RT_VISIBLE_DEVICES", &inside),
+        ("BERTH_HOST_CARDS", &host),
+        ("BERTH_CONTAINER_CARDS", &inside),
+    ]
+    .into_iter()
+    .map(|(key, value)| (key.to_owned(), value.clone()))
+    .collect()
+}
+
+/// Makes all files of a new berth; returns the host's half of its key.
+pub(super) fn write(dir: &Path, berth: &Berth, owner: &User, session: &SessionConfig) -> Result<HostKey> {
+    let dirs = BerthDirs::of(dir);
+    // One that is there belongs to a container that the ledger does not know.
+    dirs::make_new_dir(dir, 0o700)?;
+    dirs::make_dir(&dirs.etc, 0o700)?;
+    dirs::make_dir(&dirs.info, 0o755)?;
+    let key = generate_host_key()?;
+    write_files(
+        &dirs.etc,
+        &[
+            NewFile { name: "host_key", content: key.private_openssh.as_bytes().to_vec(), mode: 0o600 },
+            NewFile { name: "authorized_keys", content: authorized_keys(&owner.keys), mode: 0o600 },
+            NewFile { name: "session.json", content: serde_json::to_vec_pretty(session)?, mode: 0o600 },
+        ],
+    )?;
+    let cards = cards_file(berth)?;
+    write_files(&dirs.info, &[NewFile { name: "cards.json", content: cards, mode: 0o644 }])?;
+    Ok(key)
+}
+
+pub(super) fn sync(dir: &Path) -> Result<(), Fault> {
+    let dirs = BerthDirs::of(dir);
+    sync_files(&dirs.etc)?;
+    sync_files(&dirs.info)
+}
+
+fn cards_file(berth: &Berth) -> Result<Vec<u8>> {
+    let cards: Vec<_> = berth
+        .cards
+        .iter()
+        .enumerate()
+        .map(|(inside, card)| serde_json::json!({ "container": inside, "host": card }))
+        .collect();
+    Ok(serde_json::to_vec_pretty(&serde_json::json!({
+        "schema": 1,
+        "berth": format!("{}/{}", berth.owner, berth.name),
+        "cards": cards,
+    }))?)
+}
+
+pub(super) fn authorized_keys(keys: &[Key]) -> Vec<u8> {
+    keys.iter().flat_map(|key| [key.line.as_bytes(), b"\n"].concat()).collect()
+}
+
+impl Node {
+    /// Brings the keys of these berths to what the ledger says; berths hear of it at the next login. All are tried,
+    /// also when one fails.
+    pub(super) async fn refresh_keys(&self, berths: &[Berth]) -> Result<()> {
+        // Reading the ledger and writing the files are one step, or an older reading could be written last.
+        let _writing = self.writing_keys.lock().await;
+        let (host, ledger) = (self.host(), self.ledger_handle());
+        let places: Vec<(String, PathBuf)> = berths
+            .iter()
+            .map(|berth| (berth.owner.clone(), BerthDirs::of(&self.berth_dir(berth.id)).etc))
+            .collect();
+        tokio::task::spawn_blocking(move || {
+            let written: Vec<Result<(), Fault>> =
+                places.iter().map(|(owner, etc)| write_keys(&*host, &ledger, owner, etc)).collect();
+            written.into_iter().collect::<Result<Vec<()>, Fault>>()
+        })
+        .await??;
+        Ok(())
+    }
+}
+
+/// Nothing is written where the berth's files are not there yet: they will be, from the same ledger.
+fn write_keys(host: &dyn Host, ledger: &Ledger, owner: &str, etc: &Path) -> Result<(), Fault> {
+    let keys = ledger.user(owner)?.map(|user| user.keys).unwrap_or_default();
+    let (path, content) = (etc.join("authorized_keys"), authorized_keys(&keys));
+    if !host.exists(etc) || host.read(&path).is_ok_and(|there| there == content) {
+        return Ok(());
+    }
+    host.write_atomic(&path, &content, 0o600)
+        .map_err(|error| Fault::host(format!("writing {}: {error}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_card_maps_are_in_the_environment() {
+        let environment = card_environment(&[CardId(5), CardId(7)]);
+        let value = |key: &str| environment.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str());
+        assert_eq!(value("ASCEND_VISIBLE_DEVICES"), Some("5,7"));
+        assert_eq!(value("ASCEND_RT_VISIBLE_DEVICES"), Some("0,1"));
+        assert_eq!((value("BERTH_HOST_CARDS"), value("BERTH_CONTAINER_CARDS")), (Some("5,7"), Some("0,1")));
+    }
+}

@@ -1,0 +1,269 @@
+//! `berth image check`: whether an image makes a good berth, said before anybody connects.
+
+use super::{Node, ProgressSender};
+use crate::error::Fault;
+use crate::model::facts::NpuFacts;
+use crate::model::image::ImageProbe;
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+/// What VS Code's server and most wheels need.
+const LEAST_GLIBC: (u32, u32) = (2, 28);
+
+/// Drivers and the newest CANN that is documented to work on them (vendor's release notes and image pages).
+/// An image with a newer CANN gets a warning, never a refusal: point releases are often compatible.
+const NEWEST_CANN: [(&str, &str); 9] = [
+    ("23.0", "8.0.rc3"),
+    ("24.1.rc1", "8.0.rc1"),
+    ("24.1.rc2", "8.0.rc2"),
+    ("24.1.rc3", "8.0.rc3"),
+    ("24.1", "8.2.rc1"),
+    ("25.0", "8.5"),
+    ("25.2", "8.5"),
+    ("25.5", "9.1"),
+    ("26.1", "9.1"),
+];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    Ok,
+    Warn,
+    Fail,
+    /// It could not be looked at, or does not apply.
+    Skipped,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageFinding {
+    /// Stable: `image.user`, `image.shell`, `image.glibc`, `image.libstdcxx`, `image.tar`, `image.home`, `image.cann`,
+    /// `image.arch`; one for another machine has that finding alone.
+    pub id: String,
+    pub verdict: Verdict,
+    pub seen: String,
+    pub remedy: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageCheck {
+    pub schema: u32,
+    pub image: String,
+    pub image_id: String,
+    pub findings: Vec<ImageFinding>,
+}
+
+impl ImageCheck {
+    pub fn failed(&self) -> bool {
+        self.findings.iter().any(|finding| finding.verdict == Verdict::Fail)
+    }
+}
+
+impl Node {
+    pub async fn check_image(&self, name: &str) -> Result<ImageCheck> {
+        let (sender, _unheard) = mpsc::channel(1);
+        let progress = ProgressSender::new(sender);
+        let catalogue = self.catalogue().await?;
+        let image = catalogue.resolve(name)?;
+        let info = self.engine().await?.inspect_image(&image.reference).await?.ok_or_else(|| {
+            Fault::refused(format!("image {name} is not on this node yet"))
+                .help(format!("berth image pull {name}"))
+        })?;
+        let users = image.users.clone().unwrap_or_else(|| self.profile.berth.users.clone());
+        let mut found = vec![arch(&info.arch)];
+        // Nothing in an image for another machine can be started to look around.
+        if found.iter().all(|finding| finding.verdict != Verdict::Fail) {
+            let probe = self.probe(&info, &users, &progress).await?;
+            let npu = self.npu_lately().await?;
+            found.extend(findings(&probe, &npu));
+        }
+        Ok(ImageCheck { schema: 1, image: name.to_owned(), image_id: info.id, findings: found })
+    }
+}
+
+fn finding(id: &str, verdict: Verdict, seen: impl Into<String>, remedy: Option<&str>) -> ImageFinding {
+    ImageFinding { id: id.into(), verdict, seen: seen.into(), remedy: remedy.map(Into::into) }
+}
+
+fn findings(probe: &ImageProbe, npu: &NpuFacts) -> Vec<ImageFinding> {
+    vec![user(probe), shell(probe), home(probe), tar(probe), glibc(probe), libstdcxx(probe), cann(probe, npu)]
+}
+
+fn arch(arch: &str) -> ImageFinding {
+    let node = super::images::node_arch();
+    match arch {
+        "" => finding("image.arch", Verdict::Skipped, "the image does not say", None),
+        arch if arch == node => finding("image.arch", Verdict::Ok, arch, None),
+        arch => {
+            let seen = format!("{arch}, but this node is {node}");
+            finding(
+                "image.arch",
+                Verdict::Fail,
+                seen,
+                Some("pull or import the image's variant for this node"),
+            )
+        }
+    }
+}
+
+fn user(probe: &ImageProbe) -> ImageFinding {
+    match &probe.user {
+        Some(user) => finding(
+            "image.user",
+            Verdict::Ok,
+            format!("{} (uid {}, gid {})", user.name, user.uid, user.gid),
+            None,
+        ),
+        None => finding(
+            "image.user",
+            Verdict::Fail,
+            probe.user_error.clone().unwrap_or_else(|| "nobody".into()),
+            Some("give the image an account, or name one in the catalogue: users = [\"…\"]"),
+        ),
+    }
+}
+
+fn shell(probe: &ImageProbe) -> ImageFinding {
+    let remedy = "install bash: VS Code's server is started by it";
+    let shells: Vec<String> = probe.shells.iter().map(|shell| shell.display().to_string()).collect();
+    match shells.as_slice() {
+        [] => finding("image.shell", Verdict::Fail, "no shell", Some(remedy)),
+        some if some.iter().any(|shell| shell.ends_with("/bash")) => {
+            finding("image.shell", Verdict::Ok, some.join(", "), None)
+        }
+        some => finding("image.shell", Verdict::Warn, some.join(", "), Some(remedy)),
+    }
+}
+
+fn home(probe: &ImageProbe) -> ImageFinding {
+    let Some(user) = &probe.user else {
+        return finding("image.home", Verdict::Skipped, "nobody's", None);
+    };
+    let home = user.home.display().to_string();
+    if user.home_exists && user.home_writable {
+        finding("image.home", Verdict::Ok, home, None)
+    } else {
+        let why = if user.home_exists { "cannot be written by its user" } else { "is not there" };
+        let remedy = "editors keep their servers under home: make it, owned by that user";
+        finding("image.home", Verdict::Warn, format!("{home} {why}"), Some(remedy))
+    }
+}
+
+fn tar(probe: &ImageProbe) -> ImageFinding {
+    if probe.tar {
+        finding("image.tar", Verdict::Ok, "tar is there", None)
+    } else {
+        finding(
+            "image.tar",
+            Verdict::Warn,
+            "no tar",
+            Some("install tar: editors unpack their servers with it"),
+        )
+    }
+}
+
+fn glibc(probe: &ImageProbe) -> ImageFinding {
+    let remedy = "VS Code Remote-SSH needs glibc 2.28 or newer: choose a newer base image";
+    match (&probe.glibc, probe.musl) {
+        (Some(version), _) if parse_pair(version) >= Some(LEAST_GLIBC) => {
+            finding("image.glibc", Verdict::Ok, format!("glibc {version}"), None)
+        }
+        (Some(version), _) => finding("image.glibc", Verdict::Warn, format!("glibc {version}"), Some(remedy)),
+        (None, true) => finding("image.glibc", Verdict::Warn, "musl, no glibc", Some(remedy)),
+        (None, false) => finding("image.glibc", Verdict::Warn, "no glibc", Some(remedy)),
+    }
+}
+
+fn libstdcxx(probe: &ImageProbe) -> ImageFinding {
+    match &probe.glibcxx {
+        Some(version) => finding("image.libstdcxx", Verdict::Ok, format!("up to GLIBCXX_{version}"), None),
+        None => finding(
+            "image.libstdcxx",
+            Verdict::Warn,
+            "no libstdc++",
+            Some("install libstdc++6: VS Code's server needs it"),
+        ),
+    }
+}
+
+fn cann(probe: &ImageProbe, npu: &NpuFacts) -> ImageFinding {
+    let Some(cann) = &probe.cann else {
+        return finding("image.cann", Verdict::Skipped, "no CANN in the image", None);
+    };
+    let Some(driver) = &npu.driver_version else {
+        let seen = format!("CANN {cann}; the driver's version could not be looked at");
+        return finding("image.cann", Verdict::Skipped, seen, None);
+    };
+    let seen = format!("CANN {cann} on driver {driver}");
+    match newest_for(driver) {
+        None => finding("image.cann", Verdict::Skipped, format!("{seen}: not in our table"), None),
+        Some(newest) if rank(cann) > rank(newest) => finding(
+            "image.cann",
+            Verdict::Warn,
+            seen,
+            Some(
+                "this CANN is newer than what is documented for the driver: upgrade the driver or take an older image",
+            ),
+        ),
+        Some(_) => finding("image.cann", Verdict::Ok, seen, None),
+    }
+}
+
+fn newest_for(driver: &str) -> Option<&'static str> {
+    let driver = driver.to_ascii_lowercase();
+    // The most exact row wins: 24.1.rc1 before 24.1.
+    NEWEST_CANN
+        .iter()
+        .filter(|(known, _)| driver == *known || driver.starts_with(&format!("{known}.")))
+        .max_by_key(|(known, _)| known.len())
+        .map(|(_, cann)| *cann)
+}
+
+/// Numbers to compare; a release candidate comes before its release.
+fn rank(version: &str) -> Vec<u32> {
+    const RELEASE: u32 = 1000;
+    let mut parts: Vec<u32> = Vec::new();
+    for part in version.to_ascii_lowercase().split(['.', '-']) {
+        match (part.parse(), part.strip_prefix("rc").and_then(|number| number.parse().ok())) {
+            (Ok(number), _) => parts.push(number),
+            (Err(_), candidate) => {
+                parts.resize(3, 0);
+                parts.push(candidate.unwrap_or(0));
+                return parts;
+            }
+        }
+    }
+    parts.resize(3, 0);
+    parts.push(RELEASE);
+    parts
+}
+
+fn parse_pair(version: &str) -> Option<(u32, u32)> {
+    let (major, rest) = version.split_once('.')?;
+    Some((major.parse().ok()?, rest.split('.').next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newer_cann_than_documented_is_a_warning() {
+        assert!(
+            rank("8.0.rc3") < rank("8.0.0")
+                && rank("8.2.RC1") < rank("8.5.1")
+                && rank("8.5") == rank("8.5.0")
+        );
+        assert_eq!(newest_for("24.1.rc1"), Some("8.0.rc1"));
+        assert_eq!(newest_for("24.1.0.3"), Some("8.2.rc1"));
+        assert_eq!(newest_for("25.5.1"), Some("9.1"));
+        assert_eq!((newest_for("22.0"), newest_for("25.50")), (None, None));
+    }
+
+    #[test]
+    fn versions_compare_as_numbers() {
+        assert!(parse_pair("2.9") < Some(LEAST_GLIBC));
+        assert!(parse_pair("2.36") > Some(LEAST_GLIBC));
+        assert_eq!(parse_pair("x"), None);
+    }
+}

@@ -1,0 +1,381 @@
+//! Base images: the catalogue, what the engine has of it, and what berths can be made of.
+
+use super::{Caller, Node, Progress, ProgressSender};
+use crate::engine::image::{ImageInfo, PullProgress};
+use crate::engine::probe::{PROBE_LIMIT, Probe};
+use crate::engine::registry;
+use crate::error::{ErrorClass, Fault, class_of};
+use crate::model::image::{ImageProbe, ProbedUser};
+use crate::model::name::{check_account_name, check_image_name};
+use crate::profile::{Catalogue, CatalogueImage};
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// An image of the catalogue and what the engine has of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageView {
+    pub name: String,
+    pub reference: String,
+    pub description: Option<String>,
+    /// `null` while the engine does not have it.
+    pub image_id: Option<String>,
+    pub size_bytes: Option<u64>,
+    /// What requests get that name no image.
+    pub default: bool,
+}
+
+/// What `add`, `pull` and `import` are told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageSource {
+    pub name: String,
+    pub reference: Option<String>,
+    pub description: Option<String>,
+    pub sudo: bool,
+}
+
+/// An image that the engine has and that was looked into.
+pub(super) struct ReadyImage {
+    pub(super) name: String,
+    pub(super) id: String,
+    pub(super) sudo: bool,
+    pub(super) users: Vec<String>,
+    pub(super) image_user: Option<String>,
+    user: ProbedUser,
+}
+
+impl ReadyImage {
+    /// The account that sessions run as.
+    pub(super) fn user(&self) -> &ProbedUser {
+        &self.user
+    }
+}
+
+impl Node {
+    pub(super) async fn catalogue(&self) -> Result<Catalogue> {
+        let (host, path) = (self.host(), self.config.paths.images.clone());
+        tokio::task::spawn_blocking(move || Catalogue::load(&*host, &path)).await?
+    }
+
+    pub async fn images(&self) -> Result<Vec<ImageView>> {
+        let (catalogue, engine) = (self.catalogue().await?, self.engine().await?);
+        let mut views = Vec::new();
+        for image in catalogue.images() {
+            let info = match engine.inspect_image(&image.reference).await {
+                Ok(info) => info,
+                // People edit the catalogue: one wrong entry must not hide the others.
+                Err(error) if class_of(&error) == ErrorClass::Usage => {
+                    tracing::warn!(image = image.name, error = %crate::error::flatten(&error), "a catalogue entry is wrong");
+                    None
+                }
+                Err(error) => return Err(error),
+            };
+            views.push(self.image_view(image, info.as_ref(), &catalogue));
+        }
+        Ok(views)
+    }
+
+    fn image_view(
+        &self,
+        image: &CatalogueImage,
+        info: Option<&ImageInfo>,
+        catalogue: &Catalogue,
+    ) -> ImageView {
+        ImageView {
+            name: image.name.clone(),
+            reference: image.reference.clone(),
+            description: image.description.clone(),
+            image_id: info.map(|info| info.id.clone()),
+            size_bytes: info.map(|info| info.size),
+            default: self.default_image(catalogue) == Some(image.name.as_str()),
+        }
+    }
+
+    /// The profile's, or the only one there is.
+    fn default_image<'a>(&'a self, catalogue: &'a Catalogue) -> Option<&'a str> {
+        match (&self.profile.berth.default_image, catalogue.images()) {
+            (Some(named), _) => Some(named),
+            (None, [only]) => Some(&only.name),
+            _ => None,
+        }
+    }
+
+    /// The image of a request, pulled when the engine does not have it, and looked into once.
+    pub(super) async fn ready_image(
+        &self,
+        named: Option<&str>,
+        progress: &ProgressSender,
+    ) -> Result<ReadyImage> {
+        let catalogue = self.catalogue().await?;
+        let name = match named {
+            Some(name) => name.to_owned(),
+            None => {
+                self.default_image(&catalogue).map(str::to_owned).ok_or_else(|| no_default(&catalogue))?
+            }
+        };
+        let image = catalogue.resolve(&name)?.clone();
+        let engine = self.engine().await?;
+        let info = match engine.inspect_image(&image.reference).await? {
+            Some(info) => info,
+            None => self.pull(&image.reference, progress).await.map_err(|error| match class_of(&error) {
+                ErrorClass::Docker => error.context(format!("image {name} is not on this node yet")),
+                _ => error,
+            })?,
+        };
+        check_arch(&name, &info.arch)?;
+        let users = image.users.clone().unwrap_or_else(|| self.profile.berth.users.clone());
+        let probe = self.probe(&info, &users, progress).await?;
+        let user = probe.user.ok_or_else(|| {
+            let reason = probe.user_error.unwrap_or_else(|| "no account fits".into());
+            Fault::docker(format!("image {name} has nobody to run a session as: {reason}"))
+        })?;
+        // The answer came out of the image, or was kept by a version that did not ask this.
+        check_account_name(&user.name).map_err(|reason| Fault::docker(format!("image {name}: {reason}")))?;
+        let image_user = Some(info.user).filter(|user| !user.is_empty());
+        Ok(ReadyImage { name, id: info.id, sudo: image.sudo, users, image_user, user })
+    }
+
+    async fn pull(&self, reference: &str, progress: &ProgressSender) -> Result<ImageInfo> {
+        let engine = self.engine().await?;
+        progress.step(format!("pulling {reference}"));
+        let host = self.host();
+        let credentials = registry::credentials(&*host, &registry::credentials_file(), reference).await?;
+        engine.pull(reference, credentials, |update| progress.send(layer(update))).await
+    }
+
+    /// What is in the image. It never changes under its id, so one look is enough.
+    pub(super) async fn probe(
+        &self,
+        info: &ImageInfo,
+        users: &[String],
+        progress: &ProgressSender,
+    ) -> Result<ImageProbe> {
+        // The same image under another rule has another answer.
+        let key = format!("{} {} {}", info.id, users.join(","), info.user);
+        let asked = key.clone();
+        let kept = self.ledger(move |ledger| ledger.image_probe(&asked)).await?;
+        if let Some(probe) = kept.and_then(|kept| serde_json::from_str(&kept).ok()) {
+            return Ok(probe);
+        }
+        progress.step("looking into the image");
+        let engine = self.engine().await?;
+        let server = self.server_binary()?;
+        let found = engine
+            .probe(&Probe {
+                image_id: &info.id,
+                binary: &server,
+                users,
+                image_user: &info.user,
+                instance: &self.instance,
+                limit: PROBE_LIMIT,
+            })
+            .await?;
+        let probe: ImageProbe = serde_json::from_value(found.clone())
+            .map_err(|error| Fault::docker(format!("the look into the image is not understood: {error}")))?;
+        let text = found.to_string();
+        self.ledger(move |ledger| ledger.keep_image_probe(&key, &text, Timestamp::now())).await?;
+        Ok(probe)
+    }
+
+    /// Writes an image into the catalogue; it need not be on the node yet.
+    pub async fn add_image(&self, caller: &Caller, source: ImageSource) -> Result<ImageView> {
+        caller.require_admin("adding an image")?;
+        let reference = source
+            .reference
+            .clone()
+            .ok_or_else(|| Fault::usage("say what Docker calls the image: registry/repository:tag"))?;
+        // Looked at first: it says whether the reference is one.
+        let info = self.engine().await?.inspect_image(&reference).await?;
+        let entry = self.enter(caller, &source, &reference, None).await?;
+        let catalogue = self.catalogue().await?;
+        Ok(self.image_view(&entry, info.as_ref(), &catalogue))
+    }
+
+    /// Pulls an image of the catalogue, or one that is added to it when it has come.
+    pub async fn pull_image(
+        &self,
+        caller: &Caller,
+        source: ImageSource,
+        progress: &ProgressSender,
+    ) -> Result<ImageView> {
+        caller.require_admin("pulling an image")?;
+        check_image_name(&source.name).map_err(Fault::usage)?;
+        let catalogue = self.catalogue().await?;
+        let known = catalogue.images().iter().find(|image| image.name == source.name).cloned();
+        let reference = match (&source.reference, &known) {
+            (Some(asked), Some(known)) if *asked != known.reference => {
+                return Err(Fault::refused(format!("image {} is {}", known.name, known.reference))
+                    .help("choose another name, or remove that one first")
+                    .into());
+            }
+            (Some(asked), _) => asked.clone(),
+            (None, Some(known)) => known.reference.clone(),
+            (None, None) => {
+                return Err(Fault::usage(format!("image {} is not in the catalogue", source.name))
+                    .help("berth image pull NAME REFERENCE adds it")
+                    .into());
+            }
+        };
+        if known.is_none() {
+            self.check_catalogue_writable().await?;
+        }
+        let info = self.pull(&reference, progress).await?;
+        let entry = match known {
+            Some(entry) => entry,
+            None => self.enter(caller, &source, &reference, None).await?,
+        };
+        let catalogue = self.catalogue().await?;
+        Ok(self.image_view(&entry, Some(&info), &catalogue))
+    }
+
+    /// Makes an image of a root file system or takes one out of a `docker save` archive.
+    pub async fn import_image(
+        &self,
+        caller: &Caller,
+        source: ImageSource,
+        path: &Path,
+        progress: &ProgressSender,
+    ) -> Result<ImageView> {
+        caller.require_admin("importing an image")?;
+        check_image_name(&source.name).map_err(Fault::usage)?;
+        if self.catalogue().await?.images().iter().any(|image| image.name == source.name) {
+            return Err(Fault::refused(format!("image {} is in the catalogue already", source.name))
+                .help(format!("remove it first: berth image remove {}", source.name))
+                .into());
+        }
+        let file = open_archive(path)?;
+        self.check_catalogue_writable().await?;
+        let reference = source.reference.clone().unwrap_or_else(|| format!("berth/{}:imported", source.name));
+        progress.step(format!("importing {}", path.file_name().unwrap_or(path.as_os_str()).display()));
+        let info = self
+            .engine()
+            .await?
+            .add_archive(file, &reference)
+            .await
+            .with_context(|| format!("importing {}", path.display()))?;
+        let from = Some(path.display().to_string());
+        let entry = self.enter(caller, &source, &reference, from).await?;
+        let catalogue = self.catalogue().await?;
+        Ok(self.image_view(&entry, Some(&info), &catalogue))
+    }
+
+    async fn enter(
+        &self,
+        caller: &Caller,
+        source: &ImageSource,
+        reference: &str,
+        file: Option<String>,
+    ) -> Result<CatalogueImage> {
+        let entry = CatalogueImage {
+            name: source.name.clone(),
+            reference: reference.to_owned(),
+            description: source.description.clone(),
+            sudo: source.sudo,
+            users: None,
+            source: file,
+        };
+        let added = entry.clone();
+        self.edit_catalogue(move |catalogue| catalogue.add(added)).await?;
+        let event = Self::event("image.added", &caller.name, format!("image {} is {reference}", entry.name));
+        self.ledger(move |ledger| ledger.record(&event)).await?;
+        Ok(entry)
+    }
+
+    /// Said before a long upload or pull, and not at its end.
+    async fn check_catalogue_writable(&self) -> Result<()> {
+        let _editing = self.editing_catalogue.lock().await;
+        let path = self.config.paths.images.clone();
+        let dir = path.parent().unwrap_or(Path::new("/")).to_path_buf();
+        tokio::task::spawn_blocking(move || crate::host::dirs::check_writable(&dir))
+            .await?
+            .context("checking that the catalogue of images can be written")
+    }
+
+    async fn edit_catalogue(
+        &self,
+        edit: impl FnOnce(&mut Catalogue) -> Result<()> + Send + 'static,
+    ) -> Result<()> {
+        // Read, change and write are one step: two edits at once would lose one.
+        let _editing = self.editing_catalogue.lock().await;
+        let mut catalogue = self.catalogue().await?;
+        let host = self.host();
+        tokio::task::spawn_blocking(move || {
+            edit(&mut catalogue)?;
+            catalogue.save(&*host)
+        })
+        .await?
+    }
+
+    /// Out of the catalogue; the engine keeps it, and berths made of it go on.
+    pub async fn remove_image(&self, caller: &Caller, name: &str) -> Result<()> {
+        caller.require_admin("removing an image")?;
+        let gone = name.to_owned();
+        self.edit_catalogue(move |catalogue| {
+            catalogue.resolve(&gone)?;
+            catalogue.remove(&gone);
+            Ok(())
+        })
+        .await?;
+        let text = format!("image {name} is out of the catalogue; the engine still has it");
+        let event = Self::event("image.removed", &caller.name, text);
+        self.ledger(move |ledger| ledger.record(&event)).await
+    }
+}
+
+/// Docker's word for this machine's architecture.
+pub(super) fn node_arch() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// An image that does not say its architecture is taken as it is.
+fn check_arch(name: &str, arch: &str) -> Result<(), Fault> {
+    if arch.is_empty() || arch == node_arch() {
+        return Ok(());
+    }
+    Err(Fault::docker(format!("image {name} is for {arch}, this node is {}", std::env::consts::ARCH))
+        .help(format!("pull or import the image's variant for {}", node_arch())))
+}
+
+fn no_default(catalogue: &Catalogue) -> Fault {
+    let names: Vec<&str> = catalogue.images().iter().map(|image| image.name.as_str()).collect();
+    let fault = Fault::usage("no image was named, and this node has no default");
+    if names.is_empty() {
+        fault.help("the catalogue is empty; an administrator adds one: berth image import FILE --name NAME")
+    } else {
+        fault.help(format!("--image with one of: {}", names.join(", ")))
+    }
+}
+
+fn open_archive(path: &Path) -> Result<std::fs::File> {
+    if !path.is_absolute() {
+        return Err(Fault::usage(format!("{} is not an absolute path", path.display())).into());
+    }
+    Ok(crate::host::files::open_regular(path)?)
+}
+
+fn layer(update: PullProgress) -> Progress {
+    match update.layer {
+        Some(id) => {
+            Progress::Layer { id, status: update.status, current: update.current, total: update.total }
+        }
+        None => Progress::Step { text: update.status },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_for_another_machine_is_refused() {
+        assert!(check_arch("x", "").is_ok() && check_arch("x", node_arch()).is_ok());
+        let fault = check_arch("x", "s390x").unwrap_err();
+        assert!(fault.message.starts_with("image x is for s390x, this node is "), "{fault:?}");
+        assert_eq!(fault.class, ErrorClass::Docker);
+    }
+}

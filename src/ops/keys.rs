@@ -1,0 +1,16 @@
+//! Public keys as they come in from people.
+
+use crate::error::Fault;
+use crate::keys::parse_public_keys;
+use crate::ledger::Key;
+
+/// More than this is not a key file.
+const MOST_BYTES: usize = 64 << 10;
+
+pub(super) fn read_keys(text: &str) -> Result<Vec<Key>, Fault> {
+    if text.len() > MOST_BYTES {
+        return Err(Fault::usage("this is too long for a public key file"));
+    }
+    let keys = parse_public_keys(text)?;
+    Ok(keys.into_iter().map(|key| Key { line: key.line(), fingerprint: key.fingerprint }).collect())
+}

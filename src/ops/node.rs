@@ -1,0 +1,238 @@
+//! One agent's node: its config, profile, ledger, engine and what it has seen last.
+
+use super::survey::Looks;
+use crate::engine::Engine;
+use crate::error::Fault;
+use crate::host::{Host, RealHost, dirs, elf, lock};
+use crate::ledger::{Ledger, NewEvent};
+use crate::profile::{Config, Profile, load_profile};
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Everything that the use cases need, shared by all connections.
+pub struct Node {
+    pub config: Config,
+    pub profile: Profile,
+    /// Tells our containers from another agent's on the same engine.
+    pub instance: String,
+    pub(super) looks: Looks,
+    /// Held while cards are chosen and claimed: one decision at a time.
+    pub(super) deciding: tokio::sync::Mutex<()>,
+    /// Berths that a task of this process is working on; the reconciler leaves them alone.
+    pub(super) busy: BusyBerths,
+    /// Set once the ledger and the engine's containers were compared; unset when the engine went away.
+    pub(super) reconciled: tokio::sync::Mutex<bool>,
+    /// Container ids that nobody knows, already reported.
+    pub(super) reported: Mutex<BTreeSet<String>>,
+    /// Held while keys are read from the ledger and written for berths.
+    pub(super) writing_keys: tokio::sync::Mutex<()>,
+    /// Held while the catalogue is read, changed and written.
+    pub(super) editing_catalogue: tokio::sync::Mutex<()>,
+    freed: watch::Sender<u64>,
+    stopping: watch::Sender<bool>,
+    host: Arc<dyn Host>,
+    ledger: Arc<Ledger>,
+    engine: tokio::sync::Mutex<Option<Engine>>,
+    _lock: lock::StateLock,
+}
+
+impl Node {
+    /// Opens the state of one agent. Docker may be away: that is no reason not to answer.
+    pub fn open(mut config: Config) -> Result<Self> {
+        let host: Arc<dyn Host> = Arc::new(RealHost::default());
+        let mut profile = load_profile(&*host, &config)?;
+        let state = config.paths.state.clone();
+        dirs::make_dir(&state, 0o711)?;
+        let lock = lock::lock_state(&state)?;
+        dirs::make_dir(&state.join("berths"), 0o711)?;
+        if profile.simulation.is_some() {
+            crate::sim::prepare(&*host, &config, &profile)
+                .context("preparing the simulated node")?
+                .apply(&mut config, &mut profile);
+        }
+        let ledger = Ledger::open(&state.join("ledger.db"), Timestamp::now())?;
+        let instance = ledger.instance()?;
+        Ok(Self {
+            looks: Looks::default(),
+            deciding: tokio::sync::Mutex::new(()),
+            busy: BusyBerths::default(),
+            reconciled: tokio::sync::Mutex::new(false),
+            reported: Mutex::default(),
+            writing_keys: tokio::sync::Mutex::new(()),
+            editing_catalogue: tokio::sync::Mutex::new(()),
+            freed: watch::Sender::new(0),
+            stopping: watch::Sender::new(false),
+            engine: tokio::sync::Mutex::new(None),
+            host,
+            ledger: Arc::new(ledger),
+            config,
+            profile,
+            instance,
+            _lock: lock,
+        })
+    }
+
+    /// The program that runs inside containers must not need anything of an image.
+    pub fn check_server_binary(&self) -> Result<()> {
+        let path = self.server_binary()?;
+        if elf::is_static(&path)? {
+            return Ok(());
+        }
+        Err(Fault::host(format!(
+            "{} is not a static program and would not run in every image",
+            path.display()
+        ))
+        .help("install a released berth, or name a static one with ssh.server in the config")
+        .into())
+    }
+
+    pub(super) fn host(&self) -> Arc<dyn Host> {
+        self.host.clone()
+    }
+
+    /// Runs ledger work where blocking is allowed.
+    pub(super) async fn ledger<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Ledger) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T> {
+        let ledger = self.ledger.clone();
+        Ok(tokio::task::spawn_blocking(move || work(&ledger)).await??)
+    }
+
+    /// For calls that need more than one error type.
+    pub(super) fn ledger_handle(&self) -> Arc<Ledger> {
+        self.ledger.clone()
+    }
+
+    /// Changes whenever an event is added.
+    pub fn subscribe_events(&self) -> watch::Receiver<i64> {
+        self.ledger.subscribe()
+    }
+
+    pub(super) fn event(kind: &'static str, actor: &str, text: impl Into<String>) -> NewEvent {
+        NewEvent {
+            at: Timestamp::now(),
+            kind,
+            actor: actor.to_owned(),
+            owner: None,
+            berth: None,
+            text: text.into(),
+        }
+    }
+
+    /// The Docker Engine; asked for anew when it was away.
+    pub async fn engine(&self) -> Result<Engine> {
+        let mut slot = self.engine.lock().await;
+        if let Some(engine) = &*slot {
+            return Ok(engine.clone());
+        }
+        let engine = Engine::connect(&self.config.docker.socket).await?;
+        *slot = Some(engine.clone());
+        Ok(engine)
+    }
+
+    /// The engine went away: another version may come back, and containers may have changed.
+    pub async fn forget_engine(&self) {
+        *self.engine.lock().await = None;
+        *self.looks.foreign.lock().await = None;
+        *self.reconciled.lock().await = false;
+    }
+
+    pub(super) fn berth_dir(&self, id: i64) -> PathBuf {
+        self.config.paths.state.join("berths").join(id.to_string())
+    }
+
+    /// Cards came free: whoever waits may look again.
+    pub(super) fn tell_freed(&self) {
+        self.freed.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Whoever only waits or listens is to stop.
+    pub fn stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    /// Resolves when the agent is about to end.
+    pub async fn stopping(&self) {
+        let mut stopping = self.stopping.subscribe();
+        // The sender lives as long as the node that is borrowed here.
+        let _ = stopping.wait_for(|stopping| *stopping).await;
+    }
+
+    pub(super) fn subscribe_freed(&self) -> watch::Receiver<u64> {
+        self.freed.subscribe()
+    }
+
+    /// What users type as the node's name.
+    pub fn ssh_host(&self) -> String {
+        if self.config.ssh.host.is_empty() {
+            sysinfo::System::host_name().unwrap_or_else(|_| "localhost".into())
+        } else {
+            self.config.ssh.host.clone()
+        }
+    }
+}
+
+/// Berths in work, by id. A guard takes its berth out again, whatever happens.
+#[derive(Debug, Default, Clone)]
+pub(super) struct BusyBerths {
+    ids: Arc<Mutex<BTreeSet<i64>>>,
+    left: Arc<tokio::sync::Notify>,
+}
+
+pub(super) struct BusyGuard {
+    berths: BusyBerths,
+    id: i64,
+}
+
+impl BusyBerths {
+    /// `None` when another task has it.
+    pub(super) fn enter(&self, id: i64) -> Option<BusyGuard> {
+        let entered = self.ids.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+        entered.then(|| BusyGuard { berths: self.clone(), id })
+    }
+
+    /// Waits for whoever has it, such as the reconciler with its short looks.
+    pub(super) async fn enter_within(&self, id: i64, limit: Duration) -> Option<BusyGuard> {
+        let deadline = tokio::time::Instant::now() + limit;
+        loop {
+            let mut left = std::pin::pin!(self.left.notified());
+            // Before the try: whoever leaves after it is heard.
+            left.as_mut().enable();
+            if let Some(guard) = self.enter(id) {
+                return Some(guard);
+            }
+            tokio::time::timeout_at(deadline, left).await.ok()?;
+        }
+    }
+}
+
+impl Drop for BusyGuard {
+    fn drop(&mut self) {
+        self.berths.ids.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+        self.berths.left.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_berth_has_one_worker_and_others_wait_for_it() {
+        let busy = BusyBerths::default();
+        let first = busy.enter(7).unwrap();
+        assert!(busy.enter(7).is_none() && busy.enter(8).is_some());
+        assert!(busy.enter_within(7, Duration::from_millis(1)).await.is_none());
+        let waiting = busy.clone();
+        let second = tokio::spawn(async move { waiting.enter_within(7, Duration::from_mins(1)).await });
+        tokio::task::yield_now().await;
+        drop(first);
+        assert!(second.await.unwrap().is_some());
+    }
+}

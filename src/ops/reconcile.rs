@@ -1,0 +1,187 @@
+//! After a crash, a restart or an outage: the ledger's intents against the containers there are.
+//!
+//! An intent without its end is undone. A container that the ledger does not know is reported and never touched.
+
+use super::build::is_its_container;
+use super::{Caller, Node};
+use crate::engine::OwnedContainer;
+use crate::host::firewall;
+use crate::model::{Berth, BerthState};
+use anyhow::{Context, Result};
+use std::sync::PoisonError;
+
+impl Node {
+    /// Nothing is given out before the ledger and the containers were compared once, and before containers are
+    /// kept from the metadata address.
+    pub async fn ensure_reconciled(&self) -> Result<()> {
+        let mut done = self.reconciled.lock().await;
+        if !*done {
+            self.close_metadata().await?;
+            self.reconcile().await?;
+            *done = true;
+        }
+        Ok(())
+    }
+
+    /// Clouds serve a host's credentials at a link-local address; no container may ask there.
+    pub(super) async fn close_metadata(&self) -> Result<()> {
+        if !self.config.docker.close_metadata {
+            return Ok(());
+        }
+        let host = self.host();
+        tokio::task::spawn_blocking(move || firewall::ensure_metadata_closed(&*host))
+            .await?
+            .context("closing 169.254.169.254 to containers")?;
+        Ok(())
+    }
+
+    /// Compares all there is; safe to run at any time.
+    pub async fn reconcile(&self) -> Result<()> {
+        let engine = self.engine().await?;
+        engine.remove_probes(&self.instance).await?;
+        let held = {
+            // A claim and the mark that it is being worked on are one step.
+            let _deciding = self.deciding.lock().await;
+            self.ledger(crate::ledger::Ledger::held_berths).await?
+        };
+        let owned = engine.list_owned(&self.instance).await?;
+        self.skip_used_ids(&owned).await?;
+        for berth in &held {
+            let done = match berth.state {
+                BerthState::Creating | BerthState::Releasing => self.finish(berth.id).await,
+                _ if note_of(berth, &owned) != berth.note => self.compare(berth.id).await,
+                _ => Ok(()),
+            };
+            // One container that cannot be removed keeps its own cards, and nobody else from theirs.
+            if let Err(error) = done {
+                self.note_failure(berth, &error).await?;
+            }
+        }
+        for container in &owned {
+            if let Err(error) = self.check_container(container).await {
+                let (container, error) = (&container.container_name, format!("{error:#}"));
+                tracing::warn!(container, error, "could not be cleared up; it is tried again");
+            }
+        }
+        if let Err(error) = self.refresh_keys(&held).await {
+            tracing::error!(
+                error = format!("{error:#}"),
+                "a removed key may still open a berth; it is tried again"
+            );
+        }
+        Ok(())
+    }
+
+    /// A ledger out of a backup does not know the berths since: their ids, directories and containers stay theirs.
+    async fn skip_used_ids(&self, owned: &[OwnedContainer]) -> Result<()> {
+        let labelled = owned.iter().filter_map(|container| container.berth.as_ref()).map(|labels| labels.id);
+        let (host, dir) = (self.host(), self.config.paths.state.join("berths"));
+        let dirs = tokio::task::spawn_blocking(move || host.list(&dir)).await??;
+        let named = dirs.iter().filter_map(|dir| dir.file_name()?.to_str()?.parse().ok());
+        let highest = labelled.chain(named).max().unwrap_or(0);
+        self.ledger(move |ledger| ledger.skip_berth_ids(highest)).await
+    }
+
+    async fn note_failure(&self, berth: &Berth, error: &anyhow::Error) -> Result<()> {
+        let note = format!("could not be ended yet: {error:#}");
+        if berth.note.as_deref() == Some(note.as_str()) {
+            return Ok(());
+        }
+        let label = format!("{}/{}", berth.owner, berth.name);
+        tracing::warn!(berth = label, error = format!("{error:#}"), "could not be ended; it is tried again");
+        let event = Self::about(berth, "berth.changed", &Caller::agent().name, format!("{label}: {note}"));
+        let id = berth.id;
+        self.ledger(move |ledger| ledger.set_note(id, Some(&note), &event)).await
+    }
+
+    /// An intent that was interrupted: its container goes, then its claim.
+    async fn finish(&self, id: i64) -> Result<()> {
+        let Some(_busy) = self.busy.enter(id) else { return Ok(()) };
+        // Whoever worked on it may have come to an end between the first look at the ledger and the mark.
+        let berth = self.ledger(move |ledger| ledger.berth_by_id(id)).await?;
+        let (state, kind, note) = match berth.state {
+            BerthState::Releasing => {
+                (BerthState::Released, "berth.released", "its interrupted release was finished")
+            }
+            BerthState::Creating => (BerthState::Undone, "berth.undone", "its request was interrupted"),
+            _ => return Ok(()),
+        };
+        self.remove_containers(&berth, false).await?;
+        let text = format!("{}/{}: {note}", berth.owner, berth.name);
+        let event = Self::about(&berth, kind, &Caller::agent().name, text);
+        self.end(&berth, state, note, event).await
+    }
+
+    /// A live berth whose container ended or went keeps its cards: its owner decides. Live berths are not marked
+    /// for the whole comparison, or a release would be refused whenever Docker does anything; so this one is marked
+    /// and looked at again.
+    async fn compare(&self, id: i64) -> Result<()> {
+        let Some(_busy) = self.busy.enter(id) else { return Ok(()) };
+        let berth = self.ledger(move |ledger| ledger.berth_by_id(id)).await?;
+        let note = note_of(&berth, &self.engine().await?.list_owned(&self.instance).await?);
+        if berth.state != BerthState::Live || note == berth.note {
+            return Ok(());
+        }
+        let text = note.clone().unwrap_or_else(|| "its container runs again".into());
+        let text = format!("{}/{}: {text}", berth.owner, berth.name);
+        let event = Self::about(&berth, "berth.changed", &Caller::agent().name, text);
+        self.ledger(move |ledger| ledger.set_note(id, note.as_deref(), &event)).await
+    }
+
+    /// A container with our label: of a berth that has ended it is a leftover of ours and goes; of a berth that
+    /// the ledger never had it is somebody's, and is reported.
+    async fn check_container(&self, container: &OwnedContainer) -> Result<()> {
+        let labels = container.berth.clone();
+        let berth = match &labels {
+            Some(labels) => {
+                let id = labels.id;
+                self.ledger(move |ledger| ledger.find_berth(id)).await?
+            }
+            None => None,
+        };
+        match (labels, berth) {
+            (Some(_), Some(berth)) if is_its_container(&self.instance, &berth, container) => {
+                let engine = self.engine().await?;
+                // Its release may have ended since the containers were listed.
+                if berth.state.holds_cards() || engine.inspect(&container.container_id).await?.is_none() {
+                    return Ok(());
+                }
+                engine.remove(&container.container_id, true).await?;
+                let text = format!(
+                    "removed container {}, left over from {}/{}",
+                    container.container_name, berth.owner, berth.name
+                );
+                let event = Self::about(&berth, "container.removed", &Caller::agent().name, text);
+                self.ledger(move |ledger| ledger.record(&event)).await
+            }
+            _ => self.report_unknown(container).await,
+        }
+    }
+
+    async fn report_unknown(&self, container: &OwnedContainer) -> Result<()> {
+        let new = self
+            .reported
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(container.container_id.clone());
+        if !new {
+            return Ok(());
+        }
+        let text = format!(
+            "container {} carries this agent's labels, but the ledger has no such berth; it was left alone",
+            container.container_name
+        );
+        tracing::warn!(container = container.container_name, "{text}");
+        let event = Self::event("container.unknown", &Caller::agent().name, text);
+        self.ledger(move |ledger| ledger.record(&event)).await
+    }
+}
+
+/// What is wrong with a live berth's container, if anything.
+fn note_of(berth: &Berth, owned: &[OwnedContainer]) -> Option<String> {
+    match owned.iter().find(|container| Some(&container.container_id) == berth.container_id.as_ref()) {
+        Some(container) if container.running => None,
+        Some(container) => Some(format!("its container does not run ({})", container.status)),
+        None => Some("its container is gone".to_owned()),
+    }
+}

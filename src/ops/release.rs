@@ -1,0 +1,38 @@
+//! A berth's end: its container goes, its cards and port are free, its owner's files stay.
+
+use super::{Caller, Node, ProgressSender};
+use crate::error::Fault;
+use crate::model::{Berth, BerthState, card};
+use anyhow::Result;
+use std::time::Duration;
+
+/// What sessions get between SIGTERM and SIGKILL.
+pub(super) const STOP_SECONDS: u32 = 10;
+
+/// The reconciler has every berth for a moment at each change in Docker: nobody should hear of that.
+const BUSY_LIMIT: Duration = Duration::from_secs(20);
+
+impl Node {
+    pub async fn release(&self, caller: &Caller, name: &str, progress: &ProgressSender) -> Result<Berth> {
+        let berth = self.find_berth(caller, name).await?;
+        let _busy = self.busy.enter_within(berth.id, BUSY_LIMIT).await.ok_or_else(|| {
+            Fault::busy(format!("{name} is being changed by another request")).help("try again in a moment")
+        })?;
+        let label = format!("{}/{}", berth.owner, berth.name);
+        let begun = Self::about(&berth, "berth.releasing", &caller.name, format!("{label} is released"));
+        let id = berth.id;
+        // Another release may have ended it between looking it up and entering.
+        let now = self.ledger(move |ledger| ledger.berth_by_id(id)).await?;
+        if !now.state.holds_cards() {
+            return Ok(now);
+        }
+        self.ledger(move |ledger| ledger.begin_release(id, &begun)).await?;
+        progress.step(format!("stopping {label}"));
+        self.remove_containers(&berth, true).await?;
+        let text = format!("{label} is gone, free again: card {}", card::join(&berth.cards));
+        let ended = Self::about(&berth, "berth.released", &caller.name, text);
+        let note = format!("released by {}", caller.name);
+        self.end(&berth, BerthState::Released, &note, ended).await?;
+        self.ledger(move |ledger| ledger.berth_by_id(id)).await
+    }
+}

@@ -1,0 +1,293 @@
+//! A new berth: check, image, claim, build, commit. Whatever goes wrong after the claim is undone.
+
+use super::images::ReadyImage;
+use super::{Caller, Node, ProgressSender, Survey, choose, node};
+use crate::error::{ErrorClass, Fault, class_of, flatten};
+use crate::ledger::{ClaimError, NewBerth, User};
+use crate::model::{Berth, BerthRequest, CardWish, Holder, Size, card, name};
+use anyhow::{Context, Result};
+use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeSet;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The least that Docker, an SSH server and a shell can live in.
+const LEAST_MEMORY: Size = Size::mib(64);
+/// Longer than any lease: somebody who waits holds a connection.
+const LONGEST_WAIT: Duration = Duration::from_hours(30 * 24);
+/// Somebody who waits looks again at least this often: a host process ends without an event.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// Of a berth whose owner named none; a second one is `dev-2`.
+const DEFAULT_NAME: &str = "dev";
+
+/// A request whose words were checked.
+struct Order {
+    owner: User,
+    name: Option<String>,
+    wish: CardWish,
+    lease: Duration,
+    wait: Duration,
+    cpus: Option<f64>,
+    memory: Option<Size>,
+}
+
+/// A claim, the look at the cards that it was decided on, and the mark that it is being worked on.
+struct Claimed {
+    berth: Berth,
+    survey: Survey,
+    since: Instant,
+    _busy: node::BusyGuard,
+}
+
+impl Node {
+    pub async fn request(
+        self: &Arc<Self>,
+        caller: &Caller,
+        request: BerthRequest,
+        progress: &ProgressSender,
+    ) -> Result<Berth> {
+        let order = self.check_order(caller, &request).await?;
+        self.ensure_reconciled().await?;
+        let image = self.ready_image(request.image.as_deref(), progress).await?;
+        let claimed = self.claim_when_free(caller, &order, &image, progress).await?;
+        let built = self.build_and_commit(&order, &image, &claimed, &caller.name, progress).await;
+        if let Err(error) = &built {
+            self.undo(&claimed.berth, &caller.name, &flatten(error).message).await;
+        }
+        built
+    }
+
+    async fn check_order(&self, caller: &Caller, request: &BerthRequest) -> Result<Order> {
+        choose::check_wish(&request.cards, self.profile.devices.cards)?;
+        if let Some(chosen) = &request.name {
+            name::check_name("berth name", chosen).map_err(Fault::usage)?;
+        }
+        let owner = caller.owner(request.owner.as_deref())?;
+        let user = self.check_owner(&owner).await?;
+        if request.wait > LONGEST_WAIT.as_secs() {
+            let longest = humantime::format_duration(LONGEST_WAIT);
+            return Err(Fault::usage(format!("the longest wait is {longest}")).into());
+        }
+        Ok(Order {
+            owner: user,
+            name: request.name.clone(),
+            wish: request.cards.clone(),
+            lease: self.lease(request.lease)?,
+            wait: Duration::from_secs(request.wait),
+            cpus: check_cpus(request.cpus)?,
+            memory: check_memory(request.memory)?,
+        })
+    }
+
+    /// Somebody who is registered and could log in.
+    async fn check_owner(&self, owner: &str) -> Result<User> {
+        let asked = owner.to_owned();
+        let user = self.ledger(move |ledger| ledger.user(&asked)).await?.ok_or_else(|| {
+            Fault::usage(format!("there is no user {owner}"))
+                .help(format!("berth user add {owner} --key FILE"))
+        })?;
+        if user.keys.is_empty() {
+            return Err(Fault::refused(format!("{owner} has no SSH key and could not log in"))
+                .help(format!("berth user key add {owner} FILE"))
+                .into());
+        }
+        Ok(user)
+    }
+
+    fn lease(&self, seconds: Option<u64>) -> Result<Duration, Fault> {
+        let rules = &self.profile.berth;
+        let lease = seconds.map_or(rules.default_lease, Duration::from_secs);
+        if lease.is_zero() {
+            return Err(Fault::usage("a lease of 0 is over at once").help("--lease 8h"));
+        }
+        if lease > rules.max_lease {
+            let most = humantime::format_duration(rules.max_lease);
+            return Err(Fault::refused(format!("the longest lease on this node is {most}")));
+        }
+        Ok(lease)
+    }
+
+    /// Claims now, or waits until it can, as long as the request says and somebody listens.
+    async fn claim_when_free(
+        &self,
+        caller: &Caller,
+        order: &Order,
+        image: &ReadyImage,
+        progress: &ProgressSender,
+    ) -> Result<Claimed> {
+        let deadline = Instant::now() + order.wait;
+        let mut freed = self.subscribe_freed();
+        loop {
+            freed.mark_unchanged();
+            let refused = match self.claim(caller, order, image).await {
+                Ok(claimed) => return Ok(claimed),
+                Err(error) => error,
+            };
+            if class_of(&refused) != ErrorClass::Busy || Instant::now() >= deadline {
+                return Err(refused);
+            }
+            progress.step(format!("waiting for cards: {}", flatten(&refused).message));
+            tokio::select! {
+                _ = freed.changed() => {}
+                () = tokio::time::sleep_until(deadline.min(Instant::now() + LOOK_AGAIN)) => {}
+                () = progress.abandoned() => return Err(refused),
+                () = self.stopping() => return Err(refused.context("the agent stops")),
+            }
+        }
+    }
+
+    /// One decision at a time: look, choose, write down.
+    async fn claim(&self, caller: &Caller, order: &Order, image: &ReadyImage) -> Result<Claimed> {
+        let _deciding = self.deciding.lock().await;
+        let survey = self.survey(self.config.tools.npu_smi_max_age).await?;
+        let held = self.ledger(crate::ledger::Ledger::held_berths).await?;
+        // It may have been a long wait, or a long pull.
+        self.check_owner(&order.owner.name).await?;
+        let owner = order.owner.name.clone();
+        let last = self.ledger(move |ledger| ledger.last_cards(&owner)).await?;
+        let now = Timestamp::now();
+        let name = free_name(order, &held)?;
+        let cards = choose::choose(&survey, &order.wish, &last, now)?;
+        let share = u32::try_from(cards.len()).unwrap_or(u32::MAX);
+        let rules = &self.profile.berth;
+        let cpus = order.cpus.or(Some(rules.cpus_per_card * f64::from(share)).filter(|cpus| *cpus > 0.0));
+        let new = NewBerth {
+            owner: order.owner.name.clone(),
+            name,
+            port: self.free_port(&held)?,
+            ssh_user: image.user().name.clone(),
+            image: image.name.clone(),
+            image_id: image.id.clone(),
+            memory: order.memory.or(Some(Size(rules.memory_per_card.0.saturating_mul(u64::from(share))))),
+            cpus: cpus.map(|cpus| cpus.min(online_cpus())),
+            until: now.checked_add(SignedDuration::try_from(order.lease)?).ok(),
+            cards,
+        };
+        let text = format!("{}/{} asks for card {}", new.owner, new.name, card::join(&new.cards));
+        let mut event = Self::event("berth.requested", &caller.name, text);
+        (event.owner, event.berth) = (Some(new.owner.clone()), Some(new.name.clone()));
+        let ledger = self.ledger_handle();
+        let berth =
+            tokio::task::spawn_blocking(move || ledger.claim(&new, &event)).await?.map_err(claim_fault)?;
+        let busy = self.busy.enter(berth.id).ok_or_else(|| Fault::bug("a new berth is in work already"))?;
+        Ok(Claimed { berth, survey, since: Instant::now(), _busy: busy })
+    }
+
+    /// The lowest port that no berth has and nothing else on the node listens on.
+    fn free_port(&self, held: &[Berth]) -> Result<u16, Fault> {
+        let range = self.config.ssh.ports;
+        let taken: BTreeSet<u16> = held.iter().map(|berth| berth.port).collect();
+        let address = self.config.ssh.address;
+        for port in range.ports().filter(|port| !taken.contains(port)) {
+            match TcpListener::bind(SocketAddr::new(address, port)) {
+                Ok(_) => return Ok(port),
+                Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
+                Err(error) => {
+                    return Err(Fault::host(format!("listening on {address} port {port}: {error}"))
+                        .help("ssh.address in the config must be an address of this node"));
+                }
+            }
+        }
+        Err(Fault::busy(format!("all {} SSH ports of the range {range} are in use", range.count()))
+            .help("release a berth, or widen ssh.ports in the config"))
+    }
+
+    async fn build_and_commit(
+        &self,
+        order: &Order,
+        image: &ReadyImage,
+        claimed: &Claimed,
+        actor: &str,
+        progress: &ProgressSender,
+    ) -> Result<Berth> {
+        let berth = &claimed.berth;
+        let label = format!("{}/{}", berth.owner, berth.name);
+        progress.step(format!("{label} gets card {}", card::join(&berth.cards)));
+        // The look at the cards that was decided on may be some seconds old: another one runs beside the work.
+        let (built, npu) = tokio::join!(
+            self.build(berth, &order.owner, image, &claimed.survey, progress),
+            self.npu(claimed.since.into_std())
+        );
+        let host_key = built.with_context(|| format!("making berth {label}"))?;
+        choose::check_health(&*npu?, &berth.cards)?;
+        self.check_alone(berth).await?;
+        self.refresh_keys(std::slice::from_ref(berth)).await?;
+        progress.check_listener()?;
+        let (cards, port) = (card::join(&berth.cards), berth.port);
+        let text = format!("{label} is live on card {cards}, port {port}");
+        tracing::info!(berth = label, cards, port, "live");
+        let event = Self::about(berth, "berth.live", actor, text);
+        let id = berth.id;
+        self.ledger(move |ledger| ledger.commit_live(id, &host_key, &event)).await
+    }
+
+    /// Docker gives a card to whoever names it: somebody may have taken one of these in the meantime.
+    async fn check_alone(&self, berth: &Berth) -> Result<()> {
+        let rdevs = self.card_numbers().await?;
+        let foreign = self.foreign(&rdevs).await?;
+        match foreign.iter().find(|(card, _)| berth.cards.contains(card)) {
+            None => Ok(()),
+            Some((card, holder @ Holder::Container { .. })) => {
+                Err(Fault::busy(format!("card {card} was taken by {holder} in the meantime")).into())
+            }
+            Some((card, holder)) => Err(Fault::busy(format!("card {card} is held by {holder}")).into()),
+        }
+    }
+}
+
+fn check_cpus(cpus: Option<f64>) -> Result<Option<f64>, Fault> {
+    let most = online_cpus();
+    match cpus {
+        Some(cpus) if !(0.01..=most).contains(&cpus) => {
+            Err(Fault::usage(format!("{cpus} CPUs cannot be asked for; this node has {most}")))
+        }
+        other => Ok(other),
+    }
+}
+
+fn online_cpus() -> f64 {
+    std::thread::available_parallelism()
+        .map_or(1.0, |count| f64::from(u32::try_from(count.get()).unwrap_or(u32::MAX)))
+}
+
+fn check_memory(memory: Option<Size>) -> Result<Option<Size>, Fault> {
+    // A size that cannot be compared is left to Docker.
+    let most = sysinfo::System::new().map_or(Size(0), |mut system| {
+        system.refresh_memory();
+        Size(system.total_memory())
+    });
+    match memory {
+        Some(size) if size < LEAST_MEMORY => {
+            Err(Fault::usage(format!("{size} of memory is too little; ask for at least {LEAST_MEMORY}")))
+        }
+        Some(size) if most.0 > 0 && size > most => {
+            Err(Fault::usage(format!("{size} of memory cannot be asked for; this node has {most}")))
+        }
+        other => Ok(other),
+    }
+}
+
+fn free_name(order: &Order, held: &[Berth]) -> Result<String, Fault> {
+    let owner = &order.owner.name;
+    let taken = |name: &str| held.iter().any(|berth| berth.owner == *owner && berth.name == name);
+    match &order.name {
+        Some(name) if taken(name) => Err(Fault::refused(format!("{owner} has a berth {name} already"))
+            .help("choose another name, or release that one")),
+        Some(name) => Ok(name.clone()),
+        None => {
+            let numbered = (2..=held.len() + 2).map(|number| format!("{DEFAULT_NAME}-{number}"));
+            let mut candidates = std::iter::once(DEFAULT_NAME.to_owned()).chain(numbered);
+            candidates.find(|name| !taken(name)).ok_or_else(|| Fault::bug("no name is free"))
+        }
+    }
+}
+
+fn claim_fault(error: ClaimError) -> Fault {
+    match error {
+        ClaimError::Ledger(fault) => fault,
+        ClaimError::NameTaken { .. } => Fault::refused(error.to_string()),
+        ClaimError::CardTaken(_) | ClaimError::PortTaken(_) => Fault::busy(error.to_string()),
+    }
+}

@@ -1,0 +1,72 @@
+//! Taking a berth away again: the container first, and only when that is gone, the claim.
+
+use super::Node;
+use super::build::is_its_container;
+use crate::ledger::NewEvent;
+use crate::model::{Berth, BerthState};
+use anyhow::{Context, Result};
+
+impl Node {
+    /// Removes the berth's container, also one that the ledger has not noted: a create whose answer was lost left one.
+    pub(super) async fn remove_containers(&self, berth: &Berth, stop_first: bool) -> Result<()> {
+        let engine = self.engine().await?;
+        let owned = engine.list_owned(&self.instance).await?;
+        for container in owned.iter().filter(|owned| is_its_container(&self.instance, berth, owned)) {
+            if stop_first && container.running {
+                engine.stop(&container.container_id, super::release::STOP_SECONDS).await?;
+            }
+            engine.remove(&container.container_id, true).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes down that nothing is left, and lets the cards go. Personal storage is never touched.
+    pub(super) async fn end(
+        &self,
+        berth: &Berth,
+        state: BerthState,
+        note: &str,
+        event: NewEvent,
+    ) -> Result<()> {
+        let dir = self.berth_dir(berth.id);
+        let host = self.host();
+        let writing = self.writing_keys.lock().await;
+        tokio::task::spawn_blocking(move || host.remove(&dir))
+            .await?
+            .with_context(|| format!("removing the files of berth {}/{}", berth.owner, berth.name))?;
+        drop(writing);
+        let (id, note) = (berth.id, note.to_owned());
+        self.ledger(move |ledger| ledger.end(id, state, &note, &event)).await?;
+        self.tell_freed();
+        tracing::info!(berth = format!("{}/{}", berth.owner, berth.name), %state, "ended");
+        Ok(())
+    }
+
+    /// A request that went wrong leaves nothing. When Docker is away the intent stays, so that the cards
+    /// cannot be given out while a container may have them; the reconciler ends it when Docker is back.
+    pub(super) async fn undo(&self, berth: &Berth, actor: &str, why: &str) {
+        let label = format!("{}/{}", berth.owner, berth.name);
+        let event = Self::about(berth, "berth.undone", actor, format!("{label} was undone: {why}"));
+        let undone = match self.remove_containers(berth, false).await {
+            Ok(()) => self.end(berth, BerthState::Undone, why, event).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = undone {
+            tracing::warn!(
+                berth = label,
+                error = format!("{error:#}"),
+                "could not be undone now; its cards stay reserved until the reconciler can"
+            );
+            *self.reconciled.lock().await = false;
+        }
+    }
+
+    /// An event about a berth.
+    pub(super) fn about(berth: &Berth, kind: &'static str, actor: &str, text: String) -> NewEvent {
+        NewEvent {
+            owner: Some(berth.owner.clone()),
+            berth: Some(berth.name.clone()),
+            ..Self::event(kind, actor, text)
+        }
+    }
+}

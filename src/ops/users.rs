@@ -1,0 +1,120 @@
+//! People: who may have berths, with which keys.
+
+use super::{Caller, Node, keys};
+use crate::error::Fault;
+use crate::host::accounts;
+use crate::ledger::User;
+use crate::model::{card, name};
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+/// Which account of the host a user is.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Login {
+    /// The account of the same name, when there is one.
+    #[default]
+    SameName,
+    Uid(u32),
+    /// None: an administrator acts for them, and they connect over SSH.
+    None,
+}
+
+impl Node {
+    pub async fn add_user(&self, caller: &Caller, new: &str, keys_text: &str, login: Login) -> Result<User> {
+        caller.require_admin("adding a user")?;
+        name::check_name("user name", new).map_err(Fault::usage)?;
+        let keys = keys::read_keys(keys_text)?;
+        let uid = self.uid_of(new, login).await?;
+        let event = about_user(caller, "user.added", new, format!("user {new}, keys: {}", keys.len()));
+        let new = new.to_owned();
+        self.ledger(move |ledger| ledger.add_user(&new, uid, &keys, &event)).await
+    }
+
+    async fn uid_of(&self, new: &str, login: Login) -> Result<Option<u32>> {
+        let (host, account) = (self.host(), new.to_owned());
+        match login {
+            Login::None => Ok(None),
+            Login::Uid(0) => Err(Fault::refused("uid 0 administers and cannot be a user").into()),
+            Login::Uid(uid) => Ok(Some(uid)),
+            Login::SameName => {
+                let found =
+                    tokio::task::spawn_blocking(move || accounts::account_by_name(&*host, &account)).await?;
+                Ok(found.map(|account| account.uid).filter(|uid| *uid != 0))
+            }
+        }
+    }
+
+    /// All of them for an administrator, oneself for a user.
+    pub async fn users(&self, caller: &Caller) -> Result<Vec<User>> {
+        let mut users = self.ledger(crate::ledger::Ledger::users).await?;
+        if let Some(only) = caller.sees_only() {
+            users.retain(|user| user.name == only);
+        }
+        Ok(users)
+    }
+
+    pub async fn user(&self, caller: &Caller, wanted: &str) -> Result<User> {
+        let owner = caller.owner(Some(wanted))?;
+        let asked = owner.clone();
+        Ok(self.ledger(move |ledger| ledger.user(&asked)).await?.ok_or_else(|| {
+            Fault::usage(format!("there is no user {owner}")).help("`berth user list` shows them")
+        })?)
+    }
+
+    /// Personal storage stays: removing a person never removes their files.
+    pub async fn remove_user(&self, caller: &Caller, gone: &str) -> Result<()> {
+        caller.require_admin("removing a user")?;
+        let user = self.user(caller, gone).await?;
+        // No claim is made between looking for berths and removing their owner.
+        let _deciding = self.deciding.lock().await;
+        let held = self.ledger(crate::ledger::Ledger::held_berths).await?;
+        if let Some(berth) = held.iter().find(|berth| berth.owner == user.name) {
+            let (name, cards) = (&berth.name, card::join(&berth.cards));
+            return Err(Fault::refused(format!("{gone} has berth {name} on card {cards}"))
+                .help(format!("berth release {gone}/{name}"))
+                .into());
+        }
+        let event =
+            about_user(caller, "user.removed", gone, format!("user {gone}; personal storage is kept"));
+        let gone = gone.to_owned();
+        self.ledger(move |ledger| ledger.remove_user(&gone, &event)).await
+    }
+
+    /// A user may add and remove their own keys.
+    pub async fn add_keys(&self, caller: &Caller, of: &str, keys_text: &str) -> Result<User> {
+        let user = self.user(caller, of).await?;
+        let keys = keys::read_keys(keys_text)?;
+        let text = keys.iter().map(|key| key.fingerprint.as_str()).collect::<Vec<_>>().join(", ");
+        let event = about_user(caller, "key.added", of, text);
+        self.ledger(move |ledger| ledger.add_keys(&user.name, &keys, &event)).await?;
+        self.tell_berths(caller, of).await
+    }
+
+    pub async fn remove_key(&self, caller: &Caller, of: &str, fingerprint: &str) -> Result<User> {
+        let user = self.user(caller, of).await?;
+        let event = about_user(caller, "key.removed", of, fingerprint.to_owned());
+        if !user.keys.iter().any(|key| key.fingerprint == fingerprint) {
+            // An earlier removal may not have reached every berth.
+            self.tell_berths(caller, of).await?;
+            return Err(Fault::usage(format!("{of} has no key {fingerprint}"))
+                .help(format!("berth user show {of}"))
+                .into());
+        }
+        let key = fingerprint.to_owned();
+        self.ledger(move |ledger| ledger.remove_key(&user.name, &key, &event)).await?;
+        self.tell_berths(caller, of).await
+    }
+
+    async fn tell_berths(&self, caller: &Caller, of: &str) -> Result<User> {
+        let user = self.user(caller, of).await?;
+        let mut berths = self.ledger(crate::ledger::Ledger::held_berths).await?;
+        berths.retain(|berth| berth.owner == user.name);
+        self.refresh_keys(&berths).await?;
+        Ok(user)
+    }
+}
+
+fn about_user(caller: &Caller, kind: &'static str, user: &str, text: String) -> crate::ledger::NewEvent {
+    crate::ledger::NewEvent { owner: Some(user.to_owned()), ..Node::event(kind, &caller.name, text) }
+}

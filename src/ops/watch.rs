@@ -1,0 +1,100 @@
+//! What goes on without anybody asking: the engine's events, and a look at everything now and then.
+
+use super::{Caller, Node};
+use crate::engine::{Engine, events};
+use crate::model::{CardId, Holder};
+use anyhow::Result;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Even without an event: leases, host processes, a missed event.
+const LOOK_EVERY: Duration = Duration::from_mins(1);
+
+/// Between two tries to reach an engine that was away when the agent started.
+const TRY_AGAIN: Duration = Duration::from_secs(2);
+
+impl Node {
+    /// Runs until the process ends.
+    pub async fn watch(self: Arc<Self>) {
+        let engine = self.first_engine().await;
+        let mut feed = events::watch(engine);
+        let mut holders = BTreeSet::new();
+        let mut up = true;
+        let mut closed = Instant::now();
+        loop {
+            let now_up = feed.borrow_and_update().up;
+            if up && !now_up {
+                self.forget_engine().await;
+            }
+            up = now_up;
+            if up && let Err(error) = self.look_around(&mut holders).await {
+                tracing::warn!(error = format!("{error:#}"), "could not look at the containers");
+            }
+            // Somebody may have flushed the node's rules.
+            if up && closed.elapsed() >= LOOK_EVERY {
+                closed = Instant::now();
+                if let Err(error) = self.close_metadata().await {
+                    tracing::error!(
+                        error = format!("{error:#}"),
+                        "169.254.169.254 may be open to containers"
+                    );
+                }
+            }
+            tokio::select! {
+                changed = feed.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+        }
+    }
+
+    /// Docker may start after the agent.
+    async fn first_engine(&self) -> Engine {
+        let mut told = false;
+        loop {
+            match self.engine().await {
+                Ok(engine) => {
+                    tracing::info!(version = engine.version(), api = %engine.api(), "the Docker Engine answers");
+                    return engine;
+                }
+                Err(error) if !told => {
+                    tracing::warn!(
+                        error = format!("{error:#}"),
+                        "no Docker Engine yet; berths cannot be made"
+                    );
+                    told = true;
+                }
+                Err(_) => {}
+            }
+            tokio::time::sleep(TRY_AGAIN).await;
+        }
+    }
+
+    async fn look_around(&self, holders: &mut BTreeSet<String>) -> Result<()> {
+        let reconciled = self.reconcile().await;
+        let rdevs = self.card_numbers().await?;
+        let foreign = self.foreign(&rdevs).await?;
+        self.report_holders(holders, &foreign).await?;
+        reconciled
+    }
+
+    /// One event for a container that took cards, one when it gave them back.
+    async fn report_holders(&self, known: &mut BTreeSet<String>, foreign: &[(CardId, Holder)]) -> Result<()> {
+        let now: BTreeSet<String> =
+            foreign.iter().map(|(card, holder)| format!("card {card} is held by {holder}")).collect();
+        for text in now.difference(known) {
+            let event = Self::event("card.taken", &Caller::agent().name, text.clone());
+            self.ledger(move |ledger| ledger.record(&event)).await?;
+        }
+        for text in known.difference(&now) {
+            let text = text.replacen("is held by", "is no longer held by", 1);
+            let event = Self::event("card.given-back", &Caller::agent().name, text);
+            self.ledger(move |ledger| ledger.record(&event)).await?;
+        }
+        if !known.is_subset(&now) {
+            self.tell_freed();
+        }
+        *known = now;
+        Ok(())
+    }
+}

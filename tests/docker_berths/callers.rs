@@ -1,0 +1,118 @@
+//! Who may do what: root, members of berth-admin, registered users, everybody else. The kernel says who it is.
+
+use crate::rig::{ALICE, BERTH, BOB, Rig, STRANGER, Setup};
+use std::process::{Command, Stdio};
+
+const CAROL: u32 = 54_077;
+const DAVE: u32 = 54_078;
+const ADMINS: u32 = 54_100;
+
+#[test]
+fn users_have_their_own_things_only() {
+    let Some(rig) = Rig::start() else { return };
+    rig.ok(&["request", "--user", "bob", "--cards", "1", "--name", "his"]);
+    let made = rig.berth_as(ALICE, &["request", "--cards", "1", "--name", "hers"]);
+    assert_eq!(made.code, 0, "{made:?}");
+    let sees = |uid: u32, args: &[&str]| {
+        let ran = rig.berth_as(uid, args);
+        assert_eq!(ran.code, 0, "{args:?}: {ran:?}");
+        ran.out
+    };
+    let list = sees(ALICE, &["list"]);
+    assert!(list.contains("alice/hers") && !list.contains("bob"), "{list}");
+    let list = sees(ALICE, &["list", "--all", "--json"]);
+    assert!(!list.contains("bob"), "{list}");
+    let events = sees(ALICE, &["events"]);
+    assert!(events.contains("alice/hers") && !events.contains("bob"), "{events}");
+    let users = sees(ALICE, &["user", "list"]);
+    assert!(users.contains("alice") && !users.contains("bob"), "{users}");
+    // Who has a card is everybody's business.
+    assert!(sees(ALICE, &["cards"]).contains("berth bob/his"));
+    assert!(sees(BOB, &["show", "his"]).contains("bob/his (live)"));
+    assert!(sees(ALICE, &["image", "list"]).contains("base"));
+    for args in [
+        &["image", "import", "/etc/passwd", "--name", "x"][..],
+        &["image", "add", "x", "busybox"],
+        &["image", "pull", "x", "busybox"],
+        &["image", "remove", "base"],
+        &["user", "add", "eve", "--key", &format!("{}.pub", rig.key("eve"))],
+        &["user", "remove", "alice"],
+    ] {
+        let said = rig.refused_as(ALICE, 3, args);
+        assert!(said.contains("is for administrators"), "{args:?}: {said}");
+    }
+    for args in [&["request", "--user", "bob", "--cards", "1"][..], &["release", "bob/his"]] {
+        let said = rig.refused_as(ALICE, 3, args);
+        assert!(said.contains("bob's berths are not yours"), "{said}");
+    }
+    assert_eq!(rig.berth_as(ALICE, &["release", "hers"]).code, 0);
+}
+
+#[test]
+fn strangers_get_nothing() {
+    let Some(rig) = Rig::start() else { return };
+    for args in [
+        &["request", "--cards", "1"][..],
+        &["request", "--user", "alice", "--cards", "1"],
+        &["list"],
+        &["cards"],
+        &["events"],
+        &["user", "list"],
+        &["image", "list"],
+        &["show", "x"],
+        &["release", "alice/x"],
+    ] {
+        let said = rig.refused_as(STRANGER, 3, args);
+        assert!(said.contains(&format!("uid {STRANGER} is not a user of berth")), "{said}");
+        assert!(said.contains("help: ask an administrator: berth user add"), "{said}");
+    }
+    // A user who is removed is a stranger from then on.
+    rig.ok(&["user", "remove", "bob"]);
+    rig.refused_as(BOB, 3, &["list"]);
+    // Nobody but root reads what is the agent's.
+    let state = rig.text("state");
+    for path in ["ledger.db", "berths"] {
+        let look =
+            ["--reuid", "54009", "--regid", "54009", "--clear-groups", "cat", &format!("{state}/{path}")];
+        let read = crate::machine::try_run(Command::new("setpriv").args(look));
+        assert!(!read.status.success(), "{path} can be read by anybody");
+    }
+}
+
+/// The agent sees accounts of the test's own: the machine's are not touched.
+#[test]
+fn members_of_the_group_administer() {
+    let Some(mut rig) = Rig::with(Setup { users: false, ..Setup::default() }) else { return };
+    rig.kill_agent();
+    let accounts = |name: &str, lines: &[String]| {
+        let text = std::fs::read_to_string(format!("/etc/{name}")).unwrap();
+        std::fs::write(rig.path(name), format!("{}\n{}\n", text.trim_end(), lines.join("\n"))).unwrap();
+    };
+    let account = |name: &str, uid: u32| format!("{name}:x:{uid}:{uid}::/nonexistent:/bin/sh");
+    accounts("passwd", &[account("carol", CAROL), account("dave", DAVE)]);
+    accounts("group", &[format!("berth-admin:x:{ADMINS}:carol")]);
+    let script = "mount --bind \"$1/passwd\" /etc/passwd && mount --bind \"$1/group\" /etc/group && \
+                  exec setpriv --pdeathsig KILL \"$0\" --config \"$1/berth.toml\" agent";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-c", script, BERTH]).arg(rig.dir.path());
+    command.stdin(Stdio::null());
+    rig.start_agent_as(command);
+
+    let key = format!("{}.pub", rig.key("dave"));
+    let added = rig.berth_as(CAROL, &["user", "add", "dave", "--key", &key]);
+    assert_eq!(added.code, 0, "{added:?}\n{}", rig.log());
+    assert!(added.out.starts_with(&format!("user dave (uid {DAVE})")), "the account of that name: {added:?}");
+    let made = rig.berth_as(DAVE, &["request", "--cards", "1"]);
+    assert_eq!(made.code, 0, "{made:?}");
+    let said = rig.refused_as(DAVE, 3, &["image", "remove", "base"]);
+    assert!(said.contains("is for administrators"), "{said}");
+    assert!(rig.berth_as(CAROL, &["list"]).out.contains("dave/dev"));
+    let released = rig.berth_as(CAROL, &["release", "dave/dev"]);
+    assert_eq!(released.code, 0, "{released:?}");
+    let events = rig.events();
+    let last = events.iter().rfind(|event| event["kind"] == "berth.released").unwrap();
+    assert_eq!(last["actor"], "carol", "{last}");
+    // She administers, and is not herself a user.
+    let said = rig.refused_as(CAROL, 2, &["request", "--cards", "1"]);
+    assert!(said.contains("carol is not a user of berth"), "{said}");
+}

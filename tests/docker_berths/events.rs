@@ -1,0 +1,69 @@
+//! What happens is told while it happens, to those whom it concerns.
+
+use crate::rig::Rig;
+use serde_json::{Value, json};
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// `berth events --follow`, from now on.
+struct Follower {
+    child: Child,
+    lines: Receiver<Value>,
+}
+
+impl Follower {
+    fn start(rig: &Rig) -> Self {
+        let mut child = rig
+            .command(&["events", "--follow", "--last", "1", "--json"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                let _ = sender.send(serde_json::from_str(&line).unwrap());
+            }
+        });
+        let follower = Self { child, lines };
+        // The newest of the old ones says that it follows.
+        follower.next();
+        follower
+    }
+
+    fn next(&self) -> Value {
+        self.lines.recv_timeout(PATIENCE).expect("an event")
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn events_are_told_as_they_happen() {
+    let Some(mut rig) = Rig::start() else { return };
+    let follower = Follower::start(&rig);
+    rig.request(&["--cards", "1", "--name", "watched"]);
+    let kinds =
+        |count: usize| -> Vec<Value> { (0..count).map(|_| follower.next()["kind"].clone()).collect() };
+    assert_eq!(kinds(2), [json!("berth.requested"), json!("berth.live")]);
+    // Somebody takes a card beside berth: the engine says so, nobody asked.
+    let stray =
+        rig.foreign("stray", &["--device", &rig.path("state/sim/dev/davinci6").display().to_string()]);
+    let taken = follower.next();
+    assert_eq!(taken["kind"], json!("card.taken"), "{taken}");
+    assert!(taken["text"].as_str().unwrap().starts_with("card 6 is held by container"), "{taken}");
+    rig.docker(&["rm", "-f", &stray]);
+    assert_eq!(kinds(1), [json!("card.given-back")]);
+    rig.ok(&["release", "alice/watched"]);
+    assert_eq!(kinds(2), [json!("berth.releasing"), json!("berth.released")]);
+    rig.kill_agent();
+}
