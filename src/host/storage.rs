@@ -3,7 +3,7 @@
 //! It makes and owns directories; it never removes or empties one.
 
 use crate::error::Fault;
-use rustix::fs::{self, AtFlags, Gid, Mode, OFlags, StatVfsMountFlags, Uid};
+use rustix::fs::{self, Gid, Mode, OFlags, StatVfsMountFlags, Uid};
 use rustix::io::Errno;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -94,13 +94,6 @@ fn storage_fault(root: &Path, doing: String, errno: Errno) -> Fault {
     }
 }
 
-/// True when nothing is at that name below the root; for tests and reports.
-pub fn is_absent(root: &Path, user: &str) -> bool {
-    fs::open(root, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-        .and_then(|fd| fs::statat(&fd, user, AtFlags::SYMLINK_NOFOLLOW))
-        .is_err_and(|errno| errno == Errno::NOENT)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,7 +114,7 @@ mod tests {
     fn a_directory_is_made_once_and_kept_with_its_content() {
         let root = root();
         let (uid, gid) = me();
-        assert!(is_absent(root.path(), "alice"));
+        assert!(!root.path().join("alice").exists());
         let path = personal_dir(root.path(), "alice", uid, gid, false).unwrap();
         std::fs::write(path.join("f"), "kept").unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();

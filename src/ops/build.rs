@@ -102,11 +102,7 @@ impl Node {
             groups,
             network: self.config.docker.network.clone(),
             no_new_privileges: !image.sudo,
-            command: ["bin/berth", "inside", "serve"]
-                .iter()
-                .enumerate()
-                .map(|(index, word)| if index == 0 { format!("{INSIDE}/{word}") } else { (*word).to_owned() })
-                .collect(),
+            command: vec![format!("{INSIDE}/bin/berth"), "inside".into(), "serve".into()],
             stop_after: STOP_AFTER,
         };
         Ok((spec, key.public_openssh))
