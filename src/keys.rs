@@ -16,6 +16,13 @@ const RSA_MINIMUM: u32 = 2048;
 /// The private half never shows itself in logs or debug output.
 pub struct Secret(String);
 
+impl Secret {
+    /// For text that was read back.
+    pub fn new(private_openssh: String) -> Self {
+        Self(private_openssh)
+    }
+}
+
 impl Deref for Secret {
     type Target = str;
     fn deref(&self) -> &str {
@@ -51,6 +58,13 @@ pub fn generate_host_key() -> Result<HostKey> {
             .map_err(|error| bug(&error))
             .context("writing a host key")?,
     })
+}
+
+/// The public line of a private key of ours.
+pub fn public_half(private: &Secret) -> Result<String, Fault> {
+    let wrong = |error| Fault::host(format!("this is not an OpenSSH private key: {error}"));
+    let key = PrivateKey::from_openssh(&**private).map_err(wrong)?;
+    key.public_key().to_openssh().map_err(wrong)
 }
 
 fn bug(error: &russh::keys::ssh_key::Error) -> Fault {

@@ -2,6 +2,7 @@
 
 use super::types::{ErrorBody, Line};
 use crate::error::Fault;
+use crate::host::handover::receive_descriptor;
 use crate::ops::Progress;
 use anyhow::{Context, Result};
 use bytes::Bytes;
@@ -12,7 +13,10 @@ use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::io::Write as _;
+use std::os::unix::net::UnixStream as StdStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UnixStream;
 
@@ -23,14 +27,24 @@ const LINE_LIMIT: usize = 1 << 20;
 /// How long a call that does no long work may take.
 const CALL_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// A client of one agent's socket; each call is a connection.
+/// A client of one agent; each call is a connection.
 pub struct Client {
-    socket: PathBuf,
+    way: Way,
+}
+
+enum Way {
+    Socket(PathBuf),
+    /// Of a command of the gateway: a connection for each byte.
+    Door(Arc<StdStream>),
 }
 
 impl Client {
     pub fn new(socket: PathBuf) -> Self {
-        Self { socket }
+        Self { way: Way::Socket(socket) }
+    }
+
+    pub fn through(door: Arc<StdStream>) -> Self {
+        Self { way: Way::Door(door) }
     }
 
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
@@ -43,6 +57,10 @@ impl Client {
 
     pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
         self.call(Method::POST, path, serde_json::to_vec(body)?.into()).await
+    }
+
+    pub async fn patch<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
+        self.call(Method::PATCH, path, serde_json::to_vec(body)?.into()).await
     }
 
     async fn call<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<T> {
@@ -104,7 +122,11 @@ impl Client {
     }
 
     async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<Response<Incoming>> {
-        let mut sender = connect(&self.socket).await?;
+        let stream = match &self.way {
+            Way::Socket(socket) => connect(socket).await?,
+            Way::Door(door) => pass(door)?,
+        };
+        let mut sender = shake_hands(stream).await?;
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -117,11 +139,25 @@ impl Client {
     }
 }
 
-async fn connect(socket: &Path) -> Result<SendRequest<Full<Bytes>>> {
-    let stream = UnixStream::connect(socket).await.map_err(|error| {
+async fn connect(socket: &Path) -> Result<UnixStream, Fault> {
+    UnixStream::connect(socket).await.map_err(|error| {
         Fault::host(format!("no agent answers at {}: {error}", socket.display()))
             .help("start it: systemctl start berth, or berth agent --config FILE")
-    })?;
+    })
+}
+
+fn pass(mut door: &StdStream) -> Result<UnixStream, Fault> {
+    let mut knock = || -> std::io::Result<UnixStream> {
+        door.set_read_timeout(Some(CALL_TIMEOUT))?;
+        door.write_all(&[0])?;
+        let stream = StdStream::from(receive_descriptor(door)?);
+        stream.set_nonblocking(true)?;
+        UnixStream::from_std(stream)
+    };
+    knock().map_err(|error| Fault::host(format!("the agent does not answer: {error}")).help("log in again"))
+}
+
+async fn shake_hands(stream: UnixStream) -> Result<SendRequest<Full<Bytes>>> {
     let (sender, connection) =
         handshake(TokioIo::new(stream)).await.map_err(|error| Fault::host(error.to_string()))?;
     // Its errors come back through the sender.

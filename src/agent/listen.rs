@@ -10,15 +10,20 @@ use std::os::unix::net::UnixListener as StdListener;
 use std::path::Path;
 use tokio::net::UnixListener;
 
-/// Who connected, by SO_PEERCRED; `None` when the kernel would not say, and then nothing is allowed.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Peer {
-    pub(super) uid: Option<u32>,
+/// Who connected.
+#[derive(Debug, Clone)]
+pub(super) enum Peer {
+    /// By SO_PEERCRED.
+    Uid(u32),
+    /// A user who is logged in at the gateway, which handed this connection out.
+    Gateway(String),
+    /// The kernel would not say, and then nothing is allowed.
+    Unknown,
 }
 
 impl Connected<IncomingStream<'_, UnixListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        Self { uid: stream.io().peer_cred().map(|cred| cred.uid()).ok() }
+        stream.io().peer_cred().map_or(Self::Unknown, |cred| Self::Uid(cred.uid()))
     }
 }
 

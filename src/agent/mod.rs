@@ -4,6 +4,7 @@
 
 mod answer;
 pub mod client;
+mod doors;
 mod follow;
 mod listen;
 mod routes;
@@ -12,6 +13,7 @@ pub mod types;
 use crate::error::Fault;
 use crate::ops::Node;
 use crate::profile::Config;
+use crate::ssh::gateway;
 use anyhow::{Context, Result};
 use std::future::IntoFuture;
 use std::sync::Arc;
@@ -30,8 +32,10 @@ pub async fn run(config: Config) -> Result<()> {
     }
     let node = Arc::new(tokio::task::spawn_blocking(move || Node::open(config)).await??);
     node.check_server_binary()?;
+    let front = gateway::Gateway::open(&node).await?;
     let listener = listen::listen(&node.config.paths)?;
     let watching = tokio::spawn(node.clone().watch());
+    let following = tokio::spawn(node.clone().watch_inside());
     tracing::info!(
         socket = %node.config.paths.socket().display(),
         profile = node.profile.name,
@@ -42,16 +46,26 @@ pub async fn run(config: Config) -> Result<()> {
     let app = routes::router(node.clone()).into_make_service_with_connect_info::<listen::Peer>();
     let told = stop_when_told(node.clone())?;
     let stopping = node.clone();
-    let serving = axum::serve(listener, app)
+    let serving = axum::serve(listener, app.clone())
         .with_graceful_shutdown(async move { stopping.stopping().await })
         .into_future();
+    let (porter, doors) = doors::doors();
+    let stopping = node.clone();
+    let at_doors = axum::serve(doors, app)
+        .with_graceful_shutdown(async move { stopping.stopping().await })
+        .into_future();
+    let gateway = front.map(|front| tokio::spawn(front.serve(Arc::new(porter))));
     let served = tokio::select! {
-        served = serving => served,
+        served = async { tokio::try_join!(serving, at_doors) } => served.map(drop),
         // A request that is not done by then is undone by the next agent.
         () = drained_too_long(&node) => Ok(()),
     };
     told.abort();
     watching.abort();
+    if let Some(gateway) = gateway {
+        gateway.abort();
+    }
+    following.abort();
     served.context("serving the agent's socket")
 }
 

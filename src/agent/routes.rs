@@ -4,12 +4,13 @@ use super::answer::{Answer, Failure, ndjson, stream_work};
 use super::follow::{BATCH, send_events};
 use super::listen::Peer;
 use super::types::{
-    BerthView, Berths, Cards, EventQuery, Images, KeyName, ListQuery, NewImage, NewKeys, NewUser, Users,
-    Version,
+    BerthView, Berths, Cards, EventQuery, Images, KeyName, ListQuery, NewImage, NewKeys, NewUser, Renewal,
+    Users, Version,
 };
 use crate::error::Fault;
 use crate::ledger::User;
 use crate::model::{Berth, BerthRequest};
+use crate::ops::gateway::GatewayView;
 use crate::ops::image_check::ImageCheck;
 use crate::ops::images::{ImageSource, ImageView};
 use crate::ops::{Caller, Node};
@@ -38,7 +39,8 @@ pub(super) fn router(node: Arc<Node>) -> Router {
         .route("/v1/version", get(version))
         .route("/v1/cards", get(cards))
         .route("/v1/berths", get(list_berths).post(request_berth))
-        .route("/v1/berths/{*name}", get(show_berth).delete(release_berth))
+        .route("/v1/berths/{*name}", get(show_berth).patch(renew_berth).delete(release_berth))
+        .route("/v1/gateway", get(show_gateway))
         .route("/v1/users", get(list_users).post(add_user))
         .route("/v1/users/{name}", get(show_user).delete(remove_user))
         .route("/v1/users/{name}/keys", post(add_keys).delete(remove_key))
@@ -57,9 +59,13 @@ impl FromRequestParts<Arc<Node>> for Caller {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, node: &Arc<Node>) -> Result<Self, Failure> {
-        let uid = parts.extensions.get::<ConnectInfo<Peer>>().and_then(|info| info.0.uid);
-        let uid = uid.ok_or_else(|| Fault::refused("the kernel does not say who is calling"))?;
-        Ok(node.caller(uid).await?)
+        match parts.extensions.get::<ConnectInfo<Peer>>().map(|info| &info.0) {
+            Some(Peer::Uid(uid)) => Ok(node.caller(*uid).await?),
+            Some(Peer::Gateway(user)) => Ok(node.gateway_caller(user).await?),
+            Some(Peer::Unknown) | None => {
+                Err(Fault::refused("the kernel does not say who is calling").into())
+            }
+        }
     }
 }
 
@@ -124,6 +130,20 @@ async fn request_berth(
 
 async fn release_berth(State(node): Shared, caller: Caller, Path(name): Path<String>) -> Response {
     stream_work(move |progress| async move { node.release(&caller, &name, &progress).await })
+}
+
+async fn renew_berth(
+    State(node): Shared,
+    caller: Caller,
+    Path(name): Path<String>,
+    renewal: Body<Renewal>,
+) -> Answer<BerthView> {
+    let berth = node.renew(&caller, &name, body(renewal)?.lease).await?;
+    Ok(Json(view(&node, berth)))
+}
+
+async fn show_gateway(State(node): Shared, _caller: Caller) -> Answer<GatewayView> {
+    Ok(Json(node.gateway().await?))
 }
 
 async fn list_users(State(node): Shared, caller: Caller) -> Answer<Users> {

@@ -61,6 +61,14 @@ pub struct Berths {
     pub berths: Vec<Berth>,
 }
 
+/// `PATCH /v1/berths/NAME`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Renewal {
+    /// Seconds from now; the profile's default when left out.
+    pub lease: Option<u64>,
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Users {
     pub users: Vec<User>,

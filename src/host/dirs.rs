@@ -55,6 +55,12 @@ pub fn make_new_dir(path: &Path, mode: u32) -> Result<(), Fault> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(wrong)
 }
 
+/// Makes a symbolic link that must not be there yet.
+pub fn make_link(target: &Path, link: &Path) -> Result<(), Fault> {
+    std::os::unix::fs::symlink(target, link)
+        .map_err(|error| Fault::host(format!("making {}: {error}", link.display())))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -61,15 +61,22 @@ pub fn open_regular(path: &Path) -> Result<File, Fault> {
 
 /// Reads a small text file that a person named on the command line.
 pub fn read_user_file(path: &Path, what: &str) -> Result<String, Fault> {
+    read_small_text(open_regular(path)?, &path.display().to_string(), what)
+}
+
+/// Reads a small text from standard input.
+pub fn read_input(what: &str) -> Result<String, Fault> {
+    read_small_text(std::io::stdin().lock(), "standard input", what)
+}
+
+fn read_small_text(from: impl Read, name: &str, what: &str) -> Result<String, Fault> {
     const LIMIT: u64 = 64 << 10;
     let mut text = Vec::new();
-    open_regular(path)?
-        .take(LIMIT + 1)
+    from.take(LIMIT + 1)
         .read_to_end(&mut text)
-        .map_err(|error| Fault::host(format!("reading {}: {error}", path.display())))?;
+        .map_err(|error| Fault::host(format!("reading {name}: {error}")))?;
     if text.len() as u64 > LIMIT {
-        return Err(Fault::usage(format!("{} is too long for {what}", path.display())));
+        return Err(Fault::usage(format!("{name} is too long for {what}")));
     }
-    String::from_utf8(text)
-        .map_err(|_| Fault::usage(format!("{} is not {what}: it is not text", path.display())))
+    String::from_utf8(text).map_err(|_| Fault::usage(format!("{name} is not {what}: it is not text")))
 }

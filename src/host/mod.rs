@@ -9,18 +9,22 @@ pub mod accounts;
 mod cmd;
 mod device;
 pub mod dirs;
+pub mod editors;
 pub mod elf;
 #[cfg(test)]
 mod fake;
 pub mod files;
 pub mod firewall;
+pub mod handover;
 pub mod lock;
 pub mod nodes;
 pub mod procs;
 pub mod readback;
 mod real;
 pub mod ssh_client;
+pub mod ssh_files;
 pub mod storage;
+mod unpack;
 
 pub use cmd::{Cmd, Output, RunError, Tool};
 pub(crate) use device::device_number_of;

@@ -98,6 +98,17 @@ impl Ledger {
         .map_err(|error| LedgerError::from(error).into_fault(&self.path))
     }
 
+    /// The lease of a live berth ends at another time.
+    pub fn renew(&self, id: i64, until: Timestamp, event: &NewEvent) -> Result<Berth, Fault> {
+        self.change(event, |transaction| {
+            let changed = transaction
+                .prepare_cached("UPDATE berths SET until = ?2 WHERE id = ?1 AND state = 'live'")?
+                .execute(params![id, until.to_string()])?;
+            if changed == 1 { Ok(()) } else { Err(rusqlite::Error::StatementChangedRows(changed)) }
+        })?;
+        self.berth_by_id(id)
+    }
+
     pub fn begin_release(&self, id: i64, event: &NewEvent) -> Result<(), Fault> {
         self.change(event, |transaction| set_state(transaction, id, BerthState::Releasing))
     }

@@ -64,6 +64,21 @@ impl Ledger {
         })
     }
 
+    /// The time of the newest event that a berth told itself, or when it was made.
+    pub fn last_told(&self, owner: &str, berth: &str, created: Timestamp) -> Result<Timestamp, Fault> {
+        let last = self.read(|connection| {
+            list(
+                connection,
+                "SELECT at FROM events WHERE owner = ?1 AND berth = ?2 AND actor = 'berth:' || ?2
+                 ORDER BY id DESC LIMIT 1",
+                params![owner, berth],
+                |row| time_at(row, 0),
+            )
+        })?;
+        // An earlier berth may have had the same name.
+        Ok(last.into_iter().chain([created]).max().unwrap_or(created))
+    }
+
     /// The id after which the newest `count` events come.
     pub fn events_before_last(&self, count: u32, owner: Option<&str>) -> Result<i64, Fault> {
         self.read(|connection| {

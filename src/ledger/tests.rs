@@ -43,6 +43,20 @@ fn open() -> (tempfile::TempDir, Ledger) {
 }
 
 #[test]
+fn only_a_live_berth_s_lease_is_renewed() {
+    let (_dir, ledger) = open();
+    let berth = ledger.claim(&new_berth("a", &[0], 20000), &event("x")).unwrap();
+    assert!(ledger.renew(berth.id, at(9), &event("x")).is_err(), "it is being made");
+    ledger.commit_live(berth.id, "ssh-ed25519 AAAA", &event("x")).unwrap();
+    assert_eq!(ledger.renew(berth.id, at(9000), &event("renewed")).unwrap().until, Some(at(9000)));
+    ledger.end(berth.id, BerthState::Released, "done", &event("x")).unwrap();
+    let before = ledger.events(0, 100, None).unwrap().len();
+    assert!(ledger.renew(berth.id, at(9), &event("x")).is_err());
+    let after = ledger.berth_by_id(berth.id).unwrap();
+    assert_eq!((after.until, ledger.events(0, 100, None).unwrap().len()), (Some(at(9000)), before));
+}
+
+#[test]
 fn a_card_a_port_and_a_name_have_one_live_berth() {
     let (_dir, ledger) = open();
     let first = ledger.claim(&new_berth("a", &[0, 1], 20000), &event("x")).unwrap();

@@ -1,0 +1,195 @@
+//! Connections to the API for users at the gateway. Who is behind them is said here, by the agent itself.
+//!
+//! A command of the gateway has one socket, its door: for each byte that it writes there it gets a connection.
+//! Door and connections end with the user's SSH connection, whether or not the command does.
+
+use super::listen::Peer;
+use crate::host::handover::send_descriptor;
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Fuse, FusedFuture as _};
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream as StdStream;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, Interest, ReadBuf};
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, watch};
+
+/// Connections that wait to be served.
+const QUEUE: usize = 64;
+
+/// Where the gateway brings its doors.
+#[derive(Clone)]
+pub(super) struct Porter(mpsc::Sender<(Line, Peer)>);
+
+/// What axum serves.
+pub(super) struct Doors(mpsc::Receiver<(Line, Peer)>);
+
+/// A connection that came through a door. When the user has gone it has ended, as if the command had closed it.
+pub(super) struct Line {
+    stream: UnixStream,
+    gone: Fuse<BoxFuture<'static, ()>>,
+}
+
+impl Line {
+    fn new(stream: StdStream, connected: watch::Receiver<()>) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        Ok(Self { stream: UnixStream::from_std(stream)?, gone: gone(connected).boxed().fuse() })
+    }
+
+    fn has_gone(&mut self, context: &mut Context<'_>) -> bool {
+        self.gone.is_terminated() || self.gone.poll_unpin(context).is_ready()
+    }
+}
+
+/// Comes back when the user's SSH connection has ended.
+async fn gone(mut connected: watch::Receiver<()>) {
+    while connected.changed().await.is_ok() {}
+}
+
+pub(super) fn doors() -> (Porter, Doors) {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    (Porter(sender), Doors(receiver))
+}
+
+impl crate::ssh::gateway::Api for Porter {
+    fn serve(&self, user: &str, door: StdStream, connected: watch::Receiver<()>) {
+        let (porter, user) = (self.clone(), user.to_owned());
+        tokio::spawn(async move {
+            let answered = tokio::select! {
+                answered = porter.answer(&user, door, &connected) => answered,
+                () = gone(connected.clone()) => Ok(()),
+            };
+            if let Err(error) = answered {
+                tracing::debug!(user, %error, "a door closed");
+            }
+        });
+    }
+}
+
+impl Porter {
+    /// Until the command closes its door.
+    async fn answer(&self, user: &str, door: StdStream, connected: &watch::Receiver<()>) -> io::Result<()> {
+        door.set_nonblocking(true)?;
+        let mut door = UnixStream::from_std(door)?;
+        let mut knock = [0];
+        while door.read(&mut knock).await? == 1 {
+            let (theirs, ours) = StdStream::pair()?;
+            let ours = Line::new(ours, connected.clone())?;
+            if self.0.send((ours, Peer::Gateway(user.to_owned()))).await.is_err() {
+                return Ok(());
+            }
+            door.async_io(Interest::WRITABLE, || send_descriptor(&door, theirs.as_fd())).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Listener for Doors {
+    type Io = Line;
+    type Addr = Peer;
+
+    async fn accept(&mut self) -> (Line, Peer) {
+        match self.0.recv().await {
+            Some(connection) => connection,
+            // The gateway is gone, and with it all who could connect.
+            None => std::future::pending().await,
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<Peer> {
+        Ok(Peer::Unknown)
+    }
+}
+
+impl Connected<IncomingStream<'_, Doors>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Doors>) -> Self {
+        stream.remote_addr().clone()
+    }
+}
+
+impl AsyncRead for Line {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.has_gone(context) {
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Line {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.has_gone(context) {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::handover::receive_descriptor;
+    use crate::ssh::gateway::Api as _;
+    use std::io::{Read as _, Write as _};
+    use std::time::Duration;
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::task::spawn_blocking;
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    #[tokio::test]
+    async fn what_a_command_has_open_ends_with_the_connection_of_its_user() {
+        let (porter, mut doors) = doors();
+        let (connected, ours) = watch::channel(());
+        let (mut door, theirs) = StdStream::pair().unwrap();
+        door.set_read_timeout(Some(SOON)).unwrap();
+        porter.serve("alice", theirs, ours);
+        door.write_all(b"x").unwrap();
+        let (mut line, _) = doors.accept().await;
+        let asking = door.try_clone().unwrap();
+        let call = spawn_blocking(move || receive_descriptor(asking)).await.unwrap().unwrap();
+        StdStream::from(call.try_clone().unwrap()).write_all(b"ask").unwrap();
+        let mut asked = [0; 3];
+        line.read_exact(&mut asked).await.unwrap();
+        assert_eq!(&asked, b"ask");
+
+        // It waits for more, and hears of the end.
+        let waiting = tokio::spawn(async move { (line.read(&mut [0]).await, line.write_all(b"x").await) });
+        tokio::task::yield_now().await;
+        drop(connected);
+        let (read, written) = tokio::time::timeout(SOON, waiting).await.unwrap().unwrap();
+        assert_eq!((read.unwrap(), written.unwrap_err().kind()), (0, io::ErrorKind::BrokenPipe));
+        let knock = spawn_blocking(move || {
+            let _ = door.write_all(b"x");
+            door.read(&mut [0])
+        });
+        // A reset, if the byte came in before the end.
+        let ended = knock.await.unwrap();
+        assert!(
+            ended.as_ref().map_or_else(|e| e.kind() == io::ErrorKind::ConnectionReset, |read| *read == 0),
+            "{ended:?}"
+        );
+        assert!(doors.0.try_recv().is_err());
+        drop(call);
+    }
+}

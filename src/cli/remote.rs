@@ -1,0 +1,194 @@
+//! The commands that are offered at the gateway: the same verbs, without those that touch a file or start a program.
+
+use super::gateway::Visit;
+use super::{Global, berths, cards, end, events, image, render, renew, request, ssh_config, user};
+use crate::error::{ErrorClass, Fault};
+use anyhow::Result;
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Cards and berths of this node, over SSH
+#[derive(Parser)]
+#[command(name = "berth", version, max_term_width = 80, no_binary_name = true)]
+struct Cli {
+    /// Print the result as JSON
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Request(request::Args),
+    List(berths::ListArgs),
+    Show(berths::ShowArgs),
+    Cards(cards::Args),
+    Renew(renew::Args),
+    Release(berths::ReleaseArgs),
+    SshConfig(ssh_config::Shown),
+    Image(image::Offered),
+    User(user::Own),
+    Events(events::Args),
+}
+
+/// Runs one command for a user at the gateway; the exit code is what the same command has on the node.
+pub(crate) fn run(visit: &Visit, words: Vec<String>) -> ExitCode {
+    match parse(visit, words) {
+        Ok(cli) => {
+            render::speak(spoken_verbs(visit));
+            end(perform(visit, cli), |fault| advise(visit, fault))
+        }
+        Err(error) => {
+            let code = if error.use_stderr() { ErrorClass::Usage.exit_code() } else { 0 };
+            // Nothing can be said about a standard error that is closed.
+            let _ = error.print();
+            if error.kind() == ErrorKind::InvalidSubcommand {
+                render::note(&format!(
+                    "\nhelp: no shell and no files are here; they are in a berth: ssh -J {} ma-user@NAME",
+                    visit.jump()
+                ));
+            }
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn parse(visit: &Visit, words: Vec<String>) -> Result<Cli, clap::Error> {
+    Cli::from_arg_matches(&command(visit).try_get_matches_from(words)?)
+}
+
+/// With the words that a person types to get here.
+fn command(visit: &Visit) -> clap::Command {
+    let prefix = visit.prefix();
+    let jump = visit.jump();
+    let more = format!(
+        "\
+Log in to a berth through here, with VS Code, scp and rsync too:
+  ssh -J {jump} ma-user@NAME
+  {prefix} ssh-config --help
+
+Example:
+  {prefix} request --cards 1"
+    );
+    let verbs = spoken_verbs(visit);
+    Cli::command()
+        .bin_name(&prefix)
+        .after_help(more)
+        .mut_subcommands(move |verb| in_words_of(verb, &verbs))
+        .mut_subcommand("request", |request| request.mut_arg("user", |user| user.hide(true)))
+}
+
+fn in_words_of(verb: clap::Command, verbs: &[(String, String)]) -> clap::Command {
+    let text = verb.get_after_long_help().map(ToString::to_string);
+    let verb = match text {
+        Some(text) => verb.after_long_help(render::in_words_of(&text, verbs)),
+        None => verb,
+    };
+    verb.mut_subcommands(|inner| in_words_of(inner, verbs))
+}
+
+/// What the texts of the command line call a verb, and what it is called here.
+fn spoken_verbs(visit: &Visit) -> Vec<(String, String)> {
+    let prefix = visit.prefix();
+    let names = Cli::command().get_subcommands().map(|verb| verb.get_name().to_owned()).collect::<Vec<_>>();
+    names.into_iter().map(|name| (format!("berth {name}"), format!("{prefix} {name}"))).collect()
+}
+
+/// An error's help speaks of commands as they are typed here.
+fn advise(visit: &Visit, fault: Fault) -> Fault {
+    let verbs = spoken_verbs(visit);
+    Fault { help: fault.help.as_ref().map(|help| render::in_words_of(help, &verbs)), ..fault }
+}
+
+fn perform(visit: &Visit, cli: Cli) -> Result<ExitCode> {
+    let global = &Global::of_visit(visit.clone(), cli.json);
+    match cli.command {
+        Command::Request(args) => request::run(global, args),
+        Command::List(args) => berths::list(global, args),
+        Command::Show(args) => berths::show(global, args),
+        Command::Cards(args) => cards::run(global, args),
+        Command::Renew(args) => renew::run(global, args),
+        Command::Release(args) => berths::release(global, args),
+        Command::SshConfig(args) => ssh_config::show(global, &args),
+        Command::Image(args) => image::offer(global, &args),
+        Command::User(args) => user::own(global, visit.user(), args),
+        Command::Events(args) => events::run(global, args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_line(line: &str) -> Result<Cli, clap::Error> {
+        let words = shlex::split(line).unwrap();
+        parse(&Visit::of("alice@node1", 2222), words)
+    }
+
+    #[test]
+    fn the_verbs_of_a_user_and_no_others() {
+        for line in [
+            "list --json",
+            "request --cards 1 --wait",
+            "show x",
+            "cards",
+            "renew x --lease 1h",
+            "release x",
+            "events --follow",
+            "ssh-config x --known-hosts",
+            "image list",
+            "user key list",
+            "user key add",
+            "user key remove SHA256:x",
+        ] {
+            assert!(parse_line(line).is_ok(), "{line}");
+        }
+        for line in [
+            "agent",
+            "ssh x",
+            "sim list",
+            "facts",
+            "inside serve",
+            "gateway --login a --port 1 help",
+            "image pull x",
+            "image import /etc/shadow --name x",
+            "user add eve",
+            "user key add alice /etc/shadow",
+            "list --config /etc/shadow",
+            "--config /etc/shadow list",
+            "ssh-config --install",
+            "sftp-server",
+            "bash",
+            "scp -t .",
+        ] {
+            assert!(parse_line(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn help_says_what_to_type_here() {
+        for line in
+            ["--help", "request --help", "list -h", "help renew", "user key add --help", "image --help"]
+        {
+            let Err(help) = parse_line(line) else { panic!("{line}") };
+            let text = help.to_string();
+            assert!(!help.use_stderr() && text.contains("ssh -p 2222 alice@node1"), "{line}: {text}");
+            assert!(!text.contains("berth request") && !text.contains("  berth "), "{line}: {text}");
+            assert!(!text.contains("--config"), "{line}: {text}");
+        }
+    }
+
+    #[test]
+    fn errors_advise_what_to_type_here() {
+        let visit = Visit::of("alice@node1", 2222);
+        let help = |text: &str| advise(&visit, Fault::usage("x").help(text)).help.unwrap();
+        assert_eq!(
+            help("`berth list` shows the berths there are"),
+            "`ssh -p 2222 alice@node1 list` shows the berths there are"
+        );
+        assert_eq!(help("berth release a/b"), "ssh -p 2222 alice@node1 release a/b");
+        assert_eq!(help("held by berth list/dev"), "held by berth list/dev");
+    }
+}

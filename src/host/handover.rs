@@ -1,0 +1,110 @@
+//! Open descriptors from one process to another over a socket, and how a process gives its rights up.
+//!
+//! A program can only inherit standard input, output and errors without unsafe code. So the gateway's commands are
+//! started with a socket as their standard input; the first descriptor that comes over it is the real one.
+
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg,
+};
+use rustix::process::{Resource, Rlimit, setrlimit};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+/// Descriptors that a confined process may have open.
+const DESCRIPTORS: u64 = 64;
+
+/// Sends one descriptor.
+pub fn send_descriptor(socket: impl AsFd, descriptor: BorrowedFd<'_>) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    let descriptors = [descriptor];
+    if !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+        return Err(io::Error::other("no room for a descriptor"));
+    }
+    sendmsg(socket, &[IoSlice::new(&[0])], &mut ancillary, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// Waits for one descriptor. Any further ones in the same message are closed.
+pub fn receive_descriptor(socket: impl AsFd) -> io::Result<OwnedFd> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0];
+    let received =
+        recvmsg(socket, &mut [IoSliceMut::new(&mut byte)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    if received.bytes == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let mut descriptors = ancillary.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+        _ => None,
+    });
+    let first = descriptors.next().and_then(|mut descriptors| descriptors.next());
+    first.ok_or_else(|| io::Error::other("no descriptor came"))
+}
+
+/// Takes the socket that is this process' standard input away, and puts the real one there, which comes over it.
+pub fn exchange_stdin() -> io::Result<UnixStream> {
+    let socket = UnixStream::from(rustix::stdio::stdin().try_clone_to_owned()?);
+    let real = receive_descriptor(&socket)?;
+    rustix::stdio::dup2_stdin(&real)?;
+    if rustix::termios::isatty(&real) {
+        // So that Ctrl-C and a new window size reach this process.
+        rustix::process::ioctl_tiocsctty(&real)?;
+    }
+    Ok(socket)
+}
+
+/// Of a process like any other; the agent's children begin with the agent's protection.
+const OOM_SCORE: &str = "0";
+
+/// As a process of root: what this process may use, and that it is not spared when memory runs out.
+pub fn stay_small() -> io::Result<()> {
+    // Where there is no such file, there is nothing to give up.
+    let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
+    let limit = |most| Rlimit { current: Some(most), maximum: Some(most) };
+    setrlimit(Resource::Nofile, limit(DESCRIPTORS))?;
+    setrlimit(Resource::Core, limit(0))?;
+    Ok(())
+}
+
+/// Nothing that this process starts gets more rights, and no other process of its uid gets at its memory or its
+/// descriptors from now on; signals still reach it. In the time before this call, the second is true only where the
+/// kernel saw to it: after a change from root to another uid, for as long as no program was executed since.
+pub fn confine() -> io::Result<()> {
+    nix::sys::prctl::set_no_new_privs()?;
+    nix::sys::prctl::set_dumpable(false)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read as _, Write as _};
+
+    #[test]
+    fn a_descriptor_goes_over_and_works() {
+        let (here, there) = UnixStream::pair().unwrap();
+        let (mut writer, reader) = UnixStream::pair().unwrap();
+        send_descriptor(&here, reader.as_fd()).unwrap();
+        drop(reader);
+        let mut received = UnixStream::from(receive_descriptor(&there).unwrap());
+        writer.write_all(b"x").unwrap();
+        drop(writer);
+        let mut text = String::new();
+        received.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "x");
+    }
+
+    #[test]
+    fn an_end_or_a_message_without_a_descriptor_is_an_error() {
+        let (mut here, there) = UnixStream::pair().unwrap();
+        here.write_all(b"x").unwrap();
+        assert!(receive_descriptor(&there).is_err());
+        drop(here);
+        assert_eq!(receive_descriptor(&there).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+}

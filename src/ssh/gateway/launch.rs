@@ -1,0 +1,142 @@
+//! Starting a command of the gateway: this program, which becomes nobody, with a door to the agent that is the user's.
+//!
+//! It is started as root and gives that up itself, before all else: were it started by something that had done so, it
+//! would be open to every process of its uid from its start until it could close itself, and so would its door.
+//! What the client sent is one argument, which the child splits into words; it is never a program or a shell's line.
+
+use super::login::Pass;
+use super::places::{Kind, Taken};
+use super::server::Gate;
+use crate::host::handover::send_descriptor;
+use crate::ssh::become_user::own_program;
+use crate::ssh::program::{Group, Launch, Launching, Program, Reader, Writer};
+use crate::ssh::session::{Plan, What};
+use crate::ssh::terminal::Terminal;
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::net::UnixStream;
+use std::process::Stdio;
+use std::sync::Arc;
+use tokio::net::unix::pipe;
+use tokio::process::Command;
+use tokio::sync::watch;
+
+/// Longer than any command of ours; the kernel takes no argument beyond 128 KiB.
+const COMMAND_LIMIT: usize = 16 << 10;
+
+/// One session's command.
+pub(super) struct Remote {
+    pub(super) gate: Arc<Gate>,
+    pub(super) pass: Pass,
+    /// Closed when the connection has ended, and with it the door.
+    pub(super) connected: watch::Receiver<()>,
+    /// Held as long as the session is.
+    pub(super) _taken: Taken,
+}
+
+impl Remote {
+    /// `None` when the user has too many of them.
+    pub(super) fn new(gate: &Arc<Gate>, pass: Pass, connected: watch::Receiver<()>) -> Option<Self> {
+        let taken = gate.places.take(pass.user(), Kind::Command)?;
+        Some(Self { gate: Arc::clone(gate), pass, connected, _taken: taken })
+    }
+}
+
+impl Launch for Remote {
+    fn who(&self) -> &str {
+        self.pass.user()
+    }
+
+    fn launch(&self, plan: Plan, terminal: Option<Terminal>) -> Launching<'_> {
+        Box::pin(async move {
+            let (door, theirs) = UnixStream::pair()?;
+            let mut command = self.command(&plan);
+            command.envs(&plan.environment).stdin(OwnedFd::from(theirs));
+            if let Some(terminal) = &terminal {
+                terminal.close_to_others()?;
+            }
+            let (program, stdin) = spawn(command, terminal)?;
+            send_descriptor(&door, stdin.as_fd())?;
+            self.gate.api.serve(self.pass.user(), door, self.connected.clone());
+            Ok(program)
+        })
+    }
+}
+
+impl Remote {
+    fn command(&self, plan: &Plan) -> Command {
+        let ssh = &self.gate.node.config.ssh;
+        let login = format!("{}@{}", self.pass.user(), self.gate.node.ssh_host());
+        let mut command = Command::new(own_program());
+        command.arg0("berth").env_clear().current_dir("/");
+        command.args(["gateway", "--uid"]).arg(ssh.gateway_uid.to_string());
+        command.arg("--login").arg(login).arg("--port").arg(self.gate.port.to_string()).args(words(plan));
+        command
+    }
+}
+
+/// What the child is to do.
+fn words(plan: &Plan) -> Vec<OsString> {
+    match &plan.what {
+        What::LoginShell if plan.has_terminal => vec!["menu".into()],
+        What::LoginShell => vec!["help".into()],
+        What::Command(line) if line.len() <= COMMAND_LIMIT && !line.contains(&0) => {
+            vec!["run".into(), "--".into(), OsString::from_vec(line.clone())]
+        }
+        What::Command(_) | What::Sftp => vec!["unusable".into()],
+    }
+}
+
+/// Starts it; the descriptor is its standard input, which goes over the door.
+fn spawn(mut command: Command, terminal: Option<Terminal>) -> io::Result<(Program, OwnedFd)> {
+    let Some(terminal) = terminal else {
+        let (stdin, input) = io::pipe()?;
+        let input: Writer = Box::new(pipe::Sender::from_owned_fd(input.into())?);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let missing = || io::Error::other("a stream is missing");
+        let output: Reader = Box::new(child.stdout.take().ok_or_else(missing)?);
+        let errors: Reader = Box::new(child.stderr.take().ok_or_else(missing)?);
+        let group = Group::of(&child);
+        let program = Program { child, input, output, errors: Some(errors), terminal: None, group };
+        return Ok((program, stdin.into()));
+    };
+    command.stdout(terminal.user_end.try_clone()?).stderr(terminal.user_end.try_clone()?);
+    let child = command.spawn()?;
+    // Our copies of the terminal's other end must go, or its end would never be seen.
+    drop(command);
+    let (input, output) = terminal.control.streams()?;
+    let group = Group::of(&child);
+    let program = Program {
+        child,
+        input: Box::new(input),
+        output: Box::new(output),
+        errors: None,
+        terminal: Some(terminal.control),
+        group,
+    };
+    Ok((program, terminal.user_end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn plan(command: Option<&[u8]>, has_terminal: bool) -> Plan {
+        let what = command.map_or(What::LoginShell, |line| What::Command(line.to_vec()));
+        Plan { what, has_terminal, environment: BTreeMap::default() }
+    }
+
+    #[test]
+    fn what_a_client_sends_stays_one_argument() {
+        assert_eq!(words(&plan(None, true)), ["menu"]);
+        assert_eq!(words(&plan(None, false)), ["help"]);
+        let line = b"list; rm -rf / --config /etc/shadow";
+        assert_eq!(words(&plan(Some(line), true)), ["run", "--", "list; rm -rf / --config /etc/shadow"]);
+        for bad in [&b"list\0x"[..], &vec![b'x'; COMMAND_LIMIT + 1]] {
+            assert_eq!(words(&plan(Some(bad), false)), ["unusable"]);
+        }
+    }
+}

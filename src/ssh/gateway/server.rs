@@ -1,0 +1,87 @@
+//! The gateway as a whole: where it listens, what all its connections share, its end.
+
+use super::Api;
+use super::handler::Visitor;
+use super::places::Places;
+use super::record::Budget;
+use super::revoke;
+use crate::error::Fault;
+use crate::ops::Node;
+use crate::ssh::descriptors;
+use crate::ssh::front::{Front, Limits, listen};
+use crate::ssh::report::Reporter;
+use anyhow::{Context as _, Result};
+use russh::keys::PrivateKey;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::net::TcpListener;
+
+/// Connections that have not logged in: everybody's of a node, also when all come back at once.
+const STRANGERS: usize = 512;
+
+/// What the connections share.
+pub(super) struct Gate {
+    pub(super) node: Arc<Node>,
+    pub(super) api: Arc<dyn Api>,
+    pub(super) front: Arc<Front>,
+    pub(super) places: Arc<Places>,
+    pub(super) port: u16,
+}
+
+/// A gateway that listens and answers nobody yet.
+pub struct Gateway {
+    node: Arc<Node>,
+    listener: TcpListener,
+    key: PrivateKey,
+    port: u16,
+}
+
+impl Gateway {
+    /// `None` when the config switches it off.
+    pub async fn open(node: &Arc<Node>) -> Result<Option<Self>> {
+        let Some(address) = node.gateway_address()? else { return Ok(None) };
+        let uid = node.config.ssh.gateway_uid;
+        if let Ok(caller) = node.caller(uid).await {
+            return Err(Fault::usage(format!("ssh.gateway-uid is {uid}, which is {}", caller.name))
+                .help("name a uid that no user and no administrator has")
+                .into());
+        }
+        let key = PrivateKey::from_openssh(&*node.gateway_key().await?)
+            .map_err(|error| Fault::host(format!("the gateway's host key is not one: {error}")))?;
+        let listener = listen(address).map_err(|error| cannot_listen(address, &error))?;
+        let port = listener.local_addr().context("looking at the gateway's port")?.port();
+        Ok(Some(Self { node: node.clone(), listener, key, port }))
+    }
+
+    /// Until the agent stops.
+    pub async fn serve(self, api: Arc<dyn Api>) {
+        let Self { node, listener, key, port } = self;
+        let (budget, recording) = (Mutex::new(Budget::default()), node.clone());
+        let reporter = Reporter::start(move |event| {
+            budget.lock().unwrap_or_else(PoisonError::into_inner).record(&recording, event);
+        });
+        let strangers = descriptors::room_for_strangers(STRANGERS);
+        let limits = Limits { each: node.config.ssh.limits.clone(), strangers };
+        let front = Front::new(key, limits, reporter);
+        let gate =
+            Arc::new(Gate { node: node.clone(), api, front: front.clone(), places: Arc::default(), port });
+        tracing::info!(port, "the gateway answers");
+        tokio::select! {
+            never = front.clone().serve(listener, |guest| Visitor::new(&gate, guest)) => match never {},
+            () = revoke::watch(&node, &front.live) => {}
+            () = node.stopping() => {}
+        }
+    }
+}
+
+fn cannot_listen(address: SocketAddr, error: &anyhow::Error) -> Fault {
+    let io = error.root_cause().downcast_ref::<io::Error>();
+    let fault = Fault::host(format!("the gateway cannot listen on {address}: {}", error.root_cause()));
+    match io.map(io::Error::kind) {
+        Some(ErrorKind::AddrInUse) => fault.help(
+            "another program has this port, perhaps another agent: name another one with ssh.gateway in the config; \"\" switches the gateway off",
+        ),
+        _ => fault.help("ssh.gateway in the config must be an address of this node with a port"),
+    }
+}
