@@ -7,5 +7,9 @@ fn main() -> ExitCode {
     if let Some(status) = berth::sim::run_as_tool() {
         return status;
     }
+    // So is the scp of berths whose image has none.
+    if let Some(status) = berth::cli::run_as_scp() {
+        return status;
+    }
     berth::cli::main()
 }

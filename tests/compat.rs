@@ -32,6 +32,18 @@ fn a_ledger_of_schema_1_is_read() {
     assert!(ledger.image_probe(&probe_key(&berths[0].image_id)).unwrap().is_some());
 }
 
+/// What the first agents wrote, without limits, and what the next may write where an admin set some.
+#[test]
+fn a_session_config_of_schema_1_is_read() {
+    let old = include_bytes!("fixtures/session/v1.json");
+    let config = berth::model::session::SessionConfig::parse(old).unwrap();
+    assert_eq!(config.users, ["ma-user"]);
+    assert!(config.limits.is_default());
+    // Written again it is the same, so that the servers of then can read it too.
+    let again: serde_json::Value = serde_json::to_value(&config).unwrap();
+    assert_eq!(again, serde_json::from_slice::<serde_json::Value>(old).unwrap());
+}
+
 /// As the agent asks for it: image, users, the image's own user.
 fn probe_key(image_id: &str) -> String {
     format!("{image_id} ma-user ")

@@ -95,6 +95,9 @@ pub(crate) fn show(global: &Global, args: ShowArgs) -> Result<ExitCode> {
         line("note", note);
     }
     line("ssh", &ssh::command_line(&view));
+    if let Some(visit) = &global.visit {
+        line("or", &format!("ssh -J {} {}@{}", visit.jump(), berth.ssh_user, berth.name));
+    }
     Ok(ExitCode::SUCCESS)
 }
 

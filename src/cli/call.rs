@@ -9,7 +9,10 @@ use std::time::Duration;
 
 impl Global {
     pub(crate) fn client(&self) -> Result<Client> {
-        Ok(Client::new(self.config()?.paths.socket()))
+        match &self.visit {
+            Some(visit) => Ok(Client::through(visit.door.clone())),
+            None => Ok(Client::new(self.config()?.paths.socket())),
+        }
     }
 }
 
@@ -47,6 +50,11 @@ pub(crate) fn segment(what: &str, name: &str) -> Result<String, Fault> {
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
         .map_err(|error| format!("write a duration such as 30m, 8h or 2days ({error})"))
+}
+
+/// A part of a second counts as one: a lease of 500ms is not none.
+pub(crate) fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
 /// `3h 20m ago`, `in 5m`: the two largest units.

@@ -68,7 +68,13 @@ enum Verb {
         about: About,
     },
     /// Say what an image offers: user, shell, glibc, tar, home, CANN
-    #[command(after_long_help = "Example:\n  berth image check pytorch")]
+    #[command(after_long_help = "\
+It starts a container of the image for a moment. image.vscode says whether VS
+Code Remote-SSH can run its server there. The exit code is 4 when the image
+cannot be used as it is; warnings do not count.
+
+Example:
+  berth image check pytorch")]
     Check {
         /// Its name in the catalogue
         name: String,
@@ -89,6 +95,27 @@ struct About {
     /// Let its users gain rights by setuid programs such as sudo
     #[arg(long)]
     sudo: bool,
+}
+
+/// The part that anybody may use, for the gateway.
+#[derive(clap::Args)]
+#[command(about = "Base images that berths are made of", after_long_help = "Example:\n  berth image list")]
+pub(crate) struct Offered {
+    #[command(subcommand)]
+    command: OfferedVerb,
+}
+
+#[derive(Subcommand)]
+enum OfferedVerb {
+    /// Show the catalogue and what is on this node
+    #[command(after_long_help = "Example:\n  berth image list")]
+    List,
+}
+
+pub(crate) fn offer(global: &Global, args: &Offered) -> Result<ExitCode> {
+    match args.command {
+        OfferedVerb::List => list(global),
+    }
 }
 
 pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {

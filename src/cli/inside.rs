@@ -1,9 +1,12 @@
 //! `berth inside …`: what runs inside a berth's container. Not for people: the agent and the server call it.
 
 use super::render;
+use crate::model::inside_event::InsideEvent;
 use crate::model::session::SessionConfig;
-use crate::ssh::{Become, ServeOptions, become_and_run, environment_as_bytes, probe, serve};
+use crate::ssh::{Become, ServeOptions, SocketOrder, serve_socket};
+use crate::ssh::{become_and_run, environment_as_bytes, probe, run_scp, scp_arguments, serve, serve_sftp};
 use anyhow::Result;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -21,6 +24,18 @@ enum Command {
     Serve(Serve),
     /// Become the session user and run a program
     Session(Become),
+    /// Serve SFTP on standard input and output
+    Sftp,
+    /// Be the far end of the old scp protocol
+    Scp {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARG")]
+        arguments: Vec<OsString>,
+    },
+    /// Make a unix socket and hand it over on standard input
+    Socket {
+        #[command(subcommand)]
+        order: SocketOrder,
+    },
     /// Print this process' environment, separated by NUL
     PrintEnv,
     /// Print what the image has, as JSON
@@ -35,6 +50,9 @@ struct Serve {
     /// Port 0: any, said on standard error
     #[arg(long, default_value = "0.0.0.0:22", value_name = "ADDR:PORT")]
     listen: SocketAddr,
+    /// Programs for images that lack them: the end of the sessions' PATH
+    #[arg(long, default_value = "/opt/berth/info/bin", value_name = "DIR")]
+    programs: PathBuf,
 }
 
 #[derive(clap::Args)]
@@ -51,13 +69,21 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     match args.command {
         Command::Serve(args) => {
             log_to_stderr();
-            serve(&ServeOptions { etc: args.etc, listen: args.listen })?;
+            serve(&ServeOptions {
+                etc: args.etc,
+                listen: args.listen,
+                programs: args.programs,
+                events: tell,
+            })?;
         }
         Command::Session(wanted) => {
             let (status, message) = become_and_run(wanted);
             render::note(&render::printable(&message));
             return Ok(ExitCode::from(status));
         }
+        Command::Sftp => serve_sftp()?,
+        Command::Scp { arguments } => return Ok(scp(arguments)),
+        Command::Socket { order } => serve_socket(order)?,
         Command::PrintEnv => render::bytes(&environment_as_bytes()),
         Command::Probe(args) => {
             let config =
@@ -66,6 +92,26 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// On standard output, where the agent reads it.
+fn tell(event: &InsideEvent) {
+    if let Some(line) = event.line() {
+        render::line(&line);
+    }
+}
+
+/// Acts as scp when the program was started under that name.
+pub fn run_as_scp() -> Option<ExitCode> {
+    scp_arguments().map(scp)
+}
+
+fn scp(arguments: Vec<OsString>) -> ExitCode {
+    let (status, message) = run_scp(arguments);
+    if let Some(message) = message {
+        render::note(&render::printable(&message));
+    }
+    ExitCode::from(status)
 }
 
 /// `BERTH_LOG`, not `RUST_LOG`: the image's environment is here, and people set the latter for their own programs.

@@ -6,17 +6,24 @@ mod call;
 mod cards;
 mod events;
 mod facts;
+mod gateway;
 mod image;
 mod inside;
 mod logging;
+mod menu;
 mod progress;
+mod remote;
 mod render;
+mod renew;
 mod request;
 mod sim;
 mod ssh;
+mod ssh_config;
 mod user;
 
-use crate::error::{ErrorClass, flatten};
+pub use inside::run_as_scp;
+
+use crate::error::{ErrorClass, Fault, flatten};
 use crate::host::RealHost;
 use crate::profile::{Config, load_config};
 use anyhow::Result;
@@ -45,10 +52,22 @@ pub(crate) struct Global {
     /// Print the result as JSON
     #[arg(long, global = true)]
     json: bool,
+    /// Set where a command runs for a user at the gateway.
+    #[arg(skip)]
+    visit: Option<gateway::Visit>,
 }
 
 impl Global {
+    /// For a command of the gateway.
+    fn of_visit(visit: gateway::Visit, json: bool) -> Self {
+        Self { config: None, json, visit: Some(visit) }
+    }
+
     pub(crate) fn config(&self) -> Result<Config> {
+        if self.visit.is_some() {
+            // A command that is offered at the gateway reads no file of the node.
+            return Err(Fault::bug("a command of the gateway asked for the config").into());
+        }
         let named = self.config.as_ref().filter(|path| !path.is_empty()).map(Path::new);
         load_config(&RealHost::default(), named)
     }
@@ -65,13 +84,17 @@ enum Command {
     Show(berths::ShowArgs),
     Cards(cards::Args),
     Ssh(ssh::SshArgs),
-    SshConfig(ssh::ConfigArgs),
+    SshConfig(ssh_config::Args),
+    Renew(renew::Args),
     Release(berths::ReleaseArgs),
     Events(events::Args),
     Sim(sim::Args),
     /// What runs inside a berth's container
     #[command(hide = true)]
     Inside(inside::Args),
+    /// What the gateway runs for a user
+    #[command(hide = true)]
+    Gateway(gateway::Args),
 }
 
 /// Parses, runs, prints an error if there is one; the exit code is part of the contract.
@@ -85,10 +108,15 @@ pub fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    match run(cli).and_then(|code| Ok(render::check_written().map(|()| code)?)) {
+    end(run(cli), |fault| fault)
+}
+
+/// The exit code; an error is said, as `say` would have it.
+fn end(result: Result<ExitCode>, say: impl FnOnce(Fault) -> Fault) -> ExitCode {
+    match result.and_then(|code| Ok(render::check_written().map(|()| code)?)) {
         Ok(code) => code,
         Err(error) => {
-            let fault = flatten(&error);
+            let fault = say(flatten(&error));
             render::error(&fault);
             ExitCode::from(fault.class.exit_code())
         }
@@ -107,10 +135,12 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Show(args) => berths::show(global, args),
         Command::Cards(args) => cards::run(global, args),
         Command::Ssh(args) => ssh::connect(global, args),
-        Command::SshConfig(args) => ssh::config(global, args),
+        Command::SshConfig(args) => ssh_config::run(global, args),
+        Command::Renew(args) => renew::run(global, args),
         Command::Release(args) => berths::release(global, args),
         Command::Events(args) => events::run(global, args),
         Command::Sim(args) => sim::run(global, args),
         Command::Inside(args) => inside::run(args),
+        Command::Gateway(args) => Ok(gateway::run(args)),
     }
 }

@@ -42,8 +42,33 @@ pub(crate) fn bytes(content: &[u8]) {
     }
 }
 
+/// What commands are called where this one runs; said once.
+static SPOKEN: OnceLock<Vec<(String, String)>> = OnceLock::new();
+
+/// From here on, notes call commands by the second word where they said the first.
+pub(crate) fn speak(words: Vec<(String, String)>) {
+    SPOKEN.get_or_init(|| words);
+}
+
+/// Replaces whole words only: a berth of a user called `list` is `berth list/dev`.
+pub(crate) fn in_words_of(text: &str, words: &[(String, String)]) -> String {
+    let mut said = text.to_owned();
+    for (ours, theirs) in words {
+        let parts: Vec<&str> = said.split(ours.as_str()).collect();
+        let mut joined = parts.first().map_or(String::new(), |first| (*first).to_owned());
+        for part in parts.iter().skip(1) {
+            let ends = !part.starts_with(|c: char| c.is_alphanumeric() || c == '/' || c == '-');
+            joined.push_str(if ends { theirs } else { ours });
+            joined.push_str(part);
+        }
+        said = joined;
+    }
+    said
+}
+
 /// A line about what is going on.
 pub(crate) fn note(text: &str) {
+    let text = in_words_of(text, SPOKEN.get().map_or(&[][..], Vec::as_slice));
     let _ = writeln!(io::stderr(), "{text}");
 }
 

@@ -1,6 +1,6 @@
 //! `berth request`: a new berth.
 
-use super::call::{parse_duration, wait_for};
+use super::call::{parse_duration, wait_for, whole_seconds};
 use super::progress::Shown;
 use super::{Global, render, ssh};
 use crate::agent::types::BerthView;
@@ -71,15 +71,13 @@ impl Args {
         if let Some(cpus) = self.cpus.filter(|cpus| !cpus.is_finite()) {
             return Err(Fault::usage(format!("{cpus} CPUs cannot be asked for")).help("--cpus 16"));
         }
-        // A part of a second counts as one: a lease of 500ms is not none.
-        let seconds = |time: Duration| time.as_secs() + u64::from(time.subsec_nanos() > 0);
         Ok(BerthRequest {
             cards,
             owner: self.user,
             name: self.name,
             image: self.image,
-            lease: self.lease.map(seconds),
-            wait: self.wait.map_or(0, seconds),
+            lease: self.lease.map(whole_seconds),
+            wait: self.wait.map_or(0, whole_seconds),
             cpus: self.cpus,
             memory: self.memory,
         })

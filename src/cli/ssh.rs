@@ -1,11 +1,11 @@
-//! `berth ssh` and `berth ssh-config`: the real OpenSSH client, with the berth's host key pinned.
+//! `berth ssh`: the real OpenSSH client, with the berth's host key pinned.
 
 use super::call::{berth_path, wait_for};
 use super::{Global, render};
-use crate::agent::types::{BerthView, Berths};
+use crate::agent::types::BerthView;
 use crate::error::Fault;
 use crate::host::ssh_client;
-use crate::model::{Berth, BerthState};
+use crate::model::Berth;
 use anyhow::{Context, Result};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -57,77 +57,12 @@ fn client_words(berth: &Berth, known_hosts: &Path, address: IpAddr, command: Vec
     words
 }
 
-/// Print a block for ~/.ssh/config
-#[derive(clap::Args)]
-#[command(after_long_help = "\
-VS Code Remote-SSH, JetBrains and plain ssh read these blocks. The line with
-the host key goes to ~/.ssh/known_hosts of the machine you connect from.
-
-Example:
-  berth ssh-config train >> ~/.ssh/config")]
-pub(crate) struct ConfigArgs {
-    /// Its name, or OWNER/NAME; all of yours when left out
-    name: Option<String>,
-}
-
-pub(crate) fn config(global: &Global, args: ConfigArgs) -> Result<ExitCode> {
-    let client = global.client()?;
-    let views: Vec<BerthView> = wait_for(async {
-        let names: Vec<String> = match args.name {
-            Some(name) => vec![name],
-            None => {
-                let berths: Berths = client.get("/v1/berths").await?;
-                let live = berths.berths.iter().filter(|berth| berth.state == BerthState::Live);
-                live.map(|berth| format!("{}/{}", berth.owner, berth.name)).collect()
-            }
-        };
-        let mut views = Vec::new();
-        for name in names {
-            views.push(client.get(&berth_path(&name)?).await?);
-        }
-        anyhow::Ok(views)
-    })?;
-    if global.json {
-        let blocks: Vec<_> = views.iter().map(json_block).collect();
-        render::json(&blocks)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    for view in &views {
-        render::line(&block(view));
-    }
-    if views.is_empty() {
-        render::note("no live berths");
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn block(view: &BerthView) -> String {
-    let berth = &view.berth;
-    let alias = alias(berth);
-    let known = known_hosts_line(berth).map(|line| format!("# known_hosts: {line}\n")).unwrap_or_default();
-    format!(
-        "{known}Host {alias}\n  HostName {}\n  Port {}\n  User {}\n  HostKeyAlias {alias}\n",
-        view.ssh_host, berth.port, berth.ssh_user
-    )
-}
-
-fn json_block(view: &BerthView) -> serde_json::Value {
-    let berth = &view.berth;
-    serde_json::json!({
-        "host": alias(berth),
-        "host_name": view.ssh_host,
-        "port": berth.port,
-        "user": berth.ssh_user,
-        "known_hosts": known_hosts_line(berth),
-    })
-}
-
 /// The name under which editors and known_hosts files know a berth: its port may be another's tomorrow.
-fn alias(berth: &Berth) -> String {
+pub(crate) fn alias(berth: &Berth) -> String {
     format!("berth-{}-{}", berth.owner, berth.name)
 }
 
-fn known_hosts_line(berth: &Berth) -> Option<String> {
+pub(crate) fn known_hosts_line(berth: &Berth) -> Option<String> {
     berth.host_key.as_ref().map(|key| format!("{} {key}", alias(berth)))
 }
 

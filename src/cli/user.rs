@@ -4,7 +4,7 @@ use super::call::{relative, segment, wait_for};
 use super::{Global, render};
 use crate::agent::types::{NewKeys, NewUser, Users};
 use crate::error::Fault;
-use crate::host::files::read_user_file;
+use crate::host::files::{read_input, read_user_file};
 use crate::ledger::User;
 use crate::ops::users::Login;
 use anyhow::Result;
@@ -86,6 +86,57 @@ enum KeyVerb {
         #[arg(value_name = "SHA256:…")]
         fingerprint: String,
     },
+}
+
+/// One's own keys, for the gateway.
+#[derive(clap::Args)]
+#[command(about = "Your own public keys", after_long_help = "Example:\n  berth user key list")]
+pub(crate) struct Own {
+    #[command(subcommand)]
+    command: OwnVerb,
+}
+
+#[derive(Subcommand)]
+enum OwnVerb {
+    /// Show, add or remove a public key of yours
+    #[command(after_long_help = "Example:\n  berth user key list")]
+    Key {
+        #[command(subcommand)]
+        command: OwnKeyVerb,
+    },
+}
+
+#[derive(Subcommand)]
+enum OwnKeyVerb {
+    /// Show your keys
+    #[command(after_long_help = "Example:\n  berth user key list")]
+    List,
+    /// Add the public key that comes on standard input
+    #[command(after_long_help = "Example:\n  berth user key add < ~/.ssh/laptop.pub")]
+    Add,
+    /// Take a key away; what it opened is closed at once
+    #[command(after_long_help = "Example:\n  berth user key remove SHA256:…")]
+    Remove {
+        /// As `berth user key list` prints it
+        #[arg(value_name = "SHA256:…")]
+        fingerprint: String,
+    },
+}
+
+pub(crate) fn own(global: &Global, name: &str, args: Own) -> Result<ExitCode> {
+    let OwnVerb::Key { command } = args.command;
+    let path = user_path(name)?;
+    match command {
+        OwnKeyVerb::List => show(global, &wait_for(global.client()?.get(&path))?),
+        OwnKeyVerb::Add => {
+            let keys = NewKeys { keys: read_input("a public key")? };
+            show(global, &wait_for(global.client()?.post(&format!("{path}/keys"), &keys))?)
+        }
+        OwnKeyVerb::Remove { fingerprint } => {
+            let path = format!("{path}/keys?fingerprint={}", in_query(&fingerprint)?);
+            show(global, &wait_for(global.client()?.delete(&path))?)
+        }
+    }
 }
 
 pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {

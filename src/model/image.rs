@@ -18,6 +18,9 @@ pub struct ImageProbe {
     /// The highest `GLIBCXX_` version that its libstdc++ offers.
     pub glibcxx: Option<String>,
     pub tar: bool,
+    /// curl or wget, with which editors download their servers.
+    #[serde(default)]
+    pub download: bool,
     /// The version of the CANN toolkit.
     pub cann: Option<String>,
 }
@@ -32,4 +35,7 @@ pub struct ProbedUser {
     pub home_exists: bool,
     /// From owner and mode; nothing is written to find out.
     pub home_writable: bool,
+    /// Bytes that are free there.
+    #[serde(default)]
+    pub home_free: Option<u64>,
 }

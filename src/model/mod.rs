@@ -3,11 +3,15 @@
 pub mod berth;
 pub mod card;
 pub mod cpulist;
+pub mod editors;
 pub mod facts;
 pub mod holder;
 pub mod image;
+pub mod inside_event;
+pub mod limits;
 pub mod name;
 pub mod ports;
+pub mod rate;
 pub mod session;
 pub mod size;
 

@@ -1,5 +1,6 @@
 //! `session.json`: what the agent tells the server inside a berth about its sessions. Text only, no files.
 
+use super::limits::SshLimits;
 use crate::error::Fault;
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,9 @@ pub struct SessionConfig {
     /// Further variables of every session.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
+    /// Left out where an admin set none: servers of berths that were made before know no such key.
+    #[serde(default, skip_serializing_if = "SshLimits::is_default")]
+    pub limits: SshLimits,
 }
 
 impl Default for SessionConfig {
@@ -41,6 +45,7 @@ impl Default for SessionConfig {
             environment_scripts: Vec::new(),
             groups: Vec::new(),
             environment: BTreeMap::new(),
+            limits: SshLimits::default(),
         }
     }
 }
@@ -58,6 +63,9 @@ impl SessionConfig {
         }
         if let Some(name) = config.environment.iter().find(|(name, value)| !is_variable(name, value)) {
             return Err(Fault::host(format!("session.json: {:?} is no environment variable", name.0)).into());
+        }
+        if let Some(problem) = config.limits.problem() {
+            return Err(Fault::host(format!("session.json: limits: {problem}")).into());
         }
         Ok(config)
     }
@@ -86,11 +94,21 @@ mod tests {
     }
 
     #[test]
+    fn an_older_server_reads_what_a_newer_agent_writes_unless_limits_were_set() {
+        let mut config = SessionConfig::default();
+        assert!(!serde_json::to_string(&config).unwrap().contains("limits"));
+        config.limits.tries = 3;
+        assert!(serde_json::to_string(&config).unwrap().ends_with(r#""limits":{"tries":3}}"#));
+    }
+
+    #[test]
     fn what_is_not_understood_is_refused() {
         for (text, wrong) in [
             (r#"{"schema": 2}"#, "has schema 2"),
             (r#"{"schema": 1, "user": []}"#, "unknown field `user`"),
             (r#"{"schema": 1, "environment": {"A=B": ""}}"#, "no environment variable"),
+            (r#"{"schema": 1, "limits": {"tries": 0}}"#, "limits: tries"),
+            (r#"{"schema": 1, "limits": {"login-time": "soon"}}"#, "is not a duration"),
             ("", "EOF"),
         ] {
             let error = format!("{:#}", SessionConfig::parse(text.as_bytes()).unwrap_err());

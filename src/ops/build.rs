@@ -8,7 +8,7 @@ use super::{Node, ProgressSender, Survey};
 use crate::engine::{BerthLabels, BindMount, ContainerSpec, DeviceNode, Engine, OwnedContainer, readback};
 use crate::error::Fault;
 use crate::facts;
-use crate::host::{nodes, storage};
+use crate::host::{editors, nodes, storage};
 use crate::ledger::User;
 use crate::model::session::SessionConfig;
 use crate::model::{Berth, cpulist};
@@ -92,7 +92,7 @@ impl Node {
             labels: self.labels(berth).build(),
             env: environment(berth),
             devices,
-            mounts: block_in_place(|| self.mounts(berth, &personal))?,
+            mounts: block_in_place(|| self.mounts(berth, &personal)),
             listen: SocketAddr::new(self.config.ssh.address, berth.port),
             memory: berth.memory,
             cpus: berth.cpus,
@@ -129,6 +129,7 @@ impl Node {
             environment_scripts: self.profile.berth.environment_scripts.clone(),
             groups: groups.to_vec(),
             environment: environment(berth).into_iter().collect(),
+            limits: self.config.ssh.limits.clone(),
             ..SessionConfig::default()
         }
     }
@@ -153,7 +154,7 @@ impl Node {
         Ok(devices)
     }
 
-    fn mounts(&self, berth: &Berth, personal: &Path) -> Result<Vec<BindMount>> {
+    fn mounts(&self, berth: &Berth, personal: &Path) -> Vec<BindMount> {
         let dirs = BerthDirs::of(&self.berth_dir(berth.id));
         let inside = Path::new(INSIDE);
         let read_only = |source: &Path, target: PathBuf| BindMount {
@@ -162,7 +163,7 @@ impl Node {
             read_only: true,
         };
         let mut mounts = vec![
-            read_only(&self.server_binary()?, inside.join("bin/berth")),
+            read_only(&self.server, inside.join("bin/berth")),
             read_only(&dirs.etc, inside.join("etc")),
             read_only(&dirs.info, inside.join("info")),
             BindMount {
@@ -171,6 +172,9 @@ impl Node {
                 read_only: false,
             },
         ];
+        if let Some(ready) = editors::ready_dir(&self.config.paths.editors) {
+            mounts.push(read_only(&ready, editors::inside().to_path_buf()));
+        }
         let driver = self.profile.mounts.iter().map(|mount| (&mount.source, mount.target()));
         let datasets = self.profile.berth.datasets.iter().map(|set| (&set.source, set.target.as_path()));
         for (source, target) in driver.chain(datasets) {
@@ -178,16 +182,7 @@ impl Node {
                 mounts.push(read_only(source, target.to_path_buf()));
             }
         }
-        Ok(mounts)
-    }
-
-    /// The static binary that runs inside; by default the one that runs here.
-    pub(super) fn server_binary(&self) -> Result<PathBuf> {
-        let named = &self.config.ssh.server;
-        if named.as_os_str().is_empty() {
-            return std::env::current_exe().context("finding berth's own program");
-        }
-        Ok(named.clone())
+        mounts
     }
 
     /// The CPUs near the cards, unless more were asked for than there are.

@@ -2,7 +2,7 @@
 
 use super::Node;
 use crate::error::Fault;
-use crate::host::files::{NewFile, sync_files, write_files};
+use crate::host::files::{NewFile, sync_dir, sync_files, write_files};
 use crate::host::{Host, dirs};
 use crate::keys::{HostKey, generate_host_key};
 use crate::ledger::{Key, Ledger, User};
@@ -63,13 +63,23 @@ pub(super) fn write(dir: &Path, berth: &Berth, owner: &User, session: &SessionCo
     )?;
     let cards = cards_file(berth)?;
     write_files(&dirs.info, &[NewFile { name: "cards.json", content: cards, mode: 0o644 }])?;
+    let programs = programs(&dirs);
+    dirs::make_dir(&programs, 0o755)?;
+    // Sessions look here last, so that an image's own scp comes first.
+    dirs::make_link(&Path::new(INSIDE).join("bin/berth"), &programs.join("scp"))?;
     Ok(key)
 }
 
 pub(super) fn sync(dir: &Path) -> Result<(), Fault> {
     let dirs = BerthDirs::of(dir);
     sync_files(&dirs.etc)?;
+    sync_dir(&programs(&dirs)).map_err(|error| Fault::host(format!("writing {}: {error}", dir.display())))?;
     sync_files(&dirs.info)
+}
+
+/// Names under which berth's program stands in for what an image lacks.
+fn programs(dirs: &BerthDirs) -> PathBuf {
+    dirs.info.join("bin")
 }
 
 fn cards_file(berth: &Berth) -> Result<Vec<u8>> {

@@ -10,6 +10,10 @@ use tokio::sync::mpsc;
 
 /// What VS Code's server and most wheels need.
 const LEAST_GLIBC: (u32, u32) = (2, 28);
+/// The same for the C++ library: that of GCC 8.
+const LEAST_GLIBCXX: (u32, u32, u32) = (3, 4, 25);
+/// A server, its extensions and their caches.
+const LEAST_HOME: u64 = 1 << 30;
 
 /// Drivers and the newest CANN that is documented to work on them (vendor's release notes and image pages).
 /// An image with a newer CANN gets a warning, never a refusal: point releases are often compatible.
@@ -38,7 +42,8 @@ pub enum Verdict {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageFinding {
     /// Stable: `image.user`, `image.shell`, `image.glibc`, `image.libstdcxx`, `image.tar`, `image.home`, `image.cann`,
-    /// `image.arch`; one for another machine has that finding alone.
+    /// `image.arch`, `image.download`, `image.vscode` (all that VS Code's server needs, in one); one for another machine
+    /// has `image.arch` alone.
     pub id: String,
     pub verdict: Verdict,
     pub seen: String,
@@ -86,7 +91,18 @@ fn finding(id: &str, verdict: Verdict, seen: impl Into<String>, remedy: Option<&
 }
 
 fn findings(probe: &ImageProbe, npu: &NpuFacts) -> Vec<ImageFinding> {
-    vec![user(probe), shell(probe), home(probe), tar(probe), glibc(probe), libstdcxx(probe), cann(probe, npu)]
+    let mut found = vec![
+        user(probe),
+        shell(probe),
+        home(probe),
+        tar(probe),
+        glibc(probe),
+        libstdcxx(probe),
+        download(probe),
+    ];
+    found.push(vscode(&found));
+    found.push(cann(probe, npu));
+    found
 }
 
 fn arch(arch: &str) -> ImageFinding {
@@ -140,13 +156,14 @@ fn home(probe: &ImageProbe) -> ImageFinding {
         return finding("image.home", Verdict::Skipped, "nobody's", None);
     };
     let home = user.home.display().to_string();
-    if user.home_exists && user.home_writable {
-        finding("image.home", Verdict::Ok, home, None)
-    } else {
-        let why = if user.home_exists { "cannot be written by its user" } else { "is not there" };
-        let remedy = "editors keep their servers under home: make it, owned by that user";
-        finding("image.home", Verdict::Warn, format!("{home} {why}"), Some(remedy))
-    }
+    let remedy = "editors keep their servers under home: make it, owned by that user, with 1 GiB free";
+    let why = match user.home_free {
+        _ if !user.home_exists => "is not there".to_owned(),
+        _ if !user.home_writable => "cannot be written by its user".into(),
+        Some(free) if free < LEAST_HOME => format!("has {} MiB free", free >> 20),
+        _ => return finding("image.home", Verdict::Ok, home, None),
+    };
+    finding("image.home", Verdict::Warn, format!("{home} {why}"), Some(remedy))
 }
 
 fn tar(probe: &ImageProbe) -> ImageFinding {
@@ -169,21 +186,65 @@ fn glibc(probe: &ImageProbe) -> ImageFinding {
             finding("image.glibc", Verdict::Ok, format!("glibc {version}"), None)
         }
         (Some(version), _) => finding("image.glibc", Verdict::Warn, format!("glibc {version}"), Some(remedy)),
-        (None, true) => finding("image.glibc", Verdict::Warn, "musl, no glibc", Some(remedy)),
+        (None, true) => finding(
+            "image.glibc",
+            Verdict::Warn,
+            "musl, no glibc",
+            Some(
+                "VS Code's server and most wheels are built for glibc 2.28 or newer: choose an image with it",
+            ),
+        ),
         (None, false) => finding("image.glibc", Verdict::Warn, "no glibc", Some(remedy)),
     }
 }
 
 fn libstdcxx(probe: &ImageProbe) -> ImageFinding {
-    match &probe.glibcxx {
-        Some(version) => finding("image.libstdcxx", Verdict::Ok, format!("up to GLIBCXX_{version}"), None),
-        None => finding(
-            "image.libstdcxx",
-            Verdict::Warn,
-            "no libstdc++",
-            Some("install libstdc++6: VS Code's server needs it"),
-        ),
+    let remedy = "VS Code's server needs the libstdc++6 of GCC 8 or newer (GLIBCXX_3.4.25): install it";
+    let (verdict, seen) = match &probe.glibcxx {
+        Some(version) if parse_three(version) >= Some(LEAST_GLIBCXX) => {
+            (Verdict::Ok, format!("up to GLIBCXX_{version}"))
+        }
+        Some(version) => (Verdict::Warn, format!("up to GLIBCXX_{version}")),
+        None => (Verdict::Warn, "no libstdc++".into()),
+    };
+    finding("image.libstdcxx", verdict, seen, Some(remedy).filter(|_| verdict != Verdict::Ok))
+}
+
+/// The editor on the developer's machine may also download it and copy it here: not having these is no fault.
+fn download(probe: &ImageProbe) -> ImageFinding {
+    if probe.download {
+        return finding("image.download", Verdict::Ok, "curl or wget is there", None);
     }
+    finding(
+        "image.download",
+        Verdict::Skipped,
+        "neither curl nor wget",
+        Some(
+            "editors download their servers with these: without, they copy them from the developer's machine, or the \
+              node has them (docs/ssh.md)",
+        ),
+    )
+}
+
+/// Whether VS Code's server will run: what decides is said in the findings before.
+fn vscode(found: &[ImageFinding]) -> ImageFinding {
+    const NEEDS: [&str; 6] =
+        ["image.user", "image.shell", "image.home", "image.tar", "image.glibc", "image.libstdcxx"];
+    let missing: Vec<&str> = found
+        .iter()
+        .filter(|finding| NEEDS.contains(&finding.id.as_str()) && finding.verdict != Verdict::Ok)
+        .map(|finding| finding.id.trim_start_matches("image."))
+        .collect();
+    if missing.is_empty() {
+        return finding("image.vscode", Verdict::Ok, "VS Code Remote-SSH can run its server", None);
+    }
+    let seen = format!("VS Code Remote-SSH cannot run its server: {}", missing.join(", "));
+    finding(
+        "image.vscode",
+        Verdict::Warn,
+        seen,
+        Some("mend what is named; ssh, scp, rsync and JetBrains' Gateway ask for less"),
+    )
 }
 
 fn cann(probe: &ImageProbe, npu: &NpuFacts) -> ImageFinding {
@@ -243,9 +304,75 @@ fn parse_pair(version: &str) -> Option<(u32, u32)> {
     Some((major.parse().ok()?, rest.split('.').next()?.parse().ok()?))
 }
 
+fn parse_three(version: &str) -> Option<(u32, u32, u32)> {
+    let mut parts = version.splitn(3, '.').map(str::parse);
+    Some((parts.next()?.ok()?, parts.next()?.ok()?, parts.next().unwrap_or(Ok(0)).ok()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn probe() -> ImageProbe {
+        let user = crate::model::image::ProbedUser {
+            name: "ma-user".into(),
+            uid: 1000,
+            gid: 100,
+            home: "/home/ma-user".into(),
+            shell: "/bin/bash".into(),
+            home_exists: true,
+            home_writable: true,
+            home_free: Some(LEAST_HOME),
+        };
+        ImageProbe {
+            schema: 1,
+            arch: "aarch64".into(),
+            user: Some(user),
+            user_error: None,
+            shells: vec!["/bin/bash".into()],
+            glibc: Some("2.28".into()),
+            musl: false,
+            glibcxx: Some("3.4.25".into()),
+            tar: true,
+            download: false,
+            cann: None,
+        }
+    }
+
+    /// What is said of VS Code, and the verdict on what is to blame.
+    fn vscode_of(change: impl FnOnce(&mut ImageProbe), blamed: &str) -> (Verdict, String, Verdict) {
+        let mut probe = probe();
+        change(&mut probe);
+        let found = findings(&probe, &NpuFacts::default());
+        let of = |id: &str| found.iter().find(|finding| finding.id == id).unwrap().clone();
+        let (vscode, blamed) = (of("image.vscode"), of(blamed));
+        assert!(blamed.verdict == Verdict::Ok || blamed.remedy.is_some(), "{blamed:?}");
+        (vscode.verdict, vscode.seen, blamed.verdict)
+    }
+
+    type Change = fn(&mut ImageProbe);
+
+    #[test]
+    fn vs_code_runs_on_what_its_server_asks_for_and_on_nothing_less() {
+        let (verdict, seen, _) = vscode_of(|_| (), "image.glibc");
+        assert_eq!((verdict, seen.as_str()), (Verdict::Ok, "VS Code Remote-SSH can run its server"));
+        let cases: [(&str, Change); 9] = [
+            ("image.glibc", |probe| probe.glibc = Some("2.27".into())),
+            ("image.glibc", |probe| (probe.glibc, probe.musl) = (None, true)),
+            ("image.libstdcxx", |probe| probe.glibcxx = Some("3.4.24".into())),
+            ("image.libstdcxx", |probe| probe.glibcxx = None),
+            ("image.tar", |probe| probe.tar = false),
+            ("image.shell", |probe| probe.shells = vec!["/bin/sh".into()]),
+            ("image.home", |probe| probe.user.as_mut().unwrap().home_writable = false),
+            ("image.home", |probe| probe.user.as_mut().unwrap().home_exists = false),
+            ("image.home", |probe| probe.user.as_mut().unwrap().home_free = Some(LEAST_HOME - 1)),
+        ];
+        for (blamed, change) in cases {
+            let (verdict, seen, of_blamed) = vscode_of(change, blamed);
+            assert_eq!((verdict, of_blamed), (Verdict::Warn, Verdict::Warn), "{blamed}");
+            assert!(seen.ends_with(blamed.trim_start_matches("image.")), "{seen}");
+        }
+    }
 
     #[test]
     fn a_newer_cann_than_documented_is_a_warning() {
@@ -265,5 +392,6 @@ mod tests {
         assert!(parse_pair("2.9") < Some(LEAST_GLIBC));
         assert!(parse_pair("2.36") > Some(LEAST_GLIBC));
         assert_eq!(parse_pair("x"), None);
+        assert!(parse_three("3.4.9") < Some(LEAST_GLIBCXX) && parse_three("3.4.30") > Some(LEAST_GLIBCXX));
     }
 }

@@ -160,11 +160,10 @@ impl Node {
         }
         progress.step("looking into the image");
         let engine = self.engine().await?;
-        let server = self.server_binary()?;
         let found = engine
             .probe(&Probe {
                 image_id: &info.id,
-                binary: &server,
+                binary: &self.server,
                 users,
                 image_user: &info.user,
                 instance: &self.instance,

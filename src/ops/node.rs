@@ -20,6 +20,8 @@ pub struct Node {
     pub profile: Profile,
     /// Tells our containers from another agent's on the same engine.
     pub instance: String,
+    /// The static binary that runs inside; by default the one that runs here.
+    pub(super) server: PathBuf,
     pub(super) looks: Looks,
     /// Held while cards are chosen and claimed: one decision at a time.
     pub(super) deciding: tokio::sync::Mutex<()>,
@@ -31,6 +33,8 @@ pub struct Node {
     pub(super) reported: Mutex<BTreeSet<String>>,
     /// Held while keys are read from the ledger and written for berths.
     pub(super) writing_keys: tokio::sync::Mutex<()>,
+    /// Held while the gateway's host key is read, or made.
+    pub(super) making_gateway_key: tokio::sync::Mutex<()>,
     /// Held while the catalogue is read, changed and written.
     pub(super) editing_catalogue: tokio::sync::Mutex<()>,
     freed: watch::Sender<u64>,
@@ -55,15 +59,18 @@ impl Node {
                 .context("preparing the simulated node")?
                 .apply(&mut config, &mut profile);
         }
+        let server = server_binary(&config)?;
         let ledger = Ledger::open(&state.join("ledger.db"), Timestamp::now())?;
         let instance = ledger.instance()?;
         Ok(Self {
+            server,
             looks: Looks::default(),
             deciding: tokio::sync::Mutex::new(()),
             busy: BusyBerths::default(),
             reconciled: tokio::sync::Mutex::new(false),
             reported: Mutex::default(),
             writing_keys: tokio::sync::Mutex::new(()),
+            making_gateway_key: tokio::sync::Mutex::new(()),
             editing_catalogue: tokio::sync::Mutex::new(()),
             freed: watch::Sender::new(0),
             stopping: watch::Sender::new(false),
@@ -79,8 +86,8 @@ impl Node {
 
     /// The program that runs inside containers must not need anything of an image.
     pub fn check_server_binary(&self) -> Result<()> {
-        let path = self.server_binary()?;
-        if elf::is_static(&path)? {
+        let path = &self.server;
+        if elf::is_static(path)? {
             return Ok(());
         }
         Err(Fault::host(format!(
@@ -176,6 +183,15 @@ impl Node {
             self.config.ssh.host.clone()
         }
     }
+}
+
+/// Asked for once, at the start: when the program's file is replaced, the new one has its path, and no longer this one.
+fn server_binary(config: &Config) -> Result<PathBuf> {
+    let named = &config.ssh.server;
+    if named.as_os_str().is_empty() {
+        return std::env::current_exe().context("finding berth's own program");
+    }
+    Ok(named.clone())
 }
 
 /// Berths in work, by id. A guard takes its berth out again, whatever happens.

@@ -10,7 +10,7 @@ use std::time::Duration;
 pub(super) const STOP_SECONDS: u32 = 10;
 
 /// The reconciler has every berth for a moment at each change in Docker: nobody should hear of that.
-const BUSY_LIMIT: Duration = Duration::from_secs(20);
+pub(super) const BUSY_LIMIT: Duration = Duration::from_secs(20);
 
 impl Node {
     pub async fn release(&self, caller: &Caller, name: &str, progress: &ProgressSender) -> Result<Berth> {

@@ -96,7 +96,7 @@ impl Node {
         Ok(user)
     }
 
-    fn lease(&self, seconds: Option<u64>) -> Result<Duration, Fault> {
+    pub(super) fn lease(&self, seconds: Option<u64>) -> Result<Duration, Fault> {
         let rules = &self.profile.berth;
         let lease = seconds.map_or(rules.default_lease, Duration::from_secs);
         if lease.is_zero() {

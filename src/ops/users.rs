@@ -36,11 +36,16 @@ impl Node {
         match login {
             Login::None => Ok(None),
             Login::Uid(0) => Err(Fault::refused("uid 0 administers and cannot be a user").into()),
+            Login::Uid(uid) if uid == self.config.ssh.gateway_uid => {
+                Err(Fault::refused(format!("uid {uid} is the gateway's and cannot be a user")).into())
+            }
             Login::Uid(uid) => Ok(Some(uid)),
             Login::SameName => {
                 let found =
                     tokio::task::spawn_blocking(move || accounts::account_by_name(&*host, &account)).await?;
-                Ok(found.map(|account| account.uid).filter(|uid| *uid != 0))
+                // Neither root nor the gateway's commands are anybody.
+                let gateway = self.config.ssh.gateway_uid;
+                Ok(found.map(|account| account.uid).filter(|uid| *uid != 0 && *uid != gateway))
             }
         }
     }

@@ -22,6 +22,7 @@ impl Node {
         let mut holders = BTreeSet::new();
         let mut up = true;
         let mut closed = Instant::now();
+        tokio::spawn(Arc::clone(&self).watch_editors());
         loop {
             let now_up = feed.borrow_and_update().up;
             if up && !now_up {
@@ -45,6 +46,16 @@ impl Node {
                 changed = feed.changed() => if changed.is_err() { return },
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
+        }
+    }
+
+    /// Unpacking takes its time, so that it has a task of its own.
+    async fn watch_editors(self: Arc<Self>) {
+        loop {
+            if let Err(error) = self.prepare_editors().await {
+                tracing::warn!(error = format!("{error:#}"), "could not look for editors' servers");
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 

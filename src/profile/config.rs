@@ -1,7 +1,11 @@
 //! `berth.toml`: everything of one agent that touches the host. Every key has a default.
 
+use crate::error::Fault;
 use crate::model::PortRange;
+use crate::model::limits::SshLimits;
+pub(super) use crate::model::limits::duration_text;
 use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -42,6 +46,8 @@ pub struct Paths {
     pub dev: PathBuf,
     /// The catalogue of base images.
     pub images: PathBuf,
+    /// Archives of editors' servers, for nodes without internet; without this directory there are none.
+    pub editors: PathBuf,
 }
 
 impl Default for Paths {
@@ -53,6 +59,7 @@ impl Default for Paths {
             profiles: "/usr/share/berth/profiles".into(),
             dev: "/dev".into(),
             images: "/etc/berth/images.toml".into(),
+            editors: "/data/berth-editors".into(),
         }
     }
 }
@@ -112,10 +119,16 @@ pub struct SshConfig {
     pub address: std::net::IpAddr,
     /// What users type as the node's name; the host's own name when empty.
     pub host: String,
-    /// "" switches the gateway off.
+    /// Where the gateway listens: an address and a port; "" switches it off.
     pub gateway: String,
+    /// The ports of a user's own berths that can be reached over the gateway.
+    pub gateway_ports: Vec<u16>,
+    /// The uid that the gateway's commands run as; it must be nobody's, and have no rights.
+    pub gateway_uid: u32,
     /// The static berth binary that runs inside containers; the running one when empty.
     pub server: PathBuf,
+    /// What one client may take of an SSH server.
+    pub limits: SshLimits,
 }
 
 impl Default for SshConfig {
@@ -125,23 +138,30 @@ impl Default for SshConfig {
             address: std::net::Ipv4Addr::UNSPECIFIED.into(),
             host: String::new(),
             gateway: "0.0.0.0:2222".into(),
+            gateway_ports: vec![22],
+            gateway_uid: NOBODY,
             server: PathBuf::new(),
+            limits: SshLimits::default(),
         }
     }
 }
 
-/// `"10s"` in TOML and JSON.
-pub(super) mod duration_text {
-    use serde::{Deserialize, Deserializer, Serializer};
-    use std::time::Duration;
+/// As Debian, Ubuntu, EulerOS and the kernel number it.
+const NOBODY: u32 = 65_534;
 
-    pub fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&humantime::format_duration(*value))
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        humantime::parse_duration(&text)
-            .map_err(|error| serde::de::Error::custom(format!("`{text}` is not a duration: {error}")))
+impl SshConfig {
+    /// Where the gateway listens; `None` when it is off.
+    pub fn gateway_address(&self) -> Result<Option<SocketAddr>, Fault> {
+        if self.gateway.is_empty() {
+            return Ok(None);
+        }
+        let address = self.gateway.parse().map_err(|_| {
+            Fault::usage(format!("ssh.gateway is {:?}, which is no address with a port", self.gateway))
+                .help("write \"0.0.0.0:2222\", or \"\" to switch the gateway off")
+        })?;
+        if self.gateway_uid == 0 {
+            return Err(Fault::usage("ssh.gateway-uid is 0: the gateway's commands must not run as root"));
+        }
+        Ok(Some(address))
     }
 }

@@ -21,6 +21,9 @@ pub fn load_config(host: &dyn Host, named: Option<&Path>) -> Result<Config> {
         Err(error) => return Err(unreadable("config", path, &error).into()),
     };
     let mut config: Config = parse_toml(path, &text)?;
+    if let Some(problem) = config.ssh.limits.problem() {
+        return Err(Fault::usage(format!("{}: [ssh.limits] {problem}", path.display())).into());
+    }
     // Relative paths in a config are relative to it, so that a directory with its config can be moved.
     let base = path.parent().unwrap_or(Path::new("/")).to_path_buf();
     let paths = &mut config.paths;
@@ -31,6 +34,7 @@ pub fn load_config(host: &dyn Host, named: Option<&Path>) -> Result<Config> {
         &mut paths.profiles,
         &mut paths.dev,
         &mut paths.images,
+        &mut paths.editors,
         &mut config.tools.npu_smi,
         &mut config.tools.hccn_tool,
         &mut config.docker.socket,
@@ -160,6 +164,14 @@ mod tests {
         assert!(fault.message.starts_with("/x/berth.toml:3:1: unknown field `prots`"), "{}", fault.message);
         assert_eq!(fault.help.as_deref(), Some("did you mean `ports`?"));
         assert_eq!(fault.class, ErrorClass::Usage);
+    }
+
+    #[test]
+    fn limits_that_lock_everybody_out_are_refused() {
+        let limits = config("[ssh.limits]\ntries = 3\nidle-time = \"8h\"\n").unwrap().ssh.limits;
+        assert_eq!((limits.tries, limits.idle_time.as_secs()), (3, 8 * 3600));
+        let fault = flatten(&config("[ssh.limits]\ntries = 0\n").unwrap_err());
+        assert!(fault.message.contains("[ssh.limits] tries"), "{}", fault.message);
     }
 
     #[test]

@@ -20,15 +20,15 @@ pub struct Account {
     pub shell: Option<PathBuf>,
 }
 
-struct Entry<'a> {
-    name: &'a str,
-    uid: u32,
+pub(super) struct Entry<'a> {
+    pub(super) name: &'a str,
+    pub(super) uid: u32,
     gid: u32,
-    home: &'a str,
+    pub(super) home: &'a str,
     shell: &'a str,
 }
 
-fn entries(passwd: &str) -> impl Iterator<Item = Entry<'_>> {
+pub(super) fn entries(passwd: &str) -> impl Iterator<Item = Entry<'_>> {
     passwd.lines().filter_map(|line| {
         let mut fields = line.split(':');
         let name = fields.next().filter(|name| !name.is_empty())?;
@@ -40,7 +40,7 @@ fn entries(passwd: &str) -> impl Iterator<Item = Entry<'_>> {
 }
 
 /// `(name, gid, members)` of each line.
-fn group_entries(group: &str) -> impl Iterator<Item = (&str, u32, &str)> {
+pub(super) fn group_entries(group: &str) -> impl Iterator<Item = (&str, u32, &str)> {
     group.lines().filter_map(|line| {
         let mut fields = line.split(':');
         let name = fields.next().filter(|name| !name.is_empty())?;

@@ -3,6 +3,7 @@
 use super::Account;
 use crate::keys;
 use russh::keys::{Algorithm, HashAlg, PublicKey};
+use std::collections::HashSet;
 use std::fmt;
 
 /// Proof that somebody was let in. Only [`decide`] makes one; whatever starts a program wants to see it.
@@ -56,15 +57,21 @@ pub(super) fn decide(
         return Err(Refusal::WeakSignature);
     }
     let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
-    let is_authorized = authorized
-        .lines()
-        .filter_map(|line| keys::read_line(line.trim()).ok())
-        .any(|(known, _)| known.key_data() == key.key_data());
+    let is_authorized = good_keys(authorized).any(|(known, _)| known.key_data() == key.key_data());
     if is_authorized {
         Ok(Grant { account: account.clone(), fingerprint })
     } else {
         Err(Refusal::UnknownKey { fingerprint })
     }
+}
+
+/// The fingerprints of all keys that may log in.
+pub(super) fn fingerprints(authorized: &str) -> HashSet<String> {
+    good_keys(authorized).map(|(_, info)| info.fingerprint).collect()
+}
+
+fn good_keys(authorized: &str) -> impl Iterator<Item = (PublicKey, keys::PublicKeyInfo)> {
+    authorized.lines().filter_map(|line| keys::read_line(line.trim()).ok())
 }
 
 #[cfg(test)]

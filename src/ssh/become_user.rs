@@ -3,11 +3,12 @@
 //!
 //! It must not run anything of the image before the last privilege is gone.
 
-use super::Account;
+use super::{Account, descriptors, editors};
 use anyhow::{Context as _, Result};
 use nix::unistd::{Gid, Uid, chdir, setgid, setgroups, setsid, setuid};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -28,6 +29,12 @@ pub struct Become {
     /// Make standard input the controlling terminal
     #[arg(long)]
     tty: bool,
+    /// The soft limit of open files, where the server has another
+    #[arg(long)]
+    files: Option<u64>,
+    /// Make the node's editors visible at home
+    #[arg(long)]
+    editors: bool,
     /// The program's name for itself
     #[arg(long, allow_hyphen_values = true)]
     argv0: Option<OsString>,
@@ -43,6 +50,8 @@ impl Become {
             groups: account.groups.clone(),
             home: home.to_path_buf(),
             tty: false,
+            files: descriptors::given(),
+            editors: false,
             argv0: None,
             program: vec![program.into()],
         }
@@ -53,6 +62,10 @@ impl Become {
     }
     pub(super) fn with_terminal(mut self, has_terminal: bool) -> Self {
         self.tty = has_terminal;
+        self
+    }
+    pub(super) fn with_editors(mut self) -> Self {
+        self.editors = true;
         self
     }
     pub(super) fn called(mut self, name: Option<OsString>) -> Self {
@@ -73,6 +86,12 @@ impl Become {
         if self.tty {
             command.arg("--tty");
         }
+        if let Some(files) = self.files {
+            command.arg("--files").arg(files.to_string());
+        }
+        if self.editors {
+            command.arg("--editors");
+        }
         if let Some(name) = &self.argv0 {
             let mut option = OsString::from("--argv0=");
             option.push(name);
@@ -84,17 +103,28 @@ impl Become {
 }
 
 /// This program, also when its file was replaced, and in a container without /proc.
-fn own_program() -> PathBuf {
+pub(super) fn own_program() -> PathBuf {
     const SELF: &str = "/proc/self/exe";
     if Path::new(SELF).exists() { SELF.into() } else { own_path() }
 }
 
-/// The path under which other programs can start this one.
+/// The path under which other programs can start this one. In a container it leads to this very file, also when the
+/// node has another by now.
 pub(super) fn own_path() -> PathBuf {
     std::env::current_exe()
         .ok()
+        .map(without_mark)
         .or_else(|| std::env::args_os().next().map(PathBuf::from))
         .unwrap_or_else(|| "/opt/berth/bin/berth".into())
+}
+
+/// The kernel marks the path of a file that was replaced, on the node too, where a container has it mounted.
+fn without_mark(path: PathBuf) -> PathBuf {
+    const MARK: &[u8] = b" (deleted)";
+    match path.as_os_str().as_bytes().strip_suffix(MARK) {
+        Some(marked) if !path.exists() => OsStr::from_bytes(marked).into(),
+        _ => path,
+    }
 }
 
 /// Does not come back if all goes well; else the exit status and what to say, as a shell would.
@@ -103,6 +133,9 @@ pub fn become_and_run(wanted: Become) -> (u8, String) {
         wanted.program.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
     if let Err(error) = drop_privileges(&wanted) {
         return (126, format!("{error:#}"));
+    }
+    if wanted.editors {
+        editors::link_home(&wanted.home);
     }
     let mut words = wanted.program.into_iter();
     let mut command = Command::new(words.next().unwrap_or_default());
@@ -118,12 +151,41 @@ pub fn become_and_run(wanted: Become) -> (u8, String) {
 
 fn drop_privileges(wanted: &Become) -> Result<()> {
     setsid().context("starting a session")?;
+    if let Some(files) = wanted.files {
+        descriptors::limit(files).context("limiting open files")?;
+    }
     if wanted.tty {
         rustix::process::ioctl_tiocsctty(rustix::stdio::stdin()).context("taking the terminal")?;
     }
     let groups: Vec<Gid> = wanted.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
-    setgroups(&groups).context("setting the groups")?;
-    setgid(Gid::from_raw(wanted.gid)).context("setting the group")?;
-    setuid(Uid::from_raw(wanted.uid)).context("setting the user")?;
+    change_identity(wanted.uid, wanted.gid, &groups)?;
     chdir(&wanted.home).or_else(|_| chdir("/")).context("changing to the home directory")
+}
+
+/// From root to a uid that nobody has, and its group, in a session of its own. From then on the kernel keeps other
+/// processes of that uid from its memory and its descriptors, as long as it executes nothing.
+pub fn become_nobody(uid: u32) -> Result<()> {
+    setsid().context("starting a session")?;
+    change_identity(uid, uid, &[])
+}
+
+fn change_identity(uid: u32, gid: u32, groups: &[Gid]) -> Result<()> {
+    setgroups(groups).context("setting the groups")?;
+    setgid(Gid::from_raw(gid)).context("setting the group")?;
+    setuid(Uid::from_raw(uid)).context("setting the user")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replaced_program_has_the_path_that_it_had() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, marked) = (dir.path().join("berth"), dir.path().join("berth (deleted)"));
+        assert_eq!(without_mark(path.clone()), path);
+        assert_eq!(without_mark(marked.clone()), path);
+        std::fs::write(&marked, "").unwrap();
+        assert_eq!(without_mark(marked.clone()), marked, "its real name");
+    }
 }

@@ -3,29 +3,37 @@
 //! The handler never waits for a program: it hands orders over and goes on. Output is read only as fast as the
 //! client's window takes it; input waits in a bounded queue ([`InputQueue`]).
 
-use super::auth::Grant;
-use super::connection::hung_up;
-use super::input::InputQueue;
-use super::program::{self, Ends, Program};
-use super::server::Berth;
+use super::guest::ChannelPlace;
+use super::input::{InputQueue, Inputs};
+use super::program::{self, Launch, Program};
 use super::session::{Ending, Order, Plan, Size};
 use super::terminal::{self, Terminal};
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt as _;
+use futures_util::future::FusedFuture as _;
 use nix::sys::signal::Signal;
 use russh::server::{Handle, Msg};
 use russh::{ChannelWriteHalf, Sig};
-use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
+use std::pin::pin;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 
 const CONTROL_QUEUE: usize = 16;
 /// How long a program whose client is gone may still write, to nobody.
 const LAST_WORDS: Duration = Duration::from_secs(10);
+/// What a program gets to read what its client had sent before it closed the channel,
+const LAST_BYTES: Duration = Duration::from_secs(10);
+/// and then to end by itself, before it is hung up.
+const LAST_READ: Duration = Duration::from_secs(1);
+/// As much as one packet takes.
 const CHUNK: usize = 32 << 10;
+/// With less room left a new buffer is taken, so that small outputs share one.
+const LEAST_ROOM: usize = 4 << 10;
 const STDERR: u32 = 1;
 
 enum Control {
@@ -37,23 +45,23 @@ enum Control {
 /// The handler's end of a channel task. Dropping it hangs the session up.
 pub(super) struct Bridge {
     control: mpsc::Sender<Control>,
-    input: Arc<InputQueue>,
+    pub(super) input: Arc<InputQueue>,
     _alive: oneshot::Sender<()>,
 }
 
 /// What a channel task needs to know and to write to.
 pub(super) struct Line {
-    pub(super) grant: Grant,
-    pub(super) berth: Arc<Berth>,
-    pub(super) ends: Ends,
+    pub(super) launch: Box<dyn Launch>,
     pub(super) writer: ChannelWriteHalf<Msg>,
     pub(super) handle: Handle,
+    /// Its place among the connection's channels.
+    pub(super) place: ChannelPlace,
 }
 
 impl Bridge {
-    pub(super) fn open(line: Line) -> Self {
+    pub(super) fn open(line: Line, inputs: &Inputs) -> Self {
         let (control, control_end) = mpsc::channel(CONTROL_QUEUE);
-        let input = Arc::new(InputQueue::default());
+        let input = inputs.add();
         let (alive, hangup) = oneshot::channel();
         tokio::spawn(run(line, control_end, Arc::clone(&input), hangup));
         Self { control, input, _alive: alive }
@@ -64,25 +72,13 @@ impl Bridge {
         self.control.is_closed()
     }
 
-    /// Whether the program is behind with its input.
-    pub(super) fn is_behind(&self) -> bool {
-        self.input.is_long()
-    }
-
-    /// Passes an order on. `false`: the client is gone.
-    pub(super) async fn pass(&self, order: Order, terminal: Option<Terminal>, peer: &OwnedFd) -> bool {
+    pub(super) fn pass(&self, order: Order, terminal: Option<Terminal>) {
         match order {
             Order::Start(plan) => self.control(Control::Start(plan, terminal)),
             Order::Resize(size) => self.control(Control::Resize(size)),
             Order::Signal(name) => self.control(Control::Signal(name)),
             Order::EndInput => self.input.end(),
-            Order::Input(data) => tokio::select! {
-                biased;
-                () = self.input.push(&data) => {}
-                () = hung_up(peer) => return false,
-            },
         }
-        true
     }
 
     fn control(&self, control: Control) {
@@ -108,7 +104,7 @@ async fn run(
         }
     };
     // Its write end may fail when the client is gone; there is nobody left to tell then.
-    let _ = match program::start(&line.grant, &line.berth, line.ends, plan, terminal).await {
+    let _ = match line.launch.launch(plan, terminal).await {
         Ok(program) => serve(&line, program, control, input, hangup).await,
         Err(error) => explain(&line, &error).await,
     };
@@ -116,7 +112,7 @@ async fn run(
 
 /// The program could not even be started: said as a shell would say it.
 async fn explain(line: &Line, error: &std::io::Error) -> Result<(), russh::Error> {
-    tracing::error!(user = line.grant.account().name, "starting a session: {error}");
+    tracing::error!(user = line.launch.who(), "starting a session: {error}");
     line.writer.extended_data_bytes(STDERR, format!("berth: starting the session: {error}\r\n")).await?;
     line.writer.exit_status(126).await?;
     line.writer.eof().await?;
@@ -140,7 +136,10 @@ async fn serve(
     let (gone, leaving) = watch::channel(false);
     let has_terminal = terminal.is_some();
     let has_exited = exit.clone();
-    let outlet = |stream| Outlet { line, stream, exit: exit.clone(), gone: leaving.clone() };
+    let outlet = |stream| {
+        let (exit, gone) = (exit.clone(), leaving.clone());
+        Outlet { line, stream, ends_with_program: has_terminal, exit, gone }
+    };
     let program_ends = async {
         let mut exit = exit.clone();
         let exit = exit.wait_for(Option::is_some).await;
@@ -153,22 +152,43 @@ async fn serve(
         }
     };
     let everything = async { tokio::join!(program_ends, outlet(None).pump(output), errors_end) };
-    let mut everything = std::pin::pin!(everything);
-    let (status, sent, sent_errors) = tokio::select! {
-        done = &mut everything => done,
-        () = feed(input, stdin) => return Ok(()),
-        () = obey(control, terminal, group, &has_exited) => return Ok(()),
-        _ = hangup => {
-            let _ = gone.send(true);
-            if has_exited.borrow().is_none() {
-                group.signal(Signal::SIGHUP);
+    let mut everything = pin!(everything);
+    let mut feeding = pin!(feed(&input, stdin).fuse());
+    let orders = async {
+        tokio::join!(&mut feeding, obey(control, terminal, group, &has_exited));
+        // Input may end long before the program does.
+        std::future::pending::<()>().await;
+    };
+    let done = tokio::select! {
+        done = &mut everything => Some(done),
+        () = orders => None,
+        _ = hangup => None,
+    };
+    let Some((status, sent, sent_errors)) = done else {
+        let _ = gone.send(true);
+        input.end();
+        let deliver = async {
+            if !feeding.is_terminated() {
+                let _ = timeout(LAST_BYTES, &mut feeding).await;
             }
             if !has_terminal {
-                // A pipe that closed at once would kill with SIGPIPE what is just about to save its work.
-                let _ = tokio::time::timeout(LAST_WORDS, &mut everything).await;
+                // Who only waits for the end of its input is done by itself.
+                let mut exit = has_exited.clone();
+                let _ = timeout(LAST_READ, exit.wait_for(Option::is_some)).await;
             }
-            return Ok(());
+        };
+        tokio::select! {
+            _ = &mut everything => return Ok(()),
+            () = deliver => {}
         }
+        if has_exited.borrow().is_none() {
+            group.signal(Signal::SIGHUP);
+        }
+        if !has_terminal {
+            // A pipe that closed at once would kill with SIGPIPE what is just about to save its work.
+            let _ = timeout(LAST_WORDS, &mut everything).await;
+        }
+        return Ok(());
     };
     sent?;
     sent_errors?;
@@ -186,6 +206,8 @@ struct Exit {
 struct Outlet<'a> {
     line: &'a Line,
     stream: Option<u32>,
+    /// Else with the last process that has it open, as OpenSSH has it: a pipe may carry what comes later.
+    ends_with_program: bool,
     exit: watch::Receiver<Option<Exit>>,
     gone: watch::Receiver<bool>,
 }
@@ -196,17 +218,19 @@ impl Outlet<'_> {
         let mut buffer = BytesMut::new();
         let mut ending = Ending::default();
         loop {
-            buffer.reserve(CHUNK);
+            if buffer.capacity() < LEAST_ROOM {
+                buffer.reserve(CHUNK);
+            }
             let read = tokio::select! {
                 biased;
                 read = from.read_buf(&mut buffer) => read,
-                () = quiet_after(&mut self.exit) => return Ok(()),
+                () = quiet_after(&mut self.exit), if self.ends_with_program => return Ok(()),
             };
             // A stream that breaks off has ended; the exit status tells the rest.
             let Ok(count @ 1..) = read else { return Ok(()) };
             self.send(buffer.split().freeze()).await?;
             let since_exit = self.exit.borrow().map(|exit| exit.at.elapsed());
-            if !ending.goes_on(count, since_exit) {
+            if self.ends_with_program && !ending.goes_on(count, since_exit) {
                 return Ok(());
             }
         }
@@ -214,6 +238,7 @@ impl Outlet<'_> {
 
     /// Waits for the client's window. Once the client is gone, everything is dropped.
     async fn send(&mut self, data: Bytes) -> Result<(), russh::Error> {
+        self.line.place.touch();
         let writer = &self.line.writer;
         let sending = async {
             match self.stream {
@@ -241,16 +266,14 @@ async fn quiet_after(exit: &mut watch::Receiver<Option<Exit>>) {
     tokio::time::sleep(Ending::QUIET).await;
 }
 
-/// Carries the client's input to the program. Never comes back: input may end long before the program does.
-async fn feed(input: Arc<InputQueue>, mut stdin: impl AsyncWrite + Unpin) {
+/// Carries the client's input to the program, to its end.
+async fn feed(input: &InputQueue, mut stdin: impl AsyncWrite + Unpin) {
     while let Some(data) = input.take().await {
         if stdin.write_all(&data).await.is_err() {
             input.refuse();
             break;
         }
     }
-    drop(stdin);
-    std::future::pending::<()>().await;
 }
 
 async fn obey(
@@ -277,7 +300,6 @@ async fn obey(
             Control::Start(..) => {}
         }
     }
-    std::future::pending::<()>().await;
 }
 
 /// The program's end, after all of its output.

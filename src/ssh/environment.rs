@@ -50,6 +50,15 @@ pub(super) fn base(
     environment
 }
 
+/// Puts a directory at the end of `PATH`, where it hides no program of the image.
+pub(super) fn append_to_path(environment: &mut Environment, dir: &Path) {
+    let path = environment.entry("PATH".into()).or_default();
+    if !path.is_empty() {
+        path.push(":");
+    }
+    path.push(dir);
+}
+
 /// Reads NUL separated `NAME=value`, as a script's environment comes back.
 pub(super) fn read_block(block: &[u8]) -> Environment {
     block
@@ -99,6 +108,13 @@ mod tests {
         assert_eq!(value("USER").as_deref(), Some("root"));
         assert_eq!(value("PATH").as_deref(), Some(DEFAULT_PATH));
         assert_eq!(value("PWD"), None);
+    }
+
+    #[test]
+    fn programs_for_images_that_lack_them_come_last() {
+        let mut environment: Environment = [("PATH".into(), "/a:/b".into())].into();
+        append_to_path(&mut environment, Path::new("/c"));
+        assert_eq!(environment.get(OsStr::new("PATH")).unwrap(), "/a:/b:/c");
     }
 
     #[test]

@@ -1,54 +1,52 @@
 //! What russh calls for one connection. Thin: it asks `auth` and the session's state machine, answers at once,
 //! and hands orders to the channel's task. It must never wait for a program or another host.
 
+use super::Account;
 use super::auth::{self, Grant, Refusal};
-use super::channel::{Bridge, Line};
-use super::connection::Admission;
-use super::input::next_window;
-use super::program::Ends;
+use super::channel::Line;
+use super::channels::{Channels, not_supported, refuse, signal_name, size};
+use super::forward::{Listeners, Target, Tunnel, Wanted, dial};
+use super::guest::Guest;
+use super::program::Inside;
 use super::server::Berth;
-use super::session::{Event, Order, Session as Machine, Size};
-use super::terminal::Terminal;
-use bytes::Bytes;
-use russh::keys::{Algorithm, PublicKey};
+use super::session::Event;
+use crate::model::inside_event::{Forward, What, clean};
+use russh::keys::{Algorithm, HashAlg, PublicKey};
 use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey};
-use russh::{Channel, ChannelId, ChannelOpenFailure, Error, Pty, Sig};
-use std::collections::HashMap;
-use std::os::fd::OwnedFd;
+use russh::{Channel, ChannelId, Error, Pty, Sig};
+use std::io;
 use std::sync::Arc;
 
-/// As many session channels as one connection may have open.
-const CHANNELS: usize = 64;
+const NO_X11: &str = "no X11 here: use a forward (ssh -L) to a web or VNC server in the berth";
+const TOO_MANY: &str = "too many channels are open in this connection";
 
 pub(super) struct Connection {
-    pub(super) berth: Arc<Berth>,
-    pub(super) ends: Ends,
-    /// The connection's socket, to see the client leave.
-    pub(super) peer: Arc<OwnedFd>,
-    /// Given up at login.
-    pub(super) admission: Option<Admission>,
-    pub(super) grant: Option<Grant>,
-    pub(super) refusal: Option<Refusal>,
-    pub(super) user: String,
-    pub(super) channels: HashMap<ChannelId, Open>,
-}
-
-pub(super) struct Open {
-    machine: Machine,
-    bridge: Bridge,
-    terminal: Option<Terminal>,
+    berth: Arc<Berth>,
+    guest: Guest,
+    grant: Option<Grant>,
+    /// The last one, and the fingerprint of its key.
+    refusal: Option<(Refusal, String)>,
+    user: String,
+    channels: Channels,
+    /// Made with the first.
+    listeners: Option<Listeners>,
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        if let (None, Some(refusal)) = (&self.grant, &self.refusal) {
-            let user: String = self.user.chars().take(64).collect();
-            tracing::info!(user = ?user, peer = %self.ends.peer, "login refused: {refusal}");
+        if let (None, Some((refusal, key))) = (&self.grant, &self.refusal) {
+            self.guest.report_refused(&self.user, Some(key), refusal.to_string());
         }
     }
 }
 
 impl Connection {
+    pub(super) fn new(berth: &Arc<Berth>, guest: Guest) -> Self {
+        let channels = Channels::default();
+        let berth = Arc::clone(berth);
+        Self { berth, guest, grant: None, refusal: None, user: String::new(), channels, listeners: None }
+    }
+
     /// The keys are read anew each time: a removed key must not open anything any more.
     fn decide(&mut self, user: &str, key: &PublicKey, algorithm: &Algorithm) -> Option<Grant> {
         let decided = self.berth.authorized_keys().and_then(|authorized| {
@@ -59,56 +57,89 @@ impl Connection {
             Ok(Ok(grant)) => Some(grant),
             Ok(Err(refusal)) => {
                 user.clone_into(&mut self.user);
-                self.refusal = Some(refusal);
+                self.refusal = Some((refusal, key.fingerprint(HashAlg::Sha256).to_string()));
                 None
             }
             Err(error) => {
-                tracing::error!(peer = %self.ends.peer, "nobody can log in: {error:#}");
+                tracing::error!(peer = %self.guest.ends.peer, "nobody can log in: {error:#}");
                 None
             }
         }
     }
 
-    /// Runs one event through the channel's state machine and passes its order on.
-    async fn step(&mut self, id: ChannelId, event: Event) -> Result<bool, Error> {
-        let Some(open) = self.channels.get_mut(&id) else { return Ok(false) };
-        let step = open.machine.on(event);
-        if let Some(order) = step.order {
-            let terminal = if matches!(order, Order::Start(_)) { open.terminal.take() } else { None };
-            if let (Order::Resize(size), Some(waiting)) = (&order, &open.terminal) {
-                // Nothing runs in it yet. A size that the kernel does not like changes nothing.
-                let _ = waiting.control.resize(*size);
-            }
-            if !open.bridge.pass(order, terminal, &self.peer).await {
-                return Err(Error::Disconnect);
-            }
-        }
-        Ok(step.accepted)
+    /// Opens a tunnel to where the client wants to go.
+    async fn open_tunnel(
+        &mut self,
+        channel: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        how: Forward,
+        target: impl FnOnce(Account) -> Target,
+    ) {
+        self.channels.forget_ended();
+        let (Some(grant), Some(place)) = (&self.grant, self.guest.open_channel()) else {
+            reply.reject(not_supported(TOO_MANY)).await;
+            return;
+        };
+        let target = target(grant.account().clone());
+        self.guest.report_forward(how, &target.to_string());
+        let id = channel.id();
+        let dialling = async { Ok((dial(target).await?, ())) };
+        let tunnel = Tunnel::open(channel, reply, &self.channels.inputs, place, dialling);
+        self.channels.add_tunnel(id, tunnel);
     }
 
-    async fn answer(&mut self, id: ChannelId, event: Event, session: &mut Session) -> Result<(), Error> {
-        // The program's first output cannot overtake the answer: russh takes it from its queue after this call.
-        let accepted = self.step(id, event).await?;
-        if accepted { session.channel_success(id) } else { session.channel_failure(id) }
+    fn listeners(&mut self, session: &Session) -> &mut Listeners {
+        self.listeners.get_or_insert_with(|| {
+            Listeners::new(session.handle(), self.channels.inputs.clone(), self.guest.places())
+        })
+    }
+
+    /// Tells the outcome of listening; the client learns only whether.
+    fn report_listening<T>(&self, how: Forward, target: &str, made: io::Result<T>) -> Option<T> {
+        match made {
+            Ok(made) => {
+                self.guest.report_forward(how, target);
+                Some(made)
+            }
+            Err(error) => {
+                let (target, reason) = (clean(target), clean(&error.to_string()));
+                self.guest.report(What::ForwardRefused { how, target, reason });
+                None
+            }
+        }
     }
 }
 
 impl Handler for Connection {
     type Error = Error;
 
+    async fn authentication_banner(&mut self) -> Result<Option<String>, Error> {
+        self.guest.is_encrypted();
+        Ok(None)
+    }
+
     async fn auth_publickey_offered(&mut self, user: &str, offer: PublicKeyOffer<'_>) -> Result<Auth, Error> {
         let granted = self.decide(user, offer.public_key, offer.algorithm).is_some();
+        if granted {
+            self.guest.is_known();
+        }
         Ok(if granted { Auth::Accept } else { Auth::reject() })
     }
 
     async fn auth_publickey(&mut self, user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Error> {
         let Some(grant) = self.decide(user, key.public_key, key.algorithm) else { return Ok(Auth::reject()) };
-        tracing::info!(user, key = grant.fingerprint(), peer = %self.ends.peer, "logged in");
-        self.grant = Some(grant);
-        if let Some(admission) = self.admission.take() {
-            admission.logged_in();
+        if self.guest.log_in(user, grant.fingerprint()) {
+            self.grant = Some(grant);
         }
         Ok(Auth::Accept)
+    }
+
+    async fn auth_succeeded(&mut self, session: &mut Session) -> Result<(), Error> {
+        match self.guest.turned_away() {
+            // Nothing that it sends after this is looked at.
+            Some(why) => session.disconnect(why.code(), &why.to_string(), ""),
+            None => Ok(()),
+        }
     }
 
     async fn channel_open_session(
@@ -117,62 +148,124 @@ impl Handler for Connection {
         reply: ChannelOpenHandle,
         session: &mut Session,
     ) -> Result<(), Error> {
-        // Channels that the server closed are not reported by russh.
-        self.channels.retain(|_, open| !open.bridge.is_done());
-        let Some(grant) = self.grant.clone().filter(|_| self.channels.len() < CHANNELS) else {
-            reply.reject(ChannelOpenFailure::ResourceShortage).await;
+        self.channels.forget_ended();
+        let (Some(grant), Some(place)) = (self.grant.clone(), self.guest.open_channel()) else {
+            reply.reject(not_supported(TOO_MANY)).await;
             return Ok(());
         };
-        let id = channel.id();
         let (_, writer) = channel.split();
-        let line =
-            Line { grant, berth: Arc::clone(&self.berth), ends: self.ends, writer, handle: session.handle() };
-        let open = Open { machine: Machine::default(), bridge: Bridge::open(line), terminal: None };
-        self.channels.insert(id, open);
+        let launch = Box::new(Inside { grant, berth: Arc::clone(&self.berth), ends: self.guest.ends });
+        self.channels.add_session(Line { launch, writer, handle: session.handle(), place });
         reply.accept().await;
         Ok(())
     }
 
     async fn channel_open_direct_tcpip(
         &mut self,
-        _channel: Channel<Msg>,
-        _host: &str,
-        _port: u32,
+        channel: Channel<Msg>,
+        host: &str,
+        port: u32,
         _originator: &str,
         _originator_port: u32,
         reply: ChannelOpenHandle,
         _session: &mut Session,
     ) -> Result<(), Error> {
-        reply.reject(not_supported("this berth does not forward ports")).await;
+        let target = |_| Target::Tcp { host: host.to_owned(), port };
+        self.open_tunnel(channel, reply, Forward::LocalTcp, target).await;
+        Ok(())
+    }
+
+    async fn channel_open_x11(
+        &mut self,
+        _channel: Channel<Msg>,
+        _originator: &str,
+        _originator_port: u32,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), Error> {
+        reply.reject(not_supported(NO_X11)).await;
         Ok(())
     }
 
     async fn channel_open_direct_streamlocal(
         &mut self,
-        _channel: Channel<Msg>,
-        _path: &str,
+        channel: Channel<Msg>,
+        path: &str,
         reply: ChannelOpenHandle,
         _session: &mut Session,
     ) -> Result<(), Error> {
-        reply.reject(not_supported("this berth does not forward sockets")).await;
+        let target = |account| Target::Unix { path: path.into(), account };
+        self.open_tunnel(channel, reply, Forward::LocalSocket, target).await;
         Ok(())
     }
 
+    async fn tcpip_forward(
+        &mut self,
+        address: &str,
+        port: &mut u32,
+        session: &mut Session,
+    ) -> Result<bool, Error> {
+        let Some(account) = self.grant.as_ref().map(|grant| grant.account().clone()) else {
+            return Ok(false);
+        };
+        let made = self.listeners(session).listen_tcp(address, *port, &account).await;
+        let target = format!("{address}:{port}");
+        let Some(got) = self.report_listening(Forward::RemoteTcp, &target, made) else { return Ok(false) };
+        *port = got;
+        Ok(true)
+    }
+
+    async fn cancel_tcpip_forward(
+        &mut self,
+        address: &str,
+        port: u32,
+        session: &mut Session,
+    ) -> Result<bool, Error> {
+        Ok(self.listeners(session).cancel(&Wanted::Tcp { address: address.to_owned(), port }))
+    }
+
+    async fn streamlocal_forward(&mut self, path: &str, session: &mut Session) -> Result<bool, Error> {
+        let Some(account) = self.grant.as_ref().map(|grant| grant.account().clone()) else {
+            return Ok(false);
+        };
+        let made = self.listeners(session).listen_unix(path, &account).await;
+        Ok(self.report_listening(Forward::RemoteSocket, path, made).is_some())
+    }
+
+    async fn cancel_streamlocal_forward(&mut self, path: &str, session: &mut Session) -> Result<bool, Error> {
+        Ok(self.listeners(session).cancel(&Wanted::Unix { path: path.to_owned() }))
+    }
+
+    async fn agent_request(&mut self, id: ChannelId, session: &mut Session) -> Result<bool, Error> {
+        let made = match &self.grant {
+            Some(grant) if self.channels.is_preparing(id) => {
+                let account = grant.account().clone();
+                let made = self.listeners(session).listen_for_agent(&account).await;
+                self.report_listening(Forward::Agent, "", made)
+            }
+            _ => None,
+        };
+        // russh sends the answer.
+        Ok(made.is_some_and(|socket| self.channels.step(id, Event::Agent(socket))))
+    }
+
     async fn channel_close(&mut self, id: ChannelId, _session: &mut Session) -> Result<(), Error> {
-        self.channels.remove(&id);
+        self.channels.remove(id);
         Ok(())
     }
 
     async fn channel_eof(&mut self, id: ChannelId, _session: &mut Session) -> Result<(), Error> {
-        self.step(id, Event::EndOfData).await.map(drop)
+        self.channels.end_input(id);
+        Ok(())
     }
 
-    fn adjust_window(&mut self, _id: ChannelId, _current: u32) -> u32 {
-        next_window(self.channels.values().any(|open| open.bridge.is_behind()))
+    fn adjust_window(&mut self, id: ChannelId, _current: u32) -> u32 {
+        self.channels.next_window(id)
     }
 
     async fn data(&mut self, id: ChannelId, data: &[u8], _session: &mut Session) -> Result<(), Error> {
-        self.step(id, Event::Data(Bytes::copy_from_slice(data))).await.map(drop)
+        self.guest.touch();
+        self.channels.data(id, data).await
     }
 
     async fn pty_request(
@@ -183,22 +276,15 @@ impl Handler for Connection {
         rows: u32,
         width: u32,
         height: u32,
-        _modes: &[(Pty, u32)],
+        modes: &[(Pty, u32)],
         session: &mut Session,
     ) -> Result<(), Error> {
-        let mut opened = false;
-        if let (Some(open), Some(grant)) = (self.channels.get_mut(&id), &self.grant)
-            && open.machine.wants_terminal()
-        {
-            match Terminal::open(size(columns, rows, width, height), grant.account()) {
-                Ok(terminal) => {
-                    open.terminal = Some(terminal);
-                    opened = true;
-                }
-                Err(error) => tracing::warn!(peer = %self.ends.peer, "opening a terminal: {error}"),
-            }
-        }
-        self.answer(id, Event::Terminal { opened, term: term.to_owned() }, session).await
+        let size = size(columns, rows, width, height);
+        let opened = self
+            .grant
+            .as_ref()
+            .is_some_and(|grant| self.channels.open_terminal(id, size, modes, grant.account()));
+        self.channels.answer(id, Event::Terminal { opened, term: term.to_owned() }, session)
     }
 
     async fn env_request(
@@ -209,11 +295,11 @@ impl Handler for Connection {
         session: &mut Session,
     ) -> Result<(), Error> {
         let event = Event::Variable { name: name.to_owned(), value: value.to_owned() };
-        self.answer(id, event, session).await
+        self.channels.answer(id, event, session)
     }
 
     async fn shell_request(&mut self, id: ChannelId, session: &mut Session) -> Result<(), Error> {
-        self.answer(id, Event::Shell, session).await
+        self.channels.answer(id, Event::Shell, session)
     }
 
     async fn exec_request(
@@ -222,16 +308,20 @@ impl Handler for Connection {
         command: &[u8],
         session: &mut Session,
     ) -> Result<(), Error> {
-        self.answer(id, Event::Command(command.to_vec()), session).await
+        self.channels.answer(id, Event::Command(command.to_vec()), session)
     }
 
     async fn subsystem_request(
         &mut self,
         id: ChannelId,
-        _name: &str,
+        name: &str,
         session: &mut Session,
     ) -> Result<(), Error> {
-        session.channel_failure(id)
+        if name != "sftp" {
+            let name: String = name.chars().take(64).collect();
+            tracing::info!(peer = %self.guest.ends.peer, "refused: there is no subsystem {name:?}");
+        }
+        self.channels.answer(id, Event::Subsystem(name.to_owned()), session)
     }
 
     async fn x11_request(
@@ -243,7 +333,9 @@ impl Handler for Connection {
         _screen: u32,
         session: &mut Session,
     ) -> Result<(), Error> {
-        session.channel_failure(id)
+        let reason = NO_X11.to_owned();
+        self.guest.report(What::ForwardRefused { how: Forward::X11, target: String::new(), reason });
+        refuse(id, NO_X11, session)
     }
 
     async fn window_change_request(
@@ -255,24 +347,10 @@ impl Handler for Connection {
         height: u32,
         session: &mut Session,
     ) -> Result<(), Error> {
-        self.answer(id, Event::Resize(size(columns, rows, width, height)), session).await
+        self.channels.answer(id, Event::Resize(size(columns, rows, width, height)), session)
     }
 
     async fn signal(&mut self, id: ChannelId, signal: Sig, session: &mut Session) -> Result<(), Error> {
-        let name = match signal {
-            Sig::Custom(name) => name,
-            known => format!("{known:?}"),
-        };
-        self.answer(id, Event::Signal(name), session).await
+        self.channels.answer(id, Event::Signal(signal_name(signal)), session)
     }
-}
-
-fn not_supported(reason: &str) -> ChannelOpenFailure {
-    const ADMINISTRATIVELY_PROHIBITED: u32 = 1;
-    ChannelOpenFailure::Other { code: ADMINISTRATIVELY_PROHIBITED, reason: reason.to_owned() }
-}
-
-fn size(columns: u32, rows: u32, width: u32, height: u32) -> Size {
-    let fit = |number: u32| u16::try_from(number).unwrap_or(u16::MAX);
-    Size { columns: fit(columns), rows: fit(rows), width: fit(width), height: fit(height) }
 }

@@ -20,6 +20,7 @@ const LIBRARY_DIRS: [&str; 9] = [
     "/usr/lib",
     "/usr/local/lib64",
 ];
+const PROGRAM_DIRS: [&str; 3] = ["/bin", "/usr/bin", "/usr/local/bin"];
 const LIBRARY_LIMIT: u64 = 64 << 20;
 
 /// Looks at the image that this process runs in.
@@ -38,6 +39,7 @@ fn probe_at(root: &Path, config: &SessionConfig) -> ImageProbe {
         Err(reason) => (None, Some(reason)),
     };
     let in_libraries = |name: &str| LIBRARY_DIRS.iter().map(|dir| at(dir).join(name)).collect::<Vec<_>>();
+    let has_program = |name: &str| PROGRAM_DIRS.iter().any(|dir| image::is_program(&at(dir).join(name)));
     ImageProbe {
         schema: 1,
         arch: std::env::consts::ARCH.to_owned(),
@@ -47,20 +49,23 @@ fn probe_at(root: &Path, config: &SessionConfig) -> ImageProbe {
         glibc: first_found(&in_libraries("libc.so.6"), glibc_version),
         musl: ["x86_64", "aarch64"].iter().any(|arch| at(&format!("/lib/ld-musl-{arch}.so.1")).exists()),
         glibcxx: first_found(&in_libraries("libstdc++.so.6"), highest_glibcxx),
-        tar: ["/bin", "/usr/bin", "/usr/local/bin"].iter().any(|dir| image::is_program(&at(dir).join("tar"))),
+        tar: has_program("tar"),
+        download: has_program("curl") || has_program("wget"),
         cann: cann_version(root),
     }
 }
 
 fn probe_user(root: &Path, account: &Account) -> ProbedUser {
     let home = home_of(account);
-    let meta = std::fs::metadata(root.join(home.strip_prefix("/").unwrap_or(&home)));
-    let meta = meta.ok().filter(std::fs::Metadata::is_dir);
+    let path = root.join(home.strip_prefix("/").unwrap_or(&home));
+    let meta = std::fs::metadata(&path).ok().filter(std::fs::Metadata::is_dir);
+    let space = nix::sys::statvfs::statvfs(&path).ok().filter(|_| meta.is_some());
     ProbedUser {
         name: account.name.clone(),
         uid: account.uid,
         gid: account.gid,
         shell: Shell::of(account).path,
+        home_free: space.map(|space| space.blocks_available().saturating_mul(space.fragment_size())),
         home_exists: meta.is_some(),
         home_writable: meta.is_some_and(|meta| may_write(account, meta.uid(), meta.gid(), meta.mode())),
         home,
@@ -186,7 +191,8 @@ mod tests {
         assert_eq!(probe.glibc.as_deref(), Some("2.34"));
         assert_eq!(probe.glibcxx, None);
         assert_eq!(probe.cann.as_deref(), Some("8.0.RC3"));
-        assert!(!probe.musl && !probe.tar);
+        assert!(!probe.musl && !probe.tar && !probe.download);
+        assert!(user.home_free.is_some());
     }
 
     #[test]

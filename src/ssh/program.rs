@@ -2,25 +2,27 @@
 
 use super::Account;
 use super::auth::Grant;
-use super::become_user::Become;
+use super::become_user::{self, Become};
 use super::environment::{self, Environment};
 use super::server::Berth;
-use super::session::Plan;
+use super::session::{Plan, What};
 use super::shell::Shell;
 use super::terminal::{Control, Terminal};
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use std::ffi::OsString;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::Stdio;
+use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::process::Child;
 
-type Reader = Box<dyn AsyncRead + Send + Unpin>;
-type Writer = Box<dyn AsyncWrite + Send + Unpin>;
+pub(super) type Reader = Box<dyn AsyncRead + Send + Unpin>;
+pub(super) type Writer = Box<dyn AsyncWrite + Send + Unpin>;
 
 /// A running program with its streams.
 pub(super) struct Program {
@@ -38,10 +40,14 @@ pub(super) struct Program {
 pub(super) struct Group(Option<Pid>);
 
 impl Group {
+    pub(super) fn of(leader: &Child) -> Self {
+        Self(leader.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw))
+    }
+
     pub(super) fn signal(self, signal: Signal) {
         if let Some(pid) = self.0 {
-            // It may just have ended; then there is nobody to tell.
-            let _ = killpg(pid, signal);
+            // It has no group of its own yet, or has just ended; then there is nobody to tell.
+            let _ = killpg(pid, signal).or_else(|_| kill(pid, signal));
         }
     }
 }
@@ -53,8 +59,32 @@ pub(super) struct Ends {
     pub(super) local: SocketAddr,
 }
 
-/// Starts what the plan says, as the user of the grant.
-pub(super) async fn start(
+/// What a session's program is and how it starts: a server inside a berth and the gateway differ in nothing else.
+pub(super) trait Launch: Send + Sync + 'static {
+    /// Whose session it is, for the log.
+    fn who(&self) -> &str;
+    fn launch(&self, plan: Plan, terminal: Option<Terminal>) -> Launching<'_>;
+}
+
+pub(super) type Launching<'a> = Pin<Box<dyn Future<Output = io::Result<Program>> + Send + 'a>>;
+
+/// Starts shells and commands inside a berth, as the user of the grant.
+pub(super) struct Inside {
+    pub(super) grant: Grant,
+    pub(super) berth: Arc<Berth>,
+    pub(super) ends: Ends,
+}
+
+impl Launch for Inside {
+    fn who(&self) -> &str {
+        &self.grant.account().name
+    }
+    fn launch(&self, plan: Plan, terminal: Option<Terminal>) -> Launching<'_> {
+        Box::pin(start(&self.grant, &self.berth, self.ends, plan, terminal))
+    }
+}
+
+async fn start(
     grant: &Grant,
     berth: &Berth,
     ends: Ends,
@@ -62,21 +92,37 @@ pub(super) async fn start(
     terminal: Option<Terminal>,
 ) -> io::Result<Program> {
     let account = grant.account();
-    let shell = Shell::of(account);
-    let home = home_of(account);
-    let mut environment = berth.script_environment(account).await;
+    let terminal = terminal.filter(|_| plan.has_terminal);
+    let mut environment = match plan.what {
+        // No script of the image stands before it, nor can one break it.
+        What::Sftp => base_environment(berth, account),
+        What::LoginShell | What::Command(_) => berth.script_environment(account).await,
+    };
+    environment::append_to_path(&mut environment, &berth.programs);
     environment.extend(plan.environment);
     environment.extend(connection_variables(ends, terminal.as_ref()));
-    let wanted = Become::new(account, &home, &shell.path).with_terminal(terminal.is_some());
-    let wanted = match plan.command {
-        None => wanted.called(Some(shell.login_name())),
-        Some(command) => wanted.arguments(shell.command_arguments(OsString::from_vec(command))),
-    };
-    let program = spawn(&wanted, &environment, terminal)?;
+    let mut command = become_for(plan.what, account).with_terminal(terminal.is_some()).command();
+    command.envs(&environment);
+    let program = spawn(command, terminal)?;
     if let Group(Some(leader)) = program.group {
         berth.sessions.add(leader.as_raw());
     }
     Ok(program)
+}
+
+fn become_for(what: What, account: &Account) -> Become {
+    let home = home_of(account);
+    let shell = Shell::of(account);
+    let wanted = match what {
+        What::LoginShell => Become::new(account, &home, &shell.path).called(Some(shell.login_name())),
+        What::Command(command) => {
+            let arguments = shell.command_arguments(OsString::from_vec(command));
+            Become::new(account, &home, &shell.path).arguments(arguments)
+        }
+        What::Sftp => Become::new(account, &home, &become_user::own_program())
+            .arguments(["inside", "sftp"].map(Into::into)),
+    };
+    wanted.with_editors()
 }
 
 /// Where the session starts; an image without `/etc/passwd` says nothing of homes.
@@ -117,9 +163,7 @@ fn connection_variables(ends: Ends, terminal: Option<&Terminal>) -> Environment 
     variables
 }
 
-fn spawn(wanted: &Become, environment: &Environment, terminal: Option<Terminal>) -> io::Result<Program> {
-    let mut command = wanted.command();
-    command.envs(environment);
+fn spawn(mut command: tokio::process::Command, terminal: Option<Terminal>) -> io::Result<Program> {
     let control = if let Some(terminal) = terminal {
         command.stdin(terminal.user_end.try_clone()?).stdout(terminal.user_end.try_clone()?);
         command.stderr(terminal.user_end);
@@ -131,7 +175,7 @@ fn spawn(wanted: &Become, environment: &Environment, terminal: Option<Terminal>)
     let mut child = command.spawn()?;
     // Our copies of the terminal's other end must go, or its end would never be seen.
     drop(command);
-    let group = Group(child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw));
+    let group = Group::of(&child);
     let missing = || io::Error::other("a stream is missing");
     let (input, output, errors): (Writer, Reader, Option<Reader>) = if let Some(control) = &control {
         let (input, output) = control.streams()?;

@@ -1,7 +1,7 @@
 //! What an environment script, such as CANN's `set_env.sh`, sets: run once as the session user, then remembered.
 //!
 //! The script is hostile: it runs without privileges, without a terminal, for a bounded time, and its answer is
-//! bounded. Its failure is a warning; people can log in all the same.
+//! bounded. Its failure is a warning; people can log in all the same, and a later session tries again.
 
 use super::become_user::{self, Become};
 use super::environment::{Environment, read_block};
@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::Mutex;
 
@@ -21,9 +21,29 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const LIMIT: u64 = 1 << 20;
 const SOURCE: &str = r#". "$1" >/dev/null 2>&1; exec "$2" inside print-env"#;
 
-/// The environment after the last script that was run, and for whom.
+/// How long sessions do without a script that failed, before one of them waits for it again.
+const TRY_AGAIN: Duration = Duration::from_mins(1);
+
+/// What came of the last script that was run.
 #[derive(Debug, Default)]
-pub(super) struct ScriptCache(Mutex<Option<(Account, PathBuf, Environment)>>);
+pub(super) struct ScriptCache(Mutex<Option<Run>>);
+
+#[derive(Debug)]
+struct Run {
+    account: Account,
+    script: PathBuf,
+    at: Instant,
+    /// `None` if it failed.
+    environment: Option<Environment>,
+}
+
+impl Run {
+    /// Whether it still says what this script does for this account.
+    fn holds(&self, account: &Account, script: &Path, now: Instant) -> bool {
+        let is_fresh = self.environment.is_some() || now.duration_since(self.at) < TRY_AGAIN;
+        is_fresh && (&self.account, self.script.as_path()) == (account, script)
+    }
+}
 
 impl ScriptCache {
     /// `base` with what the first existing script makes of it. Several sessions at once wait for one run.
@@ -35,17 +55,19 @@ impl ScriptCache {
     ) -> Environment {
         let Some(script) = scripts.iter().find(|script| script.is_file()) else { return base };
         let mut cached = self.0.lock().await;
-        if let Some((for_account, of_script, environment)) = &*cached
-            && (for_account, of_script) == (account, script)
-        {
-            return environment.clone();
+        let known = cached.as_ref().filter(|run| run.holds(account, script, Instant::now()));
+        if let Some(known) = known {
+            return known.environment.clone().unwrap_or(base);
         }
-        let environment = run(script, account, &base).await.unwrap_or_else(|error| {
-            tracing::warn!(script = %script.display(), "sessions do without this script: {error:#}");
-            base
-        });
-        *cached = Some((account.clone(), script.clone(), environment.clone()));
-        environment
+        let environment = run(script, account, &base)
+            .await
+            .inspect_err(|error| {
+                tracing::warn!(script = %script.display(), "sessions do without this script: {error:#}");
+            })
+            .ok();
+        let (account, script) = (account.clone(), script.clone());
+        *cached = Some(Run { account, script, at: Instant::now(), environment: environment.clone() });
+        environment.unwrap_or(base)
     }
 }
 
@@ -99,4 +121,24 @@ pub fn environment_as_bytes() -> Vec<u8> {
         block.push(0);
     }
     block
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_forgotten_after_a_while_and_a_success_is_not() {
+        let account =
+            Account { name: "a".into(), uid: 1, gid: 1, groups: Vec::new(), home: None, shell: None };
+        let (script, now) = (Path::new("/set_env.sh"), Instant::now());
+        let mut run = Run { account: account.clone(), script: script.into(), at: now, environment: None };
+        assert!(run.holds(&account, script, now + TRY_AGAIN / 2));
+        assert!(!run.holds(&account, script, now + TRY_AGAIN));
+        run.environment = Some(Environment::new());
+        assert!(run.holds(&account, script, now + 100 * TRY_AGAIN));
+        assert!(!run.holds(&account, Path::new("/other"), now));
+        let other = Account { uid: 2, ..account };
+        assert!(!run.holds(&other, script, now));
+    }
 }

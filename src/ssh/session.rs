@@ -3,7 +3,7 @@
 //! A second machine, [`Ending`], says when the output of a program that has exited is complete.
 
 use super::environment::{Environment, client_may_set};
-use bytes::Bytes;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The size of a terminal, in characters and pixels.
@@ -29,11 +29,14 @@ pub(super) enum Event {
     },
     Shell,
     Command(Vec<u8>),
+    /// A subsystem by its name.
+    Subsystem(String),
     Resize(Size),
     /// A signal by its name, without `SIG`.
     Signal(String),
-    Data(Bytes),
     EndOfData,
+    /// A socket that leads to the client's agent was made.
+    Agent(PathBuf),
 }
 
 /// What is to be done for it.
@@ -42,15 +45,23 @@ pub(super) enum Order {
     Start(Plan),
     Resize(Size),
     Signal(String),
-    Input(Bytes),
     EndInput,
+}
+
+/// What a session runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum What {
+    LoginShell,
+    /// For the shell to run.
+    Command(Vec<u8>),
+    /// The server of files: no shell, and no terminal, which would change bytes.
+    Sftp,
 }
 
 /// The program of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// `None`: a login shell.
-    pub(super) command: Option<Vec<u8>>,
+    pub(super) what: What,
     pub(super) has_terminal: bool,
     /// What the client set, and `TERM`.
     pub(super) environment: Environment,
@@ -91,6 +102,16 @@ impl Session {
         self.phase == Phase::Preparing && !self.has_terminal
     }
 
+    /// Whether nothing runs yet.
+    pub(super) fn is_preparing(&self) -> bool {
+        self.phase == Phase::Preparing
+    }
+
+    /// Whether what the client sends is for a program.
+    pub(super) fn takes_input(&self) -> bool {
+        self.phase == Phase::Running
+    }
+
     pub(super) fn on(&mut self, event: Event) -> Step {
         match self.phase {
             Phase::Preparing => self.prepare(event),
@@ -111,26 +132,29 @@ impl Session {
                 self.environment.insert(name.into(), value.into());
                 YES
             }
+            Event::Agent(socket) => {
+                self.environment.insert("SSH_AUTH_SOCK".into(), socket.into());
+                YES
+            }
             Event::Resize(size) if self.has_terminal => order(Order::Resize(size)),
-            Event::Shell => self.start(None),
-            Event::Command(command) => self.start(Some(command)),
+            Event::Shell => self.start(What::LoginShell),
+            Event::Command(command) => self.start(What::Command(command)),
+            Event::Subsystem(name) if name == "sftp" => self.start(What::Sftp),
             _ => NO,
         }
     }
 
-    fn start(&mut self, command: Option<Vec<u8>>) -> Step {
+    fn start(&mut self, what: What) -> Step {
         self.phase = Phase::Running;
         let environment = std::mem::take(&mut self.environment);
-        order(Order::Start(Plan { command, has_terminal: self.has_terminal, environment }))
+        self.has_terminal &= what != What::Sftp;
+        order(Order::Start(Plan { what, has_terminal: self.has_terminal, environment }))
     }
 
     fn run(&mut self, event: Event) -> Step {
         match event {
             Event::Resize(size) if self.has_terminal => order(Order::Resize(size)),
             Event::Signal(name) => order(Order::Signal(name)),
-            Event::Data(data) if self.phase == Phase::Running && !data.is_empty() => {
-                order(Order::Input(data))
-            }
             Event::EndOfData if self.phase == Phase::Running => {
                 self.phase = Phase::InputEnded;
                 order(Order::EndInput)
@@ -140,12 +164,11 @@ impl Session {
     }
 }
 
-/// When one output stream of a program that has exited is done.
+/// When the output of a terminal whose shell has exited is done.
 ///
-/// Its end is the end of the stream, normally. But a child that it left in the background may hold the stream
-/// open for days, and OpenSSH then hangs for days. Here everything that was in the pipe at the exit is
-/// delivered, however slow the client; then the stream is given up when it has been quiet for [`Ending::QUIET`],
-/// or, if it never is, after [`Ending::LIMIT`] and more bytes than a pipe can hold.
+/// A child that it left in the background may hold the terminal open for days. Everything that was in it at the
+/// exit is delivered, however slow the client; then it is given up when it has been quiet for [`Ending::QUIET`],
+/// or, if it never is, after [`Ending::LIMIT`] and more bytes than it can hold.
 #[derive(Debug, Default)]
 pub(super) struct Ending {
     after_exit: usize,
@@ -169,10 +192,6 @@ impl Ending {
 mod tests {
     use super::*;
 
-    fn data(text: &'static str) -> Event {
-        Event::Data(Bytes::from_static(text.as_bytes()))
-    }
-
     fn terminal() -> Event {
         Event::Terminal { opened: true, term: "xterm".into() }
     }
@@ -185,11 +204,23 @@ mod tests {
         assert!(!session.wants_terminal());
         assert_eq!(session.on(Event::Variable { name: "LANG".into(), value: "C".into() }), YES);
         let Some(Order::Start(plan)) = session.on(Event::Shell).order else { panic!("no start") };
-        assert!(plan.has_terminal && plan.command.is_none());
+        assert!(plan.has_terminal && plan.what == What::LoginShell);
         assert_eq!(plan.environment.len(), 2);
         let size = Size { columns: 100, rows: 40, ..Size::default() };
         assert_eq!(session.on(Event::Resize(size)).order, Some(Order::Resize(size)));
-        assert_eq!(session.on(data("ls\n")).order, Some(Order::Input("ls\n".into())));
+        assert!(session.takes_input());
+    }
+
+    #[test]
+    fn sftp_gets_no_terminal_and_nothing_else_is_a_subsystem() {
+        let mut session = Session::default();
+        assert_eq!(session.on(terminal()), YES);
+        assert_eq!(session.on(Event::Subsystem("netconf".into())), NO);
+        let Some(Order::Start(plan)) = session.on(Event::Subsystem("sftp".into())).order else {
+            panic!("no start")
+        };
+        assert!(!plan.has_terminal && plan.what == What::Sftp);
+        assert_eq!(session.on(Event::Resize(Size::default())), NO);
     }
 
     #[test]
@@ -204,9 +235,7 @@ mod tests {
     #[test]
     fn nothing_runs_before_its_start() {
         let mut session = Session::default();
-        for early in
-            [data("x"), Event::EndOfData, Event::Signal("TERM".into()), Event::Resize(Size::default())]
-        {
+        for early in [Event::EndOfData, Event::Signal("TERM".into()), Event::Resize(Size::default())] {
             assert_eq!(session.on(early), NO);
         }
         assert_eq!(session.on(Event::Terminal { opened: false, term: "x".into() }), NO);
@@ -218,9 +247,8 @@ mod tests {
         let mut session = Session::default();
         session.on(Event::Command(b"cat".to_vec()));
         assert_eq!(session.on(Event::EndOfData).order, Some(Order::EndInput));
-        for late in [Event::EndOfData, data("x")] {
-            assert_eq!(session.on(late), NO);
-        }
+        assert_eq!(session.on(Event::EndOfData), NO);
+        assert!(!session.takes_input());
         assert_eq!(session.on(Event::Signal("TERM".into())).order, Some(Order::Signal("TERM".into())));
     }
 

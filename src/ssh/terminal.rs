@@ -2,7 +2,8 @@
 
 use super::account;
 use super::session::Size;
-use super::{Account, image};
+use super::{Account, image, terminal_modes};
+use russh::Pty;
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, ptsname, unlockpt};
 use rustix::termios::{InputModes, OptionalActions, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
 use std::ffi::{OsStr, OsString};
@@ -28,7 +29,7 @@ pub(super) struct Control(OwnedFd);
 
 impl Terminal {
     /// Opens a terminal that belongs to the session user, as `login` would leave it.
-    pub(super) fn open(size: Size, account: &Account) -> io::Result<Self> {
+    pub(super) fn open(size: Size, wanted: &[(Pty, u32)], account: &Account) -> io::Result<Self> {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let control = openpt(flags)?;
         unlockpt(&control)?;
@@ -42,11 +43,20 @@ impl Terminal {
         // So that erasing a Chinese character erases all its bytes.
         let mut modes = tcgetattr(&user_end)?;
         modes.input_modes |= InputModes::IUTF8;
+        terminal_modes::apply(wanted, &mut modes);
         tcsetattr(&user_end, OptionalActions::Now, &modes)?;
         rustix::io::ioctl_fionbio(&control, true)?;
         let control = Control(control);
         control.resize(size)?;
         Ok(Self { control, user_end, name: OsStr::from_bytes(name.as_bytes()).to_owned() })
+    }
+}
+
+impl Terminal {
+    /// Root's alone: for a program that gets it open, and whose uid others have too.
+    pub(super) fn close_to_others(&self) -> io::Result<()> {
+        std::os::unix::fs::fchown(&self.user_end, Some(0), Some(0))?;
+        Ok(rustix::fs::fchmod(&self.user_end, rustix::fs::Mode::from_raw_mode(0o600))?)
     }
 }
 

@@ -14,10 +14,11 @@ pub const PATIENCE: Duration = Duration::from_mins(1);
 
 pub struct Server {
     pub dir: tempfile::TempDir,
-    child: Child,
+    pub child: Child,
     pub port: u16,
     pub user: String,
-    log: Arc<Mutex<String>>,
+    pub log: Arc<Mutex<String>>,
+    pub events: Arc<Mutex<String>>,
 }
 
 /// What a server is started with.
@@ -28,6 +29,10 @@ pub struct Setup<'a> {
     pub environment: &'a [(&'a str, &'a str)],
     /// Runs in this root, where it is `/berth` and its files are in `/etc-berth`.
     pub root: Option<&'a Path>,
+    /// Is mounted over `/root`, for this server alone: what sessions leave at home is the test's.
+    pub home: Option<&'a Path>,
+    /// Is mounted read-only where berths see the editors' servers of their node; needs a `home`.
+    pub editors: Option<&'a Path>,
 }
 
 impl Setup<'_> {
@@ -42,17 +47,17 @@ impl Setup<'_> {
         fs::copy(dir.path().join("key.pub"), etc.join("authorized_keys")).unwrap();
         let session = if self.session.is_empty() { r#"{"schema": 1}"# } else { self.session };
         fs::write(etc.join("session.json"), session).unwrap();
-        let (child, port, log) = self.spawn(&etc, dir.path());
+        let (child, port, log, events) = self.spawn(&etc, dir.path());
         let user = if self.user.is_empty() { "root" } else { self.user }.to_owned();
-        Server { dir, child, port, user, log }
+        Server { dir, child, port, user, log, events }
     }
 
-    fn spawn(&self, etc: &Path, dir: &Path) -> (Child, u16, Arc<Mutex<String>>) {
+    fn spawn(&self, etc: &Path, dir: &Path) -> (Child, u16, Kept, Kept) {
         let (mut command, etc) = match self.root {
             None => {
                 let own = dir.join("berth");
                 place_binary(&own);
-                (Command::new(own), etc.to_path_buf())
+                (self.at_home(&own), etc.to_path_buf())
             }
             Some(root) => {
                 place_binary(&root.join("berth"));
@@ -63,23 +68,57 @@ impl Setup<'_> {
             }
         };
         command.args(["inside", "serve", "--listen", "127.0.0.1:0", "--etc"]).arg(etc);
+        command.arg("--programs").arg(dir.join("programs"));
         command.envs(self.environment.iter().copied());
-        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let log = Arc::new(Mutex::new(String::new()));
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let events = Kept::default();
+        keep(BufReader::new(child.stdout.take().unwrap()), &events);
+        let mut lines = BufReader::new(child.stderr.take().unwrap());
+        let log = Kept::default();
         let mut port = None;
         while port.is_none() {
-            let line = lines.next().expect("the server ended before it listened").unwrap();
+            let mut line = String::new();
+            assert!(lines.read_line(&mut line).unwrap() > 0, "the server ended before it listened");
             port = line.split("address=127.0.0.1:").nth(1).and_then(|rest| rest.trim().parse().ok());
-            log.lock().unwrap().push_str(&(line + "\n"));
+            log.lock().unwrap().push_str(&line);
         }
-        let kept = Arc::clone(&log);
-        thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                kept.lock().unwrap().push_str(&(line + "\n"));
-            }
-        });
-        (child, port.unwrap(), log)
+        keep(lines, &log);
+        (child, port.unwrap(), log, events)
+    }
+}
+
+/// What a server wrote.
+type Kept = Arc<Mutex<String>>;
+
+fn keep(lines: impl BufRead + Send + 'static, kept: &Kept) {
+    let kept = Arc::clone(kept);
+    thread::spawn(move || {
+        for line in lines.lines().map_while(Result::ok) {
+            kept.lock().unwrap().push_str(&(line + "\n"));
+        }
+    });
+}
+
+impl Setup<'_> {
+    /// The command of a server, in its own mount namespace if it is to have its own `/root`.
+    pub fn at_home(&self, program: &Path) -> Command {
+        let Some(home) = self.home else { return Command::new(program) };
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c"]);
+        match self.editors {
+            None => command.arg("mount --bind \"$1\" /root && shift && exec \"$@\"").arg("sh").arg(home),
+            Some(editors) => command
+                .arg(
+                    "mount --bind \"$1\" /root && mount -t tmpfs none /opt && mkdir -p /opt/berth/editors &&
+                     mount --bind \"$2\" /opt/berth/editors && mount -o remount,bind,ro /opt/berth/editors &&
+                     shift 2 && exec \"$@\"",
+                )
+                .arg("sh")
+                .args([home, editors]),
+        };
+        command.arg(program);
+        command
     }
 }
 
@@ -128,6 +167,11 @@ impl Server {
     }
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
+    }
+    /// The lines for the agent so far.
+    #[allow(dead_code, reason = "not every test that has this rig reads them")]
+    pub fn events(&self) -> String {
+        self.events.lock().unwrap().clone()
     }
     /// The most memory that the server ever had, in KiB.
     pub fn peak_memory(&self) -> u64 {
@@ -195,8 +239,8 @@ impl Server {
 
     pub fn restart(&mut self) {
         self.stop();
-        let (child, port, log) = Setup::default().spawn(&self.etc(), self.dir.path());
-        (self.child, self.port, self.log) = (child, port, log);
+        let (child, port, log, events) = Setup::default().spawn(&self.etc(), self.dir.path());
+        (self.child, self.port, self.log, self.events) = (child, port, log, events);
     }
 
     fn stop(&mut self) {

@@ -1,0 +1,74 @@
+//! What a container writes to its standard output, line by line as it comes, each with the engine's time.
+//!
+//! It believes nothing of what is in a line; the time before it is the engine's, not the container's.
+
+use super::client::Engine;
+use anyhow::{Context as _, Result};
+use bollard::container::LogOutput;
+use bollard::query_parameters::LogsOptionsBuilder;
+use futures_util::{Stream, StreamExt as _};
+use jiff::Timestamp;
+
+/// One line, without its end. Long ones come in pieces of what the engine keeps together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputLine {
+    pub at: Timestamp,
+    pub text: String,
+}
+
+impl Engine {
+    /// Lines after `after`, the ones that were written already and those to come, until the container stops.
+    pub fn follow_output(
+        &self,
+        id: &str,
+        after: Timestamp,
+    ) -> impl Stream<Item = Result<OutputLine>> + use<> {
+        let since = i32::try_from(after.as_second()).unwrap_or(0);
+        let options = LogsOptionsBuilder::default()
+            .follow(true)
+            .stdout(true)
+            .stderr(false)
+            .timestamps(true)
+            .since(since)
+            .build();
+        let (engine, id) = (self.clone(), id.to_owned());
+        self.docker().logs(&id, Some(options)).filter_map(move |part| {
+            let line = match part {
+                Ok(LogOutput::StdOut { message } | LogOutput::Console { message }) => {
+                    // The engine counts in whole seconds where it is asked for a time.
+                    read_line(&message).filter(|line| line.at > after).map(Ok)
+                }
+                Ok(_) => None,
+                Err(error) => Some(
+                    Err(engine.fault(&error))
+                        .with_context(|| format!("following what container {id} writes")),
+                ),
+            };
+            std::future::ready(line)
+        })
+    }
+}
+
+/// `2025-01-02T03:04:05.123456789Z text`
+fn read_line(bytes: &[u8]) -> Option<OutputLine> {
+    let text = String::from_utf8_lossy(bytes);
+    let (at, text) = text.split_once(' ')?;
+    Some(OutputLine { at: at.parse().ok()?, text: text.trim_end_matches(['\r', '\n']).to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_has_the_engines_time() {
+        let line = read_line(b"2025-01-02T03:04:05.000000009Z {\"a\": 1}\n").unwrap();
+        assert_eq!(
+            (line.at.to_string().as_str(), line.text.as_str()),
+            ("2025-01-02T03:04:05.000000009Z", "{\"a\": 1}")
+        );
+        for odd in [&b""[..], b"\xff\xff", b"no time", b"2025-01-02T03:04:05Z"] {
+            assert_eq!(read_line(odd), None);
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! What an SSH server tells the agent about its clients: one line of JSON an event. Plain types, no I/O.
+//!
+//! In a berth, root can write such lines too: whoever reads them bounds and cleans what is in them ([`InsideEvent::read`])
+//! and says that it is the berth's word.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The schema of a line. The server inside may be older or newer than the agent that reads it.
+pub const INSIDE_SCHEMA: u32 = 1;
+/// Longer lines are nobody's events.
+pub const LINE_LIMIT: usize = 4096;
+/// As many characters of one text are kept.
+const TEXT_LIMIT: usize = 200;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InsideEvent {
+    /// Which schema, and that this line is an event at all.
+    #[serde(rename = "berth-event")]
+    pub schema: u32,
+    pub at: Timestamp,
+    /// The name that the client gave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The fingerprint of its key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Its address and port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
+    /// As many more of the same kind since the last one that was told.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub more: u64,
+    #[serde(flatten)]
+    pub what: What,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives references")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum What {
+    Login,
+    LoginRefused {
+        reason: String,
+    },
+    Disconnect {
+        reason: String,
+    },
+    /// A connection that was forwarded, or a port that is listened on.
+    Forward {
+        how: Forward,
+        target: String,
+    },
+    ForwardRefused {
+        how: Forward,
+        target: String,
+        reason: String,
+    },
+    Limit {
+        reason: String,
+    },
+}
+
+/// How something is forwarded; *local* is towards the server's side, *remote* towards the client's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Forward {
+    LocalTcp,
+    LocalSocket,
+    RemoteTcp,
+    RemoteSocket,
+    Agent,
+    X11,
+}
+
+impl fmt::Display for Forward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::LocalTcp => "forward to port",
+            Self::LocalSocket => "forward to socket",
+            Self::RemoteTcp => "forward from port",
+            Self::RemoteSocket => "forward from socket",
+            Self::Agent => "agent forwarding",
+            Self::X11 => "X11 forwarding",
+        })
+    }
+}
+
+impl What {
+    /// The kind of the ledger's event.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Login => "ssh.login",
+            Self::LoginRefused { .. } => "ssh.refused",
+            Self::Disconnect { .. } => "ssh.end",
+            Self::Forward { .. } => "ssh.forward",
+            Self::ForwardRefused { .. } => "ssh.forward-refused",
+            Self::Limit { .. } => "ssh.limit",
+        }
+    }
+
+    /// Whether strangers can cause it as often as they like.
+    pub fn is_strangers(&self) -> bool {
+        matches!(self, Self::LoginRefused { .. } | Self::Limit { .. })
+    }
+}
+
+impl InsideEvent {
+    pub fn line(&self) -> Option<String> {
+        serde_json::to_string(self).ok().filter(|line| line.len() <= LINE_LIMIT)
+    }
+
+    /// Reads a line of whatever a container wrote; `None` is no event, or one that this berth does not understand.
+    pub fn read(line: &str) -> Option<Self> {
+        if line.len() > LINE_LIMIT || !line.starts_with('{') {
+            return None;
+        }
+        let mut event: Self =
+            serde_json::from_str(line).ok().filter(|event: &Self| event.schema == INSIDE_SCHEMA)?;
+        for text in [&mut event.user, &mut event.key, &mut event.peer].into_iter().flatten() {
+            *text = clean(text);
+        }
+        match &mut event.what {
+            What::Login => {}
+            What::LoginRefused { reason } | What::Disconnect { reason } | What::Limit { reason } => {
+                *reason = clean(reason);
+            }
+            What::Forward { target, .. } => *target = clean(target),
+            What::ForwardRefused { target, reason, .. } => {
+                (*target, *reason) = (clean(target), clean(reason));
+            }
+        }
+        Some(event)
+    }
+}
+
+/// A bounded, printable piece of a text that anybody may have written.
+pub fn clean(text: &str) -> String {
+    let printable = |c: char| if c.is_control() || is_direction(c) { '\u{fffd}' } else { c };
+    let mut kept: String = text.chars().take(TEXT_LIMIT).map(printable).collect();
+    if text.chars().nth(TEXT_LIMIT).is_some() {
+        kept.push('…');
+    }
+    kept
+}
+
+/// Characters that turn the direction of the text after them.
+fn is_direction(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// `login ma-user SHA256:… from 10.1.2.3:4444`
+impl fmt::Display for InsideEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.what {
+            What::Login => f.write_str("login")?,
+            What::LoginRefused { .. } => f.write_str("login refused")?,
+            What::Disconnect { .. } => f.write_str("end")?,
+            What::Forward { how, target } => write!(f, "{how} {target}")?,
+            What::ForwardRefused { how, target, .. } => write!(f, "refused {how} {target}")?,
+            What::Limit { .. } => f.write_str("limit")?,
+        }
+        for text in [&self.user, &self.key].into_iter().flatten() {
+            write!(f, " {text}")?;
+        }
+        if let Some(peer) = &self.peer {
+            write!(f, " from {peer}")?;
+        }
+        match &self.what {
+            What::LoginRefused { reason }
+            | What::Disconnect { reason }
+            | What::ForwardRefused { reason, .. }
+            | What::Limit { reason } => write!(f, ": {reason}")?,
+            What::Login | What::Forward { .. } => {}
+        }
+        if self.more > 0 {
+            write!(f, " (and {} more)", self.more)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(what: What) -> InsideEvent {
+        InsideEvent {
+            schema: INSIDE_SCHEMA,
+            at: "2025-01-02T03:04:05Z".parse().unwrap(),
+            user: Some("ma-user".into()),
+            key: Some("SHA256:abc".into()),
+            peer: Some("10.1.2.3:4444".into()),
+            more: 0,
+            what,
+        }
+    }
+
+    #[test]
+    fn an_event_is_a_line_and_reads_back() {
+        let login = event(What::Login);
+        assert_eq!(
+            login.line().unwrap(),
+            r#"{"berth-event":1,"at":"2025-01-02T03:04:05Z","user":"ma-user","key":"SHA256:abc","peer":"10.1.2.3:4444","kind":"login"}"#
+        );
+        let refused =
+            What::ForwardRefused { how: Forward::LocalTcp, target: "db:1".into(), reason: "no".into() };
+        for event in [login, event(refused)] {
+            assert_eq!(InsideEvent::read(&event.line().unwrap()).unwrap(), event);
+        }
+    }
+
+    #[test]
+    fn the_text_is_one_line_that_says_it_all() {
+        assert_eq!(event(What::Login).to_string(), "login ma-user SHA256:abc from 10.1.2.3:4444");
+        let mut refused = event(What::LoginRefused { reason: "key SHA256:x is not authorized".into() });
+        refused.more = 3;
+        assert_eq!(
+            refused.to_string(),
+            "login refused ma-user SHA256:abc from 10.1.2.3:4444: key SHA256:x is not authorized (and 3 more)"
+        );
+    }
+
+    #[test]
+    fn what_a_berths_root_writes_is_bounded_and_clean() {
+        let mut forged = event(What::Limit { reason: "x\u{1b}[2J\u{202e}\n".repeat(100) });
+        forged.user = Some("é".repeat(300));
+        let line = serde_json::to_string(&forged).unwrap();
+        let text = InsideEvent::read(&line).unwrap().to_string();
+        assert!(text.chars().count() < 600 && !text.contains(['\u{1b}', '\u{202e}', '\n']), "{text}");
+        for line in
+            ["", "{}", "[1]", "listening", r#"{"berth-event":2,"at":"2025-01-02T03:04:05Z","kind":"login"}"#]
+        {
+            assert_eq!(InsideEvent::read(line), None, "{line}");
+        }
+        assert_eq!(InsideEvent::read(&format!("{{{}", " ".repeat(LINE_LIMIT))), None);
+    }
+}

@@ -1,0 +1,49 @@
+//! How many of something may happen: many at once, and then one in a time. It has no clock: the time is passed in.
+
+use std::time::{Duration, Instant};
+
+/// A bucket that fills up again.
+#[derive(Debug, Clone)]
+pub struct Rate {
+    burst: u32,
+    refill: Duration,
+    left: u32,
+    filled: Instant,
+}
+
+impl Rate {
+    /// `burst` at once, and then one every `refill`.
+    pub fn new(burst: u32, refill: Duration, now: Instant) -> Self {
+        Self { burst, refill, left: burst, filled: now }
+    }
+
+    /// Takes one, if there is one.
+    pub fn take(&mut self, now: Instant) -> bool {
+        while self.left < self.burst && now.saturating_duration_since(self.filled) >= self.refill {
+            self.left += 1;
+            self.filled += self.refill;
+        }
+        if self.left == self.burst {
+            self.filled = now;
+        }
+        let taken = self.left.checked_sub(1);
+        self.left = taken.unwrap_or(0);
+        taken.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_fills_up_again_and_no_further() {
+        let (start, refill) = (Instant::now(), Duration::from_secs(2));
+        let mut rate = Rate::new(20, refill, start);
+        assert_eq!((0..100).filter(|_| rate.take(start)).count(), 20);
+        assert!(!rate.take(start + refill / 2));
+        assert!(rate.take(start + refill) && !rate.take(start + refill));
+        let later = start + refill * 1000;
+        assert_eq!((0..100).filter(|_| rate.take(later)).count(), 20);
+    }
+}

@@ -1,0 +1,174 @@
+//! What the SSH servers inside berths tell becomes events of the ledger, marked as the berth's own word: root in a
+//! berth can write such lines too. So they are bounded in length and number, and their time is the engine's.
+//!
+//! The ledger is the memory: the newest event of a berth says from where its output is read on.
+
+use super::Node;
+use crate::engine::Engine;
+use crate::error::flatten;
+use crate::ledger::NewEvent;
+use crate::model::inside_event::InsideEvent;
+use crate::model::rate::Rate;
+use crate::model::{Berth, BerthState};
+use anyhow::Result;
+use futures_util::StreamExt as _;
+use jiff::Timestamp;
+use std::collections::HashMap;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
+
+/// Even without an event: a container that was started again, an engine that came back.
+const LOOK_EVERY: Duration = Duration::from_secs(20);
+/// Many events at once are one reason to look.
+const SETTLE: Duration = Duration::from_millis(500);
+/// A berth tells as many events at once,
+const BURST: u32 = 60;
+/// and then one in this time; the others are counted.
+const REFILL: Duration = Duration::from_secs(6);
+/// Lines of one berth that are looked at in a second, so that one that writes without end costs little.
+const LINES: u32 = 2000;
+
+impl Node {
+    /// Follows every live berth; runs until the process ends.
+    pub async fn watch_inside(self: Arc<Self>) {
+        let mut changed = self.subscribe_events();
+        let mut followed: HashMap<i64, JoinHandle<()>> = HashMap::new();
+        loop {
+            changed.mark_unchanged();
+            if let Err(error) = self.follow_new(&mut followed).await {
+                tracing::debug!("looking for berths to follow: {error:#}");
+            }
+            tokio::select! {
+                news = changed.changed() => if news.is_err() { return },
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+            tokio::time::sleep(SETTLE).await;
+        }
+    }
+
+    async fn follow_new(self: &Arc<Self>, followed: &mut HashMap<i64, JoinHandle<()>>) -> Result<()> {
+        followed.retain(|_, task| !task.is_finished());
+        let held = self.ledger(crate::ledger::Ledger::held_berths).await?;
+        for berth in held.into_iter().filter(|berth| berth.state == BerthState::Live) {
+            let Some(container) = berth.container_id.clone().filter(|_| !followed.contains_key(&berth.id))
+            else {
+                continue;
+            };
+            let engine = self.engine().await?;
+            if !engine.inspect(&container).await?.is_some_and(|state| state.running) {
+                continue;
+            }
+            let (node, id) = (Arc::clone(self), berth.id);
+            followed.insert(id, tokio::spawn(async move { node.follow(&engine, &berth, &container).await }));
+        }
+        Ok(())
+    }
+
+    /// Until the container stops or the engine does.
+    async fn follow(&self, engine: &Engine, berth: &Berth, container: &str) {
+        if let Err(error) = self.record_output(engine, berth, container).await {
+            let (label, error) = (format!("{}/{}", berth.owner, berth.name), flatten(&error).message);
+            tracing::warn!(berth = label, error, "its logins are in its container's log, not in the events");
+            // Not again and again, where the engine's logging driver cannot be read.
+            tokio::time::sleep(Duration::from_mins(1)).await;
+        }
+    }
+
+    async fn record_output(&self, engine: &Engine, berth: &Berth, container: &str) -> Result<()> {
+        let (owner, name, created) = (berth.owner.clone(), berth.name.clone(), berth.created_at);
+        let after = self.ledger(move |ledger| ledger.last_told(&owner, &name, created)).await?;
+        let mut lines = pin!(engine.follow_output(container, after));
+        let mut budget = Rate::new(BURST, REFILL, Instant::now());
+        let mut untold = Untold::default();
+        let mut second = (Instant::now(), 0);
+        loop {
+            let line = tokio::select! {
+                line = lines.next() => line,
+                () = tokio::time::sleep(REFILL), if untold.count > 0 => {
+                    if let Some(at) = untold.at.filter(|_| budget.take(Instant::now())) {
+                        self.record_inside(berth, "ssh.more", at, &untold.take()).await?;
+                    }
+                    continue;
+                }
+            };
+            let Some(line) = line else { return Ok(()) };
+            let line = line?;
+            if let Some(event) = InsideEvent::read(&line.text) {
+                if budget.take(Instant::now()) {
+                    if let Some(at) = untold.at {
+                        self.record_inside(berth, "ssh.more", at, &untold.take()).await?;
+                    }
+                    self.record_inside(berth, event.what.kind(), line.at, &event.to_string()).await?;
+                } else {
+                    untold.add(line.at, &event);
+                }
+            }
+            pace(&mut second).await;
+        }
+    }
+
+    async fn record_inside(
+        &self,
+        berth: &Berth,
+        kind: &'static str,
+        at: Timestamp,
+        text: &str,
+    ) -> Result<()> {
+        let event = NewEvent {
+            at,
+            ..Self::about(
+                berth,
+                kind,
+                // No user's name has a colon: this is what the berth says.
+                &format!("berth:{}", berth.name),
+                format!("{}/{}: {text}", berth.owner, berth.name),
+            )
+        };
+        self.ledger(move |ledger| ledger.record(&event)).await
+    }
+}
+
+async fn pace((start, lines): &mut (Instant, u32)) {
+    *lines += 1;
+    if *lines >= LINES {
+        tokio::time::sleep_until((*start + Duration::from_secs(1)).into()).await;
+        (*start, *lines) = (Instant::now(), 0);
+    }
+}
+
+/// Events that were only counted, and the engine's time of the newest.
+#[derive(Debug, Default)]
+struct Untold {
+    count: u64,
+    at: Option<Timestamp>,
+}
+
+impl Untold {
+    fn add(&mut self, at: Timestamp, event: &InsideEvent) {
+        self.count = self.count.saturating_add(event.more).saturating_add(1);
+        self.at = Some(at);
+    }
+
+    fn take(&mut self) -> String {
+        let count = std::mem::take(self).count;
+        format!("{count} more events; they are in its container's log")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_berth_that_tells_without_end_is_counted() {
+        let mut untold = Untold::default();
+        let line = r#"{"berth-event":1,"at":"2025-01-02T03:04:05Z","more":5,"kind":"login"}"#;
+        let event = InsideEvent::read(line).unwrap();
+        untold.add(event.at, &event);
+        untold.add(event.at, &event);
+        assert_eq!(untold.take(), "12 more events; they are in its container's log");
+        assert!(untold.at.is_none() && untold.count == 0);
+    }
+}

@@ -1,0 +1,30 @@
+//! A lease that starts anew. The ledger alone says when it ends; nothing of the container changes.
+
+use super::release::BUSY_LIMIT;
+use super::{Caller, Node};
+use crate::error::Fault;
+use crate::model::{Berth, BerthState};
+use anyhow::Result;
+use jiff::{SignedDuration, Timestamp};
+
+impl Node {
+    /// From now on, for `seconds` or as long as the profile says. Only a berth that is live has a lease to renew.
+    pub async fn renew(&self, caller: &Caller, name: &str, seconds: Option<u64>) -> Result<Berth> {
+        let lease = self.lease(seconds)?;
+        let berth = self.find_berth(caller, name).await?;
+        let _busy = self.busy.enter_within(berth.id, BUSY_LIMIT).await.ok_or_else(|| {
+            Fault::busy(format!("{name} is being changed by another request")).help("try again in a moment")
+        })?;
+        let id = berth.id;
+        // It may have ended between looking it up and entering.
+        let now = self.ledger(move |ledger| ledger.berth_by_id(id)).await?;
+        let label = format!("{}/{}", now.owner, now.name);
+        if now.state != BerthState::Live {
+            return Err(Fault::refused(format!("{label} is {} and has no lease to renew", now.state)).into());
+        }
+        let until = Timestamp::now().checked_add(SignedDuration::try_from(lease)?)?;
+        let text = format!("the lease of {label} is renewed for {}", humantime::format_duration(lease));
+        let event = Self::about(&now, "berth.renewed", &caller.name, text);
+        self.ledger(move |ledger| ledger.renew(id, until, &event)).await
+    }
+}

@@ -1,0 +1,164 @@
+//! The channels of one connection: sessions and tunnels, and what the client sends on them. Both servers use it.
+//!
+//! It must never wait for a program or another host: it hands over and goes on.
+
+use super::Account;
+use super::channel::{Bridge, Line};
+use super::forward::Tunnel;
+use super::input::{InputQueue, Inputs, TooMuch};
+use super::session::{Event, Order, Session as Machine, Size};
+use super::terminal::Terminal;
+use bytes::Bytes;
+use russh::server::Session;
+use russh::{ChannelId, ChannelOpenFailure, Error, Pty, Sig};
+use std::collections::HashMap;
+
+const STDERR: u32 = 1;
+const ADMINISTRATIVELY_PROHIBITED: u32 = 1;
+
+#[derive(Default)]
+pub(super) struct Channels {
+    open: HashMap<ChannelId, Open>,
+    pub(super) inputs: Inputs,
+}
+
+enum Open {
+    Session { machine: Machine, bridge: Bridge, terminal: Option<Terminal> },
+    Tunnel(Tunnel),
+}
+
+impl Open {
+    /// Where data goes, if any is wanted now.
+    fn input(&self) -> Option<&InputQueue> {
+        match self {
+            Self::Session { machine, bridge, .. } => machine.takes_input().then_some(&*bridge.input),
+            Self::Tunnel(tunnel) => Some(&*tunnel.input),
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        match self {
+            Self::Session { bridge, .. } => bridge.is_done(),
+            Self::Tunnel(tunnel) => tunnel.is_done(),
+        }
+    }
+}
+
+impl Channels {
+    /// To be called before one is added: channels that the server closed are not reported by russh.
+    pub(super) fn forget_ended(&mut self) {
+        self.open.retain(|_, open| !open.is_done());
+    }
+
+    pub(super) fn add_session(&mut self, line: Line) {
+        let id = line.writer.id();
+        let bridge = Bridge::open(line, &self.inputs);
+        self.open.insert(id, Open::Session { machine: Machine::default(), bridge, terminal: None });
+    }
+
+    pub(super) fn add_tunnel(&mut self, id: ChannelId, tunnel: Tunnel) {
+        self.open.insert(id, Open::Tunnel(tunnel));
+    }
+
+    pub(super) fn remove(&mut self, id: ChannelId) {
+        self.open.remove(&id);
+    }
+
+    pub(super) async fn data(&self, id: ChannelId, data: &[u8]) -> Result<(), Error> {
+        let Some(input) = self.open.get(&id).and_then(Open::input) else { return Ok(()) };
+        input.push(data).await.map_err(|TooMuch| {
+            tracing::warn!("disconnecting a client that ignores its windows");
+            Error::Disconnect
+        })
+    }
+
+    /// The size to open windows to, after that of a channel was opened.
+    pub(super) fn next_window(&self, id: ChannelId) -> u32 {
+        self.inputs.next_window(self.open.get(&id).and_then(Open::input))
+    }
+
+    pub(super) fn end_input(&mut self, id: ChannelId) {
+        match self.open.get_mut(&id) {
+            Some(Open::Session { machine, bridge, .. }) => {
+                if let Some(order) = machine.on(Event::EndOfData).order {
+                    bridge.pass(order, None);
+                }
+            }
+            Some(Open::Tunnel(tunnel)) => tunnel.input.end(),
+            None => {}
+        }
+    }
+
+    /// Opens the terminal of a session for the account, where one may be opened now.
+    pub(super) fn open_terminal(
+        &mut self,
+        id: ChannelId,
+        size: Size,
+        modes: &[(Pty, u32)],
+        account: &Account,
+    ) -> bool {
+        let Some(Open::Session { machine, terminal, .. }) = self.open.get_mut(&id) else { return false };
+        if !machine.wants_terminal() {
+            return false;
+        }
+        match Terminal::open(size, modes, account) {
+            Ok(opened) => {
+                *terminal = Some(opened);
+                true
+            }
+            Err(error) => {
+                tracing::warn!("opening a terminal for {}: {error}", account.name);
+                false
+            }
+        }
+    }
+
+    /// Whether nothing runs in this session yet.
+    pub(super) fn is_preparing(&self, id: ChannelId) -> bool {
+        matches!(self.open.get(&id), Some(Open::Session { machine, .. }) if machine.is_preparing())
+    }
+
+    /// Runs one event through the session's state machine, passes its order on, and answers the client.
+    pub(super) fn answer(&mut self, id: ChannelId, event: Event, session: &mut Session) -> Result<(), Error> {
+        // The program's first output cannot overtake the answer: russh takes it from its queue after this call.
+        if self.step(id, event) { session.channel_success(id) } else { session.channel_failure(id) }
+    }
+
+    /// As [`Channels::answer`]; returns whether it was accepted.
+    pub(super) fn step(&mut self, id: ChannelId, event: Event) -> bool {
+        let Some(Open::Session { machine, bridge, terminal }) = self.open.get_mut(&id) else { return false };
+        let step = machine.on(event);
+        if let Some(order) = step.order {
+            if let (Order::Resize(size), Some(waiting)) = (&order, &terminal) {
+                // Nothing runs in it yet. A size that the kernel does not like changes nothing.
+                let _ = waiting.control.resize(*size);
+            }
+            let terminal = if matches!(order, Order::Start(_)) { terminal.take() } else { None };
+            bridge.pass(order, terminal);
+        }
+        step.accepted
+    }
+}
+
+pub(super) fn size(columns: u32, rows: u32, width: u32, height: u32) -> Size {
+    let fit = |number: u32| u16::try_from(number).unwrap_or(u16::MAX);
+    Size { columns: fit(columns), rows: fit(rows), width: fit(width), height: fit(height) }
+}
+
+/// A signal by its name, without `SIG`.
+pub(super) fn signal_name(signal: Sig) -> String {
+    match signal {
+        Sig::Custom(name) => name,
+        known => format!("{known:?}"),
+    }
+}
+
+pub(super) fn not_supported(reason: &str) -> ChannelOpenFailure {
+    ChannelOpenFailure::Other { code: ADMINISTRATIVELY_PROHIBITED, reason: reason.to_owned() }
+}
+
+/// Fails a request on a channel, and says on its standard error why: the protocol's own answer has no words.
+pub(super) fn refuse(id: ChannelId, why: &str, session: &mut Session) -> Result<(), Error> {
+    session.extended_data(id, STDERR, Bytes::from(format!("berth: {why}\r\n")))?;
+    session.channel_failure(id)
+}

@@ -1,0 +1,118 @@
+//! Where a forward leads: names are looked up and connections made from inside the container.
+
+use super::socket_of_user::socket_of_user;
+use super::{Socket, SocketOrder};
+use crate::ssh::Account;
+use hickory_resolver::TokioResolver;
+use russh::ChannelOpenFailure;
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// As many addresses of a name are tried.
+const ADDRESSES: usize = 8;
+/// For the look-up, and for each address.
+const PATIENCE: Duration = Duration::from_secs(30);
+const CONNECT_FAILED: u32 = 2;
+
+/// What a client asks to be connected to.
+#[derive(Debug, Clone)]
+pub(in crate::ssh) enum Target {
+    Tcp { host: String, port: u32 },
+    Unix { path: PathBuf, account: Account },
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix { path, .. } => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// Connects, or says why not in words for the client.
+pub(in crate::ssh) async fn dial(target: Target) -> Result<Socket, ChannelOpenFailure> {
+    let dialled = match &target {
+        Target::Tcp { host, port } => dial_tcp(host, *port).await.map(Socket::Tcp),
+        Target::Unix { path, account } => dial_unix(path.clone(), account).await,
+    };
+    dialled.map_err(|error| {
+        let reason = format!("{target}: {error}");
+        tracing::debug!("forwarding to {reason:?}");
+        ChannelOpenFailure::Other { code: CONNECT_FAILED, reason }
+    })
+}
+
+async fn dial_unix(path: PathBuf, account: &Account) -> io::Result<Socket> {
+    let made = socket_of_user(account, &SocketOrder::Connect { path }).await?;
+    Ok(Socket::Unix(made.into_stream()?))
+}
+
+async fn dial_tcp(host: &str, port: u32) -> io::Result<TcpStream> {
+    let port = u16::try_from(port).map_err(|_| io::Error::other("there is no such port"))?;
+    let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in addresses(host).await?.into_iter().take(ADDRESSES) {
+        let connecting = TcpStream::connect(SocketAddr::new(address, port));
+        match timeout(PATIENCE, connecting).await.unwrap_or_else(|_| Err(timed_out())) {
+            Ok(stream) => {
+                // Editors and databases wait for each small message.
+                stream.set_nodelay(true)?;
+                return Ok(stream);
+            }
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
+}
+
+async fn addresses(host: &str) -> io::Result<Vec<IpAddr>> {
+    let literal = host.trim_start_matches('[').trim_end_matches(']');
+    if let Ok(address) = literal.parse() {
+        return Ok(vec![address]);
+    }
+    if host.eq_ignore_ascii_case("localhost") {
+        // Not from the image's files, which may say anything, or nothing.
+        return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
+    }
+    // Made anew each time: it reads the image's resolv.conf and hosts, which may have changed.
+    let resolver = TokioResolver::builder_tokio().and_then(hickory_resolver::ResolverBuilder::build);
+    let resolver = resolver.map_err(io::Error::other)?;
+    let found = timeout(PATIENCE, resolver.lookup_ip(host)).await.map_err(|_| timed_out())?;
+    Ok(found.map_err(io::Error::other)?.iter().collect())
+}
+
+fn timed_out() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "no answer")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn addresses_and_localhost_need_no_resolver() {
+        assert_eq!(addresses("10.1.2.3").await.unwrap(), [IpAddr::from([10, 1, 2, 3])]);
+        assert_eq!(addresses("[::1]").await.unwrap(), [IpAddr::from(Ipv6Addr::LOCALHOST)]);
+        assert_eq!(addresses("LocalHost").await.unwrap().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_refusal_says_where_and_why() {
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        for (host, port, says) in [
+            ("127.0.0.1", u32::from(closed), "Connection refused"),
+            ("127.0.0.1", 65536, "there is no such port"),
+        ] {
+            let failure = dial(Target::Tcp { host: host.into(), port }).await.unwrap_err();
+            let ChannelOpenFailure::Other { code, reason } = failure else { panic!("{failure:?}") };
+            assert_eq!(code, CONNECT_FAILED);
+            assert!(reason.starts_with(&format!("{host}:{port}: ")) && reason.contains(says), "{reason}");
+        }
+    }
+}

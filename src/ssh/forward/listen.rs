@@ -1,0 +1,199 @@
+//! Listeners on behalf of a client: each accepted connection becomes a channel to it.
+//!
+//! They live as long as the connection that asked for them, and are never on anything but loopback.
+
+use super::SocketOrder;
+use super::socket_of_user::{Made, socket_of_user};
+use super::tunnel::{Socket, carry_to_client};
+use crate::ssh::Account;
+use crate::ssh::guest::{ChannelPlace, Places};
+use crate::ssh::input::Inputs;
+use russh::Channel;
+use russh::server::{Handle, Msg};
+use std::collections::HashMap;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::task::JoinSet;
+
+/// A client that does not answer whether it takes a connection.
+const PATIENCE: Duration = Duration::from_secs(30);
+const FIRST_UNPRIVILEGED_PORT: u32 = 1024;
+
+/// What a client asks to be listened for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(in crate::ssh) enum Wanted {
+    /// The address as the client wrote it: it knows its forward by that.
+    Tcp {
+        address: String,
+        port: u32,
+    },
+    Unix {
+        path: String,
+    },
+}
+
+/// The listeners of one connection. Dropping it ends them; connections that were accepted go on.
+pub(in crate::ssh) struct Listeners {
+    handle: Handle,
+    inputs: Inputs,
+    /// Listeners and what they accepted are channels, as far as limits go.
+    places: Places,
+    by_name: HashMap<Wanted, Listening>,
+    agent: Option<(PathBuf, Listening)>,
+}
+
+/// One listener: its tasks, and its place.
+struct Listening {
+    tasks: JoinSet<()>,
+    _place: ChannelPlace,
+}
+
+/// Makes a channel to the client for one accepted connection.
+#[derive(Clone)]
+enum Opening {
+    Tcp { address: String, port: u32 },
+    Unix { path: String },
+    Agent,
+}
+
+impl Listeners {
+    pub(in crate::ssh) fn new(handle: Handle, inputs: Inputs, places: Places) -> Self {
+        Self { handle, inputs, places, by_name: HashMap::new(), agent: None }
+    }
+
+    /// Listens on loopback; port 0 is any, and the answer.
+    pub(in crate::ssh) async fn listen_tcp(
+        &mut self,
+        address: &str,
+        port: u32,
+        account: &Account,
+    ) -> io::Result<u32> {
+        if port != 0 && port < FIRST_UNPRIVILEGED_PORT && account.uid != 0 {
+            return Err(io::Error::other("ports below 1024 are root's"));
+        }
+        let mut listening = self.start()?;
+        let wanted = u16::try_from(port).map_err(|_| io::Error::other("there is no such port"))?;
+        let first = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, wanted))).await?;
+        let port = first.local_addr()?.port();
+        let opening = Opening::Tcp { address: address.to_owned(), port: port.into() };
+        listening.tasks.spawn(accept_tcp(first, self.acceptor(opening.clone())));
+        // Not every container has IPv6.
+        if let Ok(second) = TcpListener::bind(SocketAddr::from((Ipv6Addr::LOCALHOST, port))).await {
+            listening.tasks.spawn(accept_tcp(second, self.acceptor(opening)));
+        }
+        self.by_name.insert(Wanted::Tcp { address: address.to_owned(), port: port.into() }, listening);
+        Ok(port.into())
+    }
+
+    pub(in crate::ssh) async fn listen_unix(&mut self, path: &str, account: &Account) -> io::Result<()> {
+        let made = socket_of_user(account, &SocketOrder::Listen { path: path.into() }).await?;
+        let opening = Opening::Unix { path: path.to_owned() };
+        let listening = self.accept_unix(made, opening)?;
+        self.by_name.insert(Wanted::Unix { path: path.to_owned() }, listening);
+        Ok(())
+    }
+
+    /// The path of the socket that leads to the client's agent; one for all sessions of the connection.
+    pub(in crate::ssh) async fn listen_for_agent(&mut self, account: &Account) -> io::Result<PathBuf> {
+        if let Some((path, _)) = &self.agent {
+            return Ok(path.clone());
+        }
+        let made = socket_of_user(account, &SocketOrder::Agent).await?;
+        let path = made.path.clone();
+        let listening = self.accept_unix(made, Opening::Agent)?;
+        self.agent = Some((path.clone(), listening));
+        Ok(path)
+    }
+
+    /// Whether there was such a listener.
+    pub(in crate::ssh) fn cancel(&mut self, wanted: &Wanted) -> bool {
+        self.by_name.remove(wanted).is_some()
+    }
+
+    fn start(&self) -> io::Result<Listening> {
+        let place = self.places.take().ok_or_else(|| io::Error::other("too many channels are open"))?;
+        Ok(Listening { tasks: JoinSet::new(), _place: place })
+    }
+
+    fn accept_unix(&self, made: Made, opening: Opening) -> io::Result<Listening> {
+        let mut listening = self.start()?;
+        let (listener, keeper) = made.into_listener()?;
+        listening.tasks.spawn(accept_unix(listener, keeper, self.acceptor(opening)));
+        Ok(listening)
+    }
+
+    fn acceptor(&self, opening: Opening) -> Acceptor {
+        Acceptor {
+            handle: self.handle.clone(),
+            inputs: self.inputs.clone(),
+            opening,
+            places: self.places.clone(),
+        }
+    }
+}
+
+struct Acceptor {
+    handle: Handle,
+    inputs: Inputs,
+    opening: Opening,
+    places: Places,
+}
+
+impl Acceptor {
+    /// Gives the connection to the client; with no place left it is closed at once.
+    fn take(&self, socket: Socket, peer: Option<SocketAddr>) {
+        let Some(place) = self.places.take() else { return };
+        let (handle, inputs, opening) = (self.handle.clone(), self.inputs.clone(), self.opening.clone());
+        tokio::spawn(async move {
+            let opened = tokio::time::timeout(PATIENCE, opening.open(&handle, peer)).await;
+            if let Ok(Ok(channel)) = opened {
+                carry_to_client(socket, channel, &inputs, &place).await;
+            }
+        });
+    }
+}
+
+impl Opening {
+    async fn open(&self, handle: &Handle, peer: Option<SocketAddr>) -> Result<Channel<Msg>, russh::Error> {
+        match self {
+            Self::Tcp { address, port } => {
+                let peer = peer.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
+                let from = peer.ip().to_string();
+                handle.channel_open_forwarded_tcpip(address, *port, from, peer.port().into()).await
+            }
+            Self::Unix { path } => handle.channel_open_forwarded_streamlocal(path).await,
+            Self::Agent => handle.channel_open_agent().await,
+        }
+    }
+}
+
+async fn accept_tcp(listener: TcpListener, acceptor: Acceptor) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                // It works without, only slower.
+                let _ = stream.set_nodelay(true);
+                acceptor.take(Socket::Tcp(stream), Some(peer));
+            }
+            Err(error) => wait_after(&error).await,
+        }
+    }
+}
+
+async fn accept_unix(listener: UnixListener, _keeper: UnixStream, acceptor: Acceptor) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => acceptor.take(Socket::Unix(stream), None),
+            Err(error) => wait_after(&error).await,
+        }
+    }
+}
+
+/// Out of descriptors, or a peer that left at once. Neither ends a listener.
+async fn wait_after(error: &io::Error) {
+    tracing::debug!("accepting for a forward: {error}");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+}

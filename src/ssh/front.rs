@@ -1,0 +1,235 @@
+//! What the server inside and the gateway share: listening, who may connect, log in and stay, and how they are told
+//! when they may not. What a client may *do* is the handler's, which gets a [`Guest`] for its connection.
+//!
+//! It must never turn a newcomer away because others have not logged in yet ([`super::admission`]), and never wait
+//! for one connection where another does.
+
+use super::admission::Places;
+use super::guest::{Ender, Guest, Live, Why};
+use super::protocol;
+use super::report::{Reporter, Who};
+use super::socket;
+use super::wire::{Progress, Wire};
+use crate::model::inside_event::What;
+use crate::model::limits::SshLimits;
+use anyhow::{Context as _, Result};
+use russh::keys::PrivateKey;
+use russh::server::{Config, Handle, Handler};
+use russh::{Disconnect, Error};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::pin::pin;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+/// Waiting for the kernel to accept; its own limit is the smaller one in most places.
+const BACKLOG: u32 = 4096;
+/// Connections that were accepted and not looked at once: fewer than there are places, or a flood would push out who
+/// was never heard.
+const ARRIVALS: usize = 32;
+/// After an error of `accept`: out of descriptors, mostly.
+const PAUSE: Duration = Duration::from_millis(50);
+/// What a client gets to read why it has to go.
+const GOODBYE: Duration = Duration::from_secs(1);
+/// As many connections at the same time.
+const GOODBYES: usize = 64;
+
+/// The numbers of one server.
+#[derive(Debug, Clone)]
+pub(super) struct Limits {
+    pub(super) each: SshLimits,
+    /// Connections that have not logged in.
+    pub(super) strangers: usize,
+}
+
+/// One listening server.
+pub(super) struct Front {
+    pub(super) limits: Limits,
+    pub(super) live: Arc<Live>,
+    pub(super) reporter: Arc<Reporter>,
+    protocol: Arc<Config>,
+    places: Arc<Places>,
+    goodbyes: Semaphore,
+    arrivals: Arc<Semaphore>,
+}
+
+/// Listens with room for a crowd.
+pub(super) fn listen(address: SocketAddr) -> Result<TcpListener> {
+    socket::listen(address, BACKLOG).with_context(|| format!("listening on {address}"))
+}
+
+impl Front {
+    pub(super) fn new(key: PrivateKey, limits: Limits, reporter: Reporter) -> Arc<Self> {
+        Arc::new(Self {
+            protocol: Arc::new(protocol::config(key, limits.each.tries)),
+            places: Places::new(limits.strangers),
+            live: Live::new(&limits.each),
+            reporter: Arc::new(reporter),
+            goodbyes: Semaphore::new(GOODBYES),
+            arrivals: Arc::new(Semaphore::new(ARRIVALS)),
+            limits,
+        })
+    }
+
+    /// Serves connections, each with the handler that `welcome` makes for it.
+    pub(super) async fn serve<H: Handler<Error = Error> + Send + 'static>(
+        self: Arc<Self>,
+        listener: TcpListener,
+        welcome: impl Fn(Guest) -> H,
+    ) -> Infallible {
+        tokio::spawn(Arc::clone(&self.live).watch());
+        loop {
+            // Never closed. More wait in the kernel.
+            let Ok(arrival) = Arc::clone(&self.arrivals).acquire_owned().await else { continue };
+            match listener.accept().await {
+                Ok((stream, peer)) => self.admit(stream, peer, arrival, &welcome),
+                Err(error) => {
+                    // Out of descriptors, or a client that left at once. Neither ends the server.
+                    self.report_limit(&Who::default(), format!("accepting a connection: {error}"));
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn admit<H: Handler<Error = Error> + Send + 'static>(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        arrival: OwnedSemaphorePermit,
+        welcome: &impl Fn(Guest) -> H,
+    ) {
+        let (ender, told) = Ender::new();
+        let make_room = ender.clone();
+        let (place, left) = self.places.admit(peer.ip(), move || make_room.end(Why::Crowded));
+        if let Some(address) = left {
+            let reason = format!(
+                "{} connections have not logged in yet: one from {address} made room",
+                self.limits.strangers
+            );
+            self.report_limit(&Who { peer: Some(peer), ..Who::default() }, reason);
+        }
+        let progress = Progress::new(place);
+        let prepared = socket::prepare(&stream).and_then(|local| {
+            let socket = Arc::new(stream.as_fd().try_clone_to_owned()?);
+            Ok((local, socket))
+        });
+        let Ok((local, socket)) = prepared else { return };
+        let guest = Guest::new(self, (peer, local), Arc::clone(&progress), ender.clone());
+        let who = guest.who();
+        let visit = Visit { front: Arc::clone(self), socket, progress: Arc::clone(&progress), told, who };
+        tokio::spawn(visit.run(arrival, Wire::new(stream, progress), welcome(guest)));
+    }
+
+    fn report_limit(&self, who: &Who, reason: String) {
+        self.reporter.report(who, What::Limit { reason });
+    }
+}
+
+/// One connection from outside: it lets russh speak, and ends it when it has to end.
+struct Visit {
+    front: Arc<Front>,
+    socket: Arc<OwnedFd>,
+    progress: Arc<Progress>,
+    told: mpsc::Receiver<Why>,
+    who: Arc<OnceLock<Who>>,
+}
+
+impl Visit {
+    async fn run<H: Handler<Error = Error> + Send + 'static>(
+        mut self,
+        arrival: OwnedSemaphorePermit,
+        wire: Wire<TcpStream>,
+        handler: H,
+    ) {
+        let mut arrival = Some(arrival);
+        let handle = OnceLock::new();
+        let mut session = pin!(async {
+            let session = russh::server::run_stream(Arc::clone(&self.front.protocol), wire, handler).await?;
+            let _ = handle.set(session.handle());
+            session.await
+        });
+        let grace = self.front.limits.each.login_time;
+        let mut grace_ends = pin!(tokio::time::sleep(grace));
+        let why = loop {
+            tokio::select! {
+                biased;
+                ended = &mut session => return self.note_end(ended).await,
+                // No more reasons come when the handler is gone; then the session has ended, or is about to.
+                Some(why) = self.told.recv() => break why,
+                () = tokio::task::yield_now(), if arrival.is_some() => drop(arrival.take()),
+                () = &mut grace_ends, if !grace_ends.is_elapsed() => {
+                    if !self.progress.is_logged_in() {
+                        break Why::NoLogin(grace);
+                    }
+                }
+            }
+        };
+        self.note(&why.to_string());
+        self.tell(&why, handle.get(), session).await;
+        // russh cannot be told to stop in the middle of a key exchange; a socket that is shut stops it anywhere.
+        socket::shut(&self.socket);
+    }
+
+    /// Says why, where the protocol allows it, and gives the client a moment to read it.
+    async fn tell(
+        &self,
+        why: &Why,
+        handle: Option<&Handle>,
+        session: impl Future<Output = Result<(), Error>>,
+    ) {
+        if !self.progress.has_greeted() {
+            // A server may say something before its version.
+            socket::send_now(&self.socket, format!("{why}\r\n").as_bytes());
+            return;
+        }
+        if !self.progress.is_sealed() {
+            socket::send_now(&self.socket, &protocol::clear_disconnect(why.code(), &why.to_string()));
+            return;
+        }
+        let (Some(handle), Ok(_goodbye)) = (handle, self.front.goodbyes.try_acquire()) else { return };
+        let goodbye = async {
+            // It may just have ended by itself.
+            let _ = handle.disconnect(why.code(), why.to_string(), String::new()).await;
+            let _ = session.await;
+        };
+        // A client that does not read, or does not leave, is left.
+        let _ = tokio::time::timeout(GOODBYE, goodbye).await;
+    }
+
+    /// The session ended by itself: the client left, or russh did not like what it sent.
+    async fn note_end(&self, ended: Result<(), Error>) {
+        match &ended {
+            Ok(()) | Err(Error::Disconnect | Error::HUP | Error::IO(_)) => self.note("the client left"),
+            Err(error) => {
+                self.note(&format!("protocol error: {error}"));
+                if let Ok(_goodbye) = self.front.goodbyes.try_acquire() {
+                    self.complain(error).await;
+                }
+            }
+        }
+    }
+
+    async fn complain(&self, error: &Error) {
+        let text = match error {
+            // Whoever sent no version line of SSH is told in words.
+            Error::Version => b"Invalid SSH identification string.\r\n".to_vec(),
+            _ if self.progress.is_sealed() => return,
+            error => protocol::clear_disconnect(Disconnect::ProtocolError, &error.to_string()),
+        };
+        socket::send_now(&self.socket, &text);
+        socket::drain(&self.socket, GOODBYE).await;
+    }
+
+    fn note(&self, reason: &str) {
+        let Some(who) = self.who.get() else { return };
+        if self.progress.is_logged_in() {
+            self.front.reporter.report(who, What::Disconnect { reason: reason.to_owned() });
+        } else {
+            tracing::debug!(peer = ?who.peer, "connection ended: {reason}");
+        }
+    }
+}

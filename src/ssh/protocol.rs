@@ -1,0 +1,113 @@
+//! What both servers speak: algorithms, numbers of the protocol, and how a connection is told why it ends.
+//! docs/ssh.md says why each is here, and tests/ssh_audit.rs asks ssh-audit.
+
+use super::input::WINDOW;
+use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKey};
+use russh::server::Config;
+use russh::{Disconnect, MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex, mac};
+use std::borrow::Cow;
+use std::time::Duration;
+
+/// asyncssh and libssh look for `OpenSSH_` to learn in which order SFTP's SYMLINK has its paths: ours is OpenSSH's.
+const VERSION: &str = concat!("SSH-2.0-berth_", env!("CARGO_PKG_VERSION"), " SFTP as OpenSSH_9.2");
+const KEY_EXCHANGES: &[kex::Name] = &[
+    kex::MLKEM768X25519_SHA256,
+    kex::CURVE25519,
+    kex::CURVE25519_PRE_RFC_8731,
+    kex::EXTENSION_SUPPORT_AS_SERVER,
+    // Against Terrapin: sequence numbers start anew with the keys.
+    kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER,
+];
+const CIPHERS: &[cipher::Name] = &[
+    cipher::CHACHA20_POLY1305,
+    cipher::AES_256_GCM,
+    cipher::AES_128_GCM,
+    cipher::AES_256_CTR,
+    cipher::AES_192_CTR,
+    cipher::AES_128_CTR,
+];
+/// Only with the MAC over what is encrypted.
+const MACS: &[mac::Name] = &[mac::HMAC_SHA256_ETM, mac::HMAC_SHA512_ETM];
+/// After login only (`@openssh.com`): nobody who has not logged in gives us something to unpack.
+const COMPRESSIONS: &[compression::Name] = &[compression::NONE, compression::ZLIB_LEGACY];
+
+/// What russh is told for each connection.
+pub(super) fn config(key: PrivateKey, tries: u32) -> Config {
+    Config {
+        server_id: SshId::Standard(Cow::Borrowed(VERSION)),
+        methods: MethodSet::from([MethodKind::PublicKey].as_slice()),
+        // There are no passwords to guess: a slow "no" would only make agents with many keys slow.
+        auth_rejection_time: Duration::ZERO,
+        auth_rejection_time_initial: Some(Duration::ZERO),
+        keys: vec![key],
+        preferred: Preferred {
+            kex: Cow::Borrowed(KEY_EXCHANGES),
+            key: Cow::Owned(key_algorithms()),
+            cipher: Cow::Borrowed(CIPHERS),
+            mac: Cow::Borrowed(MACS),
+            compression: Cow::Borrowed(COMPRESSIONS),
+            ..Preferred::DEFAULT
+        },
+        max_auth_attempts: usize::try_from(tries).unwrap_or(usize::MAX),
+        window_size: WINDOW,
+        // Packets of output between all channels and the connection.
+        event_buffer_size: 32,
+        inactivity_timeout: None,
+        keepalive_interval: Some(Duration::from_secs(30)),
+        keepalive_max: 10,
+        nodelay: true,
+        ..Config::default()
+    }
+}
+
+/// Of users' keys and of our own, which is Ed25519. No RSA with SHA-1.
+fn key_algorithms() -> Vec<Algorithm> {
+    let curves = [EcdsaCurve::NistP256, EcdsaCurve::NistP384, EcdsaCurve::NistP521];
+    let mut algorithms = vec![Algorithm::Ed25519];
+    algorithms.extend(curves.map(|curve| Algorithm::Ecdsa { curve }));
+    algorithms.extend([HashAlg::Sha512, HashAlg::Sha256].map(|hash| Algorithm::Rsa { hash: Some(hash) }));
+    algorithms
+}
+
+/// A disconnect message as it is before there are keys.
+pub(super) fn clear_disconnect(reason: Disconnect, text: &str) -> Vec<u8> {
+    const MESSAGE: u8 = 1;
+    const BLOCK: usize = 8;
+    let text: Vec<u8> = text.bytes().take(200).collect();
+    let mut payload = vec![MESSAGE];
+    payload.extend((reason as u32).to_be_bytes());
+    payload.extend(length(text.len()));
+    payload.extend(text);
+    // No language.
+    payload.extend(length(0));
+    let mut padding = BLOCK - (5 + payload.len()) % BLOCK;
+    if padding < 4 {
+        padding += BLOCK;
+    }
+    let mut packet = length(1 + payload.len() + padding).to_vec();
+    packet.push(u8::try_from(padding).unwrap_or(4));
+    packet.extend(payload);
+    packet.resize(packet.len() + padding, 0);
+    packet
+}
+
+fn length(bytes: usize) -> [u8; 4] {
+    u32::try_from(bytes).unwrap_or(0).to_be_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disconnect_in_the_clear_is_a_packet() {
+        for text in ["", "a", "too slow", &"x".repeat(500)] {
+            let packet = clear_disconnect(Disconnect::ByApplication, text);
+            assert_eq!(packet.len() % 8, 0);
+            assert_eq!(u32::from_be_bytes(packet[..4].try_into().unwrap()) as usize, packet.len() - 4);
+            let said = text.len().min(200);
+            assert!(packet[4] >= 4 && packet.len() == 5 + 1 + 4 + 4 + said + 4 + usize::from(packet[4]));
+            assert_eq!(packet[5..10], [1, 0, 0, 0, 11]);
+        }
+    }
+}

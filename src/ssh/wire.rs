@@ -1,0 +1,233 @@
+//! The bytes of a connection on their way to russh and back, watched until its keys are exchanged: how far a
+//! login has come, and whether a packet in the clear would still be understood. It changes nothing.
+
+use super::admission::{Place, Stage};
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// How far one connection has come with its login.
+pub(super) struct Progress {
+    /// Gone with the login.
+    place: Mutex<Option<Place>>,
+    /// We have sent our version.
+    greeted: AtomicBool,
+    /// What we send is encrypted from here on.
+    sealed: AtomicBool,
+}
+
+impl Progress {
+    pub(super) fn new(place: Place) -> Arc<Self> {
+        Arc::new(Self {
+            place: Mutex::new(Some(place)),
+            greeted: AtomicBool::default(),
+            sealed: AtomicBool::default(),
+        })
+    }
+
+    pub(super) fn reach(&self, stage: Stage) {
+        if let Some(place) = &*self.place.lock().unwrap_or_else(PoisonError::into_inner) {
+            place.reach(stage);
+        }
+    }
+
+    /// Gives the place back. Another time it does nothing.
+    pub(super) fn log_in(&self) {
+        drop(self.place.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    pub(super) fn is_logged_in(&self) -> bool {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
+    pub(super) fn has_greeted(&self) -> bool {
+        self.greeted.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_sealed(&self) -> bool {
+        self.sealed.load(Ordering::Acquire)
+    }
+}
+
+/// A stream that notes how the login goes on.
+pub(super) struct Wire<S> {
+    stream: S,
+    progress: Arc<Progress>,
+    read: Option<Clear>,
+    written: Option<Clear>,
+}
+
+impl<S> Wire<S> {
+    pub(super) fn new(stream: S, progress: Arc<Progress>) -> Self {
+        Self { stream, progress, read: Some(Clear::default()), written: Some(Clear::default()) }
+    }
+
+    fn note_read(&mut self, bytes: &[u8]) {
+        let Some(clear) = &mut self.read else { return };
+        clear.follow(bytes);
+        match (clear.has_version, clear.packets) {
+            (false, _) => return,
+            (true, 0) => self.progress.reach(Stage::Greeted),
+            (true, 1) => self.progress.reach(Stage::Offered),
+            (true, _) => self.progress.reach(Stage::Exchanging),
+        }
+        if clear.is_over {
+            self.read = None;
+        }
+    }
+
+    fn note_written(&mut self, bytes: &[u8]) {
+        let Some(clear) = &mut self.written else { return };
+        clear.follow(bytes);
+        self.progress.greeted.store(clear.has_version, Ordering::Release);
+        if clear.is_over {
+            self.progress.sealed.store(true, Ordering::Release);
+            self.written = None;
+        }
+    }
+}
+
+/// What passes in the clear in one direction: a line, then packets up to NEWKEYS.
+#[derive(Debug, Default)]
+struct Clear {
+    has_version: bool,
+    /// Whole packets, without NEWKEYS.
+    packets: u32,
+    /// Length, length of the padding and type of the packet that comes.
+    head: Vec<u8>,
+    /// As many bytes of the packet are still to come.
+    rest: usize,
+    is_over: bool,
+}
+
+impl Clear {
+    const HEAD: usize = 6;
+    const NEW_KEYS: u8 = 21;
+
+    fn follow(&mut self, mut bytes: &[u8]) {
+        if !self.has_version {
+            let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else { return };
+            self.has_version = true;
+            bytes = bytes.get(end + 1..).unwrap_or_default();
+        }
+        while !bytes.is_empty() && !self.is_over {
+            let skipped = self.rest.min(bytes.len());
+            bytes = bytes.get(skipped..).unwrap_or_default();
+            self.rest -= skipped;
+            if skipped > 0 && self.rest == 0 {
+                self.packets = self.packets.saturating_add(1);
+            }
+            let taken = (Self::HEAD - self.head.len()).min(bytes.len());
+            self.head.extend(bytes.iter().take(taken));
+            bytes = bytes.get(taken..).unwrap_or_default();
+            if let [a, b, c, d, _, kind] = *self.head.as_slice() {
+                self.head.clear();
+                let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
+                // A packet that is too short or too long ends the connection, and nothing matters any more.
+                self.rest = length.saturating_sub(2);
+                self.is_over = kind == Self::NEW_KEYS || self.rest == 0;
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.read.is_none() {
+            return Pin::new(&mut self.stream).poll_read(context, buffer);
+        }
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        self.note_read(buffer.filled().get(before..).unwrap_or_default());
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        if let (Poll::Ready(Ok(count)), true) = (&written, self.written.is_some()) {
+            self.note_written(bytes.get(..*count).unwrap_or_default());
+        }
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.written.is_none() {
+            return Pin::new(&mut self.stream).poll_write_vectored(context, parts);
+        }
+        let first = parts.iter().find(|part| !part.is_empty()).map_or(&[] as &[u8], |part| part);
+        self.poll_write(context, first)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet(kind: u8, payload: usize) -> Vec<u8> {
+        let mut packet = u32::try_from(payload + 2 + 4).unwrap().to_be_bytes().to_vec();
+        packet.extend([4, kind]);
+        packet.resize(packet.len() + payload + 4, 7);
+        packet
+    }
+
+    #[test]
+    fn packets_are_counted_however_they_are_cut() {
+        let mut bytes = b"SSH-2.0-x\r\n".to_vec();
+        bytes.extend(packet(20, 1000));
+        bytes.extend(packet(30, 32));
+        let before = bytes.len();
+        bytes.extend(packet(21, 0));
+        bytes.extend(b"\xff\xff\xff\xffencrypted");
+        for cut in [1, 2, 3, 7, 1000, usize::MAX] {
+            let mut clear = Clear::default();
+            let mut seen = 0;
+            for piece in bytes.chunks(cut.min(bytes.len())) {
+                clear.follow(piece);
+                seen += piece.len();
+                assert!(!clear.is_over || seen > before, "{cut}");
+            }
+            assert!(clear.has_version && clear.is_over && clear.packets == 2, "{cut}: {clear:?}");
+        }
+    }
+
+    #[test]
+    fn nonsense_is_only_counted() {
+        let mut clear = Clear::default();
+        for _ in 0..1000 {
+            clear.follow(b"no line, ever");
+        }
+        assert!(!clear.has_version);
+        clear.follow(b"\n\xff\xff\xff\xff");
+        clear.follow(&[0; 5000]);
+        assert!(clear.packets == 0 && clear.head.is_empty() && !clear.is_over);
+    }
+}
