@@ -36,7 +36,7 @@ fn readme_is_short_and_its_links_lead_somewhere() {
 #[test]
 fn commands_in_the_documents_exist() {
     let mut seen = 0;
-    for line in ["README.md", "docs/api.md"]
+    for line in ["README.md", "docs/api.md", "docs/ssh.md"]
         .iter()
         .flat_map(|file| blocks(&read(file), "sh"))
         .flat_map(|block| block.lines().map(str::to_owned).collect::<Vec<_>>())
@@ -108,6 +108,7 @@ fn defaults_in_the_readme_are_the_program_s() {
         config.paths.run.display().to_string(),
         config.paths.storage.display().to_string(),
         config.paths.images.display().to_string(),
+        config.paths.editors.display().to_string(),
         config.paths.profiles.display().to_string(),
         config.tools.npu_smi.display().to_string(),
         config.docker.socket.display().to_string(),

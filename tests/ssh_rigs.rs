@@ -14,13 +14,17 @@ fn every_client_starts() {
         eprintln!("SKIPPED: run scripts/test ssh");
         return;
     }
-    let clients: [&[&str]; 6] = [
+    let clients: [&[&str]; 10] = [
         &["ssh", "-V"],
         &["ssh-keygen", "-l", "-f", "/dev/null"],
         &["dbclient", "-V"],
         &["rsync", "--version"],
         &["git", "--version"],
+        &["tmux", "-V"],
+        &["chromium", "--version"],
+        &["chromedriver", "--version"],
         &[PYTHON, "-c", "import paramiko, asyncssh"],
+        &[PYTHON, "-c", "import selenium, terminado"],
     ];
     for client in clients {
         let output = Command::new(client[0]).args(&client[1..]).output();
