@@ -8,7 +8,8 @@ HEAD = ("what", "berth", "docker", "ratio/limit", "verdict")
 
 
 class Table:
-    def __init__(self):
+    def __init__(self, head=HEAD):
+        self.head = head
         self.rows = []
         self.records = []
 
@@ -27,8 +28,8 @@ class Table:
         return any(row[-1] == FAILED for row in self.rows)
 
     def text(self):
-        widths = [max(len(row[i]) for row in [HEAD, *self.rows]) for i in range(len(HEAD))]
-        lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in [HEAD, *self.rows]]
+        widths = [max(len(row[i]) for row in [self.head, *self.rows]) for i in range(len(self.head))]
+        lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in [self.head, *self.rows]]
         return "\n".join([lines[0], "-+-".join("-" * width for width in widths), *lines[1:]])
 
     def write(self, path, about):
