@@ -4,6 +4,7 @@
 #   busybox.tar    one file, /bin/busybox: the hardest case for SSH
 #   workspace.tar  busybox with its commands and the user ma-user: made in a second
 #   debian.tar     Debian 12 with bash and ma-user, as ModelArts images have: half a minute, kept
+#   sshd.tar       the same with OpenSSH's and dropbear's servers: what benches/ssh compares with
 
 IMAGES_RECIPE=${BASH_SOURCE[0]}
 
@@ -64,10 +65,19 @@ pack_root() {
 }
 
 make_debian() {
+    pack_debian "$1" bash,procps,rsync
+}
+
+make_sshd() {
+    pack_debian "$1" bash,procps,socat,openssh-server,dropbear-bin
+}
+
+# pack_debian TAR PACKAGES
+pack_debian() {
     local log="$1.log"
     need_program mmdebstrap
     # shellcheck disable=SC2016 # $1 is for the hook's own shell
-    if ! mmdebstrap --quiet --variant=minbase --include=bash,procps,rsync --format=tar \
+    if ! mmdebstrap --quiet --variant=minbase --include="$2" --format=tar \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
         --dpkgopt='path-exclude=/usr/share/locale/*' \
         --customize-hook='chroot "$1" useradd --create-home --uid 1000 --gid 100 --shell /bin/bash ma-user' \
