@@ -15,7 +15,7 @@ fn orphans_are_reaped_and_what_is_detached_stays() {
     // Their parents end first; so whoever is the first process has to wait for them.
     rig.ssh_ok(
         &berth,
-        "for n in 1 2 3 4 5 6 7 8; do sh -c 'sleep 0.2 & exec true'; done; (setsid sleep 300 &)",
+        "{ for n in 1 2 3 4 5 6 7 8; do sh -c 'sleep 0.2 & exec true'; done; (setsid sleep 300 &); } >/dev/null 2>&1",
     );
     let sleeping = "cat /proc/[0-9]*/stat | grep -c '(sleep) '";
     until("only the detached one is there", Duration::from_secs(20), || {
