@@ -18,32 +18,41 @@ const DESCRIPTORS: u64 = 64;
 
 /// Sends one descriptor.
 pub fn send_descriptor(socket: impl AsFd, descriptor: BorrowedFd<'_>) -> io::Result<()> {
+    send_with(socket, &[&[0]], Some(descriptor))
+}
+
+/// Sends a message, and a descriptor with it.
+pub fn send_with(socket: impl AsFd, message: &[&[u8]], descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    let descriptors = [descriptor];
-    if !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+    let descriptors: Vec<_> = descriptor.into_iter().collect();
+    if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
         return Err(io::Error::other("no room for a descriptor"));
     }
-    sendmsg(socket, &[IoSlice::new(&[0])], &mut ancillary, SendFlags::NOSIGNAL)?;
+    let parts: Vec<_> = message.iter().map(|part| IoSlice::new(part)).collect();
+    sendmsg(socket, &parts, &mut ancillary, SendFlags::NOSIGNAL)?;
     Ok(())
 }
 
 /// Waits for one descriptor. Any further ones in the same message are closed.
 pub fn receive_descriptor(socket: impl AsFd) -> io::Result<OwnedFd> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let mut byte = [0];
-    let received =
-        recvmsg(socket, &mut [IoSliceMut::new(&mut byte)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
-    if received.bytes == 0 {
+    let (count, descriptor) = receive_with(socket, &mut [0])?;
+    if count == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    let mut descriptors = ancillary.drain().filter_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+    descriptor.ok_or_else(|| io::Error::other("no descriptor came"))
+}
+
+/// Receives a message into `buffer`, and the first descriptor that came with it; further ones are closed.
+pub fn receive_with(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let received = recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    let descriptor = ancillary.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
         _ => None,
     });
-    let first = descriptors.next().and_then(|mut descriptors| descriptors.next());
-    first.ok_or_else(|| io::Error::other("no descriptor came"))
+    Ok((received.bytes, descriptor))
 }
 
 /// Takes the socket that is this process' standard input away, and puts the real one there, which comes over it.

@@ -33,6 +33,8 @@ pub(in crate::ssh) enum Wanted {
     Unix {
         path: String,
     },
+    /// A socket that leads to the client's agent.
+    Agent,
 }
 
 /// The listeners of one connection. Dropping it ends them; connections that were accepted go on.
@@ -51,14 +53,6 @@ struct Listening {
     _place: ChannelPlace,
 }
 
-/// Makes a channel to the client for one accepted connection.
-#[derive(Clone)]
-enum Opening {
-    Tcp { address: String, port: u32 },
-    Unix { path: String },
-    Agent,
-}
-
 impl Listeners {
     pub(in crate::ssh) fn new(handle: Handle, inputs: Inputs, places: Places) -> Self {
         Self { handle, inputs, places, by_name: HashMap::new(), agent: None }
@@ -75,24 +69,24 @@ impl Listeners {
             return Err(io::Error::other("ports below 1024 are root's"));
         }
         let mut listening = self.start()?;
-        let wanted = u16::try_from(port).map_err(|_| io::Error::other("there is no such port"))?;
-        let first = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, wanted))).await?;
+        let port = u16::try_from(port).map_err(|_| io::Error::other("there is no such port"))?;
+        let first = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
         let port = first.local_addr()?.port();
-        let opening = Opening::Tcp { address: address.to_owned(), port: port.into() };
-        listening.tasks.spawn(accept_tcp(first, self.acceptor(opening.clone())));
+        let wanted = Wanted::Tcp { address: address.to_owned(), port: port.into() };
+        listening.tasks.spawn(accept_tcp(first, self.acceptor(&wanted)));
         // Not every container has IPv6.
         if let Ok(second) = TcpListener::bind(SocketAddr::from((Ipv6Addr::LOCALHOST, port))).await {
-            listening.tasks.spawn(accept_tcp(second, self.acceptor(opening)));
+            listening.tasks.spawn(accept_tcp(second, self.acceptor(&wanted)));
         }
-        self.by_name.insert(Wanted::Tcp { address: address.to_owned(), port: port.into() }, listening);
+        self.by_name.insert(wanted, listening);
         Ok(port.into())
     }
 
     pub(in crate::ssh) async fn listen_unix(&mut self, path: &str, account: &Account) -> io::Result<()> {
         let made = socket_of_user(account, &SocketOrder::Listen { path: path.into() }).await?;
-        let opening = Opening::Unix { path: path.to_owned() };
-        let listening = self.accept_unix(made, opening)?;
-        self.by_name.insert(Wanted::Unix { path: path.to_owned() }, listening);
+        let wanted = Wanted::Unix { path: path.to_owned() };
+        let listening = self.accept_unix(made, &wanted)?;
+        self.by_name.insert(wanted, listening);
         Ok(())
     }
 
@@ -103,7 +97,7 @@ impl Listeners {
         }
         let made = socket_of_user(account, &SocketOrder::Agent).await?;
         let path = made.path.clone();
-        let listening = self.accept_unix(made, Opening::Agent)?;
+        let listening = self.accept_unix(made, &Wanted::Agent)?;
         self.agent = Some((path.clone(), listening));
         Ok(path)
     }
@@ -118,18 +112,18 @@ impl Listeners {
         Ok(Listening { tasks: JoinSet::new(), _place: place })
     }
 
-    fn accept_unix(&self, made: Made, opening: Opening) -> io::Result<Listening> {
+    fn accept_unix(&self, made: Made, wanted: &Wanted) -> io::Result<Listening> {
         let mut listening = self.start()?;
         let (listener, keeper) = made.into_listener()?;
-        listening.tasks.spawn(accept_unix(listener, keeper, self.acceptor(opening)));
+        listening.tasks.spawn(accept_unix(listener, keeper, self.acceptor(wanted)));
         Ok(listening)
     }
 
-    fn acceptor(&self, opening: Opening) -> Acceptor {
+    fn acceptor(&self, wanted: &Wanted) -> Acceptor {
         Acceptor {
             handle: self.handle.clone(),
             inputs: self.inputs.clone(),
-            opening,
+            wanted: wanted.clone(),
             places: self.places.clone(),
         }
     }
@@ -138,7 +132,7 @@ impl Listeners {
 struct Acceptor {
     handle: Handle,
     inputs: Inputs,
-    opening: Opening,
+    wanted: Wanted,
     places: Places,
 }
 
@@ -146,9 +140,9 @@ impl Acceptor {
     /// Gives the connection to the client; with no place left it is closed at once.
     fn take(&self, socket: Socket, peer: Option<SocketAddr>) {
         let Some(place) = self.places.take() else { return };
-        let (handle, inputs, opening) = (self.handle.clone(), self.inputs.clone(), self.opening.clone());
+        let (handle, inputs, wanted) = (self.handle.clone(), self.inputs.clone(), self.wanted.clone());
         tokio::spawn(async move {
-            let opened = tokio::time::timeout(PATIENCE, opening.open(&handle, peer)).await;
+            let opened = tokio::time::timeout(PATIENCE, wanted.open_channel(&handle, peer)).await;
             if let Ok(Ok(channel)) = opened {
                 carry_to_client(socket, channel, &inputs, &place).await;
             }
@@ -156,8 +150,13 @@ impl Acceptor {
     }
 }
 
-impl Opening {
-    async fn open(&self, handle: &Handle, peer: Option<SocketAddr>) -> Result<Channel<Msg>, russh::Error> {
+impl Wanted {
+    /// Makes a channel to the client for one accepted connection.
+    async fn open_channel(
+        &self,
+        handle: &Handle,
+        peer: Option<SocketAddr>,
+    ) -> Result<Channel<Msg>, russh::Error> {
         match self {
             Self::Tcp { address, port } => {
                 let peer = peer.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));

@@ -4,18 +4,14 @@
 //! sockets and directories in the container. It hands the descriptor over; bytes never pass through it.
 //! For a listener it stays until our end of its standard input is closed, and then removes what it made.
 
+use crate::host::handover::{receive_with, send_with};
 use crate::ssh::Account;
 use crate::ssh::become_user::{Become, own_program};
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use nix::sys::stat::{Mode, umask};
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, recvmsg, sendmsg,
-};
-use std::ffi::{OsStr, OsString};
-use std::io::{self, IoSlice, IoSliceMut, Read as _};
-use std::mem::MaybeUninit;
+use std::ffi::OsString;
+use std::io::{self, Read as _};
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
@@ -113,16 +109,8 @@ async fn receive(from: &UnixStream) -> io::Result<(OwnedFd, PathBuf)> {
 
 fn receive_once(from: &UnixStream) -> io::Result<(OwnedFd, PathBuf)> {
     let mut answer = [0; ANSWER];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let mut parts = [IoSliceMut::new(&mut answer)];
-    let received = recvmsg(from.as_fd(), &mut parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
-    let socket = ancillary.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut sockets) => sockets.next(),
-        _ => None,
-    });
-    let text = answer.get(..received.bytes).unwrap_or_default();
-    match (text, socket) {
+    let (count, socket) = receive_with(from, &mut answer)?;
+    match (answer.get(..count).unwrap_or_default(), socket) {
         ([b'y', path @ ..], Some(socket)) => Ok((socket, OsString::from_vec(path.to_vec()).into())),
         ([b'n', reason @ ..], _) => Err(io::Error::other(String::from_utf8_lossy(reason).into_owned())),
         _ => Err(io::Error::other("the session user may not run this program")),
@@ -190,21 +178,11 @@ fn connects_now(path: &Path) -> nix::Result<()> {
 }
 
 fn hand_over(socket: &impl AsFd, path: &Path) -> io::Result<()> {
-    let sockets = [socket.as_fd()];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    ancillary.push(SendAncillaryMessage::ScmRights(&sockets));
-    tell(b"y", path.as_os_str(), &mut ancillary)
+    send_with(rustix::stdio::stdin(), &[b"y", path.as_os_str().as_bytes()], Some(socket.as_fd()))
 }
 
 fn refuse(error: &io::Error) -> io::Result<()> {
-    tell(b"n", OsStr::new(&error.to_string()), &mut SendAncillaryBuffer::default())
-}
-
-fn tell(verdict: &[u8], text: &OsStr, ancillary: &mut SendAncillaryBuffer<'_, '_, '_>) -> io::Result<()> {
-    let parts = [IoSlice::new(verdict), IoSlice::new(text.as_bytes())];
-    sendmsg(rustix::stdio::stdin(), &parts, ancillary, SendFlags::NOSIGNAL)?;
-    Ok(())
+    send_with(rustix::stdio::stdin(), &[b"n", error.to_string().as_bytes()], None)
 }
 
 fn wait_for_the_end() -> io::Result<()> {
