@@ -14,17 +14,21 @@
 
 VM_RECIPE=${BASH_SOURCE[0]}
 VM_ROOT_FILES=$(dirname "$VM_RECIPE")/vm-root
+VM_INIT=$(dirname "$VM_RECIPE")/vm-init
 VM_ROOT_UUID=5f3c9a52-8f0e-4f0c-9d0b-7a5e1c0b4e01
 
-VM_INSIDE=(linux-image-cloud-amd64 initramfs-tools systemd-sysv udev dbus apt lvm2 xfsprogs btrfs-progs e2fsprogs fdisk
-    openssh-server openssh-client iproute2 kmod procps busybox lz4)
+VM_INSIDE=(linux-image-cloud-amd64 systemd-sysv udev dbus apt lvm2 xfsprogs btrfs-progs e2fsprogs fdisk
+    openssh-server openssh-client iproute2 kmod procps busybox-static)
 # What the docker package needs beside itself to run containers.
 VM_DOCKER=(docker.io iptables apparmor)
-# Timers and consoles that would only take time from a test.
+# What would only take time from a test. An emulated boot spends a second on each of some of these.
 VM_MASKED=(apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service
     fstrim.timer getty@tty1.service serial-getty@ttyS0.service getty-static.service systemd-pstore.service
-    systemd-timesyncd.service systemd-rfkill.socket dev-hugepages.mount dev-mqueue.mount sys-kernel-debug.mount
-    sys-kernel-tracing.mount systemd-networkd-wait-online.service)
+    systemd-logind.service systemd-timesyncd.service systemd-networkd.service systemd-rfkill.socket
+    systemd-random-seed.service systemd-update-utmp.service systemd-update-utmp-runlevel.service
+    systemd-binfmt.service proc-sys-fs-binfmt_misc.automount modprobe@drm.service modprobe@fuse.service
+    modprobe@configfs.service sys-fs-fuse-connections.mount sys-kernel-config.mount sys-kernel-debug.mount
+    sys-kernel-tracing.mount)
 
 # Not in one go: a newer qemu-utils may be there, which has to go before qemu-system-x86 can come.
 need_qemu() {
@@ -34,7 +38,7 @@ need_qemu() {
 
 # vm_recipe: changes when an image has to be built anew.
 vm_recipe() {
-    (cd "$VM_ROOT_FILES" && find . -type f | LC_ALL=C sort | xargs cat "$VM_RECIPE") | cksum
+    (cd "$VM_ROOT_FILES" && find . -type f -print0 | LC_ALL=C sort -z | xargs -0 cat "$VM_RECIPE" "$VM_INIT") | cksum
 }
 
 # make_machines DIR: builds DIR/image unless this recipe has already made it.
@@ -45,7 +49,7 @@ make_machines() {
         return
     fi
     is_root || die "building a root file system with its owners and device nodes needs root"
-    need_packages mmdebstrap e2fsprogs dpkg-dev
+    need_packages mmdebstrap e2fsprogs dpkg-dev busybox-static kmod
     say "building the servers for QEMU (two minutes, once)"
     rm -rf "$dir/image.part"
     mkdir -p "$dir/image.part"
@@ -61,7 +65,7 @@ build_images() {
     bootstrap_root "$root" "$1/build.log"
     finish_root "$root" "$1"
     cp "$root"/boot/vmlinuz-* "$1/vmlinuz"
-    cp "$root"/boot/initrd.img-* "$1/initrd.img"
+    make_initrd "$root" "$1/initrd.img"
     machine_args >"$1/machine.args"
     pack_disk "$root" "$1/bare.raw"
     install_docker_in "$root" "$1/build.log"
@@ -89,9 +93,10 @@ bootstrap_root() {
 # finish_root ROOT DIR: what differs between a root file system and a machine that was installed.
 finish_root() {
     local root=$1 unit
+    repack_debs "$root/root/debs"
     (cd "$root/root/debs" && dpkg-scanpackages --multiversion . 2>/dev/null >Packages)
     : >"$root/etc/apt/sources.list" # nothing that a machine in QEMU could reach
-    rm -f "$root"/etc/apt/sources.list.d/* "$root"/etc/apt/apt.conf.d/99mmdebstrap
+    rm -f "$root"/etc/apt/sources.list.d/* "$root"/etc/apt/apt.conf.d/99mmdebstrap "$root/etc/resolv.conf"
     echo vm >"$root/etc/hostname"
     printf '127.0.0.1 localhost vm\n' >"$root/etc/hosts"
     # Without an id it would be the first boot, which takes long.
@@ -101,11 +106,44 @@ finish_root() {
         ln -sf /dev/null "$root/etc/systemd/system/$unit"
     done
     mkdir -p "$root/etc/systemd/system/multi-user.target.wants"
-    ln -sf /lib/systemd/system/systemd-networkd.service "$root/etc/systemd/system/multi-user.target.wants/"
+    ln -sf /etc/systemd/system/rig-network.service "$root/etc/systemd/system/multi-user.target.wants/"
+    rm -f "$root"/boot/initrd.img-* "$root"/initrd.img*
+    echo 'update_initramfs=no' >"$root/etc/initramfs-tools/update-initramfs.conf"
     ssh-keygen -q -t ed25519 -N '' -C rig -f "$2/key"
     rm -f "$root"/etc/ssh/ssh_host_{rsa,ecdsa}_key*
     install -d -m 700 "$root/root/.ssh"
     install -m 600 "$2/key.pub" "$root/root/.ssh/authorized_keys"
+}
+
+# repack_debs DIR: the same packages without compression. An emulated processor takes a minute to unpack what is in Docker's.
+repack_debs() {
+    local deb tree
+    tree=$(mktemp -d)
+    for deb in "$1"/*.deb; do
+        dpkg-deb --raw-extract "$deb" "$tree/deb"
+        dpkg-deb -Znone --build "$tree/deb" "$deb" >/dev/null
+        rm -rf "$tree/deb"
+    done
+    rmdir "$tree"
+}
+
+# make_initrd ROOT FILE: a busybox and the modules of the root disk.
+make_initrd() {
+    local root=$1 initrd version module
+    initrd=$(mktemp -d)
+    mkdir "$initrd"/{bin,dev,root}
+    mknod "$initrd/dev/console" c 5 1
+    install -m 0755 "$(find_program busybox)" "$initrd/bin/busybox"
+    install -m 0755 "$VM_INIT" "$initrd/init"
+    version=$(basename "$root"/lib/modules/*)
+    for module in virtio_pci virtio_blk; do
+        modprobe --dirname "$root" --set-version "$version" --show-depends "$module"
+    done | sed -n 's/^insmod \([^ ]*\).*/\1/p' | awk '!seen[$0]++' | while read -r module; do
+        cp "$module" "$initrd/"
+        basename "$module" >>"$initrd/modules"
+    done
+    (cd "$initrd" && find . | busybox cpio -o -H newc 2>/dev/null) >"$2"
+    rm -rf "$initrd"
 }
 
 install_docker_in() {
@@ -125,9 +163,10 @@ pack_disk() {
     mkfs.ext4 -q -F -L root -U "$VM_ROOT_UUID" -d "$1" "$2" || die "mkfs.ext4 could not write $2"
 }
 
-# Emulated: hardware acceleration is not everywhere. A reboot ends QEMU, so that whoever started it decides what comes next.
+# Emulated, because hardware acceleration is not everywhere; a newer processor's extensions would take a third more time.
+# A reboot ends QEMU, so that whoever started it decides what comes next.
 machine_args() {
-    printf '%s\n' -accel tcg,thread=multi -cpu max -M q35 -m 1536 -smp 2 \
+    printf '%s\n' -accel tcg,thread=multi -cpu Nehalem,+rdrand -M q35 -m 1536 -smp 2 \
         -nodefaults -no-user-config -display none -no-reboot \
         -kernel vmlinuz -initrd initrd.img \
         -append 'root=/dev/vda rw console=ttyS0 quiet loglevel=4 mitigations=off nokaslr audit=0 tsc=reliable no_timer_check'
