@@ -29,7 +29,8 @@ fn disks_are_real_and_outlive_a_power_cut_and_another_order() {
     machine.power_on();
     assert_ne!(machine.device("NV1"), first, "the name went to another disk");
     assert_eq!(machine.ok("lsblk -ndo SIZE \"$(readlink -f /dev/disk/by-id/nvme-*_NV4)\"").trim(), "1G");
-    machine.ok("mount -o pquota /dev/data/data /data");
+    // Not even the mount point had reached the root disk.
+    machine.ok("mkdir -p /data && mount -o pquota /dev/data/data /data");
     assert_eq!(machine.ok("cat /data/canary"), "canary");
     assert_eq!(machine.run("cat /data/unflushed").out, "", "a power cut loses what was not flushed");
 
@@ -63,6 +64,7 @@ fn dockers_packages_install_from_an_apt_repository_on_loopback() {
     let machine = Machine::boot(&rig, Base::Bare, Vec::new());
     site::serve_packages(&machine);
     let five = Duration::from_mins(5);
-    machine.ok_within(five, "apt-get update && apt-get install -y --no-install-recommends docker.io iptables apparmor");
-    machine.ok("timeout 60 sh -c 'until docker version; do sleep 0.2; done'");
+    let install = "apt-get update && apt-get install -y --no-install-recommends docker.io iptables";
+    machine.ok_within(five, install);
+    machine.ok("docker version");
 }
