@@ -9,9 +9,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// An emulated processor beside another one, on a machine with other work.
-const BOOT: Duration = Duration::from_mins(4);
+const BOOT: Duration = Duration::from_mins(5);
 /// What a command may take when nothing else is said.
-const PATIENCE: Duration = Duration::from_mins(2);
+const PATIENCE: Duration = Duration::from_mins(4);
 
 pub struct Machine {
     image: PathBuf,
