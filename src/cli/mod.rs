@@ -2,6 +2,7 @@
 
 mod agent;
 mod berths;
+mod bootstrap;
 mod call;
 mod cards;
 mod events;
@@ -76,6 +77,7 @@ impl Global {
 #[derive(Subcommand)]
 enum Command {
     Facts(facts::Args),
+    Bootstrap(bootstrap::Args),
     Agent(agent::Args),
     User(user::Args),
     Image(image::Args),
@@ -126,6 +128,7 @@ fn end(result: Result<ExitCode>, say: impl FnOnce(Fault) -> Fault) -> ExitCode {
 fn run(cli: Cli) -> Result<ExitCode> {
     let global = &cli.global;
     match cli.command {
+        Command::Bootstrap(args) => bootstrap::run(global, args),
         Command::Facts(args) => facts::run(global, args),
         Command::Agent(args) => agent::run(global, args),
         Command::User(args) => user::run(global, args),

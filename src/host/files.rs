@@ -49,6 +49,50 @@ pub fn sync_dir(dir: &Path) -> std::io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
+/// What root may still write there.
+pub fn free_bytes(path: &Path) -> Result<u64, Fault> {
+    let stat = rustix::fs::statvfs(path)
+        .map_err(|errno| Fault::host(format!("asking how full {} is: {errno}", path.display())))?;
+    Ok(stat.f_bfree.saturating_mul(stat.f_frsize))
+}
+
+/// Adds a line to a file of ours; it is on the disk when this returns.
+pub fn append_durably(path: &Path, line: &str) -> Result<(), Fault> {
+    let append = || -> std::io::Result<()> {
+        let is_new = !path.exists();
+        let mut file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .custom_flags(nix::libc::O_NOFOLLOW)
+            .open(path)?;
+        file.write_all(format!("{line}\n").as_bytes())?;
+        file.sync_data()?;
+        if is_new { path.parent().map_or(Ok(()), sync_dir) } else { Ok(()) }
+    };
+    append().map_err(|error| Fault::host(format!("writing {}: {error}", path.display())))
+}
+
+/// Removes what stands behind the last newline: a line that a power cut tore.
+pub fn cut_torn_line(path: &Path) -> Result<(), Fault> {
+    let cut = || -> std::io::Result<()> {
+        let content = fs::read(path)?;
+        let whole = content.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        if whole == content.len() {
+            return Ok(());
+        }
+        let file = OpenOptions::new().write(true).custom_flags(nix::libc::O_NOFOLLOW).open(path)?;
+        file.set_len(whole as u64)?;
+        file.sync_all()
+    };
+    match cut() {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Fault::host(format!("mending {}: {error}", path.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Opens a plain file for reading; a pipe or a device at that path is refused, not waited for.
 pub fn open_regular(path: &Path) -> Result<File, Fault> {
     let wrong = |error: std::io::Error| Fault::host(format!("opening {}: {error}", path.display()));
