@@ -11,6 +11,7 @@ pub mod memory;
 pub mod mounts;
 pub mod npu;
 pub mod os;
+pub mod own;
 pub mod pci;
 pub mod server;
 

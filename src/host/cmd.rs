@@ -36,6 +36,7 @@ pub enum Tool {
     Udevadm,
     Systemctl,
     Cp,
+    Groupadd,
 }
 
 impl Tool {
@@ -82,6 +83,7 @@ impl Tool {
             Self::Udevadm => "udevadm".into(),
             Self::Systemctl => "systemctl".into(),
             Self::Cp => "cp".into(),
+            Self::Groupadd => "groupadd".into(),
         }
     }
 }

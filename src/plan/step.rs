@@ -2,6 +2,7 @@
 //!
 //! `describe` is the one text for the plan, the prompt, the log and the journal.
 
+use super::{InstallProgram, MakeDirectory, MakeGroup, RunUnits};
 use crate::model::Size;
 use crate::model::disk::DiskId;
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,10 @@ pub enum Step {
     MoveTree(MoveTree),
     AddMount(AddMount),
     WriteFile(WriteFile),
+    InstallProgram(InstallProgram),
+    MakeGroup(MakeGroup),
+    MakeDirectory(MakeDirectory),
+    RunUnits(RunUnits),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,6 +115,10 @@ impl Step {
             Self::MoveTree(tree) => format!("tree.move:{}", tree.from.display()),
             Self::AddMount(mount) => format!("mount.add:{}", mount.target.display()),
             Self::WriteFile(file) => format!("file.write:{}", file.path.display()),
+            Self::InstallProgram(program) => format!("program.install:{}", program.to.display()),
+            Self::MakeGroup(group) => format!("group.make:{}", group.name),
+            Self::MakeDirectory(directory) => format!("directory.make:{}", directory.path.display()),
+            Self::RunUnits(units) => format!("units.run:{}", units.units.join(",")),
         }
     }
 
@@ -148,16 +157,20 @@ impl Step {
                 format!("mount volume {} at {}, now and at every boot", mount.name, mount.target.display())
             }
             Self::WriteFile(file) => format!("write {}: {}", file.path.display(), file.purpose),
+            Self::InstallProgram(program) => format!("install this program as {}", program.to.display()),
+            Self::MakeGroup(group) => format!("make the group {}", group.name),
+            Self::MakeDirectory(directory) => {
+                format!("make the directory {} (mode {:o})", directory.path.display(), directory.mode)
+            }
+            Self::RunUnits(units) => units.describe(),
         }
     }
 
     pub fn danger(&self) -> Danger {
         match self {
             Self::WipeDisk(wipe) => Danger::Destroys(vec![wipe.disk.clone()]),
-            Self::MakeVolume(_) | Self::GrowVolume(_) | Self::MoveTree(_) | Self::AddMount(_) => {
-                Danger::Changes
-            }
-            Self::WriteFile(_) => Danger::Changes,
+            Self::InstallProgram(_) | Self::MakeGroup(_) | Self::MakeDirectory(_) => Danger::None,
+            _ => Danger::Changes,
         }
     }
 
@@ -175,7 +188,12 @@ impl Step {
                 format!("echo '{}' >> /etc/fstab", mount.fstab_line()),
                 format!("mount {}", mount.target.display()),
             ],
-            Self::WriteFile(_) => Vec::new(),
+            Self::WriteFile(_) | Self::InstallProgram(_) => Vec::new(),
+            Self::MakeGroup(group) => vec![format!("groupadd --system {}", group.name)],
+            Self::MakeDirectory(directory) => {
+                vec![format!("install -d -m {:o} {}", directory.mode, directory.path.display())]
+            }
+            Self::RunUnits(units) => units.commands(),
         }
     }
 }

@@ -7,9 +7,11 @@ mod catalogue;
 mod config;
 mod load;
 mod node;
+mod shipped;
 
 pub use bootstrap::{Bootstrap, DiskWants, Layout};
 pub use catalogue::{Catalogue, CatalogueImage};
 pub use config::{Config, DockerConfig, Paths, SshConfig, Tools};
 pub use load::{DEFAULT_CONFIG, load_config, load_profile, parse_toml};
 pub use node::{BerthRules, Dataset, Devices, Faults, ForeignHolder, Mount, Profile, Simulation};
+pub use shipped::shipped_profile;

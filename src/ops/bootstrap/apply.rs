@@ -1,7 +1,8 @@
 //! Applying a plan: one step after the other, each written into the journal before and after.
 
 use super::{
-    Draft, Ground, Progress, Wishes, check_ground, decide, disks, files, look, mounts, open_journal, trees,
+    Draft, Ground, Progress, Wishes, check_ground, decide, disks, files, look, mounts, open_journal, own,
+    trees,
 };
 use crate::error::{Fault, flatten};
 use crate::host::lock::lock_bootstrap;
@@ -130,6 +131,10 @@ fn execute(ground: &Ground, step: &Step, is_again: bool, progress: &dyn Progress
         Step::MoveTree(tree) => trees::copy_to_volume(ground, tree, is_again, progress),
         Step::AddMount(mount) => mounts::add(ground, mount),
         Step::WriteFile(file) => files::write(ground, file),
+        Step::InstallProgram(program) => Ok(own::install_program(program)?),
+        Step::MakeGroup(group) => own::make_group(ground, group),
+        Step::MakeDirectory(directory) => Ok(own::make_directory(directory)?),
+        Step::RunUnits(units) => own::run_units(ground, units),
     }
 }
 

@@ -8,6 +8,7 @@ mod disks;
 mod files;
 mod ground;
 mod mounts;
+mod own;
 mod trees;
 
 pub use apply::{Applied, apply, refuse};
@@ -50,7 +51,7 @@ pub fn draft(ground: &Ground, wishes: &Wishes, now: Timestamp) -> Result<Draft> 
 fn look(ground: &Ground) -> Result<Observed, Fault> {
     let targets: Vec<PathBuf> =
         ground.profile.bootstrap.disks.volumes().into_iter().map(|(_, target)| target).collect();
-    server::gather(ground.host, &targets)
+    server::gather(ground.host, &targets, own::look(ground)?)
         .map_err(|why| Fault::host(format!("looking at this machine: {why}")))
 }
 
@@ -61,6 +62,7 @@ fn open_journal(ground: &Ground) -> Result<Journal, Fault> {
 fn decide(ground: &Ground, wishes: &Wishes, seen: Observed, journal: &Journal, now: Timestamp) -> Draft {
     let mut part = Part::default();
     part.append(plan_disks(ground, wishes, &seen, journal));
+    part.append(own::plan(ground, &seen));
     let plan = Plan {
         schema: SCHEMA,
         version: env!("CARGO_PKG_VERSION").into(),
