@@ -7,6 +7,8 @@ mod file;
 pub mod journal;
 mod step;
 mod step_own;
+#[cfg(test)]
+mod tests;
 
 pub use approve::{Approved, Expected, approve, contents, objections};
 pub use file::{check_still_true, read_plan, write_plan};

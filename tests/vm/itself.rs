@@ -63,6 +63,9 @@ fn dockers_packages_install_from_an_apt_repository_on_loopback() {
     let machine = Machine::boot(&rig, Base::Bare, Vec::new());
     site::serve_packages(&machine);
     let five = Duration::from_mins(5);
-    machine.ok_within(five, "apt-get update && apt-get install -y --no-install-recommends docker.io iptables apparmor");
+    machine.ok_within(
+        five,
+        "apt-get update && apt-get install -y --no-install-recommends docker.io iptables apparmor",
+    );
     machine.ok("timeout 60 sh -c 'until docker version; do sleep 0.2; done'");
 }

@@ -72,7 +72,8 @@ pub fn make_root(image: &Path, base: Base, dir: &Path) {
     };
     let mut command = Command::new("qemu-img");
     command.args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"]);
-    let status = command.arg(image.join(name)).arg(dir.join("root.qcow2")).status().expect("qemu-img is there");
+    let status =
+        command.arg(image.join(name)).arg(dir.join("root.qcow2")).status().expect("qemu-img is there");
     assert!(status.success(), "qemu-img made no overlay");
 }
 
