@@ -1,12 +1,13 @@
 //! berth turns one Ascend server into a machine that a team can share.
 //!
 //! Layers, arrows one way (tests/layering.rs checks them):
-//! `main → cli, agent, ssh → ops → engine, alloc, keys, ledger, sim → facts → host → model`;
+//! `main → cli, agent, ssh → ops → disk, engine, alloc, keys, ledger, sim → plan → facts → host → model`;
 //! `profile` and `error` may be used by all.
 
 pub mod agent;
 pub mod alloc;
 pub mod cli;
+pub mod disk;
 pub mod engine;
 pub mod error;
 pub mod facts;
@@ -15,6 +16,7 @@ pub mod keys;
 pub mod ledger;
 pub mod model;
 pub mod ops;
+pub mod plan;
 pub mod profile;
 pub mod sim;
 pub mod ssh;

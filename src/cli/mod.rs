@@ -2,6 +2,7 @@
 
 mod agent;
 mod berths;
+mod bootstrap;
 mod call;
 mod cards;
 mod events;
@@ -25,11 +26,11 @@ pub use inside::run_as_scp;
 
 use crate::error::{ErrorClass, Fault, flatten};
 use crate::host::RealHost;
-use crate::profile::{Config, load_config};
+use crate::profile::{Config, DEFAULT_CONFIG, load_config};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[derive(Parser)]
@@ -63,6 +64,12 @@ impl Global {
         Self { config: None, json, visit: Some(visit) }
     }
 
+    /// Where the config is, or would be.
+    pub(crate) fn config_path(&self) -> PathBuf {
+        let named = self.config.as_ref().filter(|path| !path.is_empty());
+        named.map_or_else(|| PathBuf::from(DEFAULT_CONFIG), PathBuf::from)
+    }
+
     pub(crate) fn config(&self) -> Result<Config> {
         if self.visit.is_some() {
             // A command that is offered at the gateway reads no file of the node.
@@ -76,6 +83,7 @@ impl Global {
 #[derive(Subcommand)]
 enum Command {
     Facts(facts::Args),
+    Bootstrap(bootstrap::Args),
     Agent(agent::Args),
     User(user::Args),
     Image(image::Args),
@@ -126,6 +134,7 @@ fn end(result: Result<ExitCode>, say: impl FnOnce(Fault) -> Fault) -> ExitCode {
 fn run(cli: Cli) -> Result<ExitCode> {
     let global = &cli.global;
     match cli.command {
+        Command::Bootstrap(args) => bootstrap::run(global, args),
         Command::Facts(args) => facts::run(global, args),
         Command::Agent(args) => agent::run(global, args),
         Command::User(args) => user::run(global, args),

@@ -4,10 +4,16 @@
 
 pub mod block;
 pub mod cpu;
+pub mod disks;
+pub mod fstab;
+pub mod lvm;
 pub mod memory;
+pub mod mounts;
 pub mod npu;
 pub mod os;
+pub mod own;
 pub mod pci;
+pub mod server;
 
 use crate::host::Host;
 use crate::model::facts::{DockerFacts, Facts, NpuFacts, SCHEMA, Unreadable};

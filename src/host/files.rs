@@ -1,8 +1,9 @@
 //! Small files of our own in a directory of our own, written together and made durable together.
 
 use crate::error::Fault;
+use crate::model::observed::Presence;
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
@@ -47,6 +48,96 @@ pub fn sync_files(dir: &Path) -> Result<(), Fault> {
 /// A new name in this directory survives a power cut when this returns.
 pub fn sync_dir(dir: &Path) -> std::io::Result<()> {
     File::open(dir)?.sync_all()
+}
+
+/// What root may still write there.
+pub fn free_bytes(path: &Path) -> Result<u64, Fault> {
+    let stat = rustix::fs::statvfs(path)
+        .map_err(|errno| Fault::host(format!("asking how full {} is: {errno}", path.display())))?;
+    Ok(stat.f_bfree.saturating_mul(stat.f_frsize))
+}
+
+/// Whether a file is this very program.
+pub fn compare_with_self(path: &Path) -> std::io::Result<Presence> {
+    let mut other = match File::open(path) {
+        Ok(file) => BufReader::new(file),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Presence::Absent),
+        Err(error) => return Err(error),
+    };
+    let mut own = BufReader::new(File::open("/proc/self/exe")?);
+    loop {
+        let (a, b) = (own.fill_buf()?, other.fill_buf()?);
+        let length = a.len().min(b.len());
+        if a.get(..length) != b.get(..length) || (length == 0 && a.len() != b.len()) {
+            return Ok(Presence::Other);
+        }
+        if length == 0 {
+            return Ok(Presence::Same);
+        }
+        own.consume(length);
+        other.consume(length);
+    }
+}
+
+/// Copies this program, so that there is the old one or the new one at every moment.
+pub fn install_self(to: &Path) -> Result<(), Fault> {
+    let install = || -> std::io::Result<()> {
+        let dir = to.parent().unwrap_or(Path::new("/"));
+        let mut temporary = tempfile::Builder::new().prefix(".berth-").tempfile_in(dir)?;
+        std::io::copy(&mut File::open("/proc/self/exe")?, temporary.as_file_mut())?;
+        temporary.as_file().set_permissions(fs::Permissions::from_mode(0o755))?;
+        temporary.as_file().sync_all()?;
+        temporary.persist(to)?;
+        sync_dir(dir)
+    };
+    install().map_err(|error| Fault::host(format!("installing {}: {error}", to.display())))
+}
+
+/// The mode of a directory, where it is there.
+pub fn directory_mode(path: &Path) -> std::io::Result<Option<u32>> {
+    match fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_dir() => Ok(Some(meta.permissions().mode() & 0o7777)),
+        Ok(_) => Err(std::io::Error::other("it is no directory")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Adds a line to a file of ours; it is on the disk when this returns.
+pub fn append_durably(path: &Path, line: &str) -> Result<(), Fault> {
+    let append = || -> std::io::Result<()> {
+        let is_new = !path.exists();
+        let mut file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .custom_flags(nix::libc::O_NOFOLLOW)
+            .open(path)?;
+        file.write_all(format!("{line}\n").as_bytes())?;
+        file.sync_data()?;
+        if is_new { path.parent().map_or(Ok(()), sync_dir) } else { Ok(()) }
+    };
+    append().map_err(|error| Fault::host(format!("writing {}: {error}", path.display())))
+}
+
+/// Removes what stands behind the last newline: a line that a power cut tore.
+pub fn cut_torn_line(path: &Path) -> Result<(), Fault> {
+    let cut = || -> std::io::Result<()> {
+        let content = fs::read(path)?;
+        let whole = content.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        if whole == content.len() {
+            return Ok(());
+        }
+        let file = OpenOptions::new().write(true).custom_flags(nix::libc::O_NOFOLLOW).open(path)?;
+        file.set_len(whole as u64)?;
+        file.sync_all()
+    };
+    match cut() {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Fault::host(format!("mending {}: {error}", path.display())))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Opens a plain file for reading; a pipe or a device at that path is refused, not waited for.

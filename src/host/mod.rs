@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "this module is the one door to the machine")]
 
 pub mod accounts;
+pub mod block;
 mod cmd;
 mod device;
 pub mod dirs;

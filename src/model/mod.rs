@@ -3,6 +3,7 @@
 pub mod berth;
 pub mod card;
 pub mod cpulist;
+pub mod disk;
 pub mod editors;
 pub mod facts;
 pub mod holder;
@@ -10,8 +11,11 @@ pub mod image;
 pub mod inside_event;
 pub mod limits;
 pub mod name;
+pub mod observed;
 pub mod ports;
 pub mod rate;
+#[cfg(test)]
+pub(crate) mod samples;
 pub mod session;
 pub mod size;
 

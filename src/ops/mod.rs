@@ -2,6 +2,7 @@
 //! a face parses and renders, nothing else.
 
 pub mod berths;
+pub mod bootstrap;
 mod build;
 mod caller;
 mod cards;

@@ -2,12 +2,16 @@
 //!
 //! `config` is one agent's file; `profile` says what a kind of node looks like; `catalogue` lists base images.
 
+mod bootstrap;
 mod catalogue;
 mod config;
 mod load;
 mod node;
+mod shipped;
 
+pub use bootstrap::{Bootstrap, DiskWants, Layout};
 pub use catalogue::{Catalogue, CatalogueImage};
 pub use config::{Config, DockerConfig, Paths, SshConfig, Tools};
 pub use load::{DEFAULT_CONFIG, load_config, load_profile, parse_toml};
 pub use node::{BerthRules, Dataset, Devices, Faults, ForeignHolder, Mount, Profile, Simulation};
+pub use shipped::shipped_profile;

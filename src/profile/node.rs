@@ -1,5 +1,6 @@
 //! `profiles/*.toml`: what a kind of node looks like, and what its berths are given.
 
+use super::bootstrap::Bootstrap;
 use crate::model::{CardId, Health, Size};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -15,6 +16,9 @@ pub struct Profile {
     #[serde(default)]
     pub mounts: Vec<Mount>,
     pub berth: BerthRules,
+    /// What `berth bootstrap` makes of a bare node.
+    #[serde(default)]
+    pub bootstrap: Bootstrap,
     /// Only in the simulated node.
     #[serde(default)]
     pub simulation: Option<Simulation>,

@@ -1,0 +1,212 @@
+//! `berth bootstrap`: shows the plan, asks, applies it, tells how it goes.
+
+use super::{Global, render};
+use crate::error::Fault;
+use crate::host::RealHost;
+use crate::ops::bootstrap::{Applied, Draft, Ground, Progress, Wishes, apply, check_rights, draft, refuse};
+use crate::plan::{Danger, Step, read_plan, write_plan};
+use crate::profile::load_profile;
+use anyhow::{Context as _, Result};
+use jiff::Timestamp;
+use serde_json::json;
+use std::ffi::OsString;
+use std::io::{IsTerminal as _, stderr, stdin};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Make this node ready: disks, Docker, driver, berth itself
+#[derive(clap::Args)]
+#[command(after_long_help = "\
+Without --apply it looks, prints what it would do and why, and changes
+nothing. With --apply it looks again, asks, and does it, step by step. What is
+right already is left alone; interrupted, it goes on where it was when it is
+run again.
+
+A disk that holds anything is never written to, unless its serial number is
+given with --wipe; a disk in use never is.
+
+Example:
+  berth bootstrap                      # what would be done
+  berth bootstrap --apply              # do it
+  berth bootstrap --out plan.json      # keep the plan, to apply just that:
+  berth bootstrap --apply plan.json")]
+pub(crate) struct Args {
+    /// What the node should look like: a profile's name, or a file
+    #[arg(long, value_name = "PROFILE")]
+    profile: Option<String>,
+    /// Write the plan to a file
+    #[arg(long, value_name = "FILE", conflicts_with = "apply")]
+    out: Option<PathBuf>,
+    /// Apply the plan, or only what this plan file says
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "")]
+    #[arg(value_parser = clap::builder::OsStringValueParser::new())]
+    // Empty: no file was named.
+    apply: Option<OsString>,
+    /// Destroy what is on the disk with this serial number, and use it
+    #[arg(long, value_name = "SERIAL")]
+    wipe: Vec<String>,
+    /// Leave the disk with this serial number alone
+    #[arg(long, value_name = "SERIAL")]
+    leave: Vec<String>,
+    /// Do not ask
+    #[arg(long, requires = "apply")]
+    yes: bool,
+}
+
+pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
+    let host = RealHost::default();
+    let mut config = global.config()?;
+    if let Some(profile) = args.profile {
+        config.profile = profile;
+    }
+    let profile = load_profile(&host, &config)?;
+    check_rights()?;
+    let ground =
+        Ground { host: &host, config: &config, profile: &profile, config_path: global.config_path() };
+    let wishes = Wishes { wipe: args.wipe, leave: args.leave };
+    if let Some(file) = args.apply {
+        let named = Some(PathBuf::from(file)).filter(|path| !path.as_os_str().is_empty());
+        let plan = named.map(|path| read_plan(&host, &path)).transpose()?;
+        let screen = Screen { asks: !args.yes, stop: watch_signals()? };
+        let applied = apply(&ground, &wishes, plan.as_ref(), &screen)?;
+        return show_applied(global, &applied);
+    }
+    let draft = draft(&ground, &wishes, Timestamp::now())?;
+    refuse(&draft)?;
+    if let Some(path) = &args.out {
+        write_plan(&host, path, &draft.plan)?;
+    }
+    if global.json {
+        render::json(&json!({ "plan": draft.plan, "notes": draft.notes }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    show_draft(&draft, render::line);
+    let file = args.out.map(|path| format!(" {}", path.display())).unwrap_or_default();
+    if draft.plan.steps.is_empty() {
+        render::line("Nothing is to be done.");
+    } else {
+        render::line(&format!("Nothing was changed. To do this: berth bootstrap --apply{file}"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The plan for people; on standard output when it is the result, else beside it.
+fn show_draft(draft: &Draft, line: impl Fn(&str)) {
+    let plan = &draft.plan;
+    if !plan.steps.is_empty() {
+        line(&format!("To be done (profile {}):", plan.profile));
+    }
+    for (index, planned) in plan.steps.iter().enumerate() {
+        line(&format!("{:>3}. {}", index + 1, render::printable(&planned.step.describe())));
+        line(&format!("     because {}", render::printable(&planned.why)));
+        if let Danger::Destroys(disks) = planned.step.danger() {
+            let serials: Vec<&str> = disks.iter().map(|disk| disk.serial.as_str()).collect();
+            line(&format!("     DESTROYS what is on {}", render::printable(&serials.join(", "))));
+        }
+        for command in planned.step.commands() {
+            line(&format!("     $ {}", render::printable(&command)));
+        }
+    }
+    for (title, list) in [("Right already:", &plan.right), ("Good to know:", &draft.notes)] {
+        if !list.is_empty() {
+            line(title);
+        }
+        for entry in list {
+            line(&format!("  - {}", render::printable(entry)));
+        }
+    }
+}
+
+fn show_applied(global: &Global, applied: &Applied) -> Result<ExitCode> {
+    if global.json {
+        let keys: Vec<String> = applied.done.iter().map(|planned| planned.step.key()).collect();
+        render::json(&json!({
+            "schema": 1, "done": keys, "right": applied.right, "notes": applied.notes, "reboot": applied.reboot,
+        }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    match applied.done.len() {
+        0 => render::line("Nothing had to be done: everything is as the profile wants it."),
+        1 => render::line("Done: 1 step."),
+        steps => render::line(&format!("Done: {steps} steps.")),
+    }
+    if applied.reboot {
+        render::line("A reboot is needed now (systemctl reboot); the rest goes on by itself after it.");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Tells an admin on standard error how it goes.
+struct Screen {
+    asks: bool,
+    stop: Arc<AtomicBool>,
+}
+
+impl Progress for Screen {
+    fn starts(&self, number: usize, of: usize, step: &Step) {
+        render::note(&format!("[{number}/{of}] {}", render::printable(&step.describe())));
+    }
+
+    fn says(&self, text: &str) {
+        render::note(&format!("      {}", render::printable(text)));
+    }
+
+    fn ended(&self, _: &Step, error: Option<&Fault>) {
+        if error.is_some() {
+            render::note("      not done");
+        }
+    }
+
+    fn agrees(&self, draft: &Draft) -> Result<()> {
+        if !self.asks || draft.plan.steps.is_empty() {
+            return Ok(());
+        }
+        show_draft(draft, render::note);
+        if !stdin().is_terminal() || !stderr().is_terminal() {
+            return Err(Fault::usage("there is no terminal to ask at")
+                .help("read the plan with `berth bootstrap`, then add --yes")
+                .into());
+        }
+        render::ask("Type yes to do this: ");
+        let mut answer = String::new();
+        stdin().read_line(&mut answer).context("reading the answer")?;
+        if answer.trim() == "yes" {
+            return Ok(());
+        }
+        Err(Fault::refused("nothing was changed: the answer was not yes").into())
+    }
+
+    fn wants_stop(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// A signal never ends a step in the middle: it is kept until the step has ended. A second one is no stronger.
+fn watch_signals() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&stop);
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
+    let (mut interrupt, mut terminate, mut hangup) = {
+        let _inside = runtime.enter();
+        let watch = |kind| signal(kind).context("watching for signals");
+        (watch(SignalKind::interrupt())?, watch(SignalKind::terminate())?, watch(SignalKind::hangup())?)
+    };
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            loop {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                    _ = hangup.recv() => {}
+                }
+                seen.store(true, Ordering::Relaxed);
+                render::note("stopping after this step");
+            }
+        });
+    });
+    Ok(stop)
+}

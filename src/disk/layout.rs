@@ -1,0 +1,203 @@
+//! From wishes to steps: volumes that are there, disks that are free, volumes to make and to grow, mounts.
+
+use super::mounts::plan_mount;
+use super::supply::{self, Supply};
+use super::volumes::{Existing, find};
+use crate::model::Size;
+use crate::model::disk::{Disk, DiskId};
+use crate::model::observed::Observed;
+use crate::plan::{DiskPart, Format, GrowVolume, MakeVolume, MoveTree, Part, Step};
+use crate::profile::{DiskWants, Layout};
+use std::path::PathBuf;
+
+/// What decides beside the facts.
+pub struct Request<'a> {
+    pub wants: &'a DiskWants,
+    /// Serial numbers that the admin typed after `--wipe`.
+    pub wipe: &'a [String],
+    /// Steps that an earlier run started and did not finish.
+    pub unfinished: &'a [Step],
+    /// File systems that earlier runs made and nobody was asked to mount yet.
+    pub fresh: &'a [String],
+    /// A new UUID at every call.
+    pub new_uuid: &'a dyn Fn() -> String,
+}
+
+/// Steps for the disks of this machine.
+pub fn plan(seen: &Observed, request: &Request) -> Part {
+    let mut part = Part::default();
+    if request.wants.layout == Layout::None {
+        refuse_stray_wipes(request, &[], &mut part);
+        part.is_right("disks are left alone (layout none)");
+        return part;
+    }
+    if let Some(error) = &seen.fstab.error {
+        let what = format!("/etc/fstab line {} is no entry: {} ({:?})", error.line, error.why, error.text);
+        part.refuse(what, "mend the line, try `findmnt --verify`, and run this again");
+    }
+    let volumes: Vec<Wanted> = wanted(seen, request, &mut part);
+    let supply = supply::take_stock(seen, request, &volumes, &mut part);
+    refuse_stray_wipes(request, &supply.wiped, &mut part);
+    share_out(seen, request, volumes, supply, &mut part);
+    part
+}
+
+/// A volume that should be there.
+pub(super) struct Wanted {
+    pub(super) name: &'static str,
+    pub(super) target: PathBuf,
+    pub(super) format: Format,
+    pub(super) existing: Existing,
+}
+
+fn wanted(seen: &Observed, request: &Request, part: &mut Part) -> Vec<Wanted> {
+    let format = match request.wants.layout {
+        Layout::Btrfs => Format::Btrfs,
+        _ if request.wants.striped => Format::XfsStriped,
+        _ => Format::XfsLinear,
+    };
+    let volumes = request.wants.volumes().into_iter().map(|(name, target)| {
+        let existing = find(seen, name, format, request, part);
+        Wanted { name, target, format, existing }
+    });
+    volumes.collect()
+}
+
+fn refuse_stray_wipes(request: &Request, wiped: &[String], part: &mut Part) {
+    for serial in request.wipe.iter().filter(|serial| !wiped.contains(serial)) {
+        part.refuse(
+            format!("--wipe {serial}: no disk with this serial number is to be used here"),
+            "berth facts shows serial numbers; the profile's [bootstrap.disks] says which disks are used",
+        );
+    }
+}
+
+fn share_out(seen: &Observed, request: &Request, volumes: Vec<Wanted>, supply: Supply, part: &mut Part) {
+    let count = volumes.len();
+    let needed = volumes.iter().filter(|wanted| matches!(wanted.existing, Existing::No)).count();
+    if supply.free.len() < needed {
+        let what = format!(
+            "{needed} empty disks are needed for {}, and {} there",
+            names(&volumes),
+            if supply.free.len() == 1 { "1 is".to_owned() } else { format!("{} are", supply.free.len()) }
+        );
+        part.refuse(what, supply::explain(seen, request.wants));
+        return;
+    }
+    let mut free = supply.free.into_iter();
+    for (index, wanted) in volumes.into_iter().enumerate() {
+        // Only the last volume grows: the first of `split` is one disk.
+        let is_last = index + 1 == count;
+        let mut take = |all: bool| -> Vec<&Disk> {
+            if all { free.by_ref().collect() } else { free.next().into_iter().collect() }
+        };
+        match wanted.existing {
+            Existing::No => {
+                let disks = take(is_last);
+                let volume = make(&wanted, &disks, request);
+                let (uuid, name) = (volume.uuid.clone(), wanted.name);
+                part.add(Step::MakeVolume(volume), format!("there is no volume {name} yet"));
+                finish(seen, request, &wanted, &uuid, true, part);
+            }
+            Existing::Unfinished(ref volume) => {
+                let uuid = volume.uuid.clone();
+                part.add(Step::MakeVolume(volume.clone()), "an interrupted run had begun it");
+                finish(seen, request, &wanted, &uuid, true, part);
+                // Disks that came since.
+                let disks = if is_last { take(true) } else { Vec::new() };
+                grow(&wanted, &disks, 0, request, part);
+            }
+            Existing::Yes { ref uuid, free_bytes } => {
+                let is_fresh = request.fresh.contains(uuid);
+                part.is_right(format!("volume {} is there", wanted.name));
+                finish(seen, request, &wanted, uuid, is_fresh, part);
+                let disks = if is_last { take(true) } else { Vec::new() };
+                grow(&wanted, &disks, free_bytes, request, part);
+            }
+            Existing::Refused => {}
+        }
+    }
+}
+
+fn names(volumes: &[Wanted]) -> String {
+    let missing = volumes.iter().filter(|wanted| matches!(wanted.existing, Existing::No));
+    missing.map(|wanted| format!("volume {}", wanted.name)).collect::<Vec<_>>().join(" and ")
+}
+
+fn make(wanted: &Wanted, disks: &[&Disk], request: &Request) -> MakeVolume {
+    let format = match wanted.format {
+        Format::XfsStriped if disks.len() < 2 => Format::XfsLinear,
+        format => format,
+    };
+    MakeVolume {
+        name: wanted.name.into(),
+        format,
+        disks: members(disks, request),
+        uuid: (request.new_uuid)(),
+    }
+}
+
+fn members(disks: &[&Disk], request: &Request) -> Vec<DiskPart> {
+    let with_id = disks.iter().filter_map(|disk| disk.id.clone().map(|id| (id, disk.size_bytes)));
+    with_id.map(|(id, size)| member(id, Size(size), &(request.new_uuid)())).collect()
+}
+
+fn member(id: DiskId, size: Size, uuid: &str) -> DiskPart {
+    DiskPart { id, size, pv_uuid: as_lvm_uuid(uuid) }
+}
+
+/// LVM writes the 32 characters of a UUID in groups of its own: 6-4-4-4-4-4-6.
+fn as_lvm_uuid(uuid: &str) -> String {
+    let plain: String = uuid.chars().filter(char::is_ascii_alphanumeric).collect();
+    let mut rest = plain.as_str();
+    let mut groups = Vec::new();
+    for length in [6, 4, 4, 4, 4, 4, 6] {
+        let (group, after) = rest.split_at(length.min(rest.len()));
+        groups.push(group);
+        rest = after;
+    }
+    groups.join("-")
+}
+
+/// Contents that move, and the mount.
+fn finish(seen: &Observed, request: &Request, wanted: &Wanted, uuid: &str, is_fresh: bool, part: &mut Part) {
+    let target = wanted.target.display().to_string();
+    let is_mounted = seen.mounted_at(&target).is_some();
+    let entries = seen.directories.iter().find(|known| known.path == target).map_or(0, |known| known.entries);
+    if entries > 0 && !is_mounted {
+        if request.wants.move_contents && is_fresh && wanted.name == "home" {
+            let step = MoveTree {
+                from: wanted.target.clone(),
+                to_volume: wanted.name.into(),
+                to_uuid: uuid.to_owned(),
+            };
+            part.add(Step::MoveTree(step), format!("volume {} will be mounted over it", wanted.name));
+        } else {
+            part.refuse(
+                format!("{target} is not empty ({entries} names), and volume {} would hide it", wanted.name),
+                "move its contents away, or set move-contents = true in [bootstrap.disks] for a new first disk",
+            );
+        }
+    }
+    plan_mount(seen, wanted, uuid, part);
+}
+
+fn grow(wanted: &Wanted, disks: &[&Disk], free_bytes: u64, request: &Request, part: &mut Part) {
+    /// Less than this is LVM's rounding.
+    const WORTH_IT: u64 = 64 << 20;
+    let why = if disks.is_empty() {
+        "it has room that the file system does not use"
+    } else {
+        "there are new empty disks"
+    };
+    if disks.is_empty() && free_bytes < WORTH_IT {
+        return;
+    }
+    let step = GrowVolume {
+        name: wanted.name.into(),
+        format: wanted.format,
+        disks: members(disks, request),
+        target: wanted.target.clone(),
+    };
+    part.add(Step::GrowVolume(step), why);
+}

@@ -1,0 +1,74 @@
+//! Mounts of our volumes: what fstab should say, and when it must not be touched.
+
+use super::layout::Wanted;
+use crate::model::observed::{FstabEntry, Observed};
+use crate::plan::{AddMount, Format, Part, Step};
+
+/// `nofail`: a server whose data disk is gone must still boot. `pquota`: personal storage has limits.
+const XFS_OPTIONS: &str = "defaults,nofail,pquota,x-systemd.device-timeout=60s";
+const BTRFS_OPTIONS: &str = "defaults,nofail,x-systemd.device-timeout=60s";
+const NEEDED: &str = "nofail";
+const MARK: &str = "# berth: volume ";
+
+pub(super) fn plan_mount(seen: &Observed, wanted: &Wanted, uuid: &str, part: &mut Part) {
+    let target = wanted.target.display().to_string();
+    let options = if wanted.format == Format::Btrfs { BTRFS_OPTIONS } else { XFS_OPTIONS };
+    let step = AddMount {
+        name: wanted.name.into(),
+        uuid: uuid.to_owned(),
+        kind: wanted.format.file_system().into(),
+        target: wanted.target.clone(),
+        options: options.into(),
+    };
+    if let Some(mount) = seen.mounted_at(&target)
+        && mount.uuid.as_deref() != Some(uuid)
+    {
+        part.refuse(
+            format!("something else is mounted at {target} ({})", mount.kind),
+            "unmount it and take it out of /etc/fstab, or name another mount point in [bootstrap.disks]",
+        );
+        return;
+    }
+    let spec = format!("UUID={uuid}");
+    for entry in &seen.fstab.entries {
+        if entry.target == target && entry.spec != spec {
+            part.refuse(
+                format!("/etc/fstab line {} mounts {} at {target}", entry.line, entry.spec),
+                "remove that line, or name another mount point in [bootstrap.disks]",
+            );
+            return;
+        }
+        if entry.spec == spec && entry.target != target {
+            part.refuse(
+                format!("/etc/fstab line {} mounts volume {} at {}", entry.line, wanted.name, entry.target),
+                "remove that line, or name this mount point in [bootstrap.disks]",
+            );
+            return;
+        }
+    }
+    let is_mounted = seen.mounted_at(&target).is_some();
+    let entry = seen.fstab.entries.iter().find(|entry| entry.spec == spec);
+    match (is_mounted, entry.is_some_and(|entry| is_safe(entry, wanted.format))) {
+        (true, true) => part.is_right(format!("volume {} is mounted at {target}", wanted.name)),
+        (true, false) => part.add(Step::AddMount(step), "/etc/fstab does not say so for the next boot"),
+        (false, _) => part.add(Step::AddMount(step), "it is not mounted"),
+    }
+}
+
+fn is_safe(entry: &FstabEntry, format: Format) -> bool {
+    let has = |wanted: &str| entry.options.iter().any(|option| option == wanted);
+    has(NEEDED) && (format == Format::Btrfs || has("pquota") || has("prjquota"))
+}
+
+/// The text of fstab with the mount in it: in place of a line for the same file system, else at the end.
+pub fn edit_fstab(text: &str, mount: &AddMount) -> String {
+    let line = mount.fstab_line();
+    let spec = format!("UUID={}", mount.uuid);
+    let is_old = |old: &str| old.split_whitespace().next() == Some(&spec);
+    if text.lines().any(is_old) {
+        let lines = text.lines().map(|old| if is_old(old) { line.as_str() } else { old });
+        return lines.flat_map(|line| [line, "\n"]).collect();
+    }
+    let gap = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+    format!("{text}{gap}{MARK}{}\n{line}\n", mount.name)
+}

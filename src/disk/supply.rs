@@ -1,0 +1,145 @@
+//! Which disks may be used: those that the profile means, that nobody uses and that hold nothing, or nothing that
+//! anybody still needs.
+
+use super::layout::{Request, Wanted};
+use super::volumes::Existing;
+use crate::model::Size;
+use crate::model::disk::Disk;
+use crate::model::observed::Observed;
+use crate::plan::{Expected, Part, Step, WipeDisk, contents, label, objections, volume_tag};
+use crate::profile::DiskWants;
+
+pub(super) struct Supply<'a> {
+    /// Empty, or empty after their wipe.
+    pub(super) free: Vec<&'a Disk>,
+    /// Serial numbers of the disks that are wiped.
+    pub(super) wiped: Vec<String>,
+}
+
+pub(super) fn take_stock<'a>(
+    seen: &'a Observed,
+    request: &Request,
+    volumes: &[Wanted],
+    part: &mut Part,
+) -> Supply<'a> {
+    let mut supply = Supply { free: Vec::new(), wiped: Vec::new() };
+    refuse_unknown(seen, request.wants, part);
+    for disk in &seen.disks {
+        let serial = disk.id.as_ref().map_or("", |id| id.serial.as_str());
+        let is_named = request.wipe.iter().any(|named| named == serial);
+        if let Some(why) = why_left(disk, request.wants) {
+            if !is_named {
+                part.notes.push(format!("disk {} is left alone: {why}", disk.describe()));
+            }
+            continue;
+        }
+        if belongs(seen, disk, volumes) {
+            continue;
+        }
+        if is_named {
+            supply.wiped.push(serial.to_owned());
+        }
+        consider(disk, is_named, &mut supply, part);
+    }
+    supply
+}
+
+fn consider<'a>(disk: &'a Disk, is_named: bool, supply: &mut Supply<'a>, part: &mut Part) {
+    let expected = if is_named && !disk.is_empty() { Expected::Named } else { Expected::Empty };
+    let found = objections(disk, expected);
+    if !found.is_empty() {
+        for what in found {
+            part.refuse(what, help_for(disk));
+        }
+        return;
+    }
+    if let (Expected::Named, Some(id)) = (expected, &disk.id) {
+        let holds = format!("it holds {}", contents(disk).join(", "));
+        let step = WipeDisk { disk: id.clone(), size: Size(disk.size_bytes), holds };
+        part.add(Step::WipeDisk(step), format!("--wipe {} was given", id.serial));
+    }
+    supply.free.push(disk);
+}
+
+fn help_for(disk: &Disk) -> String {
+    let serial = disk.id.as_ref().map_or("SERIAL", |id| id.serial.as_str());
+    let leave = format!("--leave {serial} leaves it alone");
+    if disk.id.is_none() {
+        return "name the disks to use by `serials` in [bootstrap.disks] of the profile".into();
+    }
+    if disk.uses.is_empty() {
+        return format!("{leave}; --wipe {serial} destroys what is on it");
+    }
+    format!("{leave}; or end that use of it (umount, swapoff, vgchange -an) first")
+}
+
+/// A disk that is named in the profile must be there.
+fn refuse_unknown(seen: &Observed, wants: &DiskWants, part: &mut Part) {
+    for serial in wants.serials.iter().filter(|serial| seen.disk(serial).is_none()) {
+        part.refuse(
+            format!("the profile names disk {serial}, and no disk has this serial number"),
+            "berth facts shows the serial numbers of this machine",
+        );
+    }
+}
+
+/// Why this disk is not meant, if it is not.
+fn why_left(disk: &Disk, wants: &DiskWants) -> Option<String> {
+    let serial = disk.id.as_ref().map(|id| &id.serial);
+    if serial.is_some_and(|serial| wants.leave.contains(serial)) {
+        return Some("it is named to be left alone".into());
+    }
+    if let Some(target) = system_mount(disk) {
+        return Some(format!("the system runs from it ({target})"));
+    }
+    if !wants.serials.is_empty() {
+        let named = serial.is_some_and(|serial| wants.serials.contains(serial));
+        return (!named).then(|| "the profile names others".into());
+    }
+    if disk.transport.as_deref() != Some(&wants.transport) {
+        return Some(format!("it is no {} disk", wants.transport));
+    }
+    if disk.removable {
+        return Some("it can be pulled out".into());
+    }
+    (disk.size_bytes < wants.min_size.0).then(|| format!("it is smaller than {}", wants.min_size))
+}
+
+fn system_mount(disk: &Disk) -> Option<&str> {
+    const SYSTEM: [&str; 6] = ["/", "/boot", "/boot/efi", "/usr", "/var", "/etc"];
+    let mounts = disk.uses.iter().filter_map(|used| used.strip_prefix("mounted at "));
+    mounts.into_iter().find(|target| SYSTEM.contains(target))
+}
+
+/// Whether a disk is part of a volume that is there, or of one that an interrupted run goes on with.
+fn belongs(seen: &Observed, disk: &Disk, volumes: &[Wanted]) -> bool {
+    let serial = disk.id.as_ref().map(|id| id.serial.as_str());
+    volumes.iter().any(|wanted| match &wanted.existing {
+        Existing::Unfinished(volume) => {
+            volume.disks.iter().any(|member| Some(member.id.serial.as_str()) == serial)
+        }
+        // What is wrong with such a volume is among the refusals already.
+        Existing::Yes { .. } | Existing::Refused => {
+            let tag = volume_tag(wanted.name);
+            let group = disk.pv.as_ref().and_then(|pv| pv.group.as_deref()).and_then(|name| seen.group(name));
+            let of_btrfs = |signature: &crate::model::disk::Signature| {
+                signature.kind == "btrfs" && signature.label.as_deref() == Some(&label(wanted.name))
+            };
+            group.is_some_and(|group| group.tags.contains(&tag)) || disk.signatures.iter().any(of_btrfs)
+        }
+        Existing::No => false,
+    })
+}
+
+/// Every disk with the reason why it is no empty disk for us.
+pub(super) fn explain(seen: &Observed, wants: &DiskWants) -> String {
+    let reasons: Vec<String> = seen
+        .disks
+        .iter()
+        .map(|disk| {
+            let why = why_left(disk, wants).or_else(|| objections(disk, Expected::Empty).into_iter().next());
+            format!("{}: {}", disk.describe(), why.unwrap_or_else(|| "empty".into()))
+        })
+        .collect();
+    if reasons.is_empty() { "this machine has no disks".into() } else { reasons.join("; ") }
+}

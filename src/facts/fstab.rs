@@ -1,0 +1,91 @@
+//! /etc/fstab as text and as entries; a line that is none is named, never skipped.
+
+use crate::host::{Host, read_text};
+use crate::model::observed::{Fstab, FstabEntry, FstabError};
+use std::io::ErrorKind;
+use std::path::Path;
+
+pub const PATH: &str = "/etc/fstab";
+
+pub fn gather(host: &dyn Host) -> Result<Fstab, String> {
+    match read_text(host, Path::new(PATH)) {
+        Ok(text) => Ok(parse(&text)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Fstab::default()),
+        Err(error) => Err(format!("{PATH} cannot be read: {error}")),
+    }
+}
+
+pub fn parse(text: &str) -> Fstab {
+    let mut fstab = Fstab { text: text.to_owned(), ..Fstab::default() };
+    for (index, line) in text.lines().enumerate() {
+        let trimmed = line.trim();
+        if trimmed.is_empty() || trimmed.starts_with('#') {
+            continue;
+        }
+        match parse_line(index + 1, trimmed) {
+            Ok(entry) => fstab.entries.push(entry),
+            Err(why) => {
+                let text = trimmed.chars().take(200).collect();
+                fstab.error.get_or_insert(FstabError { line: index + 1, text, why: why.to_owned() });
+            }
+        }
+    }
+    fstab
+}
+
+/// As fstab(5): device, mount point, type, and where they are given options and two numbers.
+fn parse_line(line: usize, text: &str) -> Result<FstabEntry, &'static str> {
+    // Some people write a comment behind an entry; mount takes that for a seventh field, and so it is no entry.
+    let fields: Vec<&str> = text.split_whitespace().collect();
+    let [spec, target, kind, rest @ ..] = fields.as_slice() else {
+        return Err("it has less than three fields");
+    };
+    if rest.len() > 3 {
+        return Err("it has more than six fields");
+    }
+    let target = unescape(target);
+    if !target.starts_with('/') && !matches!(target.as_str(), "none" | "swap") {
+        return Err("the mount point is no absolute path");
+    }
+    if rest.iter().skip(1).any(|number| number.parse::<u32>().is_err()) {
+        return Err("the fifth and the sixth field must be numbers");
+    }
+    let options = rest.first().unwrap_or(&"defaults").split(',').map(str::to_owned).collect();
+    Ok(FstabEntry { line, spec: unescape(spec), target, kind: (*kind).to_owned(), options })
+}
+
+/// `\040` is a space, `\011` a tab, `\134` a backslash. mountinfo uses the same.
+pub fn unescape(field: &str) -> String {
+    field.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_read() {
+        let fstab = parse(
+            "# comment\n\nUUID=1 / ext4 errors=remount-ro 0 1\n/dev/sdb1\t/my\\040data xfs\nLABEL=s none swap sw\n",
+        );
+        assert_eq!(fstab.error, None);
+        let targets: Vec<&str> = fstab.entries.iter().map(|entry| entry.target.as_str()).collect();
+        assert_eq!(targets, ["/", "/my data", "none"]);
+        assert_eq!(fstab.entries[1].options, ["defaults"]);
+        assert_eq!(fstab.entries[0].line, 3);
+    }
+
+    #[test]
+    fn a_line_that_is_no_entry_is_named() {
+        for (text, why) in [
+            ("UUID=1 /data\n", "less than three"),
+            ("UUID=1 data xfs defaults 0 0\n", "absolute"),
+            ("UUID=1 /data xfs defaults 0 0 # mine\n", "more than six"),
+            ("UUID=1 /data xfs defaults no 0\n", "numbers"),
+        ] {
+            let error = parse(&format!("/dev/vda / ext4\n{text}")).error.unwrap();
+            assert_eq!(error.line, 2);
+            assert!(error.why.contains(why), "{}", error.why);
+        }
+    }
+}

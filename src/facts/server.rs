@@ -1,0 +1,157 @@
+//! The whole look that `berth bootstrap` takes at a machine. Any part that cannot be read makes it fail: nothing is
+//! decided about disks that were only half looked at.
+
+use super::disks::{self, Surroundings};
+use super::lvm::{self, Lvm};
+use super::mounts::{self, MountLine};
+use super::{fstab, os};
+use crate::host::{Host, Tool, block, read_text};
+use crate::model::disk::Disk;
+use crate::model::observed::{
+    BtrfsVolume, Directory, FileSystem, Machine, Mount, Observed, OwnParts, VolumeGroup,
+};
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// `targets`: directories that something is to be mounted at.
+pub fn gather(host: &dyn Host, targets: &[PathBuf], own: OwnParts) -> Result<Observed, String> {
+    let lvm = lvm::gather(host)?;
+    let nodes = disks::gather_nodes(host)?;
+    let lines = mounts::gather(host)?;
+    let swaps = mounts::gather_swaps(host)?;
+    let links = block::stable_links().map_err(|error| format!("/dev/disk/by-id cannot be read: {error}"))?;
+    let lvm_or_none = lvm.clone().unwrap_or_default();
+    let around = Surroundings { mounts: &lines, swaps: &swaps, lvm: &lvm_or_none, links: &links };
+    let disks = disks::judge(host, &nodes, &around, &block::look_at_ends)?;
+    let groups = look_into(host, lvm_or_none)?;
+    let numbers = file_systems_by_number(host)?;
+    Ok(Observed {
+        machine: machine(host)?,
+        btrfs: btrfs(&disks)?,
+        groups,
+        mounts: lines.iter().filter_map(|line| mount(line, &numbers)).collect(),
+        fstab: fstab::gather(host)?,
+        directories: targets.iter().map(|path| directory(host, path)).collect::<Result<_, _>>()?,
+        disks,
+        own,
+    })
+}
+
+fn machine(host: &dyn Host) -> Result<Machine, String> {
+    let os = os::gather(host)?;
+    let id = read_text(host, Path::new("/etc/machine-id"))
+        .map_err(|error| format!("/etc/machine-id cannot be read: {error}"))?;
+    Ok(Machine {
+        id: id.trim().to_owned(),
+        os: os.id,
+        os_version: os.version,
+        arch: os.arch,
+        kernel: os.kernel,
+        systemd: host.exists(Path::new("/run/systemd/system")),
+        missing_tools: MAKERS
+            .iter()
+            .filter(|name| !is_installed(host, name))
+            .map(|name| (*name).into())
+            .collect(),
+    })
+}
+
+fn directory(host: &dyn Host, path: &Path) -> Result<Directory, String> {
+    let entries = match host.list(path) {
+        // What mkfs makes itself is nobody's.
+        Ok(names) => names.iter().filter(|name| !name.ends_with("lost+found")).count(),
+        Err(error) if error.kind() == ErrorKind::NotFound => 0,
+        Err(error) => return Err(format!("{} cannot be read: {error}", path.display())),
+    };
+    Ok(Directory { path: path.display().to_string(), entries })
+}
+
+/// Programs that make volumes; not every system image brings them.
+const MAKERS: [&str; 3] = ["lvm", "mkfs.xfs", "mkfs.btrfs"];
+
+fn is_installed(host: &dyn Host, program: &str) -> bool {
+    ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].iter().any(|dir| host.exists(&Path::new(dir).join(program)))
+}
+
+/// What is on each active volume.
+fn look_into(host: &dyn Host, lvm: Lvm) -> Result<Vec<VolumeGroup>, String> {
+    let mut groups = lvm.groups;
+    for group in &mut groups {
+        for volume in group.volumes.iter_mut().filter(|volume| volume.active) {
+            volume.file_system = probe(host, &format!("/dev/{}/{}", group.name, volume.name))?;
+        }
+    }
+    Ok(groups)
+}
+
+/// The file system on a device. `None`: there is none.
+pub fn probe(host: &dyn Host, device: &str) -> Result<Option<FileSystem>, String> {
+    // 2: nothing was recognised.
+    let cmd = Tool::Blkid.cmd().args(["-p", "-o", "export", device]).timeout(TIMEOUT).allow_exits(&[2]);
+    let output = host.run(&cmd).map_err(|error| error.to_string())?;
+    let fields: BTreeMap<&str, &str> =
+        output.stdout.lines().filter_map(|line| line.split_once('=')).collect();
+    let field = |key: &str| fields.get(key).map(|value| (*value).to_owned());
+    let Some(kind) = field("TYPE").or_else(|| field("PTTYPE")) else { return Ok(None) };
+    let complete = kind != "xfs"
+        || block::is_xfs_complete(Path::new(device)).map_err(|error| format!("reading {device}: {error}"))?;
+    Ok(Some(FileSystem { uuid: field("UUID"), label: field("LABEL"), complete, kind }))
+}
+
+/// UUID by device number, for mounts.
+fn file_systems_by_number(host: &dyn Host) -> Result<BTreeMap<String, String>, String> {
+    let cmd = Tool::Lsblk.cmd().args(["--raw", "--noheadings", "-o", "MAJ:MIN,PATH,UUID"]).timeout(TIMEOUT);
+    let output = host.run(&cmd).map_err(|error| error.to_string())?;
+    let mut found = BTreeMap::new();
+    for line in output.stdout.lines() {
+        let mut fields = line.split_whitespace();
+        if let (Some(number), Some(path), Some(uuid)) = (fields.next(), fields.next(), fields.next()) {
+            found.insert(number.to_owned(), uuid.to_owned());
+            found.insert(path.to_owned(), uuid.to_owned());
+        }
+    }
+    Ok(found)
+}
+
+/// Mounts of disks and networks; not the kernel's own and not those of containers, which come and go.
+fn mount(line: &MountLine, by_number: &BTreeMap<String, String>) -> Option<Mount> {
+    let is_network =
+        matches!(line.kind.as_str(), "nfs" | "nfs4" | "cifs" | "ceph" | "lustre" | "fuse.glusterfs");
+    if !line.source.starts_with("/dev/") && !is_network {
+        return None;
+    }
+    let uuid = by_number.get(&line.device).or_else(|| by_number.get(&line.source));
+    Some(Mount {
+        target: line.target.clone(),
+        kind: line.kind.clone(),
+        uuid: uuid.cloned(),
+        options: line.options.clone(),
+    })
+}
+
+/// Members by UUID; btrfs itself says how many there should be.
+fn btrfs(disks: &[Disk]) -> Result<Vec<BtrfsVolume>, String> {
+    let mut found: BTreeMap<String, BtrfsVolume> = BTreeMap::new();
+    for disk in disks {
+        let Some(signature) = disk.signatures.iter().find(|signature| signature.kind == "btrfs") else {
+            continue;
+        };
+        let Some(uuid) = signature.uuid.clone() else { continue };
+        let volume = found.entry(uuid.clone()).or_insert_with(|| BtrfsVolume {
+            uuid,
+            label: signature.label.clone(),
+            disks: Vec::new(),
+            expected_disks: 0,
+        });
+        volume.disks.extend(disk.id.as_ref().map(|id| id.serial.clone()));
+        if volume.expected_disks == 0 {
+            volume.expected_disks = block::btrfs_members(Path::new(&format!("/dev/{}", disk.name)))
+                .map_err(|error| format!("reading the btrfs of {}: {error}", disk.describe()))?;
+        }
+    }
+    Ok(found.into_values().collect())
+}

@@ -1,0 +1,190 @@
+//! Block devices themselves: their stable names, their first and last bytes, and whether anybody holds them.
+//!
+//! Opening exclusively is the kernel's own answer to "is this in use", in every mount namespace.
+
+use crate::error::Fault;
+use crate::model::disk::{Content, DiskId};
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::Errno;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+const BY_ID: &str = "/dev/disk/by-id";
+/// What is looked at, and wiped, at each end: partition tables, RAID and ZFS labels are there.
+const END: u64 = 1 << 20;
+
+/// Names in /dev/disk/by-id, and the kernel name that each leads to.
+pub fn stable_links() -> io::Result<Vec<(String, String)>> {
+    let entries = match fs::read_dir(BY_ID) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut links = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        // A link that leads nowhere belongs to a disk that has just gone.
+        let Ok(target) = fs::canonicalize(entry.path()) else { continue };
+        if let (Some(name), Some(target)) = (entry.file_name().to_str(), target.file_name()) {
+            links.push((name.to_owned(), target.to_string_lossy().into_owned()));
+        }
+    }
+    links.sort();
+    Ok(links)
+}
+
+/// What the ends of a device are like; with `alone` it must be nobody's.
+pub fn look_at_ends(path: &Path, alone: bool) -> Content {
+    let exclusive = if alone { OFlags::EXCL } else { OFlags::empty() };
+    let device = match open(path, OFlags::RDONLY | OFlags::CLOEXEC | exclusive, Mode::empty()) {
+        Ok(device) => File::from(device),
+        Err(Errno::BUSY) => return Content::Held,
+        Err(errno) => return Content::Unreadable(errno.to_string()),
+    };
+    match are_ends_zero(device) {
+        Ok(true) => Content::Zeros,
+        Ok(false) => Content::Data,
+        Err(error) => Content::Unreadable(error.to_string()),
+    }
+}
+
+fn are_ends_zero(mut device: File) -> io::Result<bool> {
+    let size = device.seek(SeekFrom::End(0))?;
+    for start in [0, size.saturating_sub(END)] {
+        device.seek(SeekFrom::Start(start))?;
+        let mut bytes = Vec::new();
+        (&device).take(END).read_to_end(&mut bytes)?;
+        if bytes.iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// A device that nobody else holds, and nobody can take while this lives.
+#[derive(Debug)]
+pub struct Alone(File);
+
+/// Opens a whole disk for ourselves alone, if it is the one that the id says.
+pub fn take_alone(id: &DiskId, size_bytes: u64) -> Result<Alone, Fault> {
+    let path = PathBuf::from(id.path());
+    let wrong = |what: String| Fault::refused(format!("disk {}: {what}", id.serial));
+    let name = kernel_name(&path).map_err(|error| wrong(format!("{} is gone: {error}", path.display())))?;
+    let serial = read_serial(&name);
+    if serial.as_deref() != Some(id.serial.as_str()) {
+        let found = serial.unwrap_or_else(|| "none".into());
+        return Err(wrong(format!("{} leads to a disk with serial number {found}", path.display())));
+    }
+    let device = open(&path, OFlags::RDWR | OFlags::CLOEXEC | OFlags::EXCL, Mode::empty()).map_err(
+        |errno| match errno {
+            Errno::BUSY => wrong("somebody has it open for themselves".into()),
+            errno => wrong(format!("opening {}: {errno}", path.display())),
+        },
+    )?;
+    let mut device = File::from(device);
+    let is_block = device.metadata().is_ok_and(|meta| meta.file_type().is_block_device());
+    let size = device.seek(SeekFrom::End(0)).unwrap_or(0);
+    if !is_block || size != size_bytes {
+        return Err(wrong(format!("it has {size} bytes now, and had {size_bytes} when it was approved")));
+    }
+    Ok(Alone(device))
+}
+
+impl Alone {
+    /// Overwrites both ends with zeros, so that nothing is recognised there any more.
+    pub fn zero_ends(mut self) -> io::Result<()> {
+        let zeros = vec![0; usize::try_from(END).unwrap_or(1 << 20)];
+        let size = self.0.seek(SeekFrom::End(0))?;
+        for start in [0, size.saturating_sub(END)] {
+            self.0.seek(SeekFrom::Start(start))?;
+            self.0.write_all(&zeros)?;
+        }
+        self.0.sync_all()
+    }
+}
+
+/// The kernel's name of a whole disk behind a link.
+pub fn kernel_name(link: &Path) -> io::Result<String> {
+    let target = fs::canonicalize(link)?;
+    Ok(target.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default())
+}
+
+/// Asked of the kernel, not of udev. NVMe and SCSI disks have it in different places.
+fn read_serial(name: &str) -> Option<String> {
+    ["device/serial", "serial"].iter().find_map(|file| {
+        let text = fs::read_to_string(format!("/sys/block/{name}/{file}")).ok()?;
+        (!text.trim().is_empty()).then(|| text.trim().to_owned())
+    })
+}
+
+/// Waits for a device node: udev makes them late.
+pub fn wait_for_node(path: &Path, limit: Duration) -> Result<(), Fault> {
+    let deadline = Instant::now() + limit;
+    loop {
+        if fs::metadata(path).is_ok_and(|meta| meta.file_type().is_block_device()) {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            let limit = humantime::format_duration(limit);
+            return Err(Fault::host(format!("{} did not appear within {limit}", path.display())));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Where mkfs.xfs was interrupted, the superblock says that it is still being made (`sb_inprogress`, byte 126).
+pub fn is_xfs_complete(path: &Path) -> io::Result<bool> {
+    let mut start = [0; 127];
+    File::open(path)?.read_exact(&mut start)?;
+    Ok(start.starts_with(b"XFSB") && start.last() == Some(&0))
+}
+
+/// How many members a btrfs says it has: `num_devices` of its superblock, which starts at 64 KiB.
+pub fn btrfs_members(path: &Path) -> io::Result<u64> {
+    let mut device = File::open(path)?;
+    let mut number = [0; 8];
+    device.seek(SeekFrom::Start((64 << 10) + 0x88))?;
+    device.read_exact(&mut number)?;
+    Ok(u64::from_le_bytes(number))
+}
+
+/// The UUID of a btrfs that mkfs has not finished: until the end its superblock has another magic number.
+pub fn half_made_btrfs(path: &Path) -> Option<String> {
+    let mut superblock = [0; 0x48];
+    let mut device = File::open(path).ok()?;
+    device.seek(SeekFrom::Start(64 << 10)).ok()?;
+    device.read_exact(&mut superblock).ok()?;
+    if !superblock.ends_with(b"!BHRfS_M") {
+        return None;
+    }
+    let hex: Vec<String> = superblock.get(0x20..0x30)?.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex.concat();
+    let groups = [hex.get(..8)?, hex.get(8..12)?, hex.get(12..16)?, hex.get(16..20)?, hex.get(20..)?];
+    Some(groups.join("-"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_at_either_end_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("disk");
+        let file = File::create(&path).unwrap();
+        file.set_len(8 << 20).unwrap();
+        assert_eq!(look_at_ends(&path, false), Content::Zeros);
+        for place in [5, (8 << 20) - 1] {
+            let mut file = File::options().write(true).open(&path).unwrap();
+            file.seek(SeekFrom::Start(place)).unwrap();
+            file.write_all(b"x").unwrap();
+            assert_eq!(look_at_ends(&path, false), Content::Data);
+            file.seek(SeekFrom::Start(place)).unwrap();
+            file.write_all(&[0]).unwrap();
+        }
+        assert!(matches!(look_at_ends(&dir.path().join("none"), false), Content::Unreadable(_)));
+    }
+}

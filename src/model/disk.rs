@@ -1,0 +1,94 @@
+//! A whole disk as the guard sees it: what names it, what is written on it, and who uses it.
+
+use serde::{Deserialize, Serialize};
+
+/// What stays the same when kernel names move: the name in /dev/disk/by-id, and the serial number that people type.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct DiskId {
+    pub serial: String,
+    /// A file name in /dev/disk/by-id.
+    pub link: String,
+}
+
+impl DiskId {
+    pub fn path(&self) -> String {
+        format!("/dev/disk/by-id/{}", self.link)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disk {
+    /// `nvme0n1`: today's name, which another boot may give to another disk. Not part of what was seen.
+    #[serde(skip)]
+    pub name: String,
+    /// `None`: nothing names this disk for certain, so it is never written to.
+    pub id: Option<DiskId>,
+    pub model: Option<String>,
+    pub size_bytes: u64,
+    /// nvme, sata, …
+    pub transport: Option<String>,
+    pub read_only: bool,
+    pub removable: bool,
+    /// What is on the whole disk: file systems, RAID and LVM members, partition tables.
+    pub signatures: Vec<Signature>,
+    pub partitions: Vec<Partition>,
+    /// Who uses it or a part of it, in words: `mounted at /data`, `swap`, `LVM volume vg/lv`.
+    pub uses: Vec<String>,
+    pub content: Content,
+    /// Where it is an LVM physical volume.
+    pub pv: Option<PhysicalVolume>,
+}
+
+/// The kind of a btrfs whose mkfs was interrupted, which wipefs does not know.
+pub const HALF_BTRFS: &str = "unfinished btrfs";
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signature {
+    /// As wipefs calls it: ext4, LVM2_member, gpt.
+    pub kind: String,
+    pub uuid: Option<String>,
+    pub label: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Partition {
+    /// `p1`: the end of its name, after the disk's.
+    pub part: String,
+    pub size_bytes: u64,
+    pub signatures: Vec<Signature>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhysicalVolume {
+    pub uuid: String,
+    /// The volume group that it belongs to.
+    pub group: Option<String>,
+}
+
+/// What the first and the last MiB are like: a disk without a known signature may still hold data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Content {
+    Zeros,
+    Data,
+    /// Somebody holds it, so that it could not be opened for oneself.
+    Held,
+    Unreadable(String),
+}
+
+impl Disk {
+    /// Nothing on it, nobody on it.
+    pub fn is_empty(&self) -> bool {
+        self.signatures.is_empty()
+            && self.partitions.is_empty()
+            && self.uses.is_empty()
+            && self.pv.is_none()
+            && self.content == Content::Zeros
+    }
+
+    /// For people: today's name, the serial number and the size.
+    pub fn describe(&self) -> String {
+        let serial = self.id.as_ref().map_or("no serial number", |id| id.serial.as_str());
+        format!("{} ({serial}, {})", self.name, crate::model::Size(self.size_bytes))
+    }
+}

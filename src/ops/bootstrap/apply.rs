@@ -1,0 +1,156 @@
+//! Applying a plan: one step after the other, each written into the journal before and after.
+
+use super::{
+    Draft, Ground, Progress, Wishes, check_ground, decide, disks, files, look, mounts, open_journal, own,
+    trees,
+};
+use crate::error::{Fault, flatten};
+use crate::host::lock::lock_bootstrap;
+use crate::plan::journal::Journal;
+use crate::plan::{Plan, Planned, Step, check_still_true};
+use anyhow::{Context as _, Result};
+use jiff::Timestamp;
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Applied {
+    pub done: Vec<Planned>,
+    pub right: Vec<String>,
+    pub notes: Vec<String>,
+    /// The rest goes on after a reboot.
+    pub reboot: bool,
+}
+
+/// Looks again, decides again, asks, and does it. With a plan from a file, only that plan.
+pub fn apply(
+    ground: &Ground,
+    wishes: &Wishes,
+    from_file: Option<&Plan>,
+    progress: &dyn Progress,
+) -> Result<Applied> {
+    check_ground(ground)?;
+    let _lock = lock_bootstrap(&ground.directory())?;
+    let mut journal = open_journal(ground)?;
+    let now = Timestamp::now();
+    let seen = look(ground)?;
+    if let Some(plan) = from_file
+        && !is_begun(plan, &journal)
+    {
+        check_still_true(plan, &seen, now)?;
+    }
+    let mut draft = decide(ground, wishes, seen, &journal, now);
+    refuse(&draft)?;
+    if let Some(plan) = from_file {
+        hold_to(plan, &mut draft)?;
+    }
+    progress.agrees(&draft)?;
+    let steps = draft.plan.steps;
+    if !steps.is_empty() || !journal.unfinished().is_empty() {
+        run(ground, &steps, &mut journal, progress)?;
+        check_converged(ground, wishes, &journal)?;
+        journal.finished(Timestamp::now())?;
+    }
+    Ok(Applied { done: steps, right: draft.plan.right, notes: draft.notes, reboot: false })
+}
+
+/// All refusals together: the first is the error, the rest its lines.
+pub fn refuse(draft: &Draft) -> Result<(), Fault> {
+    let [first, ..] = draft.refusals.as_slice() else { return Ok(()) };
+    let mut lines: Vec<String> = Vec::new();
+    for refusal in &draft.refusals {
+        lines.push(format!("- {}", refusal.what));
+        // The same advice is not repeated for each reason.
+        let is_last = draft.refusals.iter().rfind(|other| other.help == refusal.help) == Some(refusal);
+        if let (Some(help), true) = (&refusal.help, is_last) {
+            lines.push(format!("  {help}"));
+        }
+    }
+    if draft.refusals.len() == 1 {
+        let fault = Fault::refused(first.what.clone());
+        return Err(match &first.help {
+            Some(help) => fault.help(help.clone()),
+            None => fault,
+        });
+    }
+    Err(Fault::refused(format!("nothing was changed, because:\n{}", lines.join("\n"))))
+}
+
+/// A run of this very plan was interrupted: what it changed is no reason to refuse it.
+fn is_begun(plan: &Plan, journal: &Journal) -> bool {
+    journal.was_begun_after(plan.made_at) && plan.steps.iter().any(|planned| journal.knows(&planned.step))
+}
+
+/// What is left to do must be in the plan that the admin read.
+fn hold_to(plan: &Plan, draft: &mut Draft) -> Result<(), Fault> {
+    for planned in &mut draft.plan.steps {
+        let agreed = plan.steps.iter().find(|agreed| agreed.step.key() == planned.step.key());
+        let Some(agreed) = agreed.filter(|agreed| agreed.step.is_same_work(&planned.step)) else {
+            let what = planned.step.describe();
+            return Err(Fault::refused(format!("the plan does not say what is to be done now: {what}"))
+                .help("make a new plan: berth bootstrap --out FILE"));
+        };
+        // With the identifiers that the file has.
+        planned.step = agreed.step.clone();
+    }
+    Ok(())
+}
+
+fn run(ground: &Ground, steps: &[Planned], journal: &mut Journal, progress: &dyn Progress) -> Result<()> {
+    let left = journal.unfinished();
+    journal.begin(Timestamp::now())?;
+    for step in left.iter().filter(|step| steps.iter().all(|planned| planned.step.key() != step.key())) {
+        journal.settled(Timestamp::now(), step)?;
+    }
+    for (index, planned) in steps.iter().enumerate() {
+        let step = &planned.step;
+        if progress.wants_stop() {
+            return Err(Fault::host(format!("stopped before: {}", step.describe()))
+                .help("what is done stays done; the same command goes on from here")
+                .into());
+        }
+        progress.starts(index + 1, steps.len(), step);
+        let is_again = left.iter().any(|other| other.key() == step.key());
+        journal.started(Timestamp::now(), step)?;
+        let result = execute(ground, step, is_again, progress).with_context(|| step.describe());
+        match &result {
+            Ok(()) => journal.done(Timestamp::now(), step)?,
+            Err(error) => journal.failed(Timestamp::now(), step, &flatten(error).message)?,
+        }
+        progress.ended(step, result.as_ref().err().map(flatten).as_ref());
+        result?;
+    }
+    Ok(())
+}
+
+/// `is_again`: an earlier run had started it.
+fn execute(ground: &Ground, step: &Step, is_again: bool, progress: &dyn Progress) -> Result<()> {
+    match step {
+        Step::WipeDisk(wipe) => disks::wipe(ground, wipe),
+        Step::MakeVolume(volume) => disks::make(ground, volume),
+        Step::GrowVolume(volume) => disks::grow(ground, volume),
+        Step::MoveTree(tree) => trees::copy_to_volume(ground, tree, is_again, progress),
+        Step::AddMount(mount) => mounts::add(ground, mount),
+        Step::WriteFile(file) => files::write(ground, file),
+        Step::InstallProgram(program) => Ok(own::install_program(program)?),
+        Step::MakeGroup(group) => own::make_group(ground, group),
+        Step::MakeDirectory(directory) => Ok(own::make_directory(directory)?),
+        Step::RunUnits(units) => own::run_units(ground, units),
+    }
+}
+
+/// A plan that was applied leaves nothing to do.
+fn check_converged(ground: &Ground, wishes: &Wishes, journal: &Journal) -> Result<()> {
+    // What was named to be wiped is in use now.
+    let wishes = Wishes { wipe: Vec::new(), ..wishes.clone() };
+    let again = decide(ground, &wishes, look(ground)?, journal, Timestamp::now());
+    refuse(&again)?;
+    match again.plan.steps.first() {
+        None => Ok(()),
+        Some(left) => Err(Fault::bug(format!(
+            "every step was done, and this is still to do: {} ({})",
+            left.step.describe(),
+            left.why
+        ))
+        .into()),
+    }
+}

@@ -1,0 +1,67 @@
+//! What every part of bootstrap stands on: the machine, the config, the profile, and somebody to tell.
+
+use super::Draft;
+use crate::error::Fault;
+use crate::host::{Host, dirs, files};
+use crate::plan::Step;
+use crate::profile::{Config, Profile};
+use std::path::{Path, PathBuf};
+
+pub struct Ground<'a> {
+    pub host: &'a dyn Host,
+    pub config: &'a Config,
+    pub profile: &'a Profile,
+    /// The config's file, whether it is there or not.
+    pub config_path: PathBuf,
+}
+
+/// Who is told what happens, and who may ask for a stop between two steps.
+pub trait Progress {
+    fn starts(&self, number: usize, of: usize, step: &Step);
+    /// What a long step is at.
+    fn says(&self, text: &str);
+    fn ended(&self, step: &Step, error: Option<&Fault>);
+    /// Shows what will be done and asks whether it should be.
+    fn agrees(&self, draft: &Draft) -> anyhow::Result<()>;
+    fn wants_stop(&self) -> bool;
+}
+
+impl Ground<'_> {
+    pub fn directory(&self) -> PathBuf {
+        self.config.paths.state.join("bootstrap")
+    }
+
+    pub fn journal_path(&self) -> PathBuf {
+        self.directory().join("journal.jsonl")
+    }
+}
+
+/// Disks cannot be looked at without root.
+pub fn check_rights() -> Result<(), Fault> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    Err(Fault::refused("looking at disks needs root").help("run it with sudo"))
+}
+
+/// What must hold before the first step of any plan: nothing is begun that could not be written down.
+pub fn check_ground(ground: &Ground) -> Result<(), Fault> {
+    /// Configuration, the journal and what package managers leave behind.
+    const ROOM: u64 = 64 << 20;
+    dirs::check_writable(Path::new("/etc"))?;
+    dirs::make_dir(&ground.config.paths.state, 0o711)?;
+    let directory = ground.directory();
+    dirs::make_dir(&directory, 0o700)?;
+    dirs::check_writable(&directory)?;
+    for path in [Path::new("/etc"), &directory] {
+        let free = files::free_bytes(path)?;
+        if free < ROOM {
+            return Err(Fault::refused(format!(
+                "the file system of {} has {free} bytes left",
+                path.display()
+            ))
+            .help("make room first; at least 64 MiB are needed"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! `berth bootstrap`: look, decide, apply. Deciding is pure and done anew in every run: what an interrupted run left
+//! is seen on the machine itself, and the journal only says what of it is ours.
+//!
+//! Steps run here on the caller's thread, one at a time, and are never dropped half way.
+
+mod apply;
+mod disks;
+mod files;
+mod ground;
+mod mounts;
+mod own;
+mod trees;
+
+pub use apply::{Applied, apply, refuse};
+pub use ground::{Ground, Progress, check_ground, check_rights};
+
+use crate::disk;
+use crate::error::Fault;
+use crate::facts::server;
+use crate::host::read_text;
+use crate::model::observed::Observed;
+use crate::plan::journal::Journal;
+use crate::plan::{Part, Plan, Refusal, SCHEMA};
+use anyhow::Result;
+use jiff::Timestamp;
+use std::path::{Path, PathBuf};
+
+/// What the admin said on the command line.
+#[derive(Debug, Default, Clone)]
+pub struct Wishes {
+    pub wipe: Vec<String>,
+    pub leave: Vec<String>,
+}
+
+/// What comes of looking and deciding.
+#[derive(Debug)]
+pub struct Draft {
+    pub plan: Plan,
+    pub refusals: Vec<Refusal>,
+    pub notes: Vec<String>,
+}
+
+/// Looks at the machine and makes a plan. Changes nothing.
+pub fn draft(ground: &Ground, wishes: &Wishes, now: Timestamp) -> Result<Draft> {
+    let seen = look(ground)?;
+    let journal = open_journal(ground)?;
+    Ok(decide(ground, wishes, seen, &journal, now))
+}
+
+/// Fresh facts.
+fn look(ground: &Ground) -> Result<Observed, Fault> {
+    let targets: Vec<PathBuf> =
+        ground.profile.bootstrap.disks.volumes().into_iter().map(|(_, target)| target).collect();
+    server::gather(ground.host, &targets, own::look(ground)?)
+        .map_err(|why| Fault::host(format!("looking at this machine: {why}")))
+}
+
+fn open_journal(ground: &Ground) -> Result<Journal, Fault> {
+    Journal::read(ground.host, &ground.journal_path(), &new_uuid(ground))
+}
+
+fn decide(ground: &Ground, wishes: &Wishes, seen: Observed, journal: &Journal, now: Timestamp) -> Draft {
+    let mut part = Part::default();
+    part.append(plan_disks(ground, wishes, &seen, journal));
+    part.append(own::plan(ground, &seen));
+    let plan = Plan {
+        schema: SCHEMA,
+        version: env!("CARGO_PKG_VERSION").into(),
+        made_at: now,
+        profile: ground.profile.name.clone(),
+        seen,
+        steps: part.steps,
+        right: part.right,
+    };
+    Draft { plan, refusals: part.refusals, notes: part.notes }
+}
+
+fn plan_disks(ground: &Ground, wishes: &Wishes, seen: &Observed, journal: &Journal) -> Part {
+    let mut wants = ground.profile.bootstrap.disks.clone();
+    wants.leave.extend(wishes.leave.iter().cloned());
+    let request = disk::Request {
+        wants: &wants,
+        wipe: &wishes.wipe,
+        unfinished: &journal.unfinished(),
+        fresh: &journal.fresh_volumes(),
+        new_uuid: &|| new_uuid(ground),
+    };
+    disk::plan(seen, &request)
+}
+
+/// The kernel's; where it cannot be read, no file system is made with what comes of it.
+fn new_uuid(ground: &Ground) -> String {
+    let text = read_text(ground.host, Path::new("/proc/sys/kernel/random/uuid"));
+    text.unwrap_or_default().trim().to_owned()
+}

@@ -1,0 +1,137 @@
+//! The disk guard: what speaks against writing to a disk, all of it at once, and the only way to a value that allows it.
+//!
+//! [`Approved`] has no public constructor and is never stored: it is won again from fresh facts right before each
+//! step that destroys.
+
+use crate::model::Size;
+use crate::model::disk::{Content, Disk, DiskId, HALF_BTRFS, Signature};
+use crate::model::observed::Observed;
+
+/// What a disk may be like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected<'a> {
+    /// Nothing on it.
+    Empty,
+    /// Nothing on it, or what an interrupted run of ours wrote: an LVM member of this UUID, or a btrfs of that one.
+    Own { member: &'a str, group: &'a str, file_system: &'a str },
+    /// Anything may be on it, because a person named it; nobody may use it.
+    Named,
+}
+
+/// Proof that a disk was checked.
+#[derive(Debug)]
+pub struct Approved {
+    id: DiskId,
+    size: Size,
+}
+
+impl Approved {
+    pub fn id(&self) -> &DiskId {
+        &self.id
+    }
+    pub fn size(&self) -> Size {
+        self.size
+    }
+}
+
+/// Looks at the disk in fresh facts. All objections come together.
+pub fn approve(
+    seen: &Observed,
+    id: &DiskId,
+    size: Size,
+    expected: Expected,
+) -> Result<Approved, Vec<String>> {
+    let Some(disk) = seen.disk(&id.serial) else {
+        return Err(vec![format!("disk {} is not there any more", id.serial)]);
+    };
+    let mut found = Vec::new();
+    if disk.size_bytes != size.0 {
+        found.push(format!(
+            "disk {} has {} bytes now, and had {} when the plan was made",
+            id.serial, disk.size_bytes, size.0
+        ));
+    }
+    if disk.id.as_ref() != Some(id) {
+        found.push(format!("disk {} is not called {} any more", id.serial, id.link));
+    }
+    found.extend(objections(disk, expected));
+    if found.is_empty() { Ok(Approved { id: id.clone(), size }) } else { Err(found) }
+}
+
+/// Everything that speaks against writing to this disk, with who holds it.
+pub fn objections(disk: &Disk, expected: Expected) -> Vec<String> {
+    let name = disk.describe();
+    let own = is_own(disk, expected);
+    let uses = disk.uses.iter().filter(|used| !(own && is_own_volume(used, expected)));
+    let mut found: Vec<String> = uses.map(|used| format!("disk {name} is in use: {used}")).collect();
+    if disk.id.is_none() {
+        found.push(format!(
+            "disk {name} has no serial number of its own, so that it could be mistaken for another"
+        ));
+    }
+    if disk.read_only {
+        found.push(format!("disk {name} is read-only"));
+    }
+    if disk.content == Content::Held {
+        found
+            .push(format!("disk {name} is held by somebody whom mounts, swap and device-mapper do not show"));
+    }
+    if let Content::Unreadable(why) = &disk.content {
+        found.push(format!("disk {name} cannot be read: {why}"));
+    }
+    if expected == Expected::Named || own {
+        return found;
+    }
+    found.extend(contents(disk).into_iter().map(|what| format!("disk {name} holds {what}")));
+    found
+}
+
+fn is_own(disk: &Disk, expected: Expected) -> bool {
+    let Expected::Own { member, group, file_system } = expected else { return false };
+    let is_part = |signature: &Signature| match signature.kind.as_str() {
+        "LVM2_member" => disk
+            .pv
+            .as_ref()
+            .is_some_and(|pv| pv.uuid == member && pv.group.as_deref().is_none_or(|of| of == group)),
+        "btrfs" | HALF_BTRFS => signature.uuid.as_deref() == Some(file_system),
+        _ => false,
+    };
+    disk.partitions.is_empty() && !disk.signatures.is_empty() && disk.signatures.iter().all(is_part)
+}
+
+/// The logical volume of the group that is being made: mounted, it would have a use of its own.
+fn is_own_volume(used: &str, expected: Expected) -> bool {
+    let Expected::Own { group, .. } = expected else { return false };
+    used.strip_prefix("LVM volume ")
+        .and_then(|name| name.strip_prefix(group))
+        .is_some_and(|rest| rest.starts_with('-'))
+}
+
+/// What is on a disk, in words.
+pub fn contents(disk: &Disk) -> Vec<String> {
+    let mut found: Vec<String> = disk.signatures.iter().map(describe).collect();
+    if let Some(group) = disk.pv.as_ref().and_then(|pv| pv.group.as_ref()) {
+        found.push(format!("a part of the LVM volume group {group}"));
+    }
+    for partition in &disk.partitions {
+        let inside: Vec<String> = partition.signatures.iter().map(describe).collect();
+        let inside = if inside.is_empty() { String::new() } else { format!(" with {}", inside.join(", ")) };
+        found.push(format!("partition {} ({}){inside}", partition.part, Size(partition.size_bytes)));
+    }
+    if found.is_empty() && disk.content == Content::Data {
+        found.push("data of a kind that nobody here knows (its first or last MiB is not empty)".into());
+    }
+    found
+}
+
+fn describe(signature: &Signature) -> String {
+    let named = match (&signature.label, &signature.uuid) {
+        (Some(label), _) => format!(" {label:?}"),
+        (None, Some(uuid)) => format!(" {uuid}"),
+        (None, None) => String::new(),
+    };
+    match signature.kind.as_str() {
+        "gpt" | "dos" | "PMBR" => format!("a partition table ({})", signature.kind),
+        kind => format!("{kind}{named}"),
+    }
+}

@@ -1,0 +1,190 @@
+//! What bootstrap began and what it finished: one line of JSON an event, on the disk before the next thing happens.
+//!
+//! A journal that cannot be understood is never taken for an empty one. The one exception is its last line, when the
+//! power went while it was written: what it would have said had not begun.
+
+use super::Step;
+use crate::error::Fault;
+use crate::host::files::{append_durably, cut_torn_line};
+use crate::host::{Host, read_text};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+pub const SCHEMA: u32 = 1;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    pub schema: u32,
+    pub at: Timestamp,
+    pub run: String,
+    pub event: Event,
+    /// The step's key.
+    #[serde(default, rename = "step", skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub what: Option<Step>,
+    /// Why it failed, or what is waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Event {
+    Begun,
+    Started,
+    Done,
+    Failed,
+    /// Begun in an earlier run, and found done when somebody looked.
+    Settled,
+    /// Goes on after a reboot.
+    Reboot,
+    Finished,
+}
+
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    run: String,
+    entries: Vec<Entry>,
+}
+
+impl Journal {
+    /// Reads what there is, changing nothing. `run` names the run that will write.
+    pub fn read(host: &dyn Host, path: &Path, run: &str) -> Result<Self, Fault> {
+        let text = match read_text(host, path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(damaged(path, &error.to_string())),
+        };
+        let whole = text.rfind('\n').map_or("", |end| text.get(..end).unwrap_or(""));
+        let mut entries = Vec::new();
+        for (index, line) in whole.lines().enumerate() {
+            let entry = parse(line).map_err(|why| match why {
+                Some(why) => damaged(path, &format!("line {}: {why}", index + 1)),
+                None => Fault::refused(format!("{} was written by a newer berth", path.display()))
+                    .help("use that berth, or move the file away when its run is over"),
+            })?;
+            entries.push(entry);
+        }
+        Ok(Self { path: path.to_path_buf(), run: run.to_owned(), entries })
+    }
+
+    /// To be called once before the first event.
+    pub fn begin(&mut self, at: Timestamp) -> Result<(), Fault> {
+        cut_torn_line(&self.path)?;
+        self.write(at, Event::Begun, None, None)
+    }
+
+    pub fn started(&mut self, at: Timestamp, step: &Step) -> Result<(), Fault> {
+        self.write(at, Event::Started, Some(step), None)
+    }
+
+    pub fn done(&mut self, at: Timestamp, step: &Step) -> Result<(), Fault> {
+        self.write(at, Event::Done, Some(step), None)
+    }
+
+    pub fn failed(&mut self, at: Timestamp, step: &Step, why: &str) -> Result<(), Fault> {
+        self.write(at, Event::Failed, Some(step), Some(why.to_owned()))
+    }
+
+    pub fn settled(&mut self, at: Timestamp, step: &Step) -> Result<(), Fault> {
+        self.write(at, Event::Settled, Some(step), None)
+    }
+
+    /// `boot` is the id of the boot that must end first.
+    pub fn reboot(&mut self, at: Timestamp, boot: &str) -> Result<(), Fault> {
+        self.write(at, Event::Reboot, None, Some(boot.to_owned()))
+    }
+
+    pub fn finished(&mut self, at: Timestamp) -> Result<(), Fault> {
+        self.write(at, Event::Finished, None, None)
+    }
+
+    /// Steps that were started, and of which nobody knows that they are done.
+    pub fn unfinished(&self) -> Vec<Step> {
+        let mut open: Vec<Step> = Vec::new();
+        for entry in &self.entries {
+            let Some(step) = &entry.what else { continue };
+            match entry.event {
+                Event::Started => {
+                    open.retain(|other| other.key() != step.key());
+                    open.push(step.clone());
+                }
+                Event::Done | Event::Settled => open.retain(|other| other.key() != step.key()),
+                _ => {}
+            }
+        }
+        open
+    }
+
+    /// File systems that were made and that nobody was asked to mount yet: nothing of anybody can be on them.
+    pub fn fresh_volumes(&self) -> Vec<String> {
+        let mut fresh: Vec<String> = Vec::new();
+        for entry in self.entries.iter().filter(|entry| entry.event == Event::Started) {
+            match &entry.what {
+                Some(Step::MakeVolume(volume)) if !fresh.contains(&volume.uuid) => {
+                    fresh.push(volume.uuid.clone());
+                }
+                Some(Step::AddMount(mount)) => fresh.retain(|uuid| *uuid != mount.uuid),
+                _ => {}
+            }
+        }
+        fresh
+    }
+
+    /// The boot that a run asked to end, if none was begun since.
+    pub fn awaited_reboot(&self) -> Option<&str> {
+        let last = self.entries.last().filter(|entry| entry.event == Event::Reboot)?;
+        last.text.as_deref()
+    }
+
+    pub fn was_begun_after(&self, at: Timestamp) -> bool {
+        self.entries.iter().any(|entry| entry.event == Event::Begun && entry.at >= at)
+    }
+
+    /// Whether some run started exactly this step.
+    pub fn knows(&self, step: &Step) -> bool {
+        self.entries.iter().any(|entry| entry.event == Event::Started && entry.what.as_ref() == Some(step))
+    }
+
+    fn write(
+        &mut self,
+        at: Timestamp,
+        event: Event,
+        step: Option<&Step>,
+        text: Option<String>,
+    ) -> Result<(), Fault> {
+        let entry = Entry {
+            schema: SCHEMA,
+            at,
+            run: self.run.clone(),
+            event,
+            key: step.map(Step::key),
+            what: step.cloned(),
+            text,
+        };
+        let line = serde_json::to_string(&entry)
+            .map_err(|error| Fault::bug(format!("writing the journal: {error}")))?;
+        append_durably(&self.path, &line)?;
+        self.entries.push(entry);
+        Ok(())
+    }
+}
+
+/// `Err(None)`: of a newer schema.
+fn parse(line: &str) -> Result<Entry, Option<String>> {
+    let value: serde_json::Value = serde_json::from_str(line).map_err(|error| Some(error.to_string()))?;
+    if value.get("schema").and_then(serde_json::Value::as_u64).is_some_and(|schema| schema > SCHEMA.into()) {
+        return Err(None);
+    }
+    serde_json::from_value(value).map_err(|error| Some(error.to_string()))
+}
+
+fn damaged(path: &Path, why: &str) -> Fault {
+    Fault::host(format!("the journal {} cannot be understood: {why}", path.display())).help(
+        "it says what an interrupted run had begun; look at it, and move it away only when that is settled",
+    )
+}

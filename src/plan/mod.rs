@@ -1,0 +1,82 @@
+//! A plan is data: what was seen, what is to be done in which order, what is right already, and what forbids it all.
+//!
+//! Deciding happens above (disk, `ops::bootstrap`), doing in `ops::bootstrap`; here is only what both speak of.
+
+mod approve;
+mod file;
+pub mod journal;
+mod step;
+mod step_own;
+#[cfg(test)]
+mod tests;
+
+pub use approve::{Approved, Expected, approve, contents, objections};
+pub use file::{check_still_true, read_plan, write_plan};
+pub use step::{
+    AddMount, Danger, DiskPart, Format, GrowVolume, MakeVolume, MoveTree, Step, WipeDisk, WriteFile,
+};
+pub use step::{group_name, label, volume_tag};
+
+pub use step_own::{InstallProgram, MakeDirectory, MakeGroup, RunUnits};
+
+use crate::model::observed::Observed;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+pub const SCHEMA: u32 = 1;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    pub schema: u32,
+    /// Which berth made it.
+    pub version: String,
+    pub made_at: Timestamp,
+    pub profile: String,
+    /// The facts that it was made from: it holds for a machine that still looks like that.
+    pub seen: Observed,
+    pub steps: Vec<Planned>,
+    /// What is already as the profile wants it.
+    pub right: Vec<String>,
+}
+
+/// A step with its reason.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Planned {
+    pub step: Step,
+    pub why: String,
+}
+
+/// What forbids a plan: nothing is done while there is one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    pub what: String,
+    pub help: Option<String>,
+}
+
+/// What one area (disks, Docker, …) adds to a plan.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct Part {
+    pub steps: Vec<Planned>,
+    pub right: Vec<String>,
+    pub refusals: Vec<Refusal>,
+    /// What the admin should know, and what changes nothing.
+    pub notes: Vec<String>,
+}
+
+impl Part {
+    pub fn add(&mut self, step: Step, why: impl Into<String>) {
+        self.steps.push(Planned { step, why: why.into() });
+    }
+    pub fn is_right(&mut self, what: impl Into<String>) {
+        self.right.push(what.into());
+    }
+    pub fn refuse(&mut self, what: impl Into<String>, help: impl Into<String>) {
+        self.refusals.push(Refusal { what: what.into(), help: Some(help.into()) });
+    }
+    pub fn append(&mut self, other: Self) {
+        self.steps.extend(other.steps);
+        self.right.extend(other.right);
+        self.refusals.extend(other.refusals);
+        self.notes.extend(other.notes);
+    }
+}

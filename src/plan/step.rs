@@ -1,0 +1,296 @@
+//! Everything that bootstrap can do to a machine, as data that owns all it needs.
+//!
+//! `describe` is the one text for the plan, the prompt, the log and the journal.
+
+use super::{InstallProgram, MakeDirectory, MakeGroup, RunUnits};
+use crate::model::Size;
+use crate::model::disk::DiskId;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "kebab-case")]
+pub enum Step {
+    WipeDisk(WipeDisk),
+    MakeVolume(MakeVolume),
+    GrowVolume(GrowVolume),
+    MoveTree(MoveTree),
+    AddMount(AddMount),
+    WriteFile(WriteFile),
+    InstallProgram(InstallProgram),
+    MakeGroup(MakeGroup),
+    MakeDirectory(MakeDirectory),
+    RunUnits(RunUnits),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Danger {
+    None,
+    /// Changes what is there.
+    Changes,
+    /// What is on these disks is lost.
+    Destroys(Vec<DiskId>),
+}
+
+/// Removes what is on a disk that a person named by its serial number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WipeDisk {
+    pub disk: DiskId,
+    pub size: Size,
+    /// What is lost, in words.
+    pub holds: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskPart {
+    pub id: DiskId,
+    pub size: Size,
+    /// Chosen beforehand, so that an interrupted run knows its own work again.
+    pub pv_uuid: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    XfsLinear,
+    XfsStriped,
+    Btrfs,
+}
+
+/// One file system over empty disks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MakeVolume {
+    /// `data`, `home`, `docker`.
+    pub name: String,
+    pub format: Format,
+    pub disks: Vec<DiskPart>,
+    pub uuid: String,
+}
+
+/// Adds empty disks to a volume of ours; none: uses room that it has already.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrowVolume {
+    pub name: String,
+    pub format: Format,
+    pub disks: Vec<DiskPart>,
+    pub target: PathBuf,
+}
+
+/// Copies a directory's contents to a volume that is not mounted yet, compares, and leaves the old ones where they are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MoveTree {
+    pub from: PathBuf,
+    pub to_volume: String,
+    pub to_uuid: String,
+}
+
+/// Mounts a volume, now and at every boot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddMount {
+    pub name: String,
+    pub uuid: String,
+    pub kind: String,
+    pub target: PathBuf,
+    pub options: String,
+}
+
+/// Writes a small file of the system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WriteFile {
+    pub path: PathBuf,
+    pub content: String,
+    pub mode: u32,
+    /// What it is for, in words that follow "write /path: ".
+    pub purpose: String,
+}
+
+impl Step {
+    /// The same for the same thing to do, in every run: what the journal calls it.
+    pub fn key(&self) -> String {
+        match self {
+            Self::WipeDisk(wipe) => format!("disk.wipe:{}", wipe.disk.serial),
+            Self::MakeVolume(volume) => format!("volume.make:{}", volume.name),
+            Self::GrowVolume(volume) => format!("volume.grow:{}", volume.name),
+            Self::MoveTree(tree) => format!("tree.move:{}", tree.from.display()),
+            Self::AddMount(mount) => format!("mount.add:{}", mount.target.display()),
+            Self::WriteFile(file) => format!("file.write:{}", file.path.display()),
+            Self::InstallProgram(program) => format!("program.install:{}", program.to.display()),
+            Self::MakeGroup(group) => format!("group.make:{}", group.name),
+            Self::MakeDirectory(directory) => format!("directory.make:{}", directory.path.display()),
+            Self::RunUnits(units) => format!("units.run:{}", units.units.join(",")),
+        }
+    }
+
+    /// Whether it does the same to the same things; identifiers that are made anew for each plan do not count.
+    pub fn is_same_work(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::MakeVolume(a), Self::MakeVolume(b)) => {
+                a.format == b.format && same_disks(&a.disks, &b.disks)
+            }
+            (Self::GrowVolume(a), Self::GrowVolume(b)) => same_disks(&a.disks, &b.disks),
+            (Self::AddMount(a), Self::AddMount(b)) => a.target == b.target && a.name == b.name,
+            (Self::MoveTree(a), Self::MoveTree(b)) => a.from == b.from && a.to_volume == b.to_volume,
+            _ => self == other,
+        }
+    }
+
+    pub fn describe(&self) -> String {
+        match self {
+            Self::WipeDisk(wipe) => {
+                format!("wipe disk {} ({}): {}", wipe.disk.serial, wipe.size, wipe.holds)
+            }
+            Self::MakeVolume(volume) => format!(
+                "make volume {} ({}) over {}",
+                volume.name,
+                volume.format.describe(),
+                list(&volume.disks)
+            ),
+            Self::GrowVolume(volume) if volume.disks.is_empty() => {
+                format!("grow volume {} into the room that it has", volume.name)
+            }
+            Self::GrowVolume(volume) => format!("grow volume {} by {}", volume.name, list(&volume.disks)),
+            Self::MoveTree(tree) => {
+                format!("copy {} to volume {} and compare", tree.from.display(), tree.to_volume)
+            }
+            Self::AddMount(mount) => {
+                format!("mount volume {} at {}, now and at every boot", mount.name, mount.target.display())
+            }
+            Self::WriteFile(file) => format!("write {}: {}", file.path.display(), file.purpose),
+            Self::InstallProgram(program) => format!("install this program as {}", program.to.display()),
+            Self::MakeGroup(group) => format!("make the group {}", group.name),
+            Self::MakeDirectory(directory) => {
+                format!("make the directory {} (mode {:o})", directory.path.display(), directory.mode)
+            }
+            Self::RunUnits(units) => units.describe(),
+        }
+    }
+
+    pub fn danger(&self) -> Danger {
+        match self {
+            Self::WipeDisk(wipe) => Danger::Destroys(vec![wipe.disk.clone()]),
+            Self::InstallProgram(_) | Self::MakeGroup(_) | Self::MakeDirectory(_) => Danger::None,
+            _ => Danger::Changes,
+        }
+    }
+
+    /// What it comes down to, as an admin would type it.
+    pub fn commands(&self) -> Vec<String> {
+        match self {
+            Self::WipeDisk(wipe) => vec![format!("wipefs --all {}", wipe.disk.path())],
+            Self::MakeVolume(volume) => volume.commands(),
+            Self::GrowVolume(volume) => volume.commands(),
+            Self::MoveTree(tree) => vec![
+                format!("mount UUID={} /run/berth/new", tree.to_uuid),
+                format!("cp --archive {}/. /run/berth/new", tree.from.display()),
+            ],
+            Self::AddMount(mount) => vec![
+                format!("echo '{}' >> /etc/fstab", mount.fstab_line()),
+                format!("mount {}", mount.target.display()),
+            ],
+            Self::WriteFile(_) | Self::InstallProgram(_) => Vec::new(),
+            Self::MakeGroup(group) => vec![format!("groupadd --system {}", group.name)],
+            Self::MakeDirectory(directory) => {
+                vec![format!("install -d -m {:o} {}", directory.mode, directory.path.display())]
+            }
+            Self::RunUnits(units) => units.commands(),
+        }
+    }
+}
+
+impl Format {
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::XfsLinear => "LVM linear, XFS",
+            Self::XfsStriped => "LVM striped, XFS",
+            Self::Btrfs => "btrfs",
+        }
+    }
+
+    pub fn file_system(self) -> &'static str {
+        match self {
+            Self::XfsLinear | Self::XfsStriped => "xfs",
+            Self::Btrfs => "btrfs",
+        }
+    }
+}
+
+impl MakeVolume {
+    pub fn group(&self) -> String {
+        group_name(&self.name)
+    }
+
+    fn commands(&self) -> Vec<String> {
+        let paths = paths(&self.disks);
+        if self.format == Format::Btrfs {
+            return vec![format!("mkfs.btrfs --label {} {paths}", label(&self.name))];
+        }
+        let (group, name) = (self.group(), &self.name);
+        let stripes = match self.format {
+            Format::XfsStriped => format!(" --stripes {}", self.disks.len()),
+            _ => String::new(),
+        };
+        vec![
+            format!("pvcreate {paths}"),
+            format!("vgcreate --addtag {} {group} {paths}", volume_tag(name)),
+            format!("lvcreate --extents 100%FREE{stripes} --name {name} {group}"),
+            format!("mkfs.xfs -L {} /dev/{group}/{name}", label(name)),
+        ]
+    }
+}
+
+impl GrowVolume {
+    pub fn group(&self) -> String {
+        group_name(&self.name)
+    }
+
+    fn commands(&self) -> Vec<String> {
+        let (group, name, target) = (self.group(), &self.name, self.target.display());
+        let paths = paths(&self.disks);
+        if self.format == Format::Btrfs {
+            return vec![format!("btrfs device add {paths} {target}")];
+        }
+        let mut commands = Vec::new();
+        if !self.disks.is_empty() {
+            commands.extend([format!("pvcreate {paths}"), format!("vgextend {group} {paths}")]);
+        }
+        commands.push(format!("lvextend --extents +100%FREE {group}/{name}"));
+        commands.push(format!("xfs_growfs {target}"));
+        commands
+    }
+}
+
+impl AddMount {
+    pub fn fstab_line(&self) -> String {
+        let target = self.target.display();
+        format!("UUID={} {target} {} {} 0 0", self.uuid, self.kind, self.options)
+    }
+}
+
+/// The volume group of a volume of ours.
+pub fn group_name(volume: &str) -> String {
+    format!("berth_{volume}")
+}
+
+/// What a volume group of ours has written on it.
+pub fn volume_tag(volume: &str) -> String {
+    format!("berth.volume.{volume}")
+}
+
+/// The label of a file system of ours; XFS takes 12 characters.
+pub fn label(volume: &str) -> String {
+    format!("berth-{volume}")
+}
+
+fn same_disks(a: &[DiskPart], b: &[DiskPart]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.id == b.id)
+}
+
+fn paths(disks: &[DiskPart]) -> String {
+    disks.iter().map(|disk| disk.id.path()).collect::<Vec<_>>().join(" ")
+}
+
+fn list(disks: &[DiskPart]) -> String {
+    let words: Vec<String> = disks.iter().map(|disk| format!("{} ({})", disk.id.serial, disk.size)).collect();
+    words.join(", ")
+}

@@ -1,0 +1,95 @@
+//! `[bootstrap]` of a profile: what `berth bootstrap` makes of a bare node.
+
+use crate::model::Size;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Bootstrap {
+    pub disks: DiskWants,
+}
+
+/// Which disks become which volumes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct DiskWants {
+    pub layout: Layout,
+    /// Take all empty disks of this kind (`lsblk -o TRAN`) …
+    pub transport: String,
+    /// … that have at least this size.
+    pub min_size: Size,
+    /// Or exactly these, by serial number.
+    pub serials: Vec<String>,
+    /// Never touch these, by serial number.
+    pub leave: Vec<String>,
+    /// Striped over all disks, which is faster; the loss of one disk is the loss of all either way.
+    pub striped: bool,
+    /// Where the big volume goes: Docker, images, personal storage.
+    pub mount: PathBuf,
+    /// Layout `split`: where the first disk goes.
+    pub first_mount: PathBuf,
+    /// Copy what is in `first-mount` to the disk that is mounted over it.
+    pub move_contents: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Layout {
+    /// Disks are left alone.
+    #[default]
+    None,
+    /// One volume over all disks.
+    Merge,
+    /// The first disk for homes, the rest merged.
+    Split,
+    /// One btrfs over all disks, without LVM.
+    Btrfs,
+}
+
+impl Default for DiskWants {
+    fn default() -> Self {
+        Self {
+            layout: Layout::None,
+            transport: "nvme".into(),
+            min_size: Size::gib(400),
+            serials: Vec::new(),
+            leave: Vec::new(),
+            striped: false,
+            mount: "/data".into(),
+            first_mount: "/home".into(),
+            move_contents: false,
+        }
+    }
+}
+
+impl DiskWants {
+    /// Names and mount points of the volumes, the one for the first disk first.
+    pub fn volumes(&self) -> Vec<(&'static str, PathBuf)> {
+        let data = ("data", self.mount.clone());
+        match self.layout {
+            Layout::None => Vec::new(),
+            Layout::Merge | Layout::Btrfs => vec![data],
+            Layout::Split => vec![("home", self.first_mount.clone()), data],
+        }
+    }
+
+    /// What is wrong with it, if anything.
+    pub fn problem(&self) -> Option<String> {
+        for (name, target) in self.volumes() {
+            let plain = target
+                .components()
+                .all(|part| !matches!(part, std::path::Component::ParentDir | std::path::Component::CurDir));
+            if !target.is_absolute() || !plain || target.components().count() < 2 {
+                return Some(format!("volume {name} cannot be mounted at {}", target.display()));
+            }
+            if target.to_str().is_none_or(|text| text.contains(char::is_whitespace)) {
+                return Some(format!("the mount point {} has a space in it", target.display()));
+            }
+        }
+        if self.layout == Layout::Split && self.mount == self.first_mount {
+            return Some("mount and first-mount are the same".into());
+        }
+        None
+    }
+}
