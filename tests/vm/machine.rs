@@ -139,7 +139,7 @@ impl Machine {
 
     /// OpenSSH from outside to a port of the machine's loopback.
     pub fn ssh_to(&self, port: u16, key: &Path, user: &str, script: &str) -> Ran {
-        let through = self.shell().command(&format!("nc 127.0.0.1 {port}"));
+        let through = self.shell().tunnel(port);
         let quoted = |word: &std::ffi::OsStr| format!("'{}'", word.to_string_lossy());
         let words: Vec<_> = through.get_args().map(quoted).collect();
         let mut ssh = Command::new("ssh");
