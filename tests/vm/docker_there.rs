@@ -22,7 +22,7 @@ fn an_existing_docker_moves_with_its_images_and_its_container_runs_again() {
     site::deliver(&machine, &[site::MERGE, site::OFFLINE]);
     site::apply(&machine);
     let see = |machine: &Machine| {
-        let running = "timeout 100 sh -c 'until docker exec theirs true 2>/dev/null; do sleep 0.5; done'";
+        let running = "timeout 200 sh -c 'until docker exec theirs true 2>/dev/null; do sleep 0.5; done'";
         machine.ok(running);
         assert_eq!(machine.ok("docker info -f '{{.DockerRootDir}}'"), "/data/docker");
         assert_eq!(machine.ok("docker image inspect -f '{{.Id}}' theirs:1"), image);

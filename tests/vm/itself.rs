@@ -54,5 +54,5 @@ fn a_disk_may_vanish_while_the_machine_runs() {
     assert_eq!(machine.ok("docker run --rm workspace echo hello"), "hello");
     machine.reboot();
     assert_eq!(machine.device("NV2").len(), "/dev/nvme0n1".len(), "it is there again");
-    machine.ok("timeout 60 sh -c 'until docker exec sleeper true; do sleep 0.2; done'");
+    machine.ok("timeout 200 sh -c 'until docker exec sleeper true; do sleep 0.2; done'");
 }

@@ -156,7 +156,7 @@ impl Machine {
         let name = self.device(serial);
         let name = name.trim_start_matches("/dev/");
         self.ok(&format!("echo 1 >/sys/block/{name}/device/device/remove"));
-        self.ok(&format!("timeout 20 sh -c 'while [ -e /dev/{name} ]; do sleep 0.1; done'"));
+        self.ok(&format!("timeout 60 sh -c 'while [ -e /dev/{name} ]; do sleep 0.1; done'"));
     }
 
     /// `/dev/nvmeXn1` of a serial, as this boot has it.
