@@ -17,7 +17,7 @@ echo 'label: gpt' | sfdisk -q $(disk GPT)
 mkfs.xfs -q $(disk MOUNTED) && echo \"UUID=$(blkid -p -s UUID -o value $(disk MOUNTED)) /mnt/mine xfs nofail 0 0\" >>/etc/fstab
 mkswap -q $(disk SWAP) && echo \"UUID=$(blkid -p -s UUID -o value $(disk SWAP)) none swap nofail 0 0\" >>/etc/fstab
 mkdir -p /mnt/mine && systemctl daemon-reload && mount /mnt/mine && echo canary >/mnt/mine/canary && swapon -a
-echo raw data of a database | dd of=$(disk RAW) bs=1 seek=$((300 << 20)) conv=fsync 2>/dev/null
+dd if=/dev/urandom of=$(disk RAW) bs=1M seek=300 count=16 conv=fsync 2>/dev/null
 sync";
 
 /// In use while the machine runs, so that their bytes may change.
