@@ -1,0 +1,305 @@
+//! The cards: how many, lost or not, healthy or not, and whether their device nodes are there.
+
+use super::outcome::{Outcome, bad, doubtful, good, list, looked, skipped};
+use super::{Check, Need, On, Scope, Wants};
+use crate::model::Health;
+use crate::model::check::Severity;
+use crate::model::check_facts::{NotLooked, NpuLook};
+use crate::model::facts::{NpuDevice, NpuError, NpuFacts, PciDevice};
+
+pub(super) const CHECKS: &[Check] = &[
+    Check {
+        id: "npu.count",
+        title: "Cards that the driver shows",
+        severity: Severity::Required,
+        on: On::Every,
+        needs: &[Need::Npu, Need::Pci],
+        wants: |wants| Ok(format!("{} cards", wants.profile.devices.cards)),
+        judge: count,
+    },
+    Check {
+        id: "npu.pci",
+        title: "Cards on the PCI bus",
+        severity: Severity::Required,
+        on: On::Hardware,
+        needs: &[Need::Pci],
+        wants: pci_wants,
+        judge: pci,
+    },
+    Check {
+        id: "npu.lost",
+        title: "No card lost",
+        severity: Severity::Required,
+        on: On::Every,
+        needs: &[Need::Npu, Need::Pci],
+        wants: |_| Ok("every card on the bus is shown by the driver".into()),
+        judge: lost,
+    },
+    Check {
+        id: "npu.health",
+        title: "Health of the cards",
+        severity: Severity::Required,
+        on: On::Every,
+        needs: &[Need::Npu],
+        wants: |_| Ok("every card OK".into()),
+        judge: health,
+    },
+    Check {
+        id: "npu.nodes",
+        title: "Device nodes",
+        severity: Severity::Required,
+        on: On::Every,
+        needs: &[Need::Nodes],
+        wants: nodes_wants,
+        judge: nodes,
+    },
+    Check {
+        id: "npu.hbm-held",
+        title: "HBM in use without a process",
+        severity: Severity::Advised,
+        on: On::Every,
+        needs: &[Need::Npu],
+        wants: |_| Ok("HBM is used only by processes that npu-smi lists".into()),
+        judge: hbm_held,
+    },
+];
+
+/// What npu-smi's answer means: DCMI's codes tell a driver that is not there from cards that a container has.
+pub(super) enum Driver<'a> {
+    Shows(&'a NpuFacts),
+    /// -8005, no npu-smi, or "no NPU card": nothing answers for the cards.
+    Absent(&'a NpuError),
+    /// -8020: the driver shows a mount namespace none of its cards when another has one of them.
+    Held(&'a NpuError),
+}
+
+pub(super) const NO_DRIVER: i32 = -8005;
+pub(super) const HELD: i32 = -8020;
+
+/// Could not look (a hang, a refusal) ends the check.
+pub(super) fn driver(npu: &NpuLook, root: bool) -> Result<Driver<'_>, NotLooked> {
+    let Some(error) = &npu.facts.error else { return Ok(Driver::Shows(&npu.facts)) };
+    match error.code {
+        Some(HELD) => Ok(Driver::Held(error)),
+        // To others than root, and its group, a working driver looks like none.
+        Some(NO_DRIVER) if !root => Err(NotLooked::new(
+            "npu-smi ends with -8005 for this user: no driver, or no right to ask it",
+            "sudo berth check --only npu",
+        )),
+        Some(NO_DRIVER) => Ok(Driver::Absent(error)),
+        None if !npu.tool_there || error.meaning.contains("no NPU card") => Ok(Driver::Absent(error)),
+        _ => Err(NotLooked::new(error.meaning.clone(), error.remedy.clone())),
+    }
+}
+
+pub(super) fn with_code(error: &NpuError) -> String {
+    let code = error.code.map(|code| format!("({code}) ")).unwrap_or_default();
+    format!("{code}{}", error.meaning)
+}
+
+/// The cards of the profile's kind; every accelerator where the profile names no ids.
+fn of_profile<'a>(pci: &'a [PciDevice], scope: &Scope) -> Vec<&'a PciDevice> {
+    let ids = &scope.profile.devices.pci_ids;
+    let fits = |device: &&PciDevice| {
+        ids.is_empty() || ids.iter().any(|id| id.eq_ignore_ascii_case(&pci_id(device)))
+    };
+    pci.iter().filter(fits).collect()
+}
+
+fn pci_id(device: &PciDevice) -> String {
+    format!("{}:{}", device.vendor, device.device)
+}
+
+/// `8 x 19e5:d802`
+fn by_id(pci: &[PciDevice]) -> String {
+    let mut ids: Vec<String> = pci.iter().map(pci_id).collect();
+    ids.sort();
+    let mut parts = Vec::new();
+    for group in ids.chunk_by(|a, b| a == b) {
+        parts.extend(group.first().map(|id| format!("{} x {id}", group.len())));
+    }
+    if parts.is_empty() { "no accelerator".into() } else { parts.join(", ") }
+}
+
+/// On the bus, in words; the simulated node's cards are on none.
+fn on_bus(scope: &Scope) -> String {
+    if scope.profile.simulation.is_some() {
+        return String::new();
+    }
+    match &scope.facts.pci {
+        Ok(pci) => format!("; on the PCI bus: {}", by_id(pci)),
+        Err(why) => format!("; the PCI bus could not be looked at: {}", why.reason),
+    }
+}
+
+fn count(scope: &Scope) -> Result<Outcome, NotLooked> {
+    let wanted = scope.profile.devices.cards as usize;
+    let facts = match driver(looked(&scope.facts.npu)?, scope.facts.root)? {
+        Driver::Shows(facts) => facts,
+        Driver::Absent(error) => {
+            return Ok(bad(format!("no driver answers: {}{}", with_code(error), on_bus(scope)), &error.remedy));
+        }
+        Driver::Held(error) => {
+            let seen = format!("a container has cards: {}{}", with_code(error), on_bus(scope));
+            return Ok(bad(seen, &error.remedy));
+        }
+    };
+    let shown = facts.devices.len();
+    let names: Vec<&str> = facts.devices.iter().map(|device| device.name.as_str()).collect();
+    let name = names.first().copied().unwrap_or_default();
+    let seen = format!("{shown} x {name}{}", on_bus(scope));
+    Ok(match shown.cmp(&wanted) {
+        _ if names.iter().any(|other| *other != name) => {
+            doubtful(format!("{shown} cards of several kinds: {}", list(names)), "choose the profile that fits this node")
+        }
+        std::cmp::Ordering::Equal => good(seen),
+        std::cmp::Ordering::Less => bad(seen, "berth check --only npu.lost,holders"),
+        std::cmp::Ordering::Greater => doubtful(seen, "set devices.cards in the profile to what this node has"),
+    })
+}
+
+fn pci_wants(wants: &Wants) -> Result<String, String> {
+    let devices = &wants.profile.devices;
+    let ids = if devices.pci_ids.is_empty() { "accelerators".to_owned() } else { devices.pci_ids.join(" or ") };
+    Ok(format!("{} x {ids}", devices.cards))
+}
+
+fn pci(scope: &Scope) -> Result<Outcome, NotLooked> {
+    let pci = looked(&scope.facts.pci)?;
+    let ours = of_profile(pci, scope).len();
+    let seen = by_id(pci);
+    let wanted = scope.profile.devices.cards as usize;
+    Ok(if ours == wanted && ours == pci.len() {
+        good(seen)
+    } else if ours == 0 && !pci.is_empty() {
+        bad(seen, "these are other cards: choose another profile, berth check --profile NAME")
+    } else if ours < wanted {
+        bad(seen, "lspci -d 19e5: | grep accelerators; reboot, and have a card that stays away repaired")
+    } else {
+        doubtful(seen, "set devices.cards and devices.pci-ids in the profile to what this node has")
+    })
+}
+
+fn lost(scope: &Scope) -> Result<Outcome, NotLooked> {
+    const REBOOT: &str = "reboot the node; power it off and on when the card stays away, then have it repaired";
+    let wanted = scope.profile.devices.cards;
+    if scope.profile.simulation.is_some() {
+        let npu = looked(&scope.facts.npu)?;
+        let Driver::Shows(facts) = driver(npu, scope.facts.root)? else {
+            return Err(String::from("the driver shows no card").into());
+        };
+        let missing: Vec<u32> =
+            (0..wanted).filter(|id| facts.devices.iter().all(|device| device.id != *id)).collect();
+        return Ok(if missing.is_empty() {
+            good(format!("all {wanted} cards are shown"))
+        } else {
+            bad(format!("lost: card {}", list(missing)), REBOOT)
+        });
+    }
+    let pci = of_profile(looked(&scope.facts.pci)?, scope);
+    if !pci.is_empty() && pci.len() < wanted as usize {
+        // What the bus does not have is lost, whatever the driver says.
+        return Ok(bad(format!("{} of {wanted} cards on the PCI bus: a card fell off it", pci.len()), REBOOT));
+    }
+    let facts = match driver(looked(&scope.facts.npu)?, scope.facts.root)? {
+        Driver::Shows(facts) => facts,
+        Driver::Absent(error) | Driver::Held(error) => {
+            let reason = format!("the bus has {} cards, and the driver shows none: {}", pci.len(), with_code(error));
+            return Err(NotLooked::new(reason, error.remedy.clone()));
+        }
+    };
+    let shown = |address: &str| {
+        facts.devices.iter().any(|d| d.bus_id.as_deref().is_some_and(|bus| bus.eq_ignore_ascii_case(address)))
+    };
+    // Bus ids are optional in the table; without them only the numbers can be compared.
+    let no_ids = facts.devices.iter().any(|device| device.bus_id.is_none());
+    let lost: Vec<&str> = pci.iter().map(|d| d.address.as_str()).filter(|a| !no_ids && !shown(a)).collect();
+    if let [first, ..] = lost.as_slice() {
+        let seen = format!("on the bus, and not shown by the driver: {}", list(lost.iter()));
+        return Ok(bad(seen, format!("dmesg | grep -i {first}; then reboot the node")));
+    }
+    let shown = facts.devices.len();
+    if shown < pci.len() {
+        return Ok(bad(format!("{} cards on the bus, {shown} shown by the driver", pci.len()), REBOOT));
+    }
+    Ok(good(format!("{} on the bus, {shown} shown by the driver", pci.len())))
+}
+
+fn health(scope: &Scope) -> Result<Outcome, NotLooked> {
+    let npu = looked(&scope.facts.npu)?;
+    let facts = match driver(npu, scope.facts.root)? {
+        Driver::Shows(facts) => facts,
+        Driver::Absent(error) | Driver::Held(error) => {
+            return Err(NotLooked::new(with_code(error), error.remedy.clone()));
+        }
+    };
+    let unwell: Vec<&NpuDevice> = facts.devices.iter().filter(|device| device.health != Health::Ok).collect();
+    let Some(first) = unwell.first() else {
+        return Ok(good(format!("{} cards OK", facts.devices.len())));
+    };
+    let say = |device: &&NpuDevice| {
+        let error = npu.errors.iter().find(|(id, _)| *id == device.npu);
+        let error = error.map(|(_, text)| format!(" ({text})")).unwrap_or_default();
+        format!("card {} {}{error}", device.id, device.health)
+    };
+    let seen = list(unwell.iter().map(say));
+    let remedy = format!(
+        "npu-smi info -t health -i {0}; look the code up in the vendor's fault list; reset the card when idle: npu-smi set -t reset -i {0} -c {1}",
+        first.npu, first.chip
+    );
+    let usable = unwell.iter().all(|device| device.health.usable());
+    Ok(if usable { doubtful(seen, remedy) } else { bad(seen, remedy) })
+}
+
+fn nodes_wants(wants: &Wants) -> Result<String, String> {
+    let devices = &wants.profile.devices;
+    Ok(format!("davinci0 to davinci{}, {}", devices.cards.saturating_sub(1), devices.manager.join(", ")))
+}
+
+fn nodes(scope: &Scope) -> Result<Outcome, NotLooked> {
+    let nodes = looked(&scope.facts.nodes)?;
+    let dev = scope.config.paths.dev.display();
+    let missing: Vec<String> = (0..scope.profile.devices.cards)
+        .filter(|id| !nodes.cards.contains(id))
+        .map(|id| format!("davinci{id}"))
+        .chain(nodes.missing_managers.iter().cloned())
+        .collect();
+    const REMEDY: &str = "load the driver (modprobe drv_pcie_host), or reboot; it makes the nodes itself";
+    if let Some(wrong) = nodes.wrong.first() {
+        return Ok(bad(wrong.clone(), "remove what is there and reboot; the driver makes the nodes itself"));
+    }
+    if !missing.is_empty() {
+        return Ok(bad(format!("not in {dev}: {}", list(missing)), REMEDY));
+    }
+    let group = nodes.gid.map(|gid| format!(", group {gid}")).unwrap_or_default();
+    Ok(good(format!("{} cards and their managers{group}", nodes.cards.len())))
+}
+
+/// What an idle card of this size uses at most, in percent: the driver's own part is about 5.
+const IDLE_PERCENT: u64 = 15;
+
+fn hbm_held(scope: &Scope) -> Result<Outcome, NotLooked> {
+    let npu = looked(&scope.facts.npu)?;
+    let Driver::Shows(facts) = driver(npu, scope.facts.root)? else {
+        return Err(String::from("the driver shows no card").into());
+    };
+    let known = |device: &NpuDevice| device.hbm_used_mib.zip(device.hbm_total_mib).filter(|(_, total)| *total > 0);
+    if facts.devices.iter().all(|device| known(device).is_none()) {
+        return Ok(skipped("npu-smi shows no HBM of these cards"));
+    }
+    let held: Vec<String> = facts
+        .devices
+        .iter()
+        .filter(|device| device.processes.is_empty())
+        .filter_map(|device| {
+            let (used, total) = known(device)?;
+            (used.saturating_mul(100) / total > IDLE_PERCENT).then(|| format!("card {}: {used} MiB", device.id))
+        })
+        .collect();
+    if held.is_empty() {
+        return Ok(good("no card has more in use than an idle one"));
+    }
+    // A process whose container is gone can survive it and keep its memory.
+    let remedy = "ps axo pid,ppid,stat,comm | grep -v ' [SRI] '; end what is left over (its parent too), or reset the card";
+    Ok(bad(format!("in use, and no process is listed: {}", list(held)), remedy))
+}
