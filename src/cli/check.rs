@@ -126,18 +126,21 @@ fn show(report: &CheckReport) {
     let widths = [widest, Verdict::CouldNotLook.to_string().len() + 2];
     let fixed = |width: usize| ColumnConstraint::Absolute(Width::Fixed(u16::try_from(width).unwrap_or(COLUMNS)));
     table.set_constraints(widths.map(fixed));
-    let mut group = None;
+    let mut area = None;
     for check in &report.checks {
-        let own = check.id.split('.').next();
-        if group.is_some() && group != own {
+        let own = preflight::area_of(&check.id);
+        if area.is_some() && area != own {
             table.add_row(["", "", ""]);
         }
-        group = own;
+        area = own;
         add(&mut table, check);
     }
     render::show_table(&table);
-    for check in report.checks.iter().filter(|check| check.remedy.is_some()) {
-        show_remedy(check);
+    let mut shown = Vec::new();
+    for check in &report.checks {
+        let Some(remedy) = check.remedy.as_deref().filter(|remedy| !shown.contains(remedy)) else { continue };
+        shown.push(remedy);
+        show_remedy(report, remedy);
     }
     render::line("");
     render::line(&summary(report));
@@ -159,15 +162,19 @@ fn add(table: &mut Table, check: &CheckResult) {
     ]);
 }
 
-/// What an admin does next: the evidence stands above.
-fn show_remedy(check: &CheckResult) {
+/// What an admin does next, once for all that it mends: the evidence stands above.
+fn show_remedy(report: &CheckReport, remedy: &str) {
     render::line("");
-    render::line(&format!("{}: {} ({})", check.verdict, check.title, check.id));
-    if let Some(wanted) = &check.wanted {
-        field("wanted", wanted);
-    }
-    if let Some(remedy) = &check.remedy {
-        field("remedy", remedy);
+    let mut checks = report.checks.iter().filter(|check| check.remedy.as_deref() == Some(remedy)).peekable();
+    let alone = report.checks.iter().filter(|check| check.remedy.as_deref() == Some(remedy)).count() == 1;
+    while let Some(check) = checks.next() {
+        render::line(&format!("{}: {} ({})", check.verdict, check.title, check.id));
+        if let Some(wanted) = check.wanted.as_deref().filter(|_| alone) {
+            field("wanted", wanted);
+        }
+        if checks.peek().is_none() {
+            field("remedy", remedy);
+        }
     }
 }
 

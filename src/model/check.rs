@@ -68,7 +68,6 @@ impl CheckResult {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct Summary {
     pub ok: usize,
     pub warn: usize,

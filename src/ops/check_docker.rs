@@ -22,8 +22,9 @@ pub(super) fn state(config: &Config) -> Look<DockerState> {
     // Words of engine::client, and the kernel's: what they say is a finding, and not a look that failed.
     let is_finding = ["there is no such socket", "Connection refused", "speaks API"];
     if is_finding.iter().any(|word| fault.message.contains(word)) {
-        let remedy = "systemctl start docker; where it is not installed: berth bootstrap".to_owned();
-        return Ok(DockerState::Unusable { remedy: fault.help.unwrap_or(remedy), why: fault.message });
+        let start = "systemctl start docker; where it is not installed: berth bootstrap".to_owned();
+        let remedy = fault.help.filter(|_| fault.message.contains("speaks API")).unwrap_or(start);
+        return Ok(DockerState::Unusable { why: fault.message, remedy });
     }
     Err(not_looked(fault.message, fault.help))
 }

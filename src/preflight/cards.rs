@@ -1,11 +1,10 @@
-//! The cards: how many, lost or not, healthy or not, and whether their device nodes are there.
+//! The cards: how many there are, whether one is lost, and their device nodes.
 
 use super::outcome::{Outcome, bad, doubtful, good, list, looked, skipped};
 use super::{Check, Need, On, Scope, Wants};
-use crate::model::Health;
 use crate::model::check::Severity;
-use crate::model::check_facts::{NotLooked, NpuLook};
-use crate::model::facts::{NpuDevice, NpuError, NpuFacts, PciDevice};
+use crate::model::check_facts::NotLooked;
+use crate::model::facts::{NpuFacts, PciDevice};
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -36,15 +35,6 @@ pub(super) const CHECKS: &[Check] = &[
         judge: lost,
     },
     Check {
-        id: "npu.health",
-        title: "Health of the cards",
-        severity: Severity::Required,
-        on: On::Every,
-        needs: &[Need::Npu],
-        wants: |_| Ok("every card OK".into()),
-        judge: health,
-    },
-    Check {
         id: "npu.nodes",
         title: "Device nodes",
         severity: Severity::Required,
@@ -53,48 +43,52 @@ pub(super) const CHECKS: &[Check] = &[
         wants: nodes_wants,
         judge: nodes,
     },
-    Check {
-        id: "npu.hbm-held",
-        title: "HBM in use without a process",
-        severity: Severity::Advised,
-        on: On::Every,
-        needs: &[Need::Npu],
-        wants: |_| Ok("HBM is used only by processes that npu-smi lists".into()),
-        judge: hbm_held,
-    },
 ];
 
 /// What npu-smi's answer means: DCMI's codes tell a driver that is not there from cards that a container has.
 pub(super) enum Driver<'a> {
     Shows(&'a NpuFacts),
     /// -8005, no npu-smi, or "no NPU card": nothing answers for the cards.
-    Absent(&'a NpuError),
+    Absent(NotLooked),
     /// -8020: the driver shows a mount namespace none of its cards when another has one of them.
-    Held(&'a NpuError),
+    Held(NotLooked),
 }
 
-pub(super) const NO_DRIVER: i32 = -8005;
-pub(super) const HELD: i32 = -8020;
+const NO_DRIVER: i32 = -8005;
+const HELD: i32 = -8020;
 
 /// Could not look (a hang, a refusal) ends the check.
-pub(super) fn driver(npu: &NpuLook, root: bool) -> Result<Driver<'_>, NotLooked> {
+pub(super) fn driver<'a>(scope: &Scope<'a>) -> Result<Driver<'a>, NotLooked> {
+    let npu = looked(&scope.facts.npu)?;
     let Some(error) = &npu.facts.error else { return Ok(Driver::Shows(&npu.facts)) };
+    let said = |what: &str| {
+        let code = error.code.map(|code| format!(" ({code})")).unwrap_or_default();
+        NotLooked::new(format!("{what}{code}: {}", error.meaning), error.remedy.clone())
+    };
+    let tool = scope.config.tools.npu_smi.display();
     match error.code {
-        Some(HELD) => Ok(Driver::Held(error)),
+        Some(HELD) => Ok(Driver::Held(said("a container has cards"))),
         // To others than root, and its group, a working driver looks like none.
-        Some(NO_DRIVER) if !root => Err(NotLooked::new(
+        Some(NO_DRIVER) if !scope.facts.root => Err(NotLooked::new(
             "npu-smi ends with -8005 for this user: no driver, or no right to ask it",
             "sudo berth check --only npu",
         )),
-        Some(NO_DRIVER) => Ok(Driver::Absent(error)),
-        None if !npu.tool_there || error.meaning.contains("no NPU card") => Ok(Driver::Absent(error)),
+        Some(NO_DRIVER) => Ok(Driver::Absent(said("no driver answers"))),
+        None if !npu.tool_there => Ok(Driver::Absent(NotLooked::new(
+            format!("no driver is installed: there is no {tool}"),
+            "berth bootstrap installs it; or set tools.npu-smi in the config to where it is",
+        ))),
+        None if error.meaning.contains("no NPU card") => Ok(Driver::Absent(said("no driver answers"))),
         _ => Err(NotLooked::new(error.meaning.clone(), error.remedy.clone())),
     }
 }
 
-pub(super) fn with_code(error: &NpuError) -> String {
-    let code = error.code.map(|code| format!("({code}) ")).unwrap_or_default();
-    format!("{code}{}", error.meaning)
+/// The driver's table; without one there is nothing to look at.
+pub(super) fn shown<'a>(scope: &Scope<'a>) -> Result<&'a NpuFacts, NotLooked> {
+    match driver(scope)? {
+        Driver::Shows(facts) => Ok(facts),
+        Driver::Absent(why) | Driver::Held(why) => Err(why),
+    }
 }
 
 /// The cards of the profile's kind; every accelerator where the profile names no ids.
@@ -134,14 +128,10 @@ fn on_bus(scope: &Scope) -> String {
 
 fn count(scope: &Scope) -> Result<Outcome, NotLooked> {
     let wanted = scope.profile.devices.cards as usize;
-    let facts = match driver(looked(&scope.facts.npu)?, scope.facts.root)? {
+    let facts = match driver(scope)? {
         Driver::Shows(facts) => facts,
-        Driver::Absent(error) => {
-            return Ok(bad(format!("no driver answers: {}{}", with_code(error), on_bus(scope)), &error.remedy));
-        }
-        Driver::Held(error) => {
-            let seen = format!("a container has cards: {}{}", with_code(error), on_bus(scope));
-            return Ok(bad(seen, &error.remedy));
+        Driver::Absent(why) | Driver::Held(why) => {
+            return Ok(bad(format!("{}{}", why.reason, on_bus(scope)), why.remedy.unwrap_or_default()));
         }
     };
     let shown = facts.devices.len();
@@ -184,10 +174,7 @@ fn lost(scope: &Scope) -> Result<Outcome, NotLooked> {
     const REBOOT: &str = "reboot the node; power it off and on when the card stays away, then have it repaired";
     let wanted = scope.profile.devices.cards;
     if scope.profile.simulation.is_some() {
-        let npu = looked(&scope.facts.npu)?;
-        let Driver::Shows(facts) = driver(npu, scope.facts.root)? else {
-            return Err(String::from("the driver shows no card").into());
-        };
+        let facts = shown(scope)?;
         let missing: Vec<u32> =
             (0..wanted).filter(|id| facts.devices.iter().all(|device| device.id != *id)).collect();
         return Ok(if missing.is_empty() {
@@ -201,11 +188,14 @@ fn lost(scope: &Scope) -> Result<Outcome, NotLooked> {
         // What the bus does not have is lost, whatever the driver says.
         return Ok(bad(format!("{} of {wanted} cards on the PCI bus: a card fell off it", pci.len()), REBOOT));
     }
-    let facts = match driver(looked(&scope.facts.npu)?, scope.facts.root)? {
+    let facts = match driver(scope)? {
         Driver::Shows(facts) => facts,
-        Driver::Absent(error) | Driver::Held(error) => {
-            let reason = format!("the bus has {} cards, and the driver shows none: {}", pci.len(), with_code(error));
-            return Err(NotLooked::new(reason, error.remedy.clone()));
+        Driver::Absent(_) | Driver::Held(_) if pci.is_empty() => {
+            return Ok(skipped("there is no card on the bus: see npu.pci"));
+        }
+        Driver::Absent(why) | Driver::Held(why) => {
+            let reason = format!("the bus has all {} cards; {}", pci.len(), why.reason);
+            return Err(NotLooked { reason, ..why });
         }
     };
     let shown = |address: &str| {
@@ -223,32 +213,6 @@ fn lost(scope: &Scope) -> Result<Outcome, NotLooked> {
         return Ok(bad(format!("{} cards on the bus, {shown} shown by the driver", pci.len()), REBOOT));
     }
     Ok(good(format!("{} on the bus, {shown} shown by the driver", pci.len())))
-}
-
-fn health(scope: &Scope) -> Result<Outcome, NotLooked> {
-    let npu = looked(&scope.facts.npu)?;
-    let facts = match driver(npu, scope.facts.root)? {
-        Driver::Shows(facts) => facts,
-        Driver::Absent(error) | Driver::Held(error) => {
-            return Err(NotLooked::new(with_code(error), error.remedy.clone()));
-        }
-    };
-    let unwell: Vec<&NpuDevice> = facts.devices.iter().filter(|device| device.health != Health::Ok).collect();
-    let Some(first) = unwell.first() else {
-        return Ok(good(format!("{} cards OK", facts.devices.len())));
-    };
-    let say = |device: &&NpuDevice| {
-        let error = npu.errors.iter().find(|(id, _)| *id == device.npu);
-        let error = error.map(|(_, text)| format!(" ({text})")).unwrap_or_default();
-        format!("card {} {}{error}", device.id, device.health)
-    };
-    let seen = list(unwell.iter().map(say));
-    let remedy = format!(
-        "npu-smi info -t health -i {0}; look the code up in the vendor's fault list; reset the card when idle: npu-smi set -t reset -i {0} -c {1}",
-        first.npu, first.chip
-    );
-    let usable = unwell.iter().all(|device| device.health.usable());
-    Ok(if usable { doubtful(seen, remedy) } else { bad(seen, remedy) })
 }
 
 fn nodes_wants(wants: &Wants) -> Result<String, String> {
@@ -273,33 +237,4 @@ fn nodes(scope: &Scope) -> Result<Outcome, NotLooked> {
     }
     let group = nodes.gid.map(|gid| format!(", group {gid}")).unwrap_or_default();
     Ok(good(format!("{} cards and their managers{group}", nodes.cards.len())))
-}
-
-/// What an idle card of this size uses at most, in percent: the driver's own part is about 5.
-const IDLE_PERCENT: u64 = 15;
-
-fn hbm_held(scope: &Scope) -> Result<Outcome, NotLooked> {
-    let npu = looked(&scope.facts.npu)?;
-    let Driver::Shows(facts) = driver(npu, scope.facts.root)? else {
-        return Err(String::from("the driver shows no card").into());
-    };
-    let known = |device: &NpuDevice| device.hbm_used_mib.zip(device.hbm_total_mib).filter(|(_, total)| *total > 0);
-    if facts.devices.iter().all(|device| known(device).is_none()) {
-        return Ok(skipped("npu-smi shows no HBM of these cards"));
-    }
-    let held: Vec<String> = facts
-        .devices
-        .iter()
-        .filter(|device| device.processes.is_empty())
-        .filter_map(|device| {
-            let (used, total) = known(device)?;
-            (used.saturating_mul(100) / total > IDLE_PERCENT).then(|| format!("card {}: {used} MiB", device.id))
-        })
-        .collect();
-    if held.is_empty() {
-        return Ok(good("no card has more in use than an idle one"));
-    }
-    // A process whose container is gone can survive it and keep its memory.
-    let remedy = "ps axo pid,ppid,stat,comm | grep -v ' [SRI] '; end what is left over (its parent too), or reset the card";
-    Ok(bad(format!("in use, and no process is listed: {}", list(held)), remedy))
 }

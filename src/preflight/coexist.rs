@@ -1,6 +1,6 @@
 //! Others on the node: who hands out the same cards, and who has some of them now.
 
-use super::cards::{Driver, driver};
+use super::cards::shown;
 use super::outcome::{Outcome, bad, doubtful, good, list, looked};
 use super::{Check, Need, On, Scope};
 use crate::model::Holder;
@@ -126,8 +126,7 @@ fn add_open(held: &mut Held, containers: &Containers, open: &[OpenBy]) {
 
 /// What npu-smi lists on a card that no container has. Without npu-smi the kernel's own record stands.
 fn add_listed(held: &mut Held, scope: &Scope, containers: &Containers, open: &[OpenBy]) {
-    let Ok(npu) = &scope.facts.npu else { return };
-    let Ok(Driver::Shows(facts)) = driver(npu, scope.facts.root) else { return };
+    let Ok(facts) = shown(scope) else { return };
     for device in &facts.devices {
         if containers.iter().any(|(card, ..)| *card == device.id) {
             continue;

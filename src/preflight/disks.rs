@@ -190,7 +190,7 @@ fn fstab(scope: &Scope) -> Result<Outcome, NotLooked> {
         let seen = format!("line {} mounts {} by its name {}, which another disk may have tomorrow", line.number, line.target, line.source);
         return Ok(bad(seen, format!("blkid -o value -s UUID {}; write UUID=… in its place", line.source)));
     }
-    Ok(good(format!("{} lines", lines.len())))
+    Ok(good(format!("nothing among {} entries", lines.len())))
 }
 
 fn smart(scope: &Scope) -> Result<Outcome, NotLooked> {

@@ -79,7 +79,7 @@ pub(super) const CHECKS: &[Check] = &[
 fn engine<'a>(scope: &Scope<'a>) -> Result<Result<&'a DockerFacts, Outcome>, NotLooked> {
     Ok(match looked(&scope.facts.docker)? {
         DockerState::Answers(facts) => Ok(facts),
-        DockerState::Unusable { why, .. } => Err(skipped(why)),
+        DockerState::Unusable { .. } => Err(skipped("there is no engine to ask: see docker.version")),
     })
 }
 

@@ -1,6 +1,5 @@
 //! The driver: installed, complete, loaded, and its firmware and CANN beside it.
 
-use super::cards::{Driver, driver, with_code};
 use super::outcome::{Outcome, bad, doubtful, good, list, looked, skipped};
 use super::version::{compare, is_version, is_within, newest_cann_for};
 use super::{Check, Need, On, Scope, Wants};
@@ -43,7 +42,7 @@ pub(super) const CHECKS: &[Check] = &[
         title: "Driver installed completely",
         severity: Severity::Required,
         on: On::Hardware,
-        needs: &[Need::Driver],
+        needs: &[Need::Driver, Need::Npu],
         wants: |_| Ok("Driver_Install_Status=complete".into()),
         judge: install_complete,
     },
@@ -159,6 +158,11 @@ fn install_complete(scope: &Scope) -> Result<Outcome, NotLooked> {
         Err(skip) => return Ok(skip),
     };
     const LOG: &str = "tail /var/log/ascend_seclog/ascend_install.log; then run the driver's .run again with --full";
+    // npu-smi says so itself, behind its table.
+    let warnings = scope.facts.npu.as_ref().map(|npu| npu.facts.warnings.as_slice()).unwrap_or_default();
+    if let Some(warning) = warnings.iter().find(|warning| warning.contains("may not be completely installed")) {
+        return Ok(bad(format!("npu-smi says: {warning}"), LOG));
+    }
     Ok(match facts.install_status.as_deref() {
         Some("complete") => good("Driver_Install_Status=complete"),
         Some(status) => bad(format!("Driver_Install_Status={status}"), LOG),
@@ -187,11 +191,6 @@ fn cann_pair(scope: &Scope) -> Result<Outcome, NotLooked> {
         return Ok(skipped("no CANN on this node, and no image of the catalogue names one"));
     }
     let Some(version) = version_of(scope)? else {
-        if let Ok(npu) = &scope.facts.npu
-            && let Ok(Driver::Absent(error)) = driver(npu, scope.facts.root)
-        {
-            return Ok(skipped(format!("no driver answers: {}", with_code(error))));
-        }
         return Ok(skipped("no driver is installed"));
     };
     let Some(newest) = newest_cann_for(&version) else {

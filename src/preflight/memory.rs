@@ -14,7 +14,7 @@ pub(super) const CHECKS: &[Check] = &[
         on: On::Every,
         needs: &[Need::Memory],
         wants: |wants| match wants.profile.check.memory {
-            Some(least) => Ok(format!("{least} or more")),
+            Some(least) => Ok(format!("{} or more", gib(least))),
             None => Err("the profile names no memory".into()),
         },
         judge: total,
@@ -33,17 +33,22 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
+/// In one unit, so that seen and wanted compare at a glance.
+fn gib(size: Size) -> String {
+    format!("{} GiB", size.0 >> 30)
+}
+
 fn total(scope: &Scope) -> Result<Outcome, NotLooked> {
     let memory = looked(&scope.facts.memory)?;
     let total = Size::mib(memory.total_mib);
-    let seen = format!("{total}, {} available", Size::mib(memory.available_mib));
+    let seen = format!("{}, {} available", gib(total), gib(Size::mib(memory.available_mib)));
     if scope.profile.check.memory.is_some_and(|least| total < least) {
         return Ok(bad(seen, "dmidecode -t memory | grep Size; a module that is missing there has failed or is loose"));
     }
     let rules = &scope.profile.berth;
     let given = Size(rules.memory_per_card.0.saturating_mul(u64::from(scope.profile.devices.cards)));
     if given > total {
-        let seen = format!("{total}, and berths on all cards may use {given}");
+        let seen = format!("{}, and berths on all cards may use {}", gib(total), gib(given));
         return Ok(doubtful(seen, "lower berth.memory-per-card in the profile"));
     }
     Ok(good(seen))
@@ -53,7 +58,7 @@ fn numa(scope: &Scope) -> Result<Outcome, NotLooked> {
     let cpu = looked(&scope.facts.cpu)?;
     let nodes = &cpu.numa_nodes;
     let wanted = scope.profile.check.numa_nodes.unwrap_or_default();
-    let seen = format!("{} nodes, {} CPUs", nodes.len(), cpu.logical);
+    let seen = format!("NUMA nodes: {}, CPUs: {}", nodes.len(), cpu.logical);
     let bare: Vec<String> = nodes
         .iter()
         .filter(|node| node.cpus.is_empty() || node.memory_mib == Some(0))

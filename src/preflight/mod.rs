@@ -8,6 +8,7 @@ mod disks;
 mod docker;
 mod driver;
 mod hccn;
+mod health;
 mod memory;
 mod network;
 mod outcome;
@@ -88,21 +89,28 @@ pub struct Check {
     pub judge: fn(&Scope) -> Result<Outcome, NotLooked>,
 }
 
-/// Every check, in the order in which they are shown: areas from the cards outwards.
+/// The areas in the order in which they are shown, from the cards outwards.
+const AREAS: [(&str, &[Check]); 10] = [
+    ("cards", cards::CHECKS),
+    ("cards", health::CHECKS),
+    ("driver", driver::CHECKS),
+    ("cards' network", hccn::CHECKS),
+    ("system", system::CHECKS),
+    ("system", memory::CHECKS),
+    ("disks", disks::CHECKS),
+    ("Docker", docker::CHECKS),
+    ("others", coexist::CHECKS),
+    ("network", network::CHECKS),
+];
+
+/// Every check.
 pub fn table() -> impl Iterator<Item = &'static Check> {
-    [
-        cards::CHECKS,
-        driver::CHECKS,
-        hccn::CHECKS,
-        system::CHECKS,
-        memory::CHECKS,
-        disks::CHECKS,
-        docker::CHECKS,
-        coexist::CHECKS,
-        network::CHECKS,
-    ]
-    .into_iter()
-    .flatten()
+    AREAS.iter().flat_map(|(_, checks)| checks.iter())
+}
+
+/// Where a check belongs, for those who read a report.
+pub fn area_of(id: &str) -> Option<&'static str> {
+    AREAS.iter().find(|(_, checks)| checks.iter().any(|check| check.id == id)).map(|(area, _)| *area)
 }
 
 impl Check {
@@ -134,8 +142,8 @@ impl Check {
                     Ok(outcome) => outcome.write_to(&mut result),
                     Err(why) => {
                         result.verdict = Verdict::CouldNotLook;
-                        result.reason = Some(why.reason);
-                        result.remedy = why.remedy;
+                        result.reason = Some(outcome::shorten(&why.reason));
+                        result.remedy = why.remedy.as_deref().map(outcome::shorten);
                     }
                 }
             }
