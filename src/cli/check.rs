@@ -73,7 +73,7 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
 
 /// A path is relative to where the caller is, not to the config.
 fn named_profile(named: &str) -> Result<String> {
-    if !named.contains('/') && !Path::new(named).extension().is_some_and(|ext| ext == "toml") {
+    if !named.contains('/') && Path::new(named).extension().is_none_or(|ext| ext != "toml") {
         return Ok(named.to_owned());
     }
     let path = std::path::absolute(named).context("finding the profile")?;
@@ -103,11 +103,8 @@ struct Listed<'a> {
 
 fn list(global: &Global, checks: &[&'static Check]) -> Result<()> {
     if global.json {
-        let listed = checks.iter().map(|check| Listed {
-            id: check.id,
-            title: check.title,
-            severity: check.severity,
-        });
+        let listed =
+            checks.iter().map(|check| Listed { id: check.id, title: check.title, severity: check.severity });
         return render::json(&listed.collect::<Vec<_>>());
     }
     let mut table = render::table(&["CHECK", "WORST", "TITLE"]);
@@ -124,7 +121,8 @@ fn show(report: &CheckReport) {
     table.set_content_arrangement(ContentArrangement::Dynamic).set_width(COLUMNS);
     let widest = report.checks.iter().map(|check| check.id.len()).max().unwrap_or_default().max(5) + 2;
     let widths = [widest, Verdict::CouldNotLook.to_string().len() + 2];
-    let fixed = |width: usize| ColumnConstraint::Absolute(Width::Fixed(u16::try_from(width).unwrap_or(COLUMNS)));
+    let fixed =
+        |width: usize| ColumnConstraint::Absolute(Width::Fixed(u16::try_from(width).unwrap_or(COLUMNS)));
     table.set_constraints(widths.map(fixed));
     let mut area = None;
     for check in &report.checks {
@@ -208,8 +206,11 @@ fn summary(report: &CheckReport) -> String {
         (sum.could_not_look, "could not look"),
         (sum.skipped, "skipped"),
     ];
-    let counts: Vec<String> =
-        counts.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
+    let counts: Vec<String> = counts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, word)| format!("{count} {word}"))
+        .collect();
     let host = render::printable(report.host.as_deref().unwrap_or("unknown"));
     format!("{} (profile {}, host {host})", counts.join(", "), render::printable(&report.profile))
 }

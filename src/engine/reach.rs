@@ -24,8 +24,14 @@ impl Engine {
 
 /// The registry itself said that there is no such image, or that it shows it not to everybody.
 fn is_answer(status: u16, message: &str) -> bool {
-    const WORDS: [&str; 6] =
-        ["manifest unknown", "name unknown", "unauthorized", "denied", "toomanyrequests", "authentication required"];
+    const WORDS: [&str; 6] = [
+        "manifest unknown",
+        "name unknown",
+        "unauthorized",
+        "denied",
+        "toomanyrequests",
+        "authentication required",
+    ];
     let lower = message.to_ascii_lowercase();
     // "permission denied" is the engine's own trouble.
     let refused = WORDS.iter().any(|word| lower.contains(word)) && !lower.contains("permission denied");

@@ -53,7 +53,10 @@ mod tests {
     fn references_name_it() {
         let ours = "swr.example.com/atelier/pytorch:pytorch_2.5.1-cann_8.2.rc1-py_3.11-hce_2.0-aarch64-snt9b";
         assert_eq!(in_reference(ours).as_deref(), Some("8.2.rc1"));
-        assert_eq!(in_reference("quay.example.com/ascend/cann:9.1.0-beta.3-910b-ubuntu22.04").as_deref(), Some("9.1.0-beta.3"));
+        assert_eq!(
+            in_reference("quay.example.com/ascend/cann:9.1.0-beta.3-910b-ubuntu22.04").as_deref(),
+            Some("9.1.0-beta.3")
+        );
         assert_eq!(in_reference("ascend/cann:8.0.0-910b").as_deref(), Some("8.0.0"));
         for other in ["debian:12", "x/cann:latest", "cann_", "x/cann:9\u{1b}[1m"] {
             assert_eq!(in_reference(other), None, "{other}");
@@ -62,7 +65,8 @@ mod tests {
 
     #[test]
     fn the_node_s_own_is_read() {
-        let path = format!("/usr/local/Ascend/cann/{}-linux/ascend_toolkit_install.info", std::env::consts::ARCH);
+        let path =
+            format!("/usr/local/Ascend/cann/{}-linux/ascend_toolkit_install.info", std::env::consts::ARCH);
         let host = FakeHost::default().with_file(&path, "package_name=Ascend-cann-toolkit\nversion=8.5.0\n");
         assert_eq!(gather(&host, &[])[0].version, "8.5.0");
         assert!(gather(&FakeHost::default(), &[]).is_empty());

@@ -6,11 +6,12 @@ use crate::model::check_facts::{Clock, Look, NotLooked};
 pub fn gather(host: &dyn Host) -> Look<Clock> {
     // systemd asks the kernel, whoever keeps its clock.
     let cmd = Tool::Timedatectl.cmd().args(["show", "--property=NTPSynchronized", "--value"]);
-    let systemd = host.run(&cmd).map_err(|error| error.to_string()).and_then(|output| match output.stdout.trim() {
-        "yes" => Ok(true),
-        "no" => Ok(false),
-        _ => Err("timedatectl says neither yes nor no".into()),
-    });
+    let systemd =
+        host.run(&cmd).map_err(|error| error.to_string()).and_then(|output| match output.stdout.trim() {
+            "yes" => Ok(true),
+            "no" => Ok(false),
+            _ => Err("timedatectl says neither yes nor no".into()),
+        });
     let first = match systemd {
         Ok(synchronised) => return Ok(Clock { synchronised, source: "timedatectl".into() }),
         Err(reason) => reason,

@@ -43,7 +43,8 @@ fn read_optional(host: &dyn Host, path: &Path) -> Result<Option<String>, String>
 
 /// `key=value`, of bounded length.
 fn field(text: &str, key: &str) -> Option<String> {
-    let value = text.lines().find_map(|line| line.trim().strip_prefix(key)?.trim_start().strip_prefix('='))?;
+    let value =
+        text.lines().find_map(|line| line.trim().strip_prefix(key)?.trim_start().strip_prefix('='))?;
     let value: String = value.trim().chars().take(200).collect();
     (!value.is_empty()).then_some(value)
 }

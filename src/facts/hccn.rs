@@ -32,7 +32,8 @@ pub fn gather_card(host: &dyn Host, tools: &Tools, id: u32) -> HccnCard {
         id,
         address: ask("-ip").map(|text| parse_address(&text)),
         link: ask("-link").and_then(|text| parse_link(&text).ok_or_else(|| unknown("link status", &text))),
-        health: ask("-net_health").and_then(|text| parse_health(&text).ok_or_else(|| unknown("net health", &text))),
+        health: ask("-net_health")
+            .and_then(|text| parse_health(&text).ok_or_else(|| unknown("net health", &text))),
         tls: ask("-tls").and_then(|text| parse_tls(&text).ok_or_else(|| unknown("TLS switch", &text))),
     }
 }
@@ -42,13 +43,21 @@ fn run(host: &dyn Host, tools: &Tools, id: u32, what: &str) -> Result<String, (N
     let tool = Tool::HccnTool(tools.hccn_tool.clone());
     let cmd = tool.cmd().args(["-i", &id.to_string(), what, "-g"]).timeout(TIMEOUT);
     host.run(&cmd).map(|output| output.stdout).map_err(|error| match error {
-        RunError::Missing { .. } => {
-            (NotLooked::new(error.to_string(), "it comes with the driver; or set tools.hccn-tool in the config"), true)
-        }
+        RunError::Missing { .. } => (
+            NotLooked::new(
+                error.to_string(),
+                "it comes with the driver; or set tools.hccn-tool in the config",
+            ),
+            true,
+        ),
         RunError::TimedOut { .. } => (NotLooked::new(error.to_string(), "dmesg | tail"), true),
-        RunError::NotStarted { .. } | RunError::Failed { .. } => {
-            (NotLooked::new(error.to_string(), "hccn_tool needs root, and the host: sudo berth check --only hccn"), false)
-        }
+        RunError::NotStarted { .. } | RunError::Failed { .. } => (
+            NotLooked::new(
+                error.to_string(),
+                "hccn_tool needs root, and the host: sudo berth check --only hccn",
+            ),
+            false,
+        ),
     })
 }
 
@@ -80,7 +89,9 @@ pub fn parse_tls(text: &str) -> Option<bool> {
 
 fn word_behind(text: &str, name: &str) -> Option<String> {
     let value = text.lines().find_map(|line| line.trim().strip_prefix(name))?.trim();
-    let fits = !value.is_empty() && value.len() <= 40 && value.chars().all(|c| c.is_ascii_alphanumeric() || c == ' ');
+    let fits = !value.is_empty()
+        && value.len() <= 40
+        && value.chars().all(|c| c.is_ascii_alphanumeric() || c == ' ');
     fits.then(|| value.to_owned())
 }
 
@@ -95,12 +106,16 @@ mod tests {
 
     #[test]
     fn answers_are_read() {
-        assert_eq!(parse_address("ipaddr:29.1.112.213\nnetmask:255.255.0.0\n").as_deref(), Some("29.1.112.213"));
+        assert_eq!(
+            parse_address("ipaddr:29.1.112.213\nnetmask:255.255.0.0\n").as_deref(),
+            Some("29.1.112.213")
+        );
         assert_eq!(parse_address("\n"), None);
         assert_eq!(parse_link("link status: DOWN\n").as_deref(), Some("DOWN"));
         assert_eq!(parse_link("link status: \u{1b}[31m\n"), None);
         assert_eq!(parse_health("net health status: Socket failed\n").as_deref(), Some("Socket failed"));
-        let tls = "dev_id:0, tls switch[1](0:disable, 1:enable), tls preconfigured[1](0:non-preset, 1:preset)\n";
+        let tls =
+            "dev_id:0, tls switch[1](0:disable, 1:enable), tls preconfigured[1](0:non-preset, 1:preset)\n";
         assert_eq!((parse_tls(tls), parse_tls("tls switch[")), (Some(true), None));
     }
 

@@ -36,7 +36,10 @@ pub fn gather_fstab(host: &dyn Host) -> Result<Vec<FstabLine>, String> {
 
 pub fn parse_fstab(text: &str) -> Vec<FstabLine> {
     let lines = text.lines().enumerate().map(|(index, line)| (index + 1, line.trim()));
-    lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')).map(|(number, line)| entry(number, line)).collect()
+    lines
+        .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+        .map(|(number, line)| entry(number, line))
+        .collect()
 }
 
 /// fstab(5): three fields at least, and six at most.
@@ -84,9 +87,12 @@ mod tests {
 
     #[test]
     fn mounts_and_entries_are_read() {
-        let mounts = parse_mounts("/dev/sda2 / ext4 rw,relatime 0 0\n/dev/x /my\\040data xfs rw,prjquota 0 0\nshort\n");
+        let mounts = parse_mounts(
+            "/dev/sda2 / ext4 rw,relatime 0 0\n/dev/x /my\\040data xfs rw,prjquota 0 0\nshort\n",
+        );
         assert_eq!((mounts.len(), mounts[1].target.as_str()), (2, "/my data"));
-        let lines = parse_fstab("# c\n\nUUID=1 / ext4 defaults 0 1\nUUID=2 none swap sw\nx y\n/dev/sdb data xfs\n");
+        let lines =
+            parse_fstab("# c\n\nUUID=1 / ext4 defaults 0 1\nUUID=2 none swap sw\nx y\n/dev/sdb data xfs\n");
         assert_eq!(lines.iter().map(|line| line.number).collect::<Vec<_>>(), [3, 4, 5, 6]);
         assert!(lines[2].broken.is_some() && lines[3].broken.as_deref().unwrap().contains("absolute"));
     }

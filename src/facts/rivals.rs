@@ -14,7 +14,9 @@ pub fn gather(host: &dyn Host) -> Result<Rivals, String> {
     let entries = host.list(dir).map_err(|error| format!("{} cannot be read: {error}", dir.display()))?;
     let mut rivals = Rivals::default();
     for path in entries {
-        let Some(pid) = path.file_name().and_then(|name| name.to_str()?.parse::<u32>().ok()) else { continue };
+        let Some(pid) = path.file_name().and_then(|name| name.to_str()?.parse::<u32>().ok()) else {
+            continue;
+        };
         // A process that ended in between is gone.
         let Ok(name) = read_text(host, &path.join("comm")) else { continue };
         match name.trim() {
@@ -38,8 +40,9 @@ fn plugins(host: &dyn Host) -> Vec<String> {
     let names = host.list(Path::new(PLUGINS)).unwrap_or_default();
     let names = names.iter().filter_map(|path| path.file_name()?.to_str().map(str::to_owned));
     let ours = |name: &String| {
-        let lower = name.to_ascii_lowercase();
-        lower.ends_with(".sock") && ["ascend", "davinci", "npu"].iter().any(|word| lower.contains(word))
+        let Some((stem, "sock")) = name.rsplit_once('.') else { return false };
+        let stem = stem.to_ascii_lowercase();
+        ["ascend", "davinci", "npu"].iter().any(|word| stem.contains(word))
     };
     names.filter(ours).take(16).collect()
 }

@@ -17,11 +17,13 @@ pub fn disks(host: &dyn Host) -> Result<Vec<String>, String> {
 
 /// `Ok(None)`: the disk has no SMART.
 pub fn gather_disk(host: &dyn Host, name: &str) -> Look<Option<bool>> {
-    let cmd = Tool::Smartctl.cmd().args(["-H".to_owned(), format!("/dev/{name}")]).timeout(Duration::from_secs(10));
+    let cmd =
+        Tool::Smartctl.cmd().args(["-H".to_owned(), format!("/dev/{name}")]).timeout(Duration::from_secs(10));
     let output = host.run(&cmd.allow_any_exit()).map_err(|error| match error {
-        RunError::Missing { .. } => {
-            NotLooked::new("smartctl is not on this machine", "apt-get install smartmontools, or dnf install smartmontools")
-        }
+        RunError::Missing { .. } => NotLooked::new(
+            "smartctl is not on this machine",
+            "apt-get install smartmontools, or dnf install smartmontools",
+        ),
         other => NotLooked::from(other.to_string()),
     })?;
     judge(name, &output)
@@ -45,7 +47,12 @@ pub fn judge(name: &str, output: &Output) -> Look<Option<bool>> {
             Err(NotLooked::new(format!("smartctl may not open {name}"), "sudo berth check --only disk.smart"))
         }
         // Behind a RAID controller smartctl must be told more than a name.
-        _ if output.status & NOT_OPENED != 0 || text.contains("Unavailable") || text.contains("lacks SMART") => Ok(None),
+        _ if output.status & NOT_OPENED != 0
+            || text.contains("Unavailable")
+            || text.contains("lacks SMART") =>
+        {
+            Ok(None)
+        }
         _ => Err(NotLooked::from(format!("smartctl says nothing of the health of {name}"))),
     }
 }

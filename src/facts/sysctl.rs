@@ -10,14 +10,19 @@ pub fn gather<'a>(host: &dyn Host, names: impl IntoIterator<Item = &'a str>) -> 
 }
 
 fn read(host: &dyn Host, name: &str) -> Look<u64> {
-    let plain = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
+    let plain = |part: &str| {
+        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
+    };
     if !name.split('.').all(plain) {
         return Err(NotLooked::from(format!("{name:?} is no name of a sysctl")));
     }
     let path = PathBuf::from("/proc/sys").join(name.replace('.', "/"));
-    let text = read_text(host, &path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+    let text =
+        read_text(host, &path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
     let first = text.split_whitespace().next().unwrap_or_default();
-    first.parse().map_err(|_| NotLooked::from(format!("{name} is {:?}", first.chars().take(40).collect::<String>())))
+    first
+        .parse()
+        .map_err(|_| NotLooked::from(format!("{name} is {:?}", first.chars().take(40).collect::<String>())))
 }
 
 #[cfg(test)]
@@ -30,8 +35,11 @@ mod tests {
         let host = FakeHost::default()
             .with_file("/proc/sys/net/ipv4/ip_forward", "1\n")
             .with_file("/proc/sys/kernel/x", "many\n");
-        let found = gather(&host, ["net.ipv4.ip_forward", "kernel.x", "kernel.none", "../../etc/passwd", "a..b"]);
+        let found =
+            gather(&host, ["net.ipv4.ip_forward", "kernel.x", "kernel.none", "../../etc/passwd", "a..b"]);
         assert_eq!(found["net.ipv4.ip_forward"], Ok(1));
-        assert!(["kernel.x", "kernel.none", "../../etc/passwd", "a..b"].iter().all(|name| found[*name].is_err()));
+        assert!(
+            ["kernel.x", "kernel.none", "../../etc/passwd", "a..b"].iter().all(|name| found[*name].is_err())
+        );
     }
 }

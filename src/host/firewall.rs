@@ -106,10 +106,14 @@ mod tests {
 
     #[test]
     fn a_look_tells_open_from_unknown() {
-        let said = |status, stderr| is_metadata_closed(&FakeHost::default().with_output(CHECK, status, "", stderr));
+        let said =
+            |status, stderr| is_metadata_closed(&FakeHost::default().with_output(CHECK, status, "", stderr));
         assert!(said(0, "").unwrap() && !said(1, ABSENT).unwrap());
         assert!(!said(1, "iptables: No chain/target/match by that name.\n").unwrap());
-        assert!(said(4, "Could not fetch rule set generation id: Permission denied (you must be root)\n").is_err());
+        assert!(
+            said(4, "Could not fetch rule set generation id: Permission denied (you must be root)\n")
+                .is_err()
+        );
         assert!(is_metadata_closed(&FakeHost::default().with_missing(CHECK)).is_err());
     }
 

@@ -95,7 +95,9 @@ fn look(node: Node, need: Need) -> Seen {
     match need {
         Need::Npu => seen(npu(node), |facts, look| facts.npu = Ok(look)),
         Need::Board => {
-            seen(plain(detail::gather_board(host, &config.tools, devices.cards)), |facts, look| facts.board = look)
+            seen(plain(detail::gather_board(host, &config.tools, devices.cards)), |facts, look| {
+                facts.board = look;
+            })
         }
         Need::Pci => seen(plain(facts::pci::gather(host)), |facts, look| facts.pci = look),
         Need::Nodes => {
@@ -116,7 +118,9 @@ fn look(node: Node, need: Need) -> Seen {
         }
         Need::Disks => seen(plain(facts::block::gather(host)), |facts, look| facts.disks = look),
         Need::Space => seen(plain(facts::space::gather(host)), |facts, look| facts.space = look),
-        Need::Mounts => seen(plain(facts::mount_table::gather_mounts(host)), |facts, look| facts.mounts = look),
+        Need::Mounts => {
+            seen(plain(facts::mount_table::gather_mounts(host)), |facts, look| facts.mounts = look)
+        }
         Need::Fstab => seen(plain(facts::mount_table::gather_fstab(host)), |facts, look| facts.fstab = look),
         Need::Smart => seen(smart(host), |facts, look| facts.smart = look),
         Need::Docker => seen(check_docker::state(config), |facts, look| facts.docker = look),
@@ -130,7 +134,7 @@ fn look(node: Node, need: Need) -> Seen {
         }
         Need::Account => seen(account(host), |facts, look| facts.account = Ok(look)),
         Need::Holders => {
-            seen(check_docker::holders(host, config, profile), |facts, look| facts.holders = look)
+            seen(check_docker::holders(host, config, profile), |facts, look| facts.holders = Ok(look))
         }
     }
 }
@@ -170,7 +174,11 @@ fn hccn(node: Node) -> Vec<HccnCard> {
         let cards = 0..node.profile.devices.cards;
         let asked: Vec<_> =
             cards.map(|id| scope.spawn(move || facts::hccn::gather_card(host, tools, id))).collect();
-        asked.into_iter().zip(0..).map(|(card, id)| card.join().unwrap_or_else(|_| HccnCard::silent(id))).collect()
+        asked
+            .into_iter()
+            .zip(0..)
+            .map(|(card, id)| card.join().unwrap_or_else(|_| HccnCard::silent(id)))
+            .collect()
     })
 }
 
@@ -207,5 +215,5 @@ fn account(host: &dyn Host) -> Option<DriverAccount> {
 }
 
 #[cfg(test)]
-#[path = "check_tests.rs"]
+#[path = "check_tests/mod.rs"]
 mod tests;

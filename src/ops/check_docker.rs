@@ -30,7 +30,8 @@ pub(super) fn state(config: &Config) -> Look<DockerState> {
 }
 
 fn not_looked(reason: String, help: Option<String>) -> NotLooked {
-    let denied = reason.contains("Permission denied").then(|| "sudo berth check, or join the group docker".to_owned());
+    let denied =
+        reason.contains("Permission denied").then(|| "sudo berth check, or join the group docker".to_owned());
     NotLooked { remedy: denied.or(help), reason }
 }
 
@@ -48,7 +49,7 @@ pub(super) fn registries(config: &Config, names: &[String]) -> Look<Vec<(String,
 }
 
 /// Who has cards: containers by the engine's record, processes by the kernel's.
-pub(super) fn holders(host: &dyn Host, config: &Config, profile: &Profile) -> Look<Holders> {
+pub(super) fn holders(host: &dyn Host, config: &Config, profile: &Profile) -> Holders {
     let (numbers, _) = survey::card_nodes(&config.paths.dev, profile.devices.cards);
     let (open, not_seen) = survey::open_cards(host, &numbers);
     let processes = match not_seen {
@@ -65,7 +66,7 @@ pub(super) fn holders(host: &dyn Host, config: &Config, profile: &Profile) -> Lo
             .collect()),
     };
     let cards = numbers.iter().map(|(id, number)| CardNode { id: *id, number: Some(*number) });
-    Ok(Holders { containers: containers(host, config, &cards.collect::<Vec<_>>()), processes })
+    Holders { containers: containers(host, config, &cards.collect::<Vec<_>>()), processes }
 }
 
 fn containers(host: &dyn Host, config: &Config, cards: &[CardNode]) -> Look<Vec<(u32, Holder, bool)>> {
@@ -77,10 +78,13 @@ fn containers(host: &dyn Host, config: &Config, cards: &[CardNode]) -> Look<Vec<
         let berths = berths(&engine).await?;
         // With no instance of its own the scan takes every container for another's.
         let found = ForeignScan::new(engine, "").look(cards, &Known::default()).await?;
-        Ok(found.into_iter().map(|(card, holder)| {
-            let berth = matches!(&holder, Holder::Container { id, .. } if berths.contains(id));
-            (card.0, holder, berth)
-        }).collect())
+        Ok(found
+            .into_iter()
+            .map(|(card, holder)| {
+                let berth = matches!(&holder, Holder::Container { id, .. } if berths.contains(id));
+                (card.0, holder, berth)
+            })
+            .collect())
     });
     asked?.map_err(|error| {
         let fault = flatten(&error);
@@ -95,7 +99,13 @@ async fn berths(engine: &Engine) -> Result<BTreeSet<String>> {
             container.container_name == build::name_of(&berth.instance, &berth.owner, &berth.name, berth.id)
         })
     };
-    Ok(engine.list_labelled().await?.into_iter().filter(named).map(|container| container.container_id).collect())
+    Ok(engine
+        .list_labelled()
+        .await?
+        .into_iter()
+        .filter(named)
+        .map(|container| container.container_id)
+        .collect())
 }
 
 /// Runs one question on a small runtime of its own thread.
@@ -106,6 +116,9 @@ fn ask<T>(question: impl Future<Output = Result<T>>) -> Look<Result<T>> {
         .map_err(|error| NotLooked::from(format!("starting the runtime: {error}")))?;
     runtime.block_on(async { tokio::time::timeout(LIMIT, question).await }).map_err(|_| {
         let limit = humantime::format_duration(LIMIT);
-        NotLooked::new(format!("the Docker Engine did not answer within {limit}"), "journalctl -u docker | tail")
+        NotLooked::new(
+            format!("the Docker Engine did not answer within {limit}"),
+            "journalctl -u docker | tail",
+        )
     })
 }

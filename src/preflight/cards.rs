@@ -22,7 +22,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Severity::Required,
         on: On::Hardware,
         needs: &[Need::Pci],
-        wants: pci_wants,
+        wants: |wants| Ok(pci_wants(wants)),
         judge: pci,
     },
     Check {
@@ -40,7 +40,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Severity::Required,
         on: On::Every,
         needs: &[Need::Nodes],
-        wants: nodes_wants,
+        wants: |wants| Ok(nodes_wants(wants)),
         judge: nodes,
     },
 ];
@@ -94,9 +94,8 @@ pub(super) fn shown<'a>(scope: &Scope<'a>) -> Result<&'a NpuFacts, NotLooked> {
 /// The cards of the profile's kind; every accelerator where the profile names no ids.
 fn of_profile<'a>(pci: &'a [PciDevice], scope: &Scope) -> Vec<&'a PciDevice> {
     let ids = &scope.profile.devices.pci_ids;
-    let fits = |device: &&PciDevice| {
-        ids.is_empty() || ids.iter().any(|id| id.eq_ignore_ascii_case(&pci_id(device)))
-    };
+    let fits =
+        |device: &&PciDevice| ids.is_empty() || ids.iter().any(|id| id.eq_ignore_ascii_case(&pci_id(device)));
     pci.iter().filter(fits).collect()
 }
 
@@ -139,19 +138,23 @@ fn count(scope: &Scope) -> Result<Outcome, NotLooked> {
     let name = names.first().copied().unwrap_or_default();
     let seen = format!("{shown} x {name}{}", on_bus(scope));
     Ok(match shown.cmp(&wanted) {
-        _ if names.iter().any(|other| *other != name) => {
-            doubtful(format!("{shown} cards of several kinds: {}", list(names)), "choose the profile that fits this node")
-        }
+        _ if names.iter().any(|other| *other != name) => doubtful(
+            format!("{shown} cards of several kinds: {}", list(names)),
+            "choose the profile that fits this node",
+        ),
         std::cmp::Ordering::Equal => good(seen),
         std::cmp::Ordering::Less => bad(seen, "berth check --only npu.lost,holders"),
-        std::cmp::Ordering::Greater => doubtful(seen, "set devices.cards in the profile to what this node has"),
+        std::cmp::Ordering::Greater => {
+            doubtful(seen, "set devices.cards in the profile to what this node has")
+        }
     })
 }
 
-fn pci_wants(wants: &Wants) -> Result<String, String> {
+fn pci_wants(wants: &Wants) -> String {
     let devices = &wants.profile.devices;
-    let ids = if devices.pci_ids.is_empty() { "accelerators".to_owned() } else { devices.pci_ids.join(" or ") };
-    Ok(format!("{} x {ids}", devices.cards))
+    let ids =
+        if devices.pci_ids.is_empty() { "accelerators".to_owned() } else { devices.pci_ids.join(" or ") };
+    format!("{} x {ids}", devices.cards)
 }
 
 fn pci(scope: &Scope) -> Result<Outcome, NotLooked> {
@@ -171,7 +174,8 @@ fn pci(scope: &Scope) -> Result<Outcome, NotLooked> {
 }
 
 fn lost(scope: &Scope) -> Result<Outcome, NotLooked> {
-    const REBOOT: &str = "reboot the node; power it off and on when the card stays away, then have it repaired";
+    const REBOOT: &str =
+        "reboot the node; power it off and on when the card stays away, then have it repaired";
     let wanted = scope.profile.devices.cards;
     if scope.profile.simulation.is_some() {
         let facts = shown(scope)?;
@@ -186,7 +190,10 @@ fn lost(scope: &Scope) -> Result<Outcome, NotLooked> {
     let pci = of_profile(looked(&scope.facts.pci)?, scope);
     if !pci.is_empty() && pci.len() < wanted as usize {
         // What the bus does not have is lost, whatever the driver says.
-        return Ok(bad(format!("{} of {wanted} cards on the PCI bus: a card fell off it", pci.len()), REBOOT));
+        return Ok(bad(
+            format!("{} of {wanted} cards on the PCI bus: a card fell off it", pci.len()),
+            REBOOT,
+        ));
     }
     let facts = match driver(scope)? {
         Driver::Shows(facts) => facts,
@@ -215,9 +222,9 @@ fn lost(scope: &Scope) -> Result<Outcome, NotLooked> {
     Ok(good(format!("{} on the bus, {shown} shown by the driver", pci.len())))
 }
 
-fn nodes_wants(wants: &Wants) -> Result<String, String> {
+fn nodes_wants(wants: &Wants) -> String {
     let devices = &wants.profile.devices;
-    Ok(format!("davinci0 to davinci{}, {}", devices.cards.saturating_sub(1), devices.manager.join(", ")))
+    format!("davinci0 to davinci{}, {}", devices.cards.saturating_sub(1), devices.manager.join(", "))
 }
 
 fn nodes(scope: &Scope) -> Result<Outcome, NotLooked> {
@@ -228,12 +235,14 @@ fn nodes(scope: &Scope) -> Result<Outcome, NotLooked> {
         .map(|id| format!("davinci{id}"))
         .chain(nodes.missing_managers.iter().cloned())
         .collect();
-    const REMEDY: &str = "load the driver (modprobe drv_pcie_host), or reboot; it makes the nodes itself";
     if let Some(wrong) = nodes.wrong.first() {
         return Ok(bad(wrong.clone(), "remove what is there and reboot; the driver makes the nodes itself"));
     }
     if !missing.is_empty() {
-        return Ok(bad(format!("not in {dev}: {}", list(missing)), REMEDY));
+        return Ok(bad(
+            format!("not in {dev}: {}", list(missing)),
+            "load the driver (modprobe drv_pcie_host), or reboot; it makes the nodes itself",
+        ));
     }
     let group = nodes.gid.map(|gid| format!(", group {gid}")).unwrap_or_default();
     Ok(good(format!("{} cards and their managers{group}", nodes.cards.len())))

@@ -103,7 +103,10 @@ fn foreign(scope: &Scope) -> Result<Outcome, NotLooked> {
     add_listed(&mut held, scope, containers, open);
     if !held.is_empty() {
         let seen = list(held.iter().map(|(card, who)| format!("card {card}: {}", list(who))));
-        return Ok(bad(seen, "berth gives these cards to nobody; end what need not run: docker stop NAME, kill PID"));
+        return Ok(bad(
+            seen,
+            "berth gives these cards to nobody; end what need not run: docker stop NAME, kill PID",
+        ));
     }
     // Nobody was found: that counts only when all were looked at.
     looked(&holders.containers)?;
@@ -116,7 +119,9 @@ type Containers = [(u32, Holder, bool)];
 
 fn add_open(held: &mut Held, containers: &Containers, open: &[OpenBy]) {
     let known = |id: &str| {
-        containers.iter().any(|(_, holder, _)| matches!(holder, Holder::Container { id: known, .. } if known == id))
+        containers
+            .iter()
+            .any(|(_, holder, _)| matches!(holder, Holder::Container { id: known, .. } if known == id))
     };
     for open in open.iter().filter(|open| !open.container_id.as_deref().is_some_and(known)) {
         let user = open.user.as_ref().map(|user| format!(" of {user}")).unwrap_or_default();
@@ -131,7 +136,9 @@ fn add_listed(held: &mut Held, scope: &Scope, containers: &Containers, open: &[O
         if containers.iter().any(|(card, ..)| *card == device.id) {
             continue;
         }
-        for process in device.processes.iter().filter(|process| open.iter().all(|open| open.pid != process.pid)) {
+        for process in
+            device.processes.iter().filter(|process| open.iter().all(|open| open.pid != process.pid))
+        {
             held.entry(device.id).or_default().insert(format!("process {} ({})", process.pid, process.name));
         }
     }

@@ -16,9 +16,10 @@ pub(super) const CHECKS: &[Check] = &[
         on: On::Every,
         needs: &[Need::Space, Need::Disks],
         wants: |wants| match wants.profile.check.data {
-            Some(least) => {
-                Ok(format!("{least} or more for {}, apart from the root", wants.config.paths.storage.display()))
-            }
+            Some(least) => Ok(format!(
+                "{least} or more for {}, apart from the root",
+                wants.config.paths.storage.display()
+            )),
             None => Err("the profile names no data volume".into()),
         },
         judge: data,
@@ -76,7 +77,8 @@ pub(super) const CHECKS: &[Check] = &[
 /// The file system that a path is on, or will be.
 pub(super) fn space_of<'a>(facts: &'a CheckFacts, path: &Path) -> Result<&'a Space, NotLooked> {
     let all = looked(&facts.space)?;
-    let best = all.iter().filter(|space| path.starts_with(&space.target)).max_by_key(|space| space.target.len());
+    let best =
+        all.iter().filter(|space| path.starts_with(&space.target)).max_by_key(|space| space.target.len());
     best.ok_or_else(|| format!("df shows no file system of {}", path.display()).into())
 }
 
@@ -106,7 +108,10 @@ fn data(scope: &Scope) -> Result<Outcome, NotLooked> {
         return Ok(if empty.is_empty() {
             bad(seen, "add a disk, and run berth bootstrap")
         } else {
-            bad(format!("{seen}; empty disks: {}", list(&empty)), "berth bootstrap makes the data volume of them")
+            bad(
+                format!("{seen}; empty disks: {}", list(&empty)),
+                "berth bootstrap makes the data volume of them",
+            )
         });
     }
     let seen = describe(space);
@@ -119,18 +124,27 @@ fn data(scope: &Scope) -> Result<Outcome, NotLooked> {
 /// Disks with nothing on them: where a data volume could be.
 fn empty_disks(disks: &[BlockDevice], least: Size) -> Vec<String> {
     let empty = |disk: &&BlockDevice| {
-        disk.kind == "disk" && disk.children.is_empty() && disk.fs_type.is_none() && disk.mountpoints.is_empty()
+        disk.kind == "disk"
+            && disk.children.is_empty()
+            && disk.fs_type.is_none()
+            && disk.mountpoints.is_empty()
     };
     // Several may be merged: each alone need not be large enough.
     let large = |disk: &&BlockDevice| disk.size_bytes >= least.0 / 16 && disk.size_bytes > 0;
-    disks.iter().filter(empty).filter(large).map(|disk| format!("{} {}", disk.name, Size(disk.size_bytes))).collect()
+    disks
+        .iter()
+        .filter(empty)
+        .filter(large)
+        .map(|disk| format!("{} {}", disk.name, Size(disk.size_bytes)))
+        .collect()
 }
 
 fn quota(scope: &Scope) -> Result<Outcome, NotLooked> {
     let mounts = looked(&scope.facts.mounts)?;
     let storage = &scope.config.paths.storage;
-    let mount = mount_of(mounts, storage)
-        .ok_or_else(|| NotLooked::from(format!("/proc/self/mounts shows no mount of {}", storage.display())))?;
+    let mount = mount_of(mounts, storage).ok_or_else(|| {
+        NotLooked::from(format!("/proc/self/mounts shows no mount of {}", storage.display()))
+    })?;
     if mount.target == "/" {
         return Ok(skipped("there is no data volume"));
     }
@@ -139,8 +153,16 @@ fn quota(scope: &Scope) -> Result<Outcome, NotLooked> {
     if on || mount.fs_type == "btrfs" {
         return Ok(good(seen));
     }
-    Ok(bad(seen, format!("add pquota to {} in /etc/fstab and mount it anew: a remount does not switch it on", mount.target)))
+    Ok(bad(
+        seen,
+        format!(
+            "add pquota to {} in /etc/fstab and mount it anew: a remount does not switch it on",
+            mount.target
+        ),
+    ))
 }
+
+const MAKE_ROOM: &str = "du -xhd1 / | sort -h | tail; Docker's data belongs on the data volume";
 
 fn root_space(scope: &Scope) -> Result<Outcome, NotLooked> {
     let space = space_of(scope.facts, Path::new("/"))?;
@@ -149,15 +171,17 @@ fn root_space(scope: &Scope) -> Result<Outcome, NotLooked> {
         .iter()
         .find(|mount| mount.target == "/" && mount.options.first().is_some_and(|option| option == "ro"));
     if read_only.is_some() {
-        return Ok(bad("/ is mounted read-only", "dmesg | grep -i 'remount\\|error'; a disk with errors turns read-only"));
+        return Ok(bad(
+            "/ is mounted read-only",
+            "dmesg | grep -i 'remount\\|error'; a disk with errors turns read-only",
+        ));
     }
     let seen = describe(space);
-    const REMEDY: &str = "du -xhd1 / | sort -h | tail; Docker's data belongs on the data volume";
     if Size(space.available) < scope.profile.check.root_free {
-        return Ok(bad(seen, REMEDY));
+        return Ok(bad(seen, MAKE_ROOM));
     }
     if space.inodes > 0 && space.inodes_free < space.inodes / 20 {
-        return Ok(bad(format!("{seen}, {} of {} inodes free", space.inodes_free, space.inodes), REMEDY));
+        return Ok(bad(format!("{seen}, {} of {} inodes free", space.inodes_free, space.inodes), MAKE_ROOM));
     }
     Ok(good(seen))
 }
@@ -169,7 +193,10 @@ fn fstab(scope: &Scope) -> Result<Outcome, NotLooked> {
     let lines = looked(&scope.facts.fstab)?;
     if let Some(line) = lines.iter().find(|line| line.broken.is_some()) {
         let why = line.broken.clone().unwrap_or_default();
-        return Ok(bad(format!("/etc/fstab line {}: {why}", line.number), "mend the line, then: findmnt --verify"));
+        return Ok(bad(
+            format!("/etc/fstab line {}: {why}", line.number),
+            "mend the line, then: findmnt --verify",
+        ));
     }
     let blocks = |line: &&FstabLine| {
         line.target.starts_with('/')
@@ -178,7 +205,10 @@ fn fstab(scope: &Scope) -> Result<Outcome, NotLooked> {
             && !line.options.iter().any(|option| matches!(option.as_str(), "nofail" | "noauto"))
     };
     if let Some(line) = lines.iter().find(blocks) {
-        let seen = format!("line {} mounts {} without nofail: without that disk the node does not boot", line.number, line.target);
+        let seen = format!(
+            "line {} mounts {} without nofail: without that disk the node does not boot",
+            line.number, line.target
+        );
         return Ok(bad(seen, format!("add nofail to the options of line {} in /etc/fstab", line.number)));
     }
     // sda and nvme0n1 are given out anew at each start.
@@ -187,7 +217,10 @@ fn fstab(scope: &Scope) -> Result<Outcome, NotLooked> {
         name.starts_with("nvme") || name.starts_with("sd") && name.len() <= 5
     };
     if let Some(line) = lines.iter().find(by_name) {
-        let seen = format!("line {} mounts {} by its name {}, which another disk may have tomorrow", line.number, line.target, line.source);
+        let seen = format!(
+            "line {} mounts {} by its name {}, which another disk may have tomorrow",
+            line.number, line.target, line.source
+        );
         return Ok(bad(seen, format!("blkid -o value -s UUID {}; write UUID=… in its place", line.source)));
     }
     Ok(good(format!("nothing among {} entries", lines.len())))

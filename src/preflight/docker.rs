@@ -121,7 +121,10 @@ fn log_rotation(scope: &Scope) -> Result<Outcome, NotLooked> {
     }
     let daemon = looked(&scope.facts.daemon)?;
     if let Some(why) = &daemon.broken {
-        return Ok(bad(format!("/etc/docker/daemon.json: {why}"), "mend it before Docker is started again: dockerd --validate"));
+        return Ok(bad(
+            format!("/etc/docker/daemon.json: {why}"),
+            "mend it before Docker is started again: dockerd --validate",
+        ));
     }
     let driver = daemon.log_driver.as_deref().unwrap_or("json-file");
     // json-file keeps all there ever was; the other drivers rotate, or write elsewhere.
@@ -162,7 +165,10 @@ fn runtime(scope: &Scope) -> Result<Outcome, NotLooked> {
     }
     if default.contains("ascend") {
         // It hands cards to every container whose image sets ASCEND_VISIBLE_DEVICES.
-        return Ok(doubtful(seen, "take default-runtime out of /etc/docker/daemon.json; docker run --runtime ascend still works"));
+        return Ok(doubtful(
+            seen,
+            "take default-runtime out of /etc/docker/daemon.json; docker run --runtime ascend still works",
+        ));
     }
     Ok(good(seen))
 }

@@ -132,7 +132,10 @@ fn firmware_pair(scope: &Scope) -> Result<Outcome, NotLooked> {
     }
     let compatibility = scope.facts.board.as_ref().ok().and_then(|board| board.compatibility.clone());
     if let Some(word) = compatibility.filter(|word| !word.eq_ignore_ascii_case("ok") && word != "NA") {
-        return Ok(bad(format!("npu-smi says: Compatibility {word}"), "install the firmware that the driver names"));
+        return Ok(bad(
+            format!("npu-smi says: Compatibility {word}"),
+            "install the firmware that the driver names",
+        ));
     }
     let Some(firmware) = running.or_else(|| facts.firmware.clone()) else {
         let reason = match &scope.facts.board {
@@ -149,18 +152,24 @@ fn firmware_pair(scope: &Scope) -> Result<Outcome, NotLooked> {
     if facts.firmware_ranges.iter().any(|range| is_within(&firmware, range)) {
         return Ok(good(seen));
     }
-    Ok(bad(seen, "install firmware in that range, then reboot; for an upgrade firmware comes before the driver"))
+    Ok(bad(
+        seen,
+        "install firmware in that range, then reboot; for an upgrade firmware comes before the driver",
+    ))
 }
+
+const LOG: &str =
+    "tail /var/log/ascend_seclog/ascend_install.log; then run the driver's .run again with --full";
 
 fn install_complete(scope: &Scope) -> Result<Outcome, NotLooked> {
     let facts = match installed(scope)? {
         Ok(facts) => facts,
         Err(skip) => return Ok(skip),
     };
-    const LOG: &str = "tail /var/log/ascend_seclog/ascend_install.log; then run the driver's .run again with --full";
     // npu-smi says so itself, behind its table.
     let warnings = scope.facts.npu.as_ref().map(|npu| npu.facts.warnings.as_slice()).unwrap_or_default();
-    if let Some(warning) = warnings.iter().find(|warning| warning.contains("may not be completely installed")) {
+    if let Some(warning) = warnings.iter().find(|warning| warning.contains("may not be completely installed"))
+    {
         return Ok(bad(format!("npu-smi says: {warning}"), LOG));
     }
     Ok(match facts.install_status.as_deref() {

@@ -98,7 +98,8 @@ fn tool(scope: &Scope) -> String {
 fn address(scope: &Scope) -> Result<Outcome, NotLooked> {
     let answers = answers(scope, |card| &card.address)?;
     let none = answers.ids(Option::is_none);
-    let mut addresses: Vec<&str> = answers.found.iter().filter_map(|(_, address)| address.as_deref()).collect();
+    let mut addresses: Vec<&str> =
+        answers.found.iter().filter_map(|(_, address)| address.as_deref()).collect();
     let seen = list(addresses.iter());
     addresses.sort_unstable();
     if let Some([twice, _]) = addresses.windows(2).find(|pair| matches!(pair, [a, b] if a == b)) {
@@ -117,7 +118,8 @@ fn link(scope: &Scope) -> Result<Outcome, NotLooked> {
     let answers = answers(scope, |card| &card.link)?;
     let down = answers.ids(|link| !link.eq_ignore_ascii_case("up"));
     if let Some(first) = down.first() {
-        let remedy = format!("look at cable and switch port; history: {} -i {first} -link_stat -g", tool(scope));
+        let remedy =
+            format!("look at cable and switch port; history: {} -i {first} -link_stat -g", tool(scope));
         return Ok(wrong(scope, format!("down: card {}", list(&down)), remedy));
     }
     let seen = format!("{} links up", answers.found.len());
@@ -135,7 +137,8 @@ fn net_health(scope: &Scope) -> Result<Outcome, NotLooked> {
     let ill = say(&|word| !healthy(word));
     if !ill.is_empty() {
         let tool = tool(scope);
-        let remedy = format!("look at gateway and detect address: {tool} -i N -gateway -g; {tool} -i N -netdetect -g");
+        let remedy =
+            format!("look at gateway and detect address: {tool} -i N -gateway -g; {tool} -i N -netdetect -g");
         return Ok(wrong(scope, ill, remedy));
     }
     let seen = say(&|_| true);

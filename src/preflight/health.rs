@@ -55,7 +55,8 @@ const IDLE_PERCENT: u64 = 15;
 
 fn hbm_held(scope: &Scope) -> Result<Outcome, NotLooked> {
     let facts = shown(scope)?;
-    let known = |device: &NpuDevice| device.hbm_used_mib.zip(device.hbm_total_mib).filter(|(_, total)| *total > 0);
+    let known =
+        |device: &NpuDevice| device.hbm_used_mib.zip(device.hbm_total_mib).filter(|(_, total)| *total > 0);
     if facts.devices.iter().all(|device| known(device).is_none()) {
         return Ok(skipped("npu-smi shows no HBM of these cards"));
     }
@@ -65,7 +66,8 @@ fn hbm_held(scope: &Scope) -> Result<Outcome, NotLooked> {
         .filter(|device| device.processes.is_empty())
         .filter_map(|device| {
             let (used, total) = known(device)?;
-            (used.saturating_mul(100) / total > IDLE_PERCENT).then(|| format!("card {}: {used} MiB", device.id))
+            (used.saturating_mul(100) / total > IDLE_PERCENT)
+                .then(|| format!("card {}: {used} MiB", device.id))
         })
         .collect();
     if held.is_empty() {

@@ -43,7 +43,10 @@ fn total(scope: &Scope) -> Result<Outcome, NotLooked> {
     let total = Size::mib(memory.total_mib);
     let seen = format!("{}, {} available", gib(total), gib(Size::mib(memory.available_mib)));
     if scope.profile.check.memory.is_some_and(|least| total < least) {
-        return Ok(bad(seen, "dmidecode -t memory | grep Size; a module that is missing there has failed or is loose"));
+        return Ok(bad(
+            seen,
+            "dmidecode -t memory | grep Size; a module that is missing there has failed or is loose",
+        ));
     }
     let rules = &scope.profile.berth;
     let given = Size(rules.memory_per_card.0.saturating_mul(u64::from(scope.profile.devices.cards)));
@@ -62,13 +65,18 @@ fn numa(scope: &Scope) -> Result<Outcome, NotLooked> {
     let bare: Vec<String> = nodes
         .iter()
         .filter(|node| node.cpus.is_empty() || node.memory_mib == Some(0))
-        .map(|node| format!("node {} has no {}", node.id, if node.cpus.is_empty() { "CPUs" } else { "memory" }))
+        .map(|node| {
+            format!("node {} has no {}", node.id, if node.cpus.is_empty() { "CPUs" } else { "memory" })
+        })
         .collect();
     if !bare.is_empty() {
         return Ok(bad(list(bare), "dmidecode -t memory; a node without memory has lost its modules"));
     }
     if nodes.len() != wanted {
-        return Ok(bad(seen, "switch NUMA on in the firmware's setup; until then berths are not kept near their cards"));
+        return Ok(bad(
+            seen,
+            "switch NUMA on in the firmware's setup; until then berths are not kept near their cards",
+        ));
     }
     Ok(good(seen))
 }

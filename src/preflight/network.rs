@@ -49,5 +49,8 @@ fn registry(scope: &Scope) -> Result<Outcome, NotLooked> {
     if away.is_empty() {
         return Ok(good(format!("reached: {}", list(asked.iter().map(|(registry, _)| registry)))));
     }
-    Ok(bad(list(away), "curl -v https://REGISTRY/v2/; behind a proxy: systemctl edit docker, Environment=HTTPS_PROXY=…"))
+    Ok(bad(
+        list(away),
+        "curl -v https://REGISTRY/v2/; behind a proxy: systemctl edit docker, Environment=HTTPS_PROXY=…",
+    ))
 }

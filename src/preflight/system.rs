@@ -151,9 +151,10 @@ fn limits(scope: &Scope) -> Result<Outcome, NotLooked> {
         }
     }
     match (low.is_empty(), silent) {
-        (false, _) => {
-            Ok(bad(list(low), format!("sysctl -w {}; to stay: in /etc/sysctl.d/90-berth.conf", commands.join(" "))))
-        }
+        (false, _) => Ok(bad(
+            list(low),
+            format!("sysctl -w {}; to stay: in /etc/sysctl.d/90-berth.conf", commands.join(" ")),
+        )),
         (true, Some(why)) => Err(why),
         (true, None) => Ok(good(format!("{} limits are high enough", scope.profile.check.sysctl.len()))),
     }
@@ -166,7 +167,9 @@ fn account(scope: &Scope) -> Result<Outcome, NotLooked> {
     let Some(account) = looked(&scope.facts.account)? else {
         return Ok(bad(
             format!("there is no {ACCOUNT}"),
-            format!("groupadd -g {USUAL_ID} {ACCOUNT}; useradd -g {ACCOUNT} -u {USUAL_ID} -d /home/{ACCOUNT} -m -s /bin/bash {ACCOUNT}"),
+            format!(
+                "groupadd -g {USUAL_ID} {ACCOUNT}; useradd -g {ACCOUNT} -u {USUAL_ID} -d /home/{ACCOUNT} -m -s /bin/bash {ACCOUNT}"
+            ),
         ));
     };
     let seen = format!("{} is {}:{}", account.name, account.uid, account.gid);
@@ -178,7 +181,10 @@ fn account(scope: &Scope) -> Result<Outcome, NotLooked> {
         ));
     }
     if account.gid != USUAL_ID {
-        let advice = format!("images that expect {USUAL_ID} need --group-add {}; berth adds the group by itself", account.gid);
+        let advice = format!(
+            "images that expect {USUAL_ID} need --group-add {}; berth adds the group by itself",
+            account.gid
+        );
         return Ok(doubtful(seen, advice));
     }
     Ok(good(seen))

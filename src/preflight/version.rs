@@ -106,11 +106,13 @@ mod tests {
             "25.10",
         ];
         for pair in rising.windows(2) {
-            assert!(compare(&pair[0], &pair[1]).is_lt(), "{pair:?}");
+            assert!(compare(pair[0], pair[1]).is_lt(), "{pair:?}");
         }
         assert!(compare("8.5", "8.5.0").is_eq() && compare("v20.10.24+dfsg1", "20.10.24").is_ge());
         assert!(compare("4.19.90-vhulk2211.3.0.h1543.eulerosv2r10.aarch64", "4.19").is_ge());
-        assert!(compare("5.10.0-60.18.0.50.r865_35.hce2", "5.10").is_ge() && compare("3.10.0", "4.19").is_lt());
+        assert!(
+            compare("5.10.0-60.18.0.50.r865_35.hce2", "5.10").is_ge() && compare("3.10.0", "4.19").is_lt()
+        );
     }
 
     #[test]

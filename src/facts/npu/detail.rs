@@ -71,7 +71,10 @@ mod tests {
         let text = "\tNPU ID                         : 0\n\tSoftware Version               : 25.5.1\n\
             \tFirmware Version               : 7.8.0.6.201\n\tCompatibility                  : OK\n";
         let board = parse_board(text);
-        assert_eq!((board.firmware.as_deref(), board.compatibility.as_deref()), (Some("7.8.0.6.201"), Some("OK")));
+        assert_eq!(
+            (board.firmware.as_deref(), board.compatibility.as_deref()),
+            (Some("7.8.0.6.201"), Some("OK"))
+        );
         assert_eq!(parse_board("garbage\n:::\n"), Board::default());
     }
 
