@@ -30,7 +30,7 @@ fn is_answer(status: u16, message: &str) -> bool {
         "unauthorized",
         "denied",
         "toomanyrequests",
-        "authentication required",
+        "no basic auth credentials",
     ];
     let lower = message.to_ascii_lowercase();
     // "permission denied" is the engine's own trouble.

@@ -38,7 +38,9 @@ pub fn judge(name: &str, output: &Output) -> Look<Option<bool>> {
         let (_, rest) = text.split_once(mark)?;
         rest.lines().next().map(str::trim)
     });
-    if output.status & FAILING != 0 || result.is_some_and(|word| word.starts_with("FAIL")) {
+    // From 128 on it may be a signal that ended smartctl, which says nothing of the disk.
+    let failing = output.status < 128 && output.status & FAILING != 0;
+    if failing || result.is_some_and(|word| word.starts_with("FAIL")) {
         return Ok(Some(false));
     }
     match result {
@@ -47,7 +49,7 @@ pub fn judge(name: &str, output: &Output) -> Look<Option<bool>> {
             Err(NotLooked::new(format!("smartctl may not open {name}"), "sudo berth check --only disk.smart"))
         }
         // Behind a RAID controller smartctl must be told more than a name.
-        _ if output.status & NOT_OPENED != 0
+        _ if output.status < 128 && output.status & NOT_OPENED != 0
             || text.contains("Unavailable")
             || text.contains("lacks SMART") =>
         {
@@ -72,6 +74,7 @@ mod tests {
         assert_eq!(said(0, "SMART Health Status: OK\n"), Ok(Some(true)));
         assert_eq!(said(8, "SMART overall-health self-assessment test result: FAILED!\n"), Ok(Some(false)));
         assert_eq!(said(8, ""), Ok(Some(false)));
+        assert!(said(128 + 9, "").is_err(), "killed");
         assert_eq!(said(4, "SMART support is: Unavailable - device lacks SMART capability.\n"), Ok(None));
         assert!(said(2, "Smartctl open device: /dev/sda failed: Permission denied\n").is_err());
         assert!(said(0, &"\u{0}garbage".repeat(1000)).is_err());
