@@ -6,6 +6,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 pub const DRIVER: &str = "/usr/local/Ascend/driver";
+/// As the vendor calls it.
+const ACCOUNT: &str = "HwHiAiUser";
 const INSTALL_INFO: &str = "/etc/ascend_install.info";
 /// The module that answers for cards on the PCI bus.
 const MODULE: &str = "drv_pcie_host";
@@ -23,6 +25,7 @@ pub fn gather(host: &dyn Host, driver: &Path) -> Result<DriverFacts, String> {
     let headers = PathBuf::from("/lib/modules").join(&kernel).join("build");
     Ok(DriverFacts {
         version: field(&own, "Version"),
+        package_version: field(&own, "package_version"),
         firmware_ranges: field(&own, "compatible_version_fw").map(|text| ranges(&text)).unwrap_or_default(),
         firmware: field(&firmware, "Version"),
         install_status: field(&install, "Driver_Install_Status"),
@@ -30,6 +33,14 @@ pub fn gather(host: &dyn Host, driver: &Path) -> Result<DriverFacts, String> {
         headers: host.exists(&headers),
         kernel,
     })
+}
+
+/// The account that the driver was installed for; the usual one where nothing says another.
+pub fn account_name(host: &dyn Host) -> Result<String, String> {
+    let install = read_optional(host, Path::new(INSTALL_INFO))?.unwrap_or_default();
+    let plain =
+        |name: &String| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+    Ok(field(&install, "UserName").filter(plain).unwrap_or_else(|| ACCOUNT.to_owned()))
 }
 
 /// `None` when there is no such file.
@@ -80,6 +91,9 @@ mod tests {
         assert_eq!(facts.firmware_ranges, [("7.0.0".to_owned(), "7.2.99".to_owned())]);
         assert_eq!(facts.firmware.as_deref(), Some("7.1.0.6.220"));
         assert_eq!(facts.install_status.as_deref(), Some("complete"));
+        assert_eq!(account_name(&host).unwrap(), "HwHiAiUser");
+        let other = FakeHost::default().with_file("/etc/ascend_install.info", "UserName=npu-admin\n");
+        assert_eq!(account_name(&other).unwrap(), "npu-admin");
         assert!(facts.module_loaded && facts.headers && facts.kernel == "5.10.0-60");
     }
 

@@ -57,7 +57,7 @@ pub struct CheckFacts {
     pub rivals: Look<Rivals>,
     pub clock: Look<Clock>,
     pub registries: Look<Vec<(String, Result<(), String>)>>,
-    pub account: Look<Option<DriverAccount>>,
+    pub account: Look<DriverAccount>,
     pub holders: Look<Holders>,
 }
 
@@ -128,6 +128,8 @@ pub struct NodeFacts {
 pub struct DriverFacts {
     /// From version.info; `None` when no driver is installed.
     pub version: Option<String>,
+    /// Newer releases name the package's version besides.
+    pub package_version: Option<String>,
     /// Firmware that it says it works with: lowest and highest.
     pub firmware_ranges: Vec<(String, String)>,
     /// From the firmware's version.info.
@@ -253,8 +255,8 @@ pub struct Clock {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DriverAccount {
     pub name: String,
-    pub uid: u32,
-    pub gid: u32,
+    /// uid and gid; `None` when there is no such account.
+    pub ids: Option<(u32, u32)>,
 }
 
 /// Who has cards now.

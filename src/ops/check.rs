@@ -8,7 +8,7 @@ use crate::model::check::{CheckReport, CheckResult, ProbeTime, SCHEMA, Summary};
 use crate::model::check_facts::{
     BROKE_OFF, CannSeen, CheckFacts, DriverAccount, HccnCard, Look, NotLooked, NpuLook, SmartDisk,
 };
-use crate::preflight::{ACCOUNT, Check, FORWARD, Need, Scope, Wants};
+use crate::preflight::{Check, FORWARD, Need, Scope, Wants};
 use crate::profile::{Catalogue, Config, Profile};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -132,7 +132,7 @@ fn look(node: Node, need: Need) -> Seen {
             let look = check_docker::registries(config, &profile.check.registries);
             seen(look, |facts, look| facts.registries = look)
         }
-        Need::Account => seen(account(host), |facts, look| facts.account = Ok(look)),
+        Need::Account => seen(account(host), |facts, look| facts.account = look),
         Need::Holders => {
             seen(check_docker::holders(host, config, profile), |facts, look| facts.holders = Ok(look))
         }
@@ -209,9 +209,10 @@ fn metadata(node: Node) -> Look<bool> {
         .map_err(|fault| NotLooked { reason: fault.message, remedy: fault.help })
 }
 
-fn account(host: &dyn Host) -> Option<DriverAccount> {
-    let account = accounts::account_by_name(host, ACCOUNT)?;
-    Some(DriverAccount { name: account.name, uid: account.uid, gid: account.gid })
+fn account(host: &dyn Host) -> Look<DriverAccount> {
+    let name = facts::driver::account_name(host)?;
+    let ids = accounts::account_by_name(host, &name).map(|account| (account.uid, account.gid));
+    Ok(DriverAccount { name, ids })
 }
 
 #[cfg(test)]

@@ -82,10 +82,15 @@ fn driver_version(scope: &Scope) -> Result<Outcome, NotLooked> {
     let Some(version) = version_of(scope)? else {
         return Ok(bad("no driver is installed", INSTALL));
     };
-    let installed = scope.facts.driver.as_ref().ok().and_then(|facts| facts.version.clone());
-    if let Some(installed) = installed.filter(|installed| compare(installed, &version).is_ne()) {
+    if let Ok(facts) = &scope.facts.driver
+        && let Some(installed) = facts.package_version.as_ref().or(facts.version.as_ref())
+        && [&facts.version, &facts.package_version]
+            .into_iter()
+            .flatten()
+            .all(|known| compare(known, &version).is_ne())
+    {
         let seen = format!("{version} runs, {installed} is installed");
-        return Ok(bad(seen, "reboot the node: the new driver is not loaded yet"));
+        return Ok(doubtful(seen, "reboot the node: the driver that was installed is not the one that runs"));
     }
     let Some(oldest) = &scope.profile.check.driver else { return Ok(good(version)) };
     if !is_version(&version) {

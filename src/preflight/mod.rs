@@ -18,7 +18,7 @@ pub mod version;
 
 pub use outcome::Outcome;
 pub use select::select;
-pub use system::{ACCOUNT, FORWARD};
+pub use system::FORWARD;
 
 use crate::model::check::{CheckResult, Severity, Verdict};
 use crate::model::check_facts::{CheckFacts, NotLooked};

@@ -63,14 +63,15 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Severity::Required,
         on: On::Hardware,
         needs: &[Need::Account, Need::Nodes],
-        wants: |_| Ok(format!("{ACCOUNT}, in the group that owns the device nodes")),
+        wants: |_| {
+            Ok("the account that the driver was installed for, in the group of the device nodes".into())
+        },
         judge: account,
     },
 ];
 
 /// Read besides what the profile names.
 pub const FORWARD: &str = "net.ipv4.ip_forward";
-pub const ACCOUNT: &str = "HwHiAiUser";
 
 fn named(value: Option<&String>, what: &str) -> Result<String, String> {
     value.cloned().ok_or_else(|| format!("the profile names no {what}"))
@@ -164,27 +165,25 @@ fn limits(scope: &Scope) -> Result<Outcome, NotLooked> {
 const USUAL_ID: u32 = 1000;
 
 fn account(scope: &Scope) -> Result<Outcome, NotLooked> {
-    let Some(account) = looked(&scope.facts.account)? else {
-        return Ok(bad(
-            format!("there is no {ACCOUNT}"),
-            format!(
-                "groupadd -g {USUAL_ID} {ACCOUNT}; useradd -g {ACCOUNT} -u {USUAL_ID} -d /home/{ACCOUNT} -m -s /bin/bash {ACCOUNT}"
-            ),
-        ));
+    let account = looked(&scope.facts.account)?;
+    let name = &account.name;
+    let Some((uid, gid)) = account.ids else {
+        let make = format!(
+            "groupadd -g {USUAL_ID} {name}; useradd -g {name} -u {USUAL_ID} -d /home/{name} -m -s /bin/bash {name}"
+        );
+        return Ok(bad(format!("there is no {name}"), make));
     };
-    let seen = format!("{} is {}:{}", account.name, account.uid, account.gid);
+    let seen = format!("{name} is {uid}:{gid}");
     let of_nodes = scope.facts.nodes.as_ref().ok().and_then(|nodes| nodes.gid);
-    if let Some(gid) = of_nodes.filter(|gid| *gid != account.gid) {
+    if let Some(other) = of_nodes.filter(|other| *other != gid) {
         return Ok(bad(
-            format!("{seen}, and the device nodes belong to group {gid}"),
+            format!("{seen}, and the device nodes belong to group {other}"),
             "install the driver anew with --install-username and --install-usergroup of this account",
         ));
     }
-    if account.gid != USUAL_ID {
-        let advice = format!(
-            "images that expect {USUAL_ID} need --group-add {}; berth adds the group by itself",
-            account.gid
-        );
+    if gid != USUAL_ID {
+        let advice =
+            format!("images that expect {USUAL_ID} need --group-add {gid}; berth adds the group by itself");
         return Ok(doubtful(seen, advice));
     }
     Ok(good(seen))

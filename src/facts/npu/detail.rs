@@ -6,6 +6,7 @@ use crate::model::Health;
 use crate::model::check_facts::Board;
 use crate::model::facts::NpuFacts;
 use crate::profile::Tools;
+use std::thread;
 
 /// More cards than that are not ill one by one.
 const MOST_ASKED: usize = 4;
@@ -37,8 +38,13 @@ pub fn parse_board(text: &str) -> Board {
 /// NPU id and error codes of each card that is not healthy; one that could not be asked is left out.
 pub fn gather_errors(host: &dyn Host, tools: &Tools, facts: &NpuFacts) -> Vec<(u32, String)> {
     let unwell = facts.devices.iter().filter(|device| device.health != Health::Ok).take(MOST_ASKED);
+    let npus: Vec<u32> = unwell.map(|device| device.npu).collect();
     let ask = |npu: u32| query(host, tools, &["info", "-t", "health", "-i", &npu.to_string()]).ok();
-    unwell.filter_map(|device| Some((device.npu, parse_errors(&ask(device.npu)?)?))).collect()
+    thread::scope(|scope| {
+        let asked: Vec<_> = npus.iter().map(|npu| (*npu, scope.spawn(move || ask(*npu)))).collect();
+        let answers = asked.into_iter().filter_map(|(npu, answer)| Some((npu, answer.join().ok()??)));
+        answers.filter_map(|(npu, text)| Some((npu, parse_errors(&text)?))).collect()
+    })
 }
 
 /// `0x80E01801`, or several; with the tool's own words for it.
