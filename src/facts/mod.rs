@@ -14,7 +14,6 @@ pub mod fstab;
 pub mod hccn;
 pub mod lvm;
 pub mod memory;
-pub mod mount_table;
 pub mod mounts;
 pub mod npu;
 pub mod os;

@@ -2,6 +2,7 @@
 
 use super::Holder;
 use super::facts::{BlockDevice, CpuFacts, DockerFacts, MemoryFacts, NpuFacts, OsFacts, PciDevice};
+use super::observed::Fstab;
 use std::collections::BTreeMap;
 
 /// Why something is not known.
@@ -49,7 +50,7 @@ pub struct CheckFacts {
     pub disks: Look<Vec<BlockDevice>>,
     pub space: Look<Vec<Space>>,
     pub mounts: Look<Vec<Mounted>>,
-    pub fstab: Look<Vec<FstabLine>>,
+    pub fstab: Look<Fstab>,
     pub smart: Look<Vec<SmartDisk>>,
     pub docker: Look<DockerState>,
     pub daemon: Look<DaemonFile>,
@@ -186,21 +187,9 @@ pub struct Space {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mounted {
-    pub source: String,
     pub target: String,
     pub fs_type: String,
     pub options: Vec<String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FstabLine {
-    pub number: usize,
-    pub source: String,
-    pub target: String,
-    pub fs_type: String,
-    pub options: Vec<String>,
-    /// What is wrong with it; then the rest is empty.
-    pub broken: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use crate::facts::{self, npu::detail};
 use crate::host::{Host, accounts, firewall, read_text};
 use crate::model::check::{CheckReport, CheckResult, ProbeTime, SCHEMA, Summary};
 use crate::model::check_facts::{
-    BROKE_OFF, CannSeen, CheckFacts, DriverAccount, HccnCard, Look, NotLooked, NpuLook, SmartDisk,
+    BROKE_OFF, CannSeen, CheckFacts, DriverAccount, HccnCard, Look, Mounted, NotLooked, NpuLook, SmartDisk,
 };
 use crate::preflight::{Check, FORWARD, Need, Scope, Wants};
 use crate::profile::{Catalogue, Config, Profile};
@@ -118,10 +118,8 @@ fn look(node: Node, need: Need) -> Seen {
         }
         Need::Disks => seen(plain(facts::block::gather(host)), |facts, look| facts.disks = look),
         Need::Space => seen(plain(facts::space::gather(host)), |facts, look| facts.space = look),
-        Need::Mounts => {
-            seen(plain(facts::mount_table::gather_mounts(host)), |facts, look| facts.mounts = look)
-        }
-        Need::Fstab => seen(plain(facts::mount_table::gather_fstab(host)), |facts, look| facts.fstab = look),
+        Need::Mounts => seen(plain(mounts(host)), |facts, look| facts.mounts = look),
+        Need::Fstab => seen(plain(facts::fstab::gather(host)), |facts, look| facts.fstab = look),
         Need::Smart => seen(smart(host), |facts, look| facts.smart = look),
         Need::Docker => seen(check_docker::state(config), |facts, look| facts.docker = look),
         Need::Daemon => seen(root_only(facts::daemon_file::gather(host)), |facts, look| facts.daemon = look),
@@ -152,6 +150,18 @@ fn npu(node: Node) -> NpuLook {
     let facts = facts::npu::gather_table(node.host, tools);
     let errors = detail::gather_errors(node.host, tools, &facts);
     NpuLook { tool_there: node.host.exists(&tools.npu_smi), errors, facts }
+}
+
+/// As this process sees them: another user may not look at those of pid 1.
+fn mounts(host: &dyn Host) -> Result<Vec<Mounted>, String> {
+    let lines = facts::mounts::gather_own(host)?;
+    let mounted = |mut line: facts::mounts::MountLine| {
+        // The mount's own come first, then those of its file system, which repeat some.
+        let mut seen = BTreeSet::new();
+        line.options.retain(|option| seen.insert(option.clone()));
+        Mounted { target: line.target, fs_type: line.kind, options: line.options }
+    };
+    Ok(lines.into_iter().map(mounted).collect())
 }
 
 /// Where the driver's files are: where berths get them from.

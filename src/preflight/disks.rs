@@ -4,8 +4,9 @@ use super::outcome::{Outcome, bad, good, list, looked, skipped};
 use super::{Check, Need, On, Scope, Wants};
 use crate::model::Size;
 use crate::model::check::Severity;
-use crate::model::check_facts::{CheckFacts, FstabLine, Mounted, NotLooked, Space};
+use crate::model::check_facts::{CheckFacts, Mounted, NotLooked, Space};
 use crate::model::facts::BlockDevice;
+use crate::model::observed::FstabEntry;
 use std::path::Path;
 
 pub(super) const CHECKS: &[Check] = &[
@@ -142,9 +143,8 @@ fn empty_disks(disks: &[BlockDevice], least: Size) -> Vec<String> {
 fn quota(scope: &Scope) -> Result<Outcome, NotLooked> {
     let mounts = looked(&scope.facts.mounts)?;
     let storage = &scope.config.paths.storage;
-    let mount = mount_of(mounts, storage).ok_or_else(|| {
-        NotLooked::from(format!("/proc/self/mounts shows no mount of {}", storage.display()))
-    })?;
+    let mount = mount_of(mounts, storage)
+        .ok_or_else(|| NotLooked::from(format!("there is no mount of {}", storage.display())))?;
     if mount.target == "/" {
         return Ok(skipped("there is no data volume"));
     }
@@ -167,9 +167,8 @@ const MAKE_ROOM: &str = "du -xhd1 / | sort -h | tail; Docker's data belongs on t
 fn root_space(scope: &Scope) -> Result<Outcome, NotLooked> {
     let space = space_of(scope.facts, Path::new("/"))?;
     let mounts = looked(&scope.facts.mounts)?;
-    let read_only = mounts
-        .iter()
-        .find(|mount| mount.target == "/" && mount.options.first().is_some_and(|option| option == "ro"));
+    let read_only =
+        mounts.iter().find(|mount| mount.target == "/" && mount.options.iter().any(|option| option == "ro"));
     if read_only.is_some() {
         return Ok(bad(
             "/ is mounted read-only",
@@ -190,40 +189,37 @@ fn root_space(scope: &Scope) -> Result<Outcome, NotLooked> {
 const SYSTEM: [&str; 8] = ["/", "/boot", "/boot/efi", "/efi", "/usr", "/var", "/tmp", "/var/log"];
 
 fn fstab(scope: &Scope) -> Result<Outcome, NotLooked> {
-    let lines = looked(&scope.facts.fstab)?;
-    if let Some(line) = lines.iter().find(|line| line.broken.is_some()) {
-        let why = line.broken.clone().unwrap_or_default();
-        return Ok(bad(
-            format!("/etc/fstab line {}: {why}", line.number),
-            "mend the line, then: findmnt --verify",
-        ));
+    let fstab = looked(&scope.facts.fstab)?;
+    if let Some(error) = &fstab.error {
+        let seen = format!("/etc/fstab line {}: {}", error.line, error.why);
+        return Ok(bad(seen, "mend the line, then: findmnt --verify"));
     }
-    let blocks = |line: &&FstabLine| {
-        line.target.starts_with('/')
-            && !SYSTEM.contains(&line.target.as_str())
-            && line.source.starts_with(['/', 'U', 'L', 'P'])
-            && !line.options.iter().any(|option| matches!(option.as_str(), "nofail" | "noauto"))
+    let of_a_disk = |entry: &&FstabEntry| {
+        let named = ["/dev/", "UUID=", "LABEL=", "PARTUUID=", "PARTLABEL="];
+        entry.target.starts_with('/') && named.iter().any(|start| entry.spec.starts_with(start))
     };
-    if let Some(line) = lines.iter().find(blocks) {
-        let seen = format!(
-            "line {} mounts {} without nofail: without that disk the node does not boot",
-            line.number, line.target
-        );
-        return Ok(bad(seen, format!("add nofail to the options of line {} in /etc/fstab", line.number)));
+    let may_fail = |entry: &FstabEntry| {
+        entry.options.iter().any(|option| matches!(option.as_str(), "nofail" | "noauto"))
+    };
+    let stops = |entry: &&FstabEntry| {
+        of_a_disk(entry) && !SYSTEM.contains(&entry.target.as_str()) && !may_fail(entry)
+    };
+    if let Some(FstabEntry { line, target, .. }) = fstab.entries.iter().find(stops) {
+        let seen =
+            format!("line {line} mounts {target} without nofail: without that disk the node does not boot");
+        return Ok(bad(seen, format!("add nofail to the options of line {line} in /etc/fstab")));
     }
     // sda and nvme0n1 are given out anew at each start.
-    let by_name = |line: &&FstabLine| {
-        let name = line.source.strip_prefix("/dev/").unwrap_or_default();
-        name.starts_with("nvme") || name.starts_with("sd") && name.len() <= 5
+    let by_name = |entry: &&FstabEntry| {
+        let name = entry.spec.strip_prefix("/dev/").unwrap_or_default();
+        name.starts_with("nvme") || name.starts_with("sd")
     };
-    if let Some(line) = lines.iter().find(by_name) {
-        let seen = format!(
-            "line {} mounts {} by its name {}, which another disk may have tomorrow",
-            line.number, line.target, line.source
-        );
-        return Ok(bad(seen, format!("blkid -o value -s UUID {}; write UUID=… in its place", line.source)));
+    if let Some(FstabEntry { line, target, spec, .. }) = fstab.entries.iter().find(by_name) {
+        let seen =
+            format!("line {line} mounts {target} by its name {spec}, which another disk may have tomorrow");
+        return Ok(bad(seen, format!("blkid -o value -s UUID {spec}; write UUID=… in its place")));
     }
-    Ok(good(format!("nothing among {} entries", lines.len())))
+    Ok(good(format!("nothing among {} entries", fstab.entries.len())))
 }
 
 fn smart(scope: &Scope) -> Result<Outcome, NotLooked> {

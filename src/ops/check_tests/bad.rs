@@ -193,13 +193,18 @@ pub(super) const BAD: &[(&str, Change, &str)] = &[
     ),
     (
         "disk.quota",
-        Machine(|h| h.with_file("/proc/self/mounts", "/dev/sda2 / ext4 rw 0 0\n/dev/x /data xfs rw 0 0\n")),
+        Machine(|h| {
+            h.with_file(
+                "/proc/self/mountinfo",
+                "25 1 8:2 / / rw - ext4 /dev/sda2 rw\n40 25 8:3 / /data rw - xfs /dev/x rw\n",
+            )
+        }),
         "/data is xfs with rw",
     ),
     ("disk.root-space", Machine(|h| h.with_output(DF, 0, &df("1000000000", DATA), "")), "953.6MiB free"),
     (
         "disk.root-space",
-        Machine(|h| h.with_file("/proc/self/mounts", "/dev/sda2 / ext4 ro 0 0\n")),
+        Machine(|h| h.with_file("/proc/self/mountinfo", "25 1 8:2 / / rw - ext4 /dev/sda2 ro\n")),
         "read-only",
     ),
     (

@@ -38,8 +38,7 @@ pub(super) fn df(root_free: &str, data: &str) -> String {
 
 pub(super) const DATA: &str =
     "/dev/mapper/vg_data-lv_data xfs 11500000000000 11000000000000 1000000 900000 /data";
-pub(super) const MOUNTS: &str =
-    "/dev/sda2 / ext4 rw 0 0\n/dev/mapper/vg_data-lv_data /data xfs rw,prjquota 0 0\n";
+pub(super) const MOUNTS: &str = "25 1 8:2 / / rw - ext4 /dev/sda2 rw\n40 25 253:0 / /data rw - xfs /dev/mapper/vg_data-lv_data rw,prjquota\n";
 
 pub(super) fn good_host() -> FakeHost {
     let mut host = FakeHost::default()
@@ -66,7 +65,7 @@ pub(super) fn good_host() -> FakeHost {
         .with_file("/proc/sys/net/ipv4/ip_forward", "1\n")
         .with_file("/proc/cpuinfo", "processor : 0\n")
         .with_file("/proc/meminfo", "MemTotal: 1584000000 kB\nMemAvailable: 1500000000 kB\n")
-        .with_file("/proc/self/mounts", MOUNTS)
+        .with_file("/proc/self/mountinfo", MOUNTS)
         .with_file("/etc/fstab", "UUID=1 / ext4 defaults 0 1\nUUID=2 /data xfs nofail,pquota 0 0\n")
         .with_file("/sys/block/nvme0n1/size", "1")
         .with_output(
