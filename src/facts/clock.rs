@@ -20,7 +20,11 @@ pub fn gather(host: &dyn Host) -> Look<Clock> {
         Ok(output) => parse_chrony(&output.stdout)
             .map(|synchronised| Clock { synchronised, source: "chronyc".into() })
             .ok_or_else(|| NotLooked::from(String::from("chronyc does not say whether it is synchronised"))),
-        Err(second) => Err(NotLooked::new(format!("{first}; {second}"), "timedatectl; chronyc tracking")),
+        Err(second) => {
+            let [first, second] =
+                [first, second.to_string()].map(|why| why.chars().take(110).collect::<String>());
+            Err(NotLooked::new(format!("{first}; {second}"), "timedatectl; chronyc tracking"))
+        }
     }
 }
 

@@ -43,7 +43,7 @@ fn close(host: &dyn Host) -> Result<Changed, Fault> {
 
 /// Whether the rule is there. It only looks.
 pub fn is_metadata_closed(host: &dyn Host) -> Result<bool, Fault> {
-    let output = iptables(host, "-C")?;
+    let output = iptables_within(host, "-C", Duration::from_secs(5))?;
     let said = output.stderr.lines().next().unwrap_or_default().trim();
     match output.status {
         0 => Ok(true),
@@ -54,10 +54,14 @@ pub fn is_metadata_closed(host: &dyn Host) -> Result<bool, Fault> {
 }
 
 fn iptables(host: &dyn Host, action: &str) -> Result<Output, Fault> {
+    iptables_within(host, action, Duration::from_secs(20))
+}
+
+fn iptables_within(host: &dyn Host, action: &str, timeout: Duration) -> Result<Output, Fault> {
     let cmd = Tool::Iptables
         .cmd()
         .args(["--wait", action, CHAIN, "-d", METADATA, "-j", "REJECT"])
-        .timeout(Duration::from_secs(20))
+        .timeout(timeout)
         .allow_any_exit();
     host.run(&cmd).map_err(|error| {
         let fault = Fault::host(error.to_string());

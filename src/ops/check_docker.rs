@@ -30,8 +30,7 @@ pub(super) fn state(config: &Config) -> Look<DockerState> {
 }
 
 fn not_looked(reason: String, help: Option<String>) -> NotLooked {
-    let denied =
-        reason.contains("Permission denied").then(|| "sudo berth check, or join the group docker".to_owned());
+    let denied = reason.contains("Permission denied").then(|| "sudo berth check".to_owned());
     NotLooked { remedy: denied.or(help), reason }
 }
 

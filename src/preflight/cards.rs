@@ -1,10 +1,11 @@
 //! The cards: how many there are, whether one is lost, and their device nodes.
 
+use super::answer::{Driver, driver, shown};
 use super::outcome::{Outcome, bad, doubtful, good, list, looked, skipped};
 use super::{Check, Need, On, Scope, Wants};
 use crate::model::check::Severity;
 use crate::model::check_facts::NotLooked;
-use crate::model::facts::{NpuFacts, PciDevice};
+use crate::model::facts::PciDevice;
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -12,7 +13,7 @@ pub(super) const CHECKS: &[Check] = &[
         title: "Cards that the driver shows",
         severity: Severity::Required,
         on: On::Every,
-        needs: &[Need::Npu, Need::Pci],
+        needs: &[Need::Npu, Need::Driver, Need::Pci],
         wants: |wants| Ok(format!("{} cards", wants.profile.devices.cards)),
         judge: count,
     },
@@ -30,7 +31,7 @@ pub(super) const CHECKS: &[Check] = &[
         title: "No card lost",
         severity: Severity::Required,
         on: On::Every,
-        needs: &[Need::Npu, Need::Pci],
+        needs: &[Need::Npu, Need::Driver, Need::Pci],
         wants: |_| Ok("every card on the bus is shown by the driver".into()),
         judge: lost,
     },
@@ -44,52 +45,6 @@ pub(super) const CHECKS: &[Check] = &[
         judge: nodes,
     },
 ];
-
-/// What npu-smi's answer means: DCMI's codes tell a driver that is not there from cards that a container has.
-pub(super) enum Driver<'a> {
-    Shows(&'a NpuFacts),
-    /// -8005, no npu-smi, or "no NPU card": nothing answers for the cards.
-    Absent(NotLooked),
-    /// -8020: the driver shows a mount namespace none of its cards when another has one of them.
-    Held(NotLooked),
-}
-
-const NO_DRIVER: i32 = -8005;
-const HELD: i32 = -8020;
-
-/// Could not look (a hang, a refusal) ends the check.
-pub(super) fn driver<'a>(scope: &Scope<'a>) -> Result<Driver<'a>, NotLooked> {
-    let npu = looked(&scope.facts.npu)?;
-    let Some(error) = &npu.facts.error else { return Ok(Driver::Shows(&npu.facts)) };
-    let said = |what: &str| {
-        let code = error.code.map(|code| format!(" ({code})")).unwrap_or_default();
-        NotLooked::new(format!("{what}{code}: {}", error.meaning), error.remedy.clone())
-    };
-    let tool = scope.config.tools.npu_smi.display();
-    match error.code {
-        Some(HELD) => Ok(Driver::Held(said("a container has cards"))),
-        // To others than root, and its group, a working driver looks like none.
-        Some(NO_DRIVER) if !scope.facts.root => Err(NotLooked::new(
-            "npu-smi ends with -8005 for this user: no driver, or no right to ask it",
-            "sudo berth check --only npu",
-        )),
-        Some(NO_DRIVER) => Ok(Driver::Absent(said("no driver answers"))),
-        None if !npu.tool_there => Ok(Driver::Absent(NotLooked::new(
-            format!("no driver is installed: there is no {tool}"),
-            "berth bootstrap installs it; or set tools.npu-smi in the config to where it is",
-        ))),
-        None if error.meaning.contains("no NPU card") => Ok(Driver::Absent(said("no driver answers"))),
-        _ => Err(NotLooked::new(error.meaning.clone(), error.remedy.clone())),
-    }
-}
-
-/// The driver's table; without one there is nothing to look at.
-pub(super) fn shown<'a>(scope: &Scope<'a>) -> Result<&'a NpuFacts, NotLooked> {
-    match driver(scope)? {
-        Driver::Shows(facts) => Ok(facts),
-        Driver::Absent(why) | Driver::Held(why) => Err(why),
-    }
-}
 
 /// The cards of the profile's kind; every accelerator where the profile names no ids.
 fn of_profile<'a>(pci: &'a [PciDevice], scope: &Scope) -> Vec<&'a PciDevice> {

@@ -1,6 +1,6 @@
 //! Others on the node: who hands out the same cards, and who has some of them now.
 
-use super::cards::shown;
+use super::answer::shown;
 use super::outcome::{Outcome, bad, doubtful, good, list, looked};
 use super::{Check, Need, On, Scope};
 use crate::model::Holder;
@@ -41,7 +41,7 @@ pub(super) const CHECKS: &[Check] = &[
         title: "Cards in use outside berths",
         severity: Severity::Advised,
         on: On::Every,
-        needs: &[Need::Holders, Need::Npu],
+        needs: &[Need::Holders, Need::Npu, Need::Driver],
         wants: |_| Ok("cards are used only by berths".into()),
         judge: foreign,
     },

@@ -4,6 +4,7 @@ use super::disks::{describe, space_of};
 use super::outcome::{Outcome, bad, doubtful, good, looked, skipped};
 use super::version::compare;
 use super::{Check, Need, On, Scope, Wants};
+use crate::model::Size;
 use crate::model::check::Severity;
 use crate::model::check_facts::{DockerState, NotLooked};
 use crate::model::facts::DockerFacts;
@@ -104,10 +105,11 @@ fn data_root(scope: &Scope) -> Result<Outcome, NotLooked> {
         return Err(String::from("the engine does not say where its data is").into());
     };
     let space = space_of(scope.facts, Path::new(root))?;
-    let seen = format!("{root}, in {}", describe(space));
     if space.target == "/" {
+        let seen = format!("{root} is on the root file system, with {} free", Size(space.available));
         return Ok(bad(seen, "berth bootstrap moves it: images and logs fill the root file system"));
     }
+    let seen = format!("{root}, in {}", describe(space));
     // Enough for one more image of a usual size.
     if space.available < 30 << 30 {
         return Ok(doubtful(seen, "docker system df; docker image prune"));

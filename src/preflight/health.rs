@@ -1,6 +1,6 @@
 //! How the cards are: their health, and memory that nobody uses.
 
-use super::cards::shown;
+use super::answer::shown;
 use super::outcome::{Outcome, bad, doubtful, good, list, looked, skipped};
 use super::{Check, Need, On, Scope};
 use crate::model::Health;
@@ -14,7 +14,7 @@ pub(super) const CHECKS: &[Check] = &[
         title: "Health of the cards",
         severity: Severity::Required,
         on: On::Every,
-        needs: &[Need::Npu],
+        needs: &[Need::Npu, Need::Driver],
         wants: |_| Ok("every card OK".into()),
         judge: health,
     },
@@ -23,7 +23,7 @@ pub(super) const CHECKS: &[Check] = &[
         title: "HBM in use without a process",
         severity: Severity::Advised,
         on: On::Every,
-        needs: &[Need::Npu],
+        needs: &[Need::Npu, Need::Driver],
         wants: |_| Ok("HBM is used only by processes that npu-smi lists".into()),
         judge: hbm_held,
     },

@@ -2,6 +2,7 @@
 //!
 //! Pure: it judges facts that somebody else gathered, and reads, runs and changes nothing.
 
+mod answer;
 mod cards;
 mod coexist;
 mod disks;

@@ -6,6 +6,7 @@ mod machine;
 use super::*;
 use crate::host::FakeHost;
 use crate::model::check::{Severity, Verdict};
+use crate::model::check_facts::DriverFacts;
 use crate::preflight::table;
 use bad::{BAD, Facts, Machine};
 use machine::*;
@@ -101,9 +102,12 @@ fn lost_no_driver_held_and_unknown_are_told_apart() {
             facts: facts::npu::gather_table(&FakeHost::default().with_missing(SMI), &config().tools),
             ..NpuLook::default()
         }),
+        driver: Ok(DriverFacts::default()),
         ..facts_of(&good_host())
     };
-    let cases: [(CheckFacts, Verdict, &str); 6] = [
+    let elsewhere = CheckFacts { driver: facts_of(&good_host()).driver, ..no_tool.clone() };
+    let cases: [(CheckFacts, Verdict, &str); 7] = [
+        (elsewhere, CouldNotLook, "driver 24.1.0.3 is installed, and there is no /usr/local/bin/npu-smi"),
         (
             without(|h| h.with_output(SMI, 187, "dcmi module initialize failed. ret is -8005\n", "")),
             Fail,
