@@ -6,7 +6,7 @@ use crate::host::RealHost;
 use crate::model::check::{CheckReport, CheckResult, Severity, Verdict};
 use crate::ops::check;
 use crate::preflight::{self, Check};
-use crate::profile::load_profile;
+use crate::profile::{Config, Profile, load_profile};
 use crate::sim;
 use anyhow::{Context as _, Result};
 use comfy_table::{Cell, Color, ColumnConstraint, ContentArrangement, Table, Width};
@@ -57,12 +57,8 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
     if let Some(named) = &args.profile {
         config.profile = named_profile(named)?;
     }
-    let mut profile = load_profile(&RealHost::default(), &config)?;
-    let attached = sim::attach(&mut config, &mut profile)?;
-    if attached && sim::SimNode::locate(&config).is_ok_and(|node| !node.is_prepared(&host)) {
-        render::note("the simulated node is not there yet; the agent makes it when it starts");
-    }
-    let report = check::run(&host, &config, &profile, &checks);
+    let profile = load_profile(&RealHost::default(), &config)?;
+    let report = look(&host, config, profile, &checks)?;
     if global.json {
         render::json(&report)?;
     } else {
@@ -71,8 +67,31 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
     end(&report)
 }
 
+fn look(
+    host: &RealHost,
+    mut config: Config,
+    mut profile: Profile,
+    checks: &[&'static Check],
+) -> Result<CheckReport> {
+    let attached = sim::attach(&mut config, &mut profile)?;
+    if attached && sim::SimNode::locate(&config).is_ok_and(|node| !node.is_prepared(host)) {
+        render::note("the simulated node is not there yet; the agent makes it when it starts");
+    }
+    Ok(check::run(host, &config, &profile, checks))
+}
+
+/// All checks, after something was changed; people get a line, and what failed is the error.
+pub(super) fn conclude(global: &Global, config: &Config, profile: &Profile) -> Result<ExitCode> {
+    let checks = preflight::select(&[])?;
+    let report = look(&RealHost::default(), config.clone(), profile.clone(), &checks)?;
+    if !global.json {
+        render::line(&format!("berth check: {}", summary(&report)));
+    }
+    end(&report)
+}
+
 /// A path is relative to where the caller is, not to the config.
-fn named_profile(named: &str) -> Result<String> {
+pub(super) fn named_profile(named: &str) -> Result<String> {
     if !named.contains('/') && Path::new(named).extension().is_none_or(|ext| ext != "toml") {
         return Ok(named.to_owned());
     }
