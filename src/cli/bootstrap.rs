@@ -5,13 +5,13 @@ use crate::error::Fault;
 use crate::host::RealHost;
 use crate::ops::bootstrap::{Applied, Draft, Ground, Progress, Wishes, apply, check_rights, draft, refuse};
 use crate::plan::{Danger, Step, read_plan, write_plan};
-use crate::profile::load_profile;
+use crate::profile::{is_file, load_profile};
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 use serde_json::json;
 use std::ffi::OsString;
 use std::io::{IsTerminal as _, stderr, stdin};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -59,13 +59,14 @@ pub(crate) struct Args {
 pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
     let host = RealHost::default();
     let mut config = global.config()?;
-    if let Some(profile) = args.profile {
-        config.profile = profile;
+    if let Some(profile) = &args.profile {
+        config.profile.clone_from(profile);
     }
     let profile = load_profile(&host, &config)?;
     check_rights()?;
-    let ground = Ground { host: &host, config: &config, profile: &profile };
-    let wishes = Wishes { wipe: args.wipe, leave: args.leave };
+    let ground = Ground { host: &host, root: Path::new("/"), config: &config, profile: &profile };
+    let (config, profile) = (global.named_config()?, args.profile.map(full_name).transpose()?);
+    let wishes = Wishes { wipe: args.wipe, leave: args.leave, config, profile };
     if let Some(file) = args.apply {
         let named = Some(PathBuf::from(file)).filter(|path| !path.as_os_str().is_empty());
         let plan = named.map(|path| read_plan(&host, &path)).transpose()?;
@@ -90,6 +91,15 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
         render::line(&format!("Nothing was changed. To do this: berth bootstrap --apply{file}"));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A profile's name, or its file by its full path: after a reboot nobody is in the directory any more.
+fn full_name(profile: String) -> Result<String> {
+    if !is_file(&profile) {
+        return Ok(profile);
+    }
+    let path = std::path::absolute(&profile).context("finding the profile's full path")?;
+    Ok(path.display().to_string())
 }
 
 /// The plan for people; on standard output when it is the result, else beside it.
@@ -125,6 +135,10 @@ fn show_applied(global: &Global, applied: &Applied) -> Result<ExitCode> {
         render::json(&json!({
             "schema": 1, "done": keys, "right": applied.right, "notes": applied.notes, "reboot": applied.reboot,
         }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if applied.reboot && applied.done.is_empty() {
+        render::line("Nothing was changed: still waiting for the reboot (systemctl reboot).");
         return Ok(ExitCode::SUCCESS);
     }
     match applied.done.len() {

@@ -30,7 +30,7 @@ use crate::profile::{Config, load_config};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[derive(Parser)]
@@ -62,6 +62,12 @@ impl Global {
     /// For a command of the gateway.
     fn of_visit(visit: gateway::Visit, json: bool) -> Self {
         Self { config: None, json, visit: Some(visit) }
+    }
+
+    /// The full path of the config that was named.
+    pub(crate) fn named_config(&self) -> Result<Option<PathBuf>> {
+        let named = self.config.as_ref().filter(|path| !path.is_empty());
+        Ok(named.map(std::path::absolute).transpose()?)
     }
 
     pub(crate) fn config(&self) -> Result<Config> {

@@ -2,15 +2,19 @@
 //!
 //! It judges nothing and changes nothing. What could not be read is `None`, with its reason beside it.
 
+pub mod account;
+pub mod addresses;
 pub mod block;
 pub mod cpu;
 pub mod disks;
+pub mod driver;
 pub mod fstab;
 pub mod lvm;
 pub mod memory;
 pub mod mounts;
 pub mod npu;
 pub mod os;
+pub mod packages;
 pub mod pci;
 pub mod server;
 

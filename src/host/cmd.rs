@@ -36,6 +36,10 @@ pub enum Tool {
     Udevadm,
     Systemctl,
     Cp,
+    Groupadd,
+    Useradd,
+    /// One of the vendor's `.run` packages, by its full path; see `trust`.
+    RunPackage(PathBuf),
 }
 
 impl Tool {
@@ -56,7 +60,7 @@ impl Tool {
     /// The program's name, or its full path where the config names one.
     pub fn program(&self) -> PathBuf {
         match self {
-            Self::NpuSmi(path) | Self::HccnTool(path) => path.clone(),
+            Self::NpuSmi(path) | Self::HccnTool(path) | Self::RunPackage(path) => path.clone(),
             Self::Lsblk => "lsblk".into(),
             Self::Lspci => "lspci".into(),
             Self::Getent => "getent".into(),
@@ -82,6 +86,8 @@ impl Tool {
             Self::Udevadm => "udevadm".into(),
             Self::Systemctl => "systemctl".into(),
             Self::Cp => "cp".into(),
+            Self::Groupadd => "groupadd".into(),
+            Self::Useradd => "useradd".into(),
         }
     }
 }

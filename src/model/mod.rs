@@ -4,6 +4,7 @@ pub mod berth;
 pub mod card;
 pub mod cpulist;
 pub mod disk;
+pub mod driver;
 pub mod editors;
 pub mod facts;
 pub mod holder;
@@ -16,6 +17,7 @@ pub mod ports;
 pub mod rate;
 pub mod session;
 pub mod size;
+pub mod version;
 
 pub use berth::{Berth, BerthRequest, BerthState, CardWish};
 pub use card::{CardId, CardView, Health};

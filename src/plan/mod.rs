@@ -6,6 +6,7 @@ mod approve;
 mod file;
 pub mod journal;
 mod step;
+mod step_driver;
 
 pub use approve::{Approved, Expected, approve, contents, objections};
 pub use file::{check_still_true, read_plan, write_plan};
@@ -13,6 +14,9 @@ pub use step::{
     AddMount, Danger, DiskPart, Format, GrowVolume, MakeVolume, MoveTree, Step, WipeDisk, WriteFile,
 };
 pub use step::{group_name, label, volume_tag};
+pub use step_driver::{
+    InstallRun, MakeAccount, NewAddress, PackageKind, ResumeAfterBoot, ResumeUnit, SetAddresses,
+};
 
 use crate::model::observed::Observed;
 use jiff::Timestamp;

@@ -2,6 +2,7 @@
 //!
 //! `describe` is the one text for the plan, the prompt, the log and the journal.
 
+use super::step_driver::{InstallRun, MakeAccount, ResumeAfterBoot, SetAddresses};
 use crate::model::Size;
 use crate::model::disk::DiskId;
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,12 @@ pub enum Step {
     MoveTree(MoveTree),
     AddMount(AddMount),
     WriteFile(WriteFile),
+    MakeAccount(MakeAccount),
+    InstallRun(InstallRun),
+    ResumeAfterBoot(ResumeAfterBoot),
+    /// Ends this run: the rest needs another boot.
+    AskReboot,
+    SetAddresses(SetAddresses),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,6 +117,11 @@ impl Step {
             Self::MoveTree(tree) => format!("tree.move:{}", tree.from.display()),
             Self::AddMount(mount) => format!("mount.add:{}", mount.target.display()),
             Self::WriteFile(file) => format!("file.write:{}", file.path.display()),
+            Self::MakeAccount(account) => format!("account.make:{}", account.user),
+            Self::InstallRun(run) => format!("package.install:{}", run.kind),
+            Self::ResumeAfterBoot(_) => "reboot.prepare".into(),
+            Self::AskReboot => "reboot.ask".into(),
+            Self::SetAddresses(_) => "hccn.set".into(),
         }
     }
 
@@ -148,6 +160,11 @@ impl Step {
                 format!("mount volume {} at {}, now and at every boot", mount.name, mount.target.display())
             }
             Self::WriteFile(file) => format!("write {}: {}", file.path.display(), file.purpose),
+            Self::MakeAccount(account) => account.describe(),
+            Self::InstallRun(run) => run.describe(),
+            Self::ResumeAfterBoot(resume) => resume.describe(),
+            Self::AskReboot => "ask for a reboot; what follows is done after it".into(),
+            Self::SetAddresses(set) => set.describe(),
         }
     }
 
@@ -157,7 +174,9 @@ impl Step {
             Self::MakeVolume(_) | Self::GrowVolume(_) | Self::MoveTree(_) | Self::AddMount(_) => {
                 Danger::Changes
             }
-            Self::WriteFile(_) => Danger::Changes,
+            Self::WriteFile(_) | Self::MakeAccount(_) | Self::InstallRun(_) => Danger::Changes,
+            Self::ResumeAfterBoot(_) | Self::SetAddresses(_) => Danger::Changes,
+            Self::AskReboot => Danger::None,
         }
     }
 
@@ -176,6 +195,11 @@ impl Step {
                 format!("mount {}", mount.target.display()),
             ],
             Self::WriteFile(_) => Vec::new(),
+            Self::MakeAccount(account) => account.commands(),
+            Self::InstallRun(run) => run.commands(),
+            Self::ResumeAfterBoot(resume) => resume.commands(),
+            Self::AskReboot => vec!["systemctl reboot".into()],
+            Self::SetAddresses(set) => set.commands(),
         }
     }
 }

@@ -4,10 +4,15 @@
 //! Steps run here on the caller's thread, one at a time, and are never dropped half way.
 
 mod apply;
+mod cards;
 mod disks;
+mod driver;
 mod files;
 mod ground;
+mod hccn;
+mod install;
 mod mounts;
+mod reboot;
 mod trees;
 
 pub use apply::{Applied, apply, refuse};
@@ -29,6 +34,9 @@ use std::path::{Path, PathBuf};
 pub struct Wishes {
     pub wipe: Vec<String>,
     pub leave: Vec<String>,
+    /// Full paths, where they were named: what goes on after a reboot is called with them too.
+    pub config: Option<PathBuf>,
+    pub profile: Option<String>,
 }
 
 /// What comes of looking and deciding.
@@ -37,16 +45,25 @@ pub struct Draft {
     pub plan: Plan,
     pub refusals: Vec<Refusal>,
     pub notes: Vec<String>,
+    /// All that is left to do needs another boot first.
+    pub awaits_reboot: bool,
 }
 
 /// Looks at the machine and makes a plan. Changes nothing.
 pub fn draft(ground: &Ground, wishes: &Wishes, now: Timestamp) -> Result<Draft> {
-    let seen = look(ground)?;
+    let seen = look_everywhere(ground)?;
     let journal = open_journal(ground)?;
     Ok(decide(ground, wishes, seen, &journal, now))
 }
 
-/// Fresh facts.
+/// Fresh facts, all of them.
+fn look_everywhere(ground: &Ground) -> Result<Observed, Fault> {
+    let mut seen = look(ground)?;
+    driver::look(ground, &mut seen)?;
+    Ok(seen)
+}
+
+/// Fresh facts about disks.
 fn look(ground: &Ground) -> Result<Observed, Fault> {
     let targets: Vec<PathBuf> =
         ground.profile.bootstrap.disks.volumes().into_iter().map(|(_, target)| target).collect();
@@ -61,6 +78,11 @@ fn open_journal(ground: &Ground) -> Result<Journal, Fault> {
 fn decide(ground: &Ground, wishes: &Wishes, seen: Observed, journal: &Journal, now: Timestamp) -> Draft {
     let mut part = Part::default();
     part.append(plan_disks(ground, wishes, &seen, journal));
+    let (drivers, awaits_reboot) = driver::plan(ground, wishes, &seen, journal);
+    part.append(drivers);
+    if awaits_reboot {
+        part.notes.push("this machine still waits for the reboot that an earlier run asked for".into());
+    }
     let plan = Plan {
         schema: SCHEMA,
         version: env!("CARGO_PKG_VERSION").into(),
@@ -70,7 +92,7 @@ fn decide(ground: &Ground, wishes: &Wishes, seen: Observed, journal: &Journal, n
         steps: part.steps,
         right: part.right,
     };
-    Draft { plan, refusals: part.refusals, notes: part.notes }
+    Draft { plan, refusals: part.refusals, notes: part.notes, awaits_reboot }
 }
 
 fn plan_disks(ground: &Ground, wishes: &Wishes, seen: &Observed, journal: &Journal) -> Part {
