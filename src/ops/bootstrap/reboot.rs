@@ -5,7 +5,7 @@
 use super::{Ground, Wishes};
 use crate::driver::resume_unit;
 use crate::error::Fault;
-use crate::host::{Tool, files, read_text};
+use crate::host::{Tool, read_text};
 use crate::model::driver::BootSeen;
 use crate::model::observed::Observed;
 use crate::plan::{ResumeAfterBoot, ResumeUnit};
@@ -91,7 +91,6 @@ pub(super) fn forget(ground: &Ground) -> Result<(), Fault> {
         return Ok(());
     }
     let path = marker(ground);
-    let wrong = |error: std::io::Error| Fault::host(format!("removing {}: {error}", path.display()));
-    ground.host.remove(&path).map_err(wrong)?;
-    files::sync_dir(&ground.directory()).map_err(wrong)
+    let wrong = |error| Fault::host(format!("removing {}: {error}", path.display()));
+    ground.host.remove(&path).map_err(wrong)
 }
