@@ -64,9 +64,15 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
     }
     let profile = load_profile(&host, &config)?;
     check_rights()?;
-    let ground = Ground { host: &host, root: Path::new("/"), config: &config, profile: &profile };
-    let (config, profile) = (global.named_config()?, args.profile.map(full_name).transpose()?);
-    let wishes = Wishes { wipe: args.wipe, leave: args.leave, config, profile };
+    let ground = Ground {
+        host: &host,
+        root: Path::new("/"),
+        config: &config,
+        profile: &profile,
+        config_path: global.config_path(),
+    };
+    let profile = args.profile.map(full_name).transpose()?;
+    let wishes = Wishes { wipe: args.wipe, leave: args.leave, profile };
     if let Some(file) = args.apply {
         let named = Some(PathBuf::from(file)).filter(|path| !path.as_os_str().is_empty());
         let plan = named.map(|path| read_plan(&host, &path)).transpose()?;

@@ -26,7 +26,7 @@ pub use inside::run_as_scp;
 
 use crate::error::{ErrorClass, Fault, flatten};
 use crate::host::RealHost;
-use crate::profile::{Config, load_config};
+use crate::profile::{Config, DEFAULT_CONFIG, load_config};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
@@ -64,10 +64,12 @@ impl Global {
         Self { config: None, json, visit: Some(visit) }
     }
 
-    /// The full path of the config that was named.
-    pub(crate) fn named_config(&self) -> Result<Option<PathBuf>> {
+    /// Where the config is, or would be.
+    pub(crate) fn config_path(&self) -> PathBuf {
         let named = self.config.as_ref().filter(|path| !path.is_empty());
-        Ok(named.map(std::path::absolute).transpose()?)
+        let path = named.map_or_else(|| PathBuf::from(DEFAULT_CONFIG), PathBuf::from);
+        // Fails only without a current directory, where a relative path leads nowhere anyway.
+        std::path::absolute(&path).unwrap_or(path)
     }
 
     pub(crate) fn config(&self) -> Result<Config> {

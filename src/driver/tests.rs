@@ -5,7 +5,8 @@ use crate::model::Size;
 use crate::model::driver::{
     AccountSeen, BootSeen, CardsSeen, DriverFacts, DriverSeen, HccnSeen, PackagesSeen, PortAddress, RunFile,
 };
-use crate::model::observed::{Fstab, Machine, Observed};
+use crate::model::observed::Observed;
+use crate::model::samples::machine;
 use crate::plan::{InstallRun, PackageKind, Part, ResumeAfterBoot, Step};
 use crate::profile::{DriverWants, HccnWants};
 
@@ -28,27 +29,9 @@ fn bare() -> Observed {
             error: None,
         },
     };
-    Observed {
-        machine: Machine {
-            id: "0123abcd".into(),
-            os: "openEuler".into(),
-            os_version: None,
-            arch: "aarch64".into(),
-            kernel: "5.10.0".into(),
-            systemd: true,
-            missing_tools: Vec::new(),
-        },
-        disks: Vec::new(),
-        groups: Vec::new(),
-        btrfs: Vec::new(),
-        mounts: Vec::new(),
-        fstab: Fstab::default(),
-        directories: Vec::new(),
-        driver: Some(driver),
-        hccn: None,
-        cards: None,
-        boot: BootSeen { id: "b1".into(), marked: None },
-    }
+    let mut seen = Observed { driver: Some(driver), ..machine(Vec::new()) };
+    seen.machine.id = "m-0123".into();
+    seen
 }
 
 /// A node that works, with these versions.
@@ -544,7 +527,7 @@ fn a_table_for_the_fleet_names_this_node_by_name_or_machine_id() {
     let wants = hccn_wants("csv = \"/etc/berth/hccn.csv\"");
     let header = "host,card,address,netmask,gateway\n";
     let others = "other,0,10.1.0.9,255.255.0.0,\n";
-    for host in ["node1", "NODE1.example", "0123abcd"] {
+    for host in ["node1", "NODE1.example", "m-0123"] {
         let csv = format!(
             "{header}{others}{host},1,10.1.0.2,255.255.0.0,10.1.0.254\n{host},0,10.1.0.1,255.255.0.0,\n"
         );
@@ -554,7 +537,7 @@ fn a_table_for_the_fleet_names_this_node_by_name_or_machine_id() {
     }
     let twice = format!("{header}node1,0,10.1.0.9,255.255.0.0,\nnode1,1,10.1.0.2,255.255.0.0,\n{others}");
     for (csv, why) in [
-        (format!("{header}{others}"), "has no line for this node (node1.example or 0123abcd)"),
+        (format!("{header}{others}"), "has no line for this node (node1.example or m-0123)"),
         (format!("{header}node1,0,10.1.0.1,255.255.0.0,\n"), "card 1 has no address"),
         (twice, "lines 2 and 4 both have the address 10.1.0.9"),
         ("node1,0,10.1.0.1\n".into(), "is no table of addresses: its first line names no column"),

@@ -5,6 +5,7 @@
 use super::disk::Disk;
 use super::driver::{BootSeen, CardsSeen, DriverSeen, HccnSeen};
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observed {
@@ -17,6 +18,7 @@ pub struct Observed {
     pub fstab: Fstab,
     /// Those that something is to be mounted at.
     pub directories: Vec<Directory>,
+    pub own: OwnParts,
     /// Where the profile has the driver installed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<DriverSeen>,
@@ -28,6 +30,33 @@ pub struct Observed {
     pub cards: Option<CardsSeen>,
     #[serde(default)]
     pub boot: BootSeen,
+}
+
+/// What of berth itself is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnParts {
+    pub program: Presence,
+    pub files: Vec<OwnFile>,
+    /// Whether the administrators' group is there.
+    pub group: bool,
+    /// The mode of the directory of personal storage, where it is there.
+    pub storage: Option<u32>,
+    pub enabled: bool,
+    pub active: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnFile {
+    pub path: PathBuf,
+    pub presence: Presence,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Presence {
+    Absent,
+    Same,
+    Other,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

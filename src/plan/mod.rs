@@ -7,6 +7,9 @@ mod file;
 pub mod journal;
 mod step;
 mod step_driver;
+mod step_own;
+#[cfg(test)]
+mod tests;
 
 pub use approve::{Approved, Expected, approve, contents, objections};
 pub use file::{check_still_true, read_plan, write_plan};
@@ -17,6 +20,8 @@ pub use step::{group_name, label, volume_tag};
 pub use step_driver::{
     InstallRun, MakeAccount, NewAddress, PackageKind, ResumeAfterBoot, ResumeUnit, SetAddresses,
 };
+
+pub use step_own::{InstallProgram, MakeDirectory, MakeGroup, RunUnits};
 
 use crate::model::observed::Observed;
 use jiff::Timestamp;

@@ -3,6 +3,7 @@
 //! `describe` is the one text for the plan, the prompt, the log and the journal.
 
 use super::step_driver::{InstallRun, MakeAccount, ResumeAfterBoot, SetAddresses};
+use super::{InstallProgram, MakeDirectory, MakeGroup, RunUnits};
 use crate::model::Size;
 use crate::model::disk::DiskId;
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,10 @@ pub enum Step {
     /// Ends this run: the rest needs another boot.
     AskReboot,
     SetAddresses(SetAddresses),
+    InstallProgram(InstallProgram),
+    MakeGroup(MakeGroup),
+    MakeDirectory(MakeDirectory),
+    RunUnits(RunUnits),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,6 +127,10 @@ impl Step {
             Self::ResumeAfterBoot(_) => "reboot.prepare".into(),
             Self::AskReboot => "reboot.ask".into(),
             Self::SetAddresses(_) => "hccn.set".into(),
+            Self::InstallProgram(program) => format!("program.install:{}", program.to.display()),
+            Self::MakeGroup(group) => format!("group.make:{}", group.name),
+            Self::MakeDirectory(directory) => format!("directory.make:{}", directory.path.display()),
+            Self::RunUnits(units) => format!("units.run:{}", units.units.join(",")),
         }
     }
 
@@ -165,18 +174,22 @@ impl Step {
             Self::ResumeAfterBoot(resume) => resume.describe(),
             Self::AskReboot => "ask for a reboot; what follows is done after it".into(),
             Self::SetAddresses(set) => set.describe(),
+            Self::InstallProgram(program) => format!("install this program as {}", program.to.display()),
+            Self::MakeGroup(group) => format!("make the group {}", group.name),
+            Self::MakeDirectory(directory) => {
+                format!("make the directory {} (mode {:o})", directory.path.display(), directory.mode)
+            }
+            Self::RunUnits(units) => units.describe(),
         }
     }
 
     pub fn danger(&self) -> Danger {
         match self {
             Self::WipeDisk(wipe) => Danger::Destroys(vec![wipe.disk.clone()]),
-            Self::MakeVolume(_) | Self::GrowVolume(_) | Self::MoveTree(_) | Self::AddMount(_) => {
-                Danger::Changes
+            Self::InstallProgram(_) | Self::MakeGroup(_) | Self::MakeDirectory(_) | Self::AskReboot => {
+                Danger::None
             }
-            Self::WriteFile(_) | Self::MakeAccount(_) | Self::InstallRun(_) => Danger::Changes,
-            Self::ResumeAfterBoot(_) | Self::SetAddresses(_) => Danger::Changes,
-            Self::AskReboot => Danger::None,
+            _ => Danger::Changes,
         }
     }
 
@@ -194,7 +207,12 @@ impl Step {
                 format!("echo '{}' >> /etc/fstab", mount.fstab_line()),
                 format!("mount {}", mount.target.display()),
             ],
-            Self::WriteFile(_) => Vec::new(),
+            Self::WriteFile(_) | Self::InstallProgram(_) => Vec::new(),
+            Self::MakeGroup(group) => vec![format!("groupadd --system {}", group.name)],
+            Self::MakeDirectory(directory) => {
+                vec![format!("install -d -m {:o} {}", directory.mode, directory.path.display())]
+            }
+            Self::RunUnits(units) => units.commands(),
             Self::MakeAccount(account) => account.commands(),
             Self::InstallRun(run) => run.commands(),
             Self::ResumeAfterBoot(resume) => resume.commands(),

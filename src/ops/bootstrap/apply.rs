@@ -2,7 +2,7 @@
 
 use super::{
     Draft, Ground, Progress, Wishes, check_ground, decide, disks, files, hccn, install, look_everywhere,
-    mounts, open_journal, reboot, trees,
+    mounts, open_journal, own, reboot, trees,
 };
 use crate::error::{Fault, flatten};
 use crate::host::lock::lock_bootstrap;
@@ -165,6 +165,10 @@ fn execute(ground: &Ground, step: &Step, is_again: bool, progress: &dyn Progress
         Step::ResumeAfterBoot(resume) => reboot::prepare(ground, resume),
         Step::AskReboot => Ok(()),
         Step::SetAddresses(set) => hccn::set(ground, set),
+        Step::InstallProgram(program) => Ok(own::install_program(program)?),
+        Step::MakeGroup(group) => own::make_group(ground, group),
+        Step::MakeDirectory(directory) => Ok(own::make_directory(directory)?),
+        Step::RunUnits(units) => own::run_units(ground, units),
     }
 }
 

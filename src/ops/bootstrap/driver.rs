@@ -8,7 +8,7 @@ use crate::host::read_text;
 use crate::model::driver::{DriverSeen, HccnSeen, PackagesSeen};
 use crate::model::observed::Observed;
 use crate::plan::journal::Journal;
-use crate::plan::{Part, Step};
+use crate::plan::{Part, ResumeAfterBoot, Step};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -69,24 +69,22 @@ fn look_at_addresses(ground: &Ground, is_after_boot: bool) -> Result<HccnSeen, S
 pub(super) fn plan(ground: &Ground, wishes: &Wishes, seen: &Observed, journal: &Journal) -> (Part, bool) {
     let profile = ground.profile;
     let mut part = Part::default();
-    let resume = match reboot::resume(ground, wishes, seen) {
-        Ok(resume) => resume,
-        Err(why) => {
-            part.refuse(
-                format!("bootstrap could not go on by itself after a reboot: {why}"),
-                "put berth, its config and its profile where the paths are plain",
-            );
-            return (part, false);
-        }
-    };
+    let resume = reboot::resume(ground, wishes, seen);
+    let nobody = ResumeAfterBoot { unit: None };
     let request = driver::Request {
         wants: &profile.bootstrap.driver,
         pci_ids: &profile.devices.pci_ids,
         unfinished: &journal.unfinished(),
-        resume: &resume,
+        resume: resume.as_ref().unwrap_or(&nobody),
     };
     part.append(driver::plan(seen, &request));
     let installs = part.steps.iter().any(|planned| matches!(planned.step, Step::InstallRun(_)));
+    if let (true, Err(why)) = (installs, &resume) {
+        part.refuse(
+            format!("bootstrap could not go on by itself after the reboot: {why}"),
+            "put this program where only root can write, such as /usr/local/bin, and call it there",
+        );
+    }
     let is_awaited = seen.boot.is_awaited() && part.refusals.is_empty() && !installs;
     part.append(plan_addresses(ground, seen, installs || is_awaited));
     (part, is_awaited)

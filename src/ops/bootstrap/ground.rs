@@ -13,6 +13,8 @@ pub struct Ground<'a> {
     pub root: &'a Path,
     pub config: &'a Config,
     pub profile: &'a Profile,
+    /// The config's file, whether it is there or not.
+    pub config_path: PathBuf,
 }
 
 /// Who is told what happens, and who may ask for a stop between two steps.

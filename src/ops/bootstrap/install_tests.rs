@@ -65,7 +65,13 @@ impl Machine {
     }
 
     fn ground(&self) -> Ground<'_> {
-        Ground { host: &self.host, root: self.dir.path(), config: &self.config, profile: &self.profile }
+        Ground {
+            host: &self.host,
+            root: self.dir.path(),
+            config: &self.config,
+            profile: &self.profile,
+            config_path: "/etc/berth/berth.toml".into(),
+        }
     }
 
     fn write(&self, path: &str, text: &str) {

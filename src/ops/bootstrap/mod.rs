@@ -12,6 +12,7 @@ mod ground;
 mod hccn;
 mod install;
 mod mounts;
+mod own;
 mod reboot;
 mod trees;
 
@@ -34,8 +35,7 @@ use std::path::{Path, PathBuf};
 pub struct Wishes {
     pub wipe: Vec<String>,
     pub leave: Vec<String>,
-    /// Full paths, where they were named: what goes on after a reboot is called with them too.
-    pub config: Option<PathBuf>,
+    /// Where one was named, a name or a full path: what goes on after a reboot is called with it too.
     pub profile: Option<String>,
 }
 
@@ -67,7 +67,7 @@ fn look_everywhere(ground: &Ground) -> Result<Observed, Fault> {
 fn look(ground: &Ground) -> Result<Observed, Fault> {
     let targets: Vec<PathBuf> =
         ground.profile.bootstrap.disks.volumes().into_iter().map(|(_, target)| target).collect();
-    server::gather(ground.host, &targets)
+    server::gather(ground.host, &targets, own::look(ground)?)
         .map_err(|why| Fault::host(format!("looking at this machine: {why}")))
 }
 
@@ -83,6 +83,7 @@ fn decide(ground: &Ground, wishes: &Wishes, seen: Observed, journal: &Journal, n
     if awaits_reboot {
         part.notes.push("this machine still waits for the reboot that an earlier run asked for".into());
     }
+    part.append(own::plan(ground, &seen));
     let plan = Plan {
         schema: SCHEMA,
         version: env!("CARGO_PKG_VERSION").into(),

@@ -5,10 +5,11 @@
 use super::{Ground, Wishes};
 use crate::driver::resume_unit;
 use crate::error::Fault;
-use crate::host::{Tool, read_text};
+use crate::host::{Tool, read_text, trust};
 use crate::model::driver::BootSeen;
 use crate::model::observed::Observed;
 use crate::plan::{ResumeAfterBoot, ResumeUnit};
+use crate::profile::DEFAULT_CONFIG;
 use anyhow::{Context as _, Result};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -48,9 +49,12 @@ pub(super) fn resume(ground: &Ground, wishes: &Wishes, seen: &Observed) -> Resul
         return Ok(ResumeAfterBoot { unit: None });
     }
     let program = std::env::current_exe().map_err(|error| format!("the program's own path: {error}"))?;
+    // It will run as root, and by itself; what is in /tmp would not even be there any more.
+    trust::check_root_only(Path::new("/"), &program)?;
     let mut words = vec![text(&program)?, "bootstrap".into(), "--apply".into(), "--yes".into()];
-    if let Some(config) = &wishes.config {
-        words.extend(["--config".into(), text(config)?]);
+    // The default one may be written by this very run, behind the reboot.
+    if ground.config_path != Path::new(DEFAULT_CONFIG) {
+        words.extend(["--config".into(), text(&ground.config_path)?]);
     }
     if let Some(profile) = &wishes.profile {
         words.extend(["--profile".into(), profile.clone()]);
