@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use std::ffi::OsString;
 use std::io::{IsTerminal as _, stderr, stdin};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -60,14 +60,20 @@ pub(crate) struct Args {
 pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
     let host = RealHost::default();
     let mut config = global.config()?;
-    if let Some(profile) = args.profile {
-        config.profile = named_profile(&profile)?;
+    if let Some(profile) = &args.profile {
+        config.profile = named_profile(profile)?;
     }
     let profile = load_profile(&host, &config)?;
     check_rights()?;
-    let ground =
-        Ground { host: &host, config: &config, profile: &profile, config_path: global.config_path() };
-    let wishes = Wishes { wipe: args.wipe, leave: args.leave };
+    let ground = Ground {
+        host: &host,
+        root: Path::new("/"),
+        config: &config,
+        profile: &profile,
+        config_path: global.config_path(),
+    };
+    let named = args.profile.as_deref().map(named_profile).transpose()?;
+    let wishes = Wishes { wipe: args.wipe, leave: args.leave, profile: named };
     if let Some(file) = args.apply {
         let named = Some(PathBuf::from(file)).filter(|path| !path.as_os_str().is_empty());
         let plan = named.map(|path| read_plan(&host, &path)).transpose()?;
@@ -131,6 +137,10 @@ fn show_applied(global: &Global, applied: &Applied) -> Result<()> {
         render::json(&json!({
             "schema": 1, "done": keys, "right": applied.right, "notes": applied.notes, "reboot": applied.reboot,
         }))?;
+        return Ok(());
+    }
+    if applied.reboot && applied.done.is_empty() {
+        render::line("Nothing was changed: still waiting for the reboot (systemctl reboot).");
         return Ok(());
     }
     match applied.done.len() {

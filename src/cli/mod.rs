@@ -68,7 +68,9 @@ impl Global {
     /// Where the config is, or would be.
     pub(crate) fn config_path(&self) -> PathBuf {
         let named = self.config.as_ref().filter(|path| !path.is_empty());
-        named.map_or_else(|| PathBuf::from(DEFAULT_CONFIG), PathBuf::from)
+        let path = named.map_or_else(|| PathBuf::from(DEFAULT_CONFIG), PathBuf::from);
+        // Fails only without a current directory, where a relative path leads nowhere anyway.
+        std::path::absolute(&path).unwrap_or(path)
     }
 
     pub(crate) fn config(&self) -> Result<Config> {

@@ -1,7 +1,7 @@
 //! The driver's own files: version.info, the firmware's beside it, ascend_install.info, and the kernel's part.
 
 use crate::host::{Host, read_text};
-use crate::model::check_facts::DriverFacts;
+use crate::model::driver::DriverFacts;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -29,6 +29,8 @@ pub fn gather(host: &dyn Host, driver: &Path) -> Result<DriverFacts, String> {
         firmware_ranges: field(&own, "compatible_version_fw").map(|text| ranges(&text)).unwrap_or_default(),
         firmware: field(&firmware, "Version"),
         install_status: field(&install, "Driver_Install_Status"),
+        user: field(&install, "UserName"),
+        group: field(&install, "UserGroup"),
         module_loaded: modules.lines().any(|line| line.split_whitespace().next() == Some(MODULE)),
         headers: host.exists(&headers),
         kernel,
@@ -52,10 +54,11 @@ fn read_optional(host: &dyn Host, path: &Path) -> Result<Option<String>, String>
     }
 }
 
-/// `key=value`, of bounded length.
+/// `key=value`, of bounded length. Of several, the last counts: the vendor's scripts append.
 fn field(text: &str, key: &str) -> Option<String> {
-    let value =
-        text.lines().find_map(|line| line.trim().strip_prefix(key)?.trim_start().strip_prefix('='))?;
+    let of_line =
+        |line: &str| line.trim().strip_prefix(key)?.trim_start().strip_prefix('=').map(str::to_owned);
+    let value = text.lines().rev().find_map(of_line)?;
     let value: String = value.trim().chars().take(200).collect();
     (!value.is_empty()).then_some(value)
 }
@@ -101,9 +104,9 @@ mod tests {
     fn no_driver_is_no_error_and_garbage_is_no_version() {
         let bare = FakeHost::default().with_file("/proc/sys/kernel/osrelease", "6.1\n");
         let facts = gather(&bare, Path::new(DRIVER)).unwrap();
-        assert!(facts.version.is_none() && !facts.module_loaded && !facts.headers);
+        assert!(facts.version.is_none() && !facts.is_complete() && !facts.module_loaded && !facts.headers);
         assert!(ranges("],[[,][1").is_empty());
-        assert_eq!(field("Version=\nVersion=2\n", "Version"), None);
+        assert_eq!(field("Version=2\nVersion=\n", "Version"), None);
         assert!(gather(&FakeHost::default(), Path::new(DRIVER)).is_err());
     }
 }

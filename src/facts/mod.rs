@@ -2,6 +2,8 @@
 //!
 //! It judges nothing and changes nothing. What could not be read is `None`, with its reason beside it.
 
+pub mod account;
+pub mod addresses;
 pub mod block;
 pub mod cann;
 pub mod clock;
@@ -18,6 +20,7 @@ pub mod mounts;
 pub mod npu;
 pub mod os;
 pub mod own;
+pub mod packages;
 pub mod pci;
 pub mod rivals;
 pub mod server;

@@ -7,6 +7,7 @@ use super::mounts::{self, MountLine};
 use super::{fstab, os};
 use crate::host::{Host, Tool, block, read_text};
 use crate::model::disk::Disk;
+use crate::model::driver::BootSeen;
 use crate::model::observed::{
     BtrfsVolume, Directory, FileSystem, Machine, Mount, Observed, OwnParts, VolumeGroup,
 };
@@ -38,6 +39,10 @@ pub fn gather(host: &dyn Host, targets: &[PathBuf], own: OwnParts) -> Result<Obs
         directories: targets.iter().map(|path| directory(host, path)).collect::<Result<_, _>>()?,
         disks,
         own,
+        driver: None,
+        hccn: None,
+        cards: None,
+        boot: BootSeen::default(),
     })
 }
 

@@ -41,6 +41,9 @@ pub enum Tool {
     Smartctl,
     Timedatectl,
     Chronyc,
+    Useradd,
+    /// One of the vendor's `.run` packages, by its full path; see `trust`.
+    RunPackage(PathBuf),
 }
 
 impl Tool {
@@ -61,7 +64,7 @@ impl Tool {
     /// The program's name, or its full path where the config names one.
     pub fn program(&self) -> PathBuf {
         match self {
-            Self::NpuSmi(path) | Self::HccnTool(path) => path.clone(),
+            Self::NpuSmi(path) | Self::HccnTool(path) | Self::RunPackage(path) => path.clone(),
             Self::Lsblk => "lsblk".into(),
             Self::Lspci => "lspci".into(),
             Self::Getent => "getent".into(),
@@ -92,6 +95,7 @@ impl Tool {
             Self::Smartctl => "smartctl".into(),
             Self::Timedatectl => "timedatectl".into(),
             Self::Chronyc => "chronyc".into(),
+            Self::Useradd => "useradd".into(),
         }
     }
 }

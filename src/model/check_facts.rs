@@ -1,6 +1,7 @@
 //! What the checks look at. Each part was looked at, or says why not: there is no third way.
 
 use super::Holder;
+use super::driver::DriverFacts;
 use super::facts::{BlockDevice, CpuFacts, DockerFacts, MemoryFacts, NpuFacts, OsFacts, PciDevice};
 use super::observed::Fstab;
 use std::collections::BTreeMap;
@@ -122,25 +123,6 @@ pub struct NodeFacts {
     pub wrong: Vec<String>,
     /// The group that may open them.
     pub gid: Option<u32>,
-}
-
-/// The driver's own files.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct DriverFacts {
-    /// From version.info; `None` when no driver is installed.
-    pub version: Option<String>,
-    /// Newer releases name the package's version besides.
-    pub package_version: Option<String>,
-    /// Firmware that it says it works with: lowest and highest.
-    pub firmware_ranges: Vec<(String, String)>,
-    /// From the firmware's version.info.
-    pub firmware: Option<String>,
-    /// `Driver_Install_Status` of /etc/ascend_install.info; `None` without the file, or the key.
-    pub install_status: Option<String>,
-    pub module_loaded: bool,
-    pub kernel: String,
-    /// Whether /lib/modules/<kernel>/build leads somewhere.
-    pub headers: bool,
 }
 
 /// A CANN of this node, or of an image in its catalogue.

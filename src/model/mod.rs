@@ -6,6 +6,7 @@ pub mod check;
 pub mod check_facts;
 pub mod cpulist;
 pub mod disk;
+pub mod driver;
 pub mod editors;
 pub mod facts;
 pub mod holder;
@@ -20,6 +21,7 @@ pub mod rate;
 pub(crate) mod samples;
 pub mod session;
 pub mod size;
+pub mod version;
 
 pub use berth::{Berth, BerthRequest, BerthState, CardWish};
 pub use card::{CardId, CardView, Health};

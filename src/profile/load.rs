@@ -55,7 +55,7 @@ pub fn load_config(host: &dyn Host, named: Option<&Path>) -> Result<Config> {
 }
 
 /// Whether `profile` is a path and not a bare name.
-fn is_file(named: &str) -> bool {
+pub fn is_file(named: &str) -> bool {
     named.contains('/') || Path::new(named).extension().is_some_and(|ext| ext == "toml")
 }
 
@@ -153,6 +153,12 @@ fn validate(path: &Path, profile: &Profile) -> Result<()> {
     }
     if let Some(problem) = profile.bootstrap.disks.problem() {
         return wrong(format!("[bootstrap.disks] {problem}"));
+    }
+    if let Some(problem) = profile.bootstrap.driver.problem() {
+        return wrong(format!("[bootstrap.driver] {problem}"));
+    }
+    if let Some(problem) = profile.bootstrap.hccn.problem() {
+        return wrong(format!("[bootstrap.hccn] {problem}"));
     }
     if rules.default_lease > rules.max_lease {
         return wrong("berth.default-lease is longer than berth.max-lease".into());
