@@ -1,5 +1,6 @@
 //! `berth bootstrap`: shows the plan, asks, applies it, tells how it goes.
 
+use super::check::{self, named_profile};
 use super::{Global, render};
 use crate::error::Fault;
 use crate::host::RealHost;
@@ -11,7 +12,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use std::ffi::OsString;
 use std::io::{IsTerminal as _, stderr, stdin};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -59,20 +60,30 @@ pub(crate) struct Args {
 pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
     let host = RealHost::default();
     let mut config = global.config()?;
-    if let Some(profile) = args.profile {
-        config.profile = profile;
+    if let Some(profile) = &args.profile {
+        config.profile = named_profile(profile)?;
     }
     let profile = load_profile(&host, &config)?;
     check_rights()?;
-    let ground =
-        Ground { host: &host, config: &config, profile: &profile, config_path: global.config_path() };
-    let wishes = Wishes { wipe: args.wipe, leave: args.leave };
+    let ground = Ground {
+        host: &host,
+        root: Path::new("/"),
+        config: &config,
+        profile: &profile,
+        config_path: global.config_path(),
+    };
+    let named = args.profile.as_deref().map(named_profile).transpose()?;
+    let wishes = Wishes { wipe: args.wipe, leave: args.leave, profile: named };
     if let Some(file) = args.apply {
         let named = Some(PathBuf::from(file)).filter(|path| !path.as_os_str().is_empty());
         let plan = named.map(|path| read_plan(&host, &path)).transpose()?;
         let screen = Screen { asks: !args.yes, stop: watch_signals()? };
         let applied = apply(&ground, &wishes, plan.as_ref(), &screen)?;
-        return show_applied(global, &applied);
+        show_applied(global, &applied)?;
+        if applied.reboot {
+            return Ok(ExitCode::SUCCESS);
+        }
+        return check::conclude(global, &config, &profile);
     }
     let draft = draft(&ground, &wishes, Timestamp::now())?;
     refuse(&draft)?;
@@ -120,13 +131,17 @@ fn show_draft(draft: &Draft, line: impl Fn(&str)) {
     }
 }
 
-fn show_applied(global: &Global, applied: &Applied) -> Result<ExitCode> {
+fn show_applied(global: &Global, applied: &Applied) -> Result<()> {
     if global.json {
         let keys: Vec<String> = applied.done.iter().map(|planned| planned.step.key()).collect();
         render::json(&json!({
             "schema": 1, "done": keys, "right": applied.right, "notes": applied.notes, "reboot": applied.reboot,
         }))?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(());
+    }
+    if applied.reboot && applied.done.is_empty() {
+        render::line("Nothing was changed: still waiting for the reboot (systemctl reboot).");
+        return Ok(());
     }
     match applied.done.len() {
         0 => render::line("Nothing had to be done: everything is as the profile wants it."),
@@ -136,7 +151,7 @@ fn show_applied(global: &Global, applied: &Applied) -> Result<ExitCode> {
     if applied.reboot {
         render::line("A reboot is needed now (systemctl reboot); the rest goes on by itself after it.");
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Tells an admin on standard error how it goes.

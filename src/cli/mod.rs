@@ -5,6 +5,7 @@ mod berths;
 mod bootstrap;
 mod call;
 mod cards;
+mod check;
 mod events;
 mod facts;
 mod gateway;
@@ -67,7 +68,9 @@ impl Global {
     /// Where the config is, or would be.
     pub(crate) fn config_path(&self) -> PathBuf {
         let named = self.config.as_ref().filter(|path| !path.is_empty());
-        named.map_or_else(|| PathBuf::from(DEFAULT_CONFIG), PathBuf::from)
+        let path = named.map_or_else(|| PathBuf::from(DEFAULT_CONFIG), PathBuf::from);
+        // Fails only without a current directory, where a relative path leads nowhere anyway.
+        std::path::absolute(&path).unwrap_or(path)
     }
 
     pub(crate) fn config(&self) -> Result<Config> {
@@ -84,6 +87,7 @@ impl Global {
 enum Command {
     Facts(facts::Args),
     Bootstrap(bootstrap::Args),
+    Check(check::Args),
     Agent(agent::Args),
     User(user::Args),
     Image(image::Args),
@@ -136,6 +140,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Bootstrap(args) => bootstrap::run(global, args),
         Command::Facts(args) => facts::run(global, args),
+        Command::Check(args) => check::run(global, args),
         Command::Agent(args) => agent::run(global, args),
         Command::User(args) => user::run(global, args),
         Command::Image(args) => image::run(global, args),

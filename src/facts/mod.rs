@@ -2,18 +2,31 @@
 //!
 //! It judges nothing and changes nothing. What could not be read is `None`, with its reason beside it.
 
+pub mod account;
+pub mod addresses;
 pub mod block;
+pub mod cann;
+pub mod clock;
 pub mod cpu;
+pub mod daemon_file;
+pub mod device_nodes;
 pub mod disks;
+pub mod driver;
 pub mod fstab;
+pub mod hccn;
 pub mod lvm;
 pub mod memory;
 pub mod mounts;
 pub mod npu;
 pub mod os;
 pub mod own;
+pub mod packages;
 pub mod pci;
+pub mod rivals;
 pub mod server;
+pub mod smart;
+pub mod space;
+pub mod sysctl;
 
 use crate::host::Host;
 use crate::model::facts::{DockerFacts, Facts, NpuFacts, SCHEMA, Unreadable};

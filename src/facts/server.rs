@@ -7,6 +7,7 @@ use super::mounts::{self, MountLine};
 use super::{fstab, os};
 use crate::host::{Host, Tool, block, read_text};
 use crate::model::disk::Disk;
+use crate::model::driver::BootSeen;
 use crate::model::observed::{
     BtrfsVolume, Directory, FileSystem, Machine, Mount, Observed, OwnParts, VolumeGroup,
 };
@@ -26,7 +27,7 @@ pub fn gather(host: &dyn Host, targets: &[PathBuf], own: OwnParts) -> Result<Obs
     let links = block::stable_links().map_err(|error| format!("/dev/disk/by-id cannot be read: {error}"))?;
     let lvm_or_none = lvm.clone().unwrap_or_default();
     let around = Surroundings { mounts: &lines, swaps: &swaps, lvm: &lvm_or_none, links: &links };
-    let disks = disks::judge(host, &nodes, &around, &block::look_at_ends)?;
+    let disks = disks::judge(host, &nodes, &around, &block::look_at_content)?;
     let groups = look_into(host, lvm_or_none)?;
     let numbers = file_systems_by_number(host)?;
     Ok(Observed {
@@ -38,6 +39,10 @@ pub fn gather(host: &dyn Host, targets: &[PathBuf], own: OwnParts) -> Result<Obs
         directories: targets.iter().map(|path| directory(host, path)).collect::<Result<_, _>>()?,
         disks,
         own,
+        driver: None,
+        hccn: None,
+        cards: None,
+        boot: BootSeen::default(),
     })
 }
 

@@ -37,6 +37,13 @@ pub enum Tool {
     Systemctl,
     Cp,
     Groupadd,
+    Df,
+    Smartctl,
+    Timedatectl,
+    Chronyc,
+    Useradd,
+    /// One of the vendor's `.run` packages, by its full path; see `trust`.
+    RunPackage(PathBuf),
 }
 
 impl Tool {
@@ -57,7 +64,7 @@ impl Tool {
     /// The program's name, or its full path where the config names one.
     pub fn program(&self) -> PathBuf {
         match self {
-            Self::NpuSmi(path) | Self::HccnTool(path) => path.clone(),
+            Self::NpuSmi(path) | Self::HccnTool(path) | Self::RunPackage(path) => path.clone(),
             Self::Lsblk => "lsblk".into(),
             Self::Lspci => "lspci".into(),
             Self::Getent => "getent".into(),
@@ -84,6 +91,11 @@ impl Tool {
             Self::Systemctl => "systemctl".into(),
             Self::Cp => "cp".into(),
             Self::Groupadd => "groupadd".into(),
+            Self::Df => "df".into(),
+            Self::Smartctl => "smartctl".into(),
+            Self::Timedatectl => "timedatectl".into(),
+            Self::Chronyc => "chronyc".into(),
+            Self::Useradd => "useradd".into(),
         }
     }
 }

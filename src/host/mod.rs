@@ -25,6 +25,7 @@ mod real;
 pub mod ssh_client;
 pub mod ssh_files;
 pub mod storage;
+pub mod trust;
 mod unpack;
 
 pub use cmd::{Cmd, Output, RunError, Tool};

@@ -9,9 +9,9 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const READ_LIMIT: u64 = 16 << 20;
 /// Fixed search path: the caller's `PATH` is not trusted, the agent is root.
@@ -46,7 +46,8 @@ impl RealHost {
         let found = if program.is_absolute() {
             Some(self.at(&program)).filter(|path| path.exists())
         } else {
-            SEARCH.iter().map(|dir| Path::new(dir).join(&program)).find(|path| path.exists())
+            // The programs of another root are its own too: this machine's say nothing about it.
+            SEARCH.iter().map(|dir| self.at(&Path::new(dir).join(&program))).find(|path| path.exists())
         };
         found.ok_or_else(|| RunError::Missing { program: program.display().to_string() })
     }
@@ -126,51 +127,85 @@ impl Host for RealHost {
     }
 }
 
+/// What a program prints, as far as it has come.
+type Text = Arc<Mutex<Vec<u8>>>;
+
+/// How long a stream is read on after its program has ended: a daemon that was left behind may keep it open.
+const AFTER_END: Duration = Duration::from_secs(2);
+
+/// Reads on a thread of its own; sends when the stream has ended.
+fn collect(mut stream: Box<dyn Read + Send>, ended: mpsc::Sender<()>) -> Text {
+    let text = Text::default();
+    let shared = Arc::clone(&text);
+    thread::spawn(move || {
+        let mut part = vec![0; 64 << 10];
+        let mut left = usize::try_from(READ_LIMIT).unwrap_or(usize::MAX);
+        // A stream that breaks off keeps what had come; the exit status tells the rest.
+        loop {
+            let count = match stream.read(&mut part) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Ok(0) | Err(_) => break,
+                Ok(count) => count.min(left),
+            };
+            left -= count;
+            let mut text = shared.lock().unwrap_or_else(PoisonError::into_inner);
+            text.extend_from_slice(part.get(..count).unwrap_or_default());
+            if left == 0 {
+                break;
+            }
+        }
+        let _ = ended.send(());
+    });
+    text
+}
+
+fn take(text: &Text) -> String {
+    String::from_utf8_lossy(&text.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+}
+
 /// Collects both streams on threads and waits until the deadline; then the whole process group is killed.
 fn wait(child: &mut Child, cmd: &Cmd, command: &str) -> Result<Output, RunError> {
     let deadline = Instant::now() + cmd.timeout;
     let (sender, receiver) = mpsc::channel();
-    for (index, stream) in [
-        child.stdout.take().map(|s| Box::new(s) as Box<dyn Read + Send>),
-        child.stderr.take().map(|s| Box::new(s) as Box<dyn Read + Send>),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        let sender = sender.clone();
-        thread::spawn(move || {
-            let mut text = Vec::new();
-            if let Some(stream) = stream {
-                // A stream that breaks off keeps what had come; the exit status tells the rest.
-                let _ = stream.take(READ_LIMIT).read_to_end(&mut text);
-            }
-            let _ = sender.send((index, text));
-        });
-    }
+    let streams = [
+        child.stdout.take().map(|stream| Box::new(stream) as Box<dyn Read + Send>),
+        child.stderr.take().map(|stream| Box::new(stream) as Box<dyn Read + Send>),
+    ];
+    let [stdout, stderr] =
+        streams.map(|stream| stream.map_or_else(Text::default, |stream| collect(stream, sender.clone())));
     drop(sender);
-    let mut texts = [Vec::new(), Vec::new()];
-    for _ in 0..2 {
-        let left = deadline.saturating_duration_since(Instant::now());
-        match receiver.recv_timeout(left) {
-            Ok((0, text)) => texts[0] = text,
-            Ok((_, text)) => texts[1] = text,
-            Err(_) => return Err(kill(child, cmd, command)),
+    let mut open = 2;
+    let mut read_until = deadline;
+    let mut status = None;
+    while open > 0 || status.is_none() {
+        if status.is_none() {
+            status = child
+                .try_wait()
+                .map_err(|source| RunError::NotStarted { command: command.to_owned(), source })?;
+            if status.is_some() {
+                read_until = deadline.min(Instant::now() + AFTER_END);
+            }
+        }
+        let now = Instant::now();
+        if now >= read_until {
+            if status.is_some() {
+                break;
+            }
+            return Err(kill(child, cmd, command));
+        }
+        let pause = if open == 0 { Duration::from_millis(2) } else { Duration::from_millis(20) };
+        match receiver.recv_timeout(pause.min(read_until - now)) {
+            Ok(()) => open -= 1,
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                open = 0;
+                thread::sleep(Duration::from_millis(2));
+            }
         }
     }
-    let status = loop {
-        match child.try_wait() {
-            Ok(Some(status)) => break status,
-            Ok(None) if Instant::now() >= deadline => return Err(kill(child, cmd, command)),
-            Ok(None) => thread::sleep(std::time::Duration::from_millis(2)),
-            Err(source) => return Err(RunError::NotStarted { command: command.to_owned(), source }),
-        }
-    };
-    let [stdout, stderr] = texts;
-    Ok(Output {
-        status: status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
-        stdout: String::from_utf8_lossy(&stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&stderr).into_owned(),
-    })
+    let status =
+        status.map_or(-1, |status| status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)));
+    Ok(Output { status, stdout: take(&stdout), stderr: take(&stderr) })
 }
 
 fn kill(child: &mut Child, cmd: &Cmd, command: &str) -> RunError {
@@ -194,7 +229,6 @@ fn kill(child: &mut Child, cmd: &Cmd, command: &str) -> RunError {
 mod tests {
     use super::super::Tool;
     use super::*;
-    use std::time::Duration;
 
     fn script(dir: &Path, body: &str) -> Tool {
         let path = dir.join("tool");

@@ -2,8 +2,11 @@
 
 pub mod berth;
 pub mod card;
+pub mod check;
+pub mod check_facts;
 pub mod cpulist;
 pub mod disk;
+pub mod driver;
 pub mod editors;
 pub mod facts;
 pub mod holder;
@@ -18,6 +21,7 @@ pub mod rate;
 pub(crate) mod samples;
 pub mod session;
 pub mod size;
+pub mod version;
 
 pub use berth::{Berth, BerthRequest, BerthState, CardWish};
 pub use card::{CardId, CardView, Health};

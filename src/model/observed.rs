@@ -3,6 +3,7 @@
 //! Two looks at an unchanged machine are equal, also when disks got other names in between.
 
 use super::disk::Disk;
+use super::driver::{BootSeen, CardsSeen, DriverSeen, HccnSeen};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -18,6 +19,17 @@ pub struct Observed {
     /// Those that something is to be mounted at.
     pub directories: Vec<Directory>,
     pub own: OwnParts,
+    /// Where the profile has the driver installed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<DriverSeen>,
+    /// Where the profile gives the cards addresses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hccn: Option<HccnSeen>,
+    /// Looked at with the driver or the addresses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cards: Option<CardsSeen>,
+    #[serde(default)]
+    pub boot: BootSeen,
 }
 
 /// What of berth itself is there.

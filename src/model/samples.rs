@@ -1,6 +1,7 @@
 //! Machines and disks for tests: one of each kind, to be changed in one place.
 
 use super::disk::{Content, Disk, DiskId, Partition, Signature};
+use super::driver::BootSeen;
 use super::observed::{Directory, Fstab, Machine, Mount, Observed, OwnParts, Presence};
 
 pub const GIB: u64 = 1 << 30;
@@ -17,7 +18,7 @@ pub fn disk(serial: &str) -> Disk {
         signatures: Vec::new(),
         partitions: Vec::new(),
         uses: Vec::new(),
-        content: Content::Zeros,
+        content: Content::Blank,
         pv: None,
     }
 }
@@ -67,6 +68,10 @@ pub fn machine(disks: Vec<Disk>) -> Observed {
             enabled: true,
             active: true,
         },
+        driver: None,
+        hccn: None,
+        cards: None,
+        boot: BootSeen { id: "b1".into(), marked: None },
     }
 }
 

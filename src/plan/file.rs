@@ -77,6 +77,8 @@ fn differences(then: &Observed, now: &Observed) -> Vec<String> {
         (then.directories != now.directories, "directories to mount at"),
         (then.own != now.own, "what of berth itself is there"),
         (then.machine != now.machine, "the operating system"),
+        (then.driver != now.driver, "the driver, its account or its packages"),
+        (then.hccn != now.hccn, "the addresses of the cards"),
     ];
     found.extend(parts.iter().filter(|(differs, _)| *differs).map(|(_, what)| (*what).to_owned()));
     found

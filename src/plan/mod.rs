@@ -6,6 +6,7 @@ mod approve;
 mod file;
 pub mod journal;
 mod step;
+mod step_driver;
 mod step_own;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,9 @@ pub use step::{
     AddMount, Danger, DiskPart, Format, GrowVolume, MakeVolume, MoveTree, Step, WipeDisk, WriteFile,
 };
 pub use step::{group_name, label, volume_tag};
+pub use step_driver::{
+    InstallRun, MakeAccount, NewAddress, PackageKind, ResumeAfterBoot, ResumeUnit, SetAddresses,
+};
 
 pub use step_own::{InstallProgram, MakeDirectory, MakeGroup, RunUnits};
 

@@ -2,6 +2,7 @@
 //!
 //! `describe` is the one text for the plan, the prompt, the log and the journal.
 
+use super::step_driver::{InstallRun, MakeAccount, ResumeAfterBoot, SetAddresses};
 use super::{InstallProgram, MakeDirectory, MakeGroup, RunUnits};
 use crate::model::Size;
 use crate::model::disk::DiskId;
@@ -17,6 +18,12 @@ pub enum Step {
     MoveTree(MoveTree),
     AddMount(AddMount),
     WriteFile(WriteFile),
+    MakeAccount(MakeAccount),
+    InstallRun(InstallRun),
+    ResumeAfterBoot(ResumeAfterBoot),
+    /// Ends this run: the rest needs another boot.
+    AskReboot,
+    SetAddresses(SetAddresses),
     InstallProgram(InstallProgram),
     MakeGroup(MakeGroup),
     MakeDirectory(MakeDirectory),
@@ -115,6 +122,11 @@ impl Step {
             Self::MoveTree(tree) => format!("tree.move:{}", tree.from.display()),
             Self::AddMount(mount) => format!("mount.add:{}", mount.target.display()),
             Self::WriteFile(file) => format!("file.write:{}", file.path.display()),
+            Self::MakeAccount(account) => format!("account.make:{}", account.user),
+            Self::InstallRun(run) => format!("package.install:{}", run.kind),
+            Self::ResumeAfterBoot(_) => "reboot.prepare".into(),
+            Self::AskReboot => "reboot.ask".into(),
+            Self::SetAddresses(_) => "hccn.set".into(),
             Self::InstallProgram(program) => format!("program.install:{}", program.to.display()),
             Self::MakeGroup(group) => format!("group.make:{}", group.name),
             Self::MakeDirectory(directory) => format!("directory.make:{}", directory.path.display()),
@@ -157,6 +169,11 @@ impl Step {
                 format!("mount volume {} at {}, now and at every boot", mount.name, mount.target.display())
             }
             Self::WriteFile(file) => format!("write {}: {}", file.path.display(), file.purpose),
+            Self::MakeAccount(account) => account.describe(),
+            Self::InstallRun(run) => run.describe(),
+            Self::ResumeAfterBoot(resume) => resume.describe(),
+            Self::AskReboot => "ask for a reboot; what follows is done after it".into(),
+            Self::SetAddresses(set) => set.describe(),
             Self::InstallProgram(program) => format!("install this program as {}", program.to.display()),
             Self::MakeGroup(group) => format!("make the group {}", group.name),
             Self::MakeDirectory(directory) => {
@@ -169,7 +186,9 @@ impl Step {
     pub fn danger(&self) -> Danger {
         match self {
             Self::WipeDisk(wipe) => Danger::Destroys(vec![wipe.disk.clone()]),
-            Self::InstallProgram(_) | Self::MakeGroup(_) | Self::MakeDirectory(_) => Danger::None,
+            Self::InstallProgram(_) | Self::MakeGroup(_) | Self::MakeDirectory(_) | Self::AskReboot => {
+                Danger::None
+            }
             _ => Danger::Changes,
         }
     }
@@ -194,6 +213,11 @@ impl Step {
                 vec![format!("install -d -m {:o} {}", directory.mode, directory.path.display())]
             }
             Self::RunUnits(units) => units.commands(),
+            Self::MakeAccount(account) => account.commands(),
+            Self::InstallRun(run) => run.commands(),
+            Self::ResumeAfterBoot(resume) => resume.commands(),
+            Self::AskReboot => vec!["systemctl reboot".into()],
+            Self::SetAddresses(set) => set.commands(),
         }
     }
 }

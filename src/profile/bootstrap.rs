@@ -1,5 +1,6 @@
 //! `[bootstrap]` of a profile: what `berth bootstrap` makes of a bare node.
 
+use super::driver::{DriverWants, HccnWants};
 use crate::model::Size;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -8,6 +9,8 @@ use std::path::PathBuf;
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Bootstrap {
     pub disks: DiskWants,
+    pub driver: DriverWants,
+    pub hccn: HccnWants,
 }
 
 /// Which disks become which volumes.

@@ -17,8 +17,11 @@ mod bare;
 mod campaign;
 mod cuts;
 mod docker_there;
+mod driver;
 mod itself;
 mod machine;
+#[path = "../common_driver/mod.rs"]
+mod packages;
 mod qemu;
 mod refusals;
 mod shell;

@@ -1,8 +1,8 @@
 //! Applying a plan: one step after the other, each written into the journal before and after.
 
 use super::{
-    Draft, Ground, Progress, Wishes, check_ground, decide, disks, files, look, mounts, open_journal, own,
-    trees,
+    Draft, Ground, Progress, Wishes, check_ground, decide, disks, files, hccn, install, look_everywhere,
+    mounts, open_journal, own, reboot, trees,
 };
 use crate::error::{Fault, flatten};
 use crate::host::lock::lock_bootstrap;
@@ -30,27 +30,52 @@ pub fn apply(
 ) -> Result<Applied> {
     check_ground(ground)?;
     let _lock = lock_bootstrap(&ground.directory())?;
+    let applied = apply_locked(ground, wishes, from_file, progress);
+    // The run behind a reboot is tried once, however it ends.
+    let forgotten = reboot::forget(ground);
+    let applied = applied?;
+    forgotten?;
+    Ok(applied)
+}
+
+fn apply_locked(
+    ground: &Ground,
+    wishes: &Wishes,
+    from_file: Option<&Plan>,
+    progress: &dyn Progress,
+) -> Result<Applied> {
     let mut journal = open_journal(ground)?;
     let now = Timestamp::now();
-    let seen = look(ground)?;
+    let seen = look_everywhere(ground)?;
     if let Some(plan) = from_file
         && !is_begun(plan, &journal)
     {
         check_still_true(plan, &seen, now)?;
     }
     let mut draft = decide(ground, wishes, seen, &journal, now);
+    if draft.awaits_reboot {
+        return Ok(Applied { done: Vec::new(), right: draft.plan.right, notes: draft.notes, reboot: true });
+    }
     refuse(&draft)?;
     if let Some(plan) = from_file {
         hold_to(plan, &mut draft)?;
     }
     progress.agrees(&draft)?;
-    let steps = draft.plan.steps;
+    let mut steps = draft.plan.steps;
+    let mut reboot = false;
     if !steps.is_empty() || !journal.unfinished().is_empty() {
         run(ground, &steps, &mut journal, progress)?;
-        check_converged(ground, wishes, &journal)?;
-        journal.finished(Timestamp::now())?;
+        let asks = steps.iter().position(|planned| planned.step == Step::AskReboot);
+        if let Some(index) = asks {
+            reboot = true;
+            steps.truncate(index + 1);
+            journal.reboot(Timestamp::now(), &reboot::boot_id(ground)?)?;
+        } else {
+            check_converged(ground, wishes, &journal)?;
+            journal.finished(Timestamp::now())?;
+        }
     }
-    Ok(Applied { done: steps, right: draft.plan.right, notes: draft.notes, reboot: false })
+    Ok(Applied { done: steps, right: draft.plan.right, notes: draft.notes, reboot })
 }
 
 /// All refusals together: the first is the error, the rest its lines.
@@ -95,6 +120,7 @@ fn hold_to(plan: &Plan, draft: &mut Draft) -> Result<(), Fault> {
     Ok(())
 }
 
+/// All steps, or those up to a reboot.
 fn run(ground: &Ground, steps: &[Planned], journal: &mut Journal, progress: &dyn Progress) -> Result<()> {
     let left = journal.unfinished();
     journal.begin(Timestamp::now())?;
@@ -118,6 +144,9 @@ fn run(ground: &Ground, steps: &[Planned], journal: &mut Journal, progress: &dyn
         }
         progress.ended(step, result.as_ref().err().map(flatten).as_ref());
         result?;
+        if *step == Step::AskReboot {
+            break;
+        }
     }
     Ok(())
 }
@@ -131,6 +160,11 @@ fn execute(ground: &Ground, step: &Step, is_again: bool, progress: &dyn Progress
         Step::MoveTree(tree) => trees::copy_to_volume(ground, tree, is_again, progress),
         Step::AddMount(mount) => mounts::add(ground, mount),
         Step::WriteFile(file) => files::write(ground, file),
+        Step::MakeAccount(account) => install::make_account(ground, account),
+        Step::InstallRun(run) => install::install(ground, run, progress),
+        Step::ResumeAfterBoot(resume) => reboot::prepare(ground, resume),
+        Step::AskReboot => Ok(()),
+        Step::SetAddresses(set) => hccn::set(ground, set),
         Step::InstallProgram(program) => Ok(own::install_program(program)?),
         Step::MakeGroup(group) => own::make_group(ground, group),
         Step::MakeDirectory(directory) => Ok(own::make_directory(directory)?),
@@ -142,7 +176,7 @@ fn execute(ground: &Ground, step: &Step, is_again: bool, progress: &dyn Progress
 fn check_converged(ground: &Ground, wishes: &Wishes, journal: &Journal) -> Result<()> {
     // What was named to be wiped is in use now.
     let wishes = Wishes { wipe: Vec::new(), ..wishes.clone() };
-    let again = decide(ground, &wishes, look(ground)?, journal, Timestamp::now());
+    let again = decide(ground, &wishes, look_everywhere(ground)?, journal, Timestamp::now());
     refuse(&again)?;
     match again.plan.steps.first() {
         None => Ok(()),

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 pub struct Ground<'a> {
     pub host: &'a dyn Host,
+    /// `/`; tests have a root of their own.
+    pub root: &'a Path,
     pub config: &'a Config,
     pub profile: &'a Profile,
     /// The config's file, whether it is there or not.

@@ -4,11 +4,16 @@
 //! Steps run here on the caller's thread, one at a time, and are never dropped half way.
 
 mod apply;
+mod cards;
 mod disks;
+mod driver;
 mod files;
 mod ground;
+mod hccn;
+mod install;
 mod mounts;
 mod own;
+mod reboot;
 mod trees;
 
 pub use apply::{Applied, apply, refuse};
@@ -30,6 +35,8 @@ use std::path::{Path, PathBuf};
 pub struct Wishes {
     pub wipe: Vec<String>,
     pub leave: Vec<String>,
+    /// Where one was named, a name or a full path: what goes on after a reboot is called with it too.
+    pub profile: Option<String>,
 }
 
 /// What comes of looking and deciding.
@@ -38,16 +45,25 @@ pub struct Draft {
     pub plan: Plan,
     pub refusals: Vec<Refusal>,
     pub notes: Vec<String>,
+    /// All that is left to do needs another boot first.
+    pub awaits_reboot: bool,
 }
 
 /// Looks at the machine and makes a plan. Changes nothing.
 pub fn draft(ground: &Ground, wishes: &Wishes, now: Timestamp) -> Result<Draft> {
-    let seen = look(ground)?;
+    let seen = look_everywhere(ground)?;
     let journal = open_journal(ground)?;
     Ok(decide(ground, wishes, seen, &journal, now))
 }
 
-/// Fresh facts.
+/// Fresh facts, all of them.
+fn look_everywhere(ground: &Ground) -> Result<Observed, Fault> {
+    let mut seen = look(ground)?;
+    driver::look(ground, &mut seen)?;
+    Ok(seen)
+}
+
+/// Fresh facts about disks.
 fn look(ground: &Ground) -> Result<Observed, Fault> {
     let targets: Vec<PathBuf> =
         ground.profile.bootstrap.disks.volumes().into_iter().map(|(_, target)| target).collect();
@@ -62,6 +78,11 @@ fn open_journal(ground: &Ground) -> Result<Journal, Fault> {
 fn decide(ground: &Ground, wishes: &Wishes, seen: Observed, journal: &Journal, now: Timestamp) -> Draft {
     let mut part = Part::default();
     part.append(plan_disks(ground, wishes, &seen, journal));
+    let (drivers, awaits_reboot) = driver::plan(ground, wishes, &seen, journal);
+    part.append(drivers);
+    if awaits_reboot {
+        part.notes.push("this machine still waits for the reboot that an earlier run asked for".into());
+    }
     part.append(own::plan(ground, &seen));
     let plan = Plan {
         schema: SCHEMA,
@@ -72,7 +93,7 @@ fn decide(ground: &Ground, wishes: &Wishes, seen: Observed, journal: &Journal, n
         steps: part.steps,
         right: part.right,
     };
-    Draft { plan, refusals: part.refusals, notes: part.notes }
+    Draft { plan, refusals: part.refusals, notes: part.notes, awaits_reboot }
 }
 
 fn plan_disks(ground: &Ground, wishes: &Wishes, seen: &Observed, journal: &Journal) -> Part {

@@ -1,0 +1,20 @@
+//! Decisions about the driver: which packages are installed in which order, who it runs as, which addresses the cards
+//! get, and what forbids it all.
+//!
+//! Pure: facts and wishes in, steps and refusals out. It installs nothing.
+
+mod account;
+mod choose;
+mod csv;
+mod hccn;
+mod install;
+mod name;
+mod pair;
+#[cfg(test)]
+mod tests;
+mod unit;
+
+pub use hccn::{Addresses, plan_addresses};
+pub use install::{Request, plan};
+pub use pair::installed_misfit;
+pub use unit::resume_unit;

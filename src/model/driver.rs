@@ -1,0 +1,118 @@
+//! The driver, its firmware, its account, its packages and the cards' network addresses, as `berth bootstrap` sees them.
+
+use super::Size;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// The driver's own files.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DriverFacts {
+    /// From version.info; `None` when no driver is installed.
+    pub version: Option<String>,
+    /// Newer releases name the package's version besides.
+    pub package_version: Option<String>,
+    /// Firmware that it says it works with: lowest and highest.
+    pub firmware_ranges: Vec<(String, String)>,
+    /// From the firmware's version.info.
+    pub firmware: Option<String>,
+    /// `Driver_Install_Status` of /etc/ascend_install.info; `None` without the file, or the key.
+    pub install_status: Option<String>,
+    /// The account that it was installed for.
+    pub user: Option<String>,
+    pub group: Option<String>,
+    pub module_loaded: bool,
+    pub kernel: String,
+    /// Whether /lib/modules/<kernel>/build leads somewhere.
+    pub headers: bool,
+}
+
+impl DriverFacts {
+    pub fn is_complete(&self) -> bool {
+        self.version.is_some() && self.install_status.as_deref() == Some("complete")
+    }
+}
+
+/// What there is of the account that the driver runs as, and who has its numbers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountSeen {
+    /// Its uid and primary gid.
+    pub user: Option<(u32, u32)>,
+    pub gid: Option<u32>,
+    /// Whether the user is in the group.
+    pub is_member: bool,
+    /// Somebody else with the wanted uid.
+    pub uid_holder: Option<String>,
+    pub gid_holder: Option<String>,
+}
+
+/// A `.run` file, by its name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunFile {
+    pub name: String,
+    pub size: Size,
+    /// Why root must not run it.
+    pub objection: Option<String>,
+}
+
+/// The directory of packages that the profile names.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackagesSeen {
+    pub directory: PathBuf,
+    /// Sorted by name.
+    pub files: Vec<RunFile>,
+    /// Why it could not be looked at.
+    pub error: Option<String>,
+}
+
+/// Who has cards. Changes all the time: no part of what a plan must find unchanged.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CardsSeen {
+    pub holders: Vec<String>,
+    /// Why somebody could have been missed.
+    pub not_looked: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DriverSeen {
+    pub files: DriverFacts,
+    /// `vendor:device` of the accelerators on the PCI bus.
+    pub pci: Vec<String>,
+    pub account: AccountSeen,
+    pub packages: PackagesSeen,
+}
+
+/// The address of a card's own network port.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortAddress {
+    pub card: u32,
+    pub address: Option<String>,
+    pub netmask: Option<String>,
+    pub gateway: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HccnSeen {
+    /// As the cards say, else as /etc/hccn.conf says that they will have at the next start.
+    pub ports: Vec<PortAddress>,
+    /// Why the cards could not be asked.
+    pub not_asked: Option<String>,
+}
+
+/// This boot, and the one in which bootstrap last asked for another.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootSeen {
+    pub id: String,
+    pub marked: Option<String>,
+}
+
+impl BootSeen {
+    /// Something was installed that works only after a reboot, and there was none yet.
+    pub fn is_awaited(&self) -> bool {
+        self.marked.as_ref() == Some(&self.id)
+    }
+
+    /// The reboot was: what stands behind it goes on.
+    pub fn is_over(&self) -> bool {
+        self.marked.as_ref().is_some_and(|marked| *marked != self.id)
+    }
+}

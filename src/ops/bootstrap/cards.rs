@@ -1,0 +1,73 @@
+//! Who has a card now: processes with its node open, containers that were given it, and what npu-smi lists. It only
+//! looks. Asked when a plan is made, and again right before something is installed.
+
+use super::Ground;
+use crate::engine::{CardNode, Engine, ForeignScan, Known};
+use crate::error::flatten;
+use crate::facts;
+use crate::model::driver::CardsSeen;
+use crate::model::facts::NpuDevice;
+use crate::model::{CardId, Holder};
+use crate::ops::survey::{Numbers, card_nodes, open_cards};
+use anyhow::{Context as _, Result};
+use std::collections::BTreeSet;
+
+pub(super) fn look(ground: &Ground) -> CardsSeen {
+    let mut found = BTreeSet::new();
+    let mut reasons = Vec::new();
+    let (numbers, bad) = card_nodes(&ground.config.paths.dev, ground.profile.devices.cards);
+    reasons.extend(bad.into_iter().map(|(card, why)| format!("card {card}: {why}")));
+    let (open, reason) = open_cards(ground.host, &numbers);
+    reasons.extend(reason);
+    let mut pids = BTreeSet::new();
+    for card in open {
+        let device = card.device;
+        pids.insert(device.pid);
+        let holder = Holder::Process { pid: device.pid, name: device.name, user: card.user };
+        found.insert(format!("card {} is held by {holder}", card.card));
+    }
+    for (card, pid, name) in listed(ground) {
+        if pids.insert(pid) {
+            let holder = Holder::Process { pid, name, user: None };
+            found.insert(format!("card {card} is held by {holder}"));
+        }
+    }
+    match containers(ground, &numbers) {
+        Ok(held) => {
+            found.extend(held.iter().map(|(card, holder)| format!("card {card} is held by {holder}")));
+        }
+        Err(error) => reasons.push(flatten(&error).message),
+    }
+    let not_looked = (!reasons.is_empty()).then(|| reasons.join("; "));
+    CardsSeen { holders: found.into_iter().collect(), not_looked }
+}
+
+/// What npu-smi lists. One that fails hides nobody: each process with a card open was seen already.
+fn listed(ground: &Ground) -> Vec<(CardId, u32, String)> {
+    let npu = facts::gather_npu(ground.host, &ground.config.tools);
+    let of_device = |device: &NpuDevice| {
+        let card = CardId(device.id);
+        device
+            .processes
+            .iter()
+            .map(move |process| (card, process.pid, process.name.clone()))
+            .collect::<Vec<_>>()
+    };
+    npu.devices.iter().flat_map(of_device).collect()
+}
+
+/// Containers that run and have a card, berths among them. Without Docker's socket there is no Docker.
+fn containers(ground: &Ground, numbers: &Numbers) -> Result<Vec<(CardId, Holder)>> {
+    let socket = &ground.config.docker.socket;
+    if !ground.host.exists(socket) {
+        return Ok(Vec::new());
+    }
+    let nodes: Vec<CardNode> =
+        numbers.iter().map(|(id, number)| CardNode { id: *id, number: Some(*number) }).collect();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
+    runtime.block_on(async {
+        let engine = Engine::connect(socket).await?;
+        ForeignScan::new(engine, "").look(&nodes, &Known::default()).await
+    })
+}
