@@ -75,7 +75,7 @@ fn vanishes_and_comes_back_elsewhere(machine: &mut Machine, before: &BTreeMap<St
     machine.power_on();
     assert_ne!(machine.device("EMPTY"), first, "the name went to another disk");
     let applied = site::bootstrap(machine, &format!("{leave} --apply /root/plan.json --yes"));
-    assert_eq!(applied.code, 0, "{}{}", applied.out, applied.err);
+    site::done(&applied);
     let members = machine.ok("pvs --noheadings -o pv_name -S vg_name=berth_data | sort");
     let mut wanted = ["EMPTY", "GONE"].map(|serial| machine.device(serial));
     wanted.sort();
@@ -88,7 +88,7 @@ fn one_is_wiped(machine: &Machine, mut before: BTreeMap<String, String>) {
     let leave: Vec<_> =
         THEIRS.iter().filter(|serial| **serial != "GPT").map(|serial| format!("--leave {serial}")).collect();
     let applied = site::bootstrap(machine, &format!("--apply --yes --wipe GPT {}", leave.join(" ")));
-    assert_eq!(applied.code, 0, "{}{}", applied.out, applied.err);
+    site::done(&applied);
     assert_eq!(machine.ok("vgs --noheadings -o pv_count berth_data").trim(), "3", "the volume grew");
     before.remove("GPT");
     look_at(machine, &before);

@@ -59,6 +59,17 @@ pub fn apply(machine: &Machine) {
     assert!(again.code == 0 && again.out.contains("Nothing is to be done."), "{}{}", again.out, again.err);
 }
 
+/// It must have done its steps. That a check fails afterwards is right where there is no Docker.
+#[track_caller]
+pub fn done(ran: &Ran) {
+    assert!(is_done(ran.code), "{}: {}{}", ran.code, ran.out, ran.err);
+}
+
+/// 4: the steps are done, and a check fails.
+pub fn is_done(code: i32) -> bool {
+    [0, 4].contains(&code)
+}
+
 /// It must refuse; what it says.
 #[track_caller]
 pub fn refused(machine: &Machine, args: &str) -> String {
