@@ -5,12 +5,16 @@
 pub mod block;
 pub mod cpu;
 pub mod disks;
+pub mod docker;
+mod docker_unit;
 pub mod fstab;
+pub mod kernel_settings;
 pub mod lvm;
 pub mod memory;
 pub mod mounts;
 pub mod npu;
 pub mod os;
+pub mod packages;
 pub mod pci;
 pub mod server;
 

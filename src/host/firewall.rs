@@ -22,6 +22,11 @@ pub fn ensure_metadata_closed(host: &dyn Host) -> Result<Changed> {
     close(host).context("closing the cloud's metadata service to containers")
 }
 
+/// `None`: nobody could look.
+pub fn is_metadata_closed(host: &dyn Host) -> Option<bool> {
+    iptables(host, "-C").ok().map(|output| output.status == 0)
+}
+
 fn close(host: &dyn Host) -> Result<Changed, Fault> {
     if iptables(host, "-C")?.status == 0 {
         return Ok(Changed::No);

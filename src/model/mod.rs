@@ -4,6 +4,7 @@ pub mod berth;
 pub mod card;
 pub mod cpulist;
 pub mod disk;
+pub mod docker_seen;
 pub mod editors;
 pub mod facts;
 pub mod holder;

@@ -3,6 +3,7 @@
 //! Two looks at an unchanged machine are equal, also when disks got other names in between.
 
 use super::disk::Disk;
+use super::docker_seen::{DockerSeen, KernelSeen, PackagesSeen};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +17,9 @@ pub struct Observed {
     pub fstab: Fstab,
     /// Those that something is to be mounted at.
     pub directories: Vec<Directory>,
+    pub docker: DockerSeen,
+    pub packages: PackagesSeen,
+    pub kernel: KernelSeen,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -76,6 +76,9 @@ fn differences(then: &Observed, now: &Observed) -> Vec<String> {
         (then.fstab != now.fstab, "/etc/fstab"),
         (then.directories != now.directories, "directories to mount at"),
         (then.machine != now.machine, "the operating system"),
+        (then.docker != now.docker, "Docker"),
+        (then.packages != now.packages, "packages"),
+        (then.kernel != now.kernel, "settings of the kernel"),
     ];
     found.extend(parts.iter().filter(|(differs, _)| *differs).map(|(_, what)| (*what).to_owned()));
     found

@@ -2,6 +2,9 @@
 //!
 //! `describe` is the one text for the plan, the prompt, the log and the journal.
 
+use super::docker_steps::{
+    ApplySysctl, CloseMetadata, ConfigureDocker, InstallPackages, MoveDockerData, RunDocker,
+};
 use crate::model::Size;
 use crate::model::disk::DiskId;
 use serde::{Deserialize, Serialize};
@@ -16,6 +19,12 @@ pub enum Step {
     MoveTree(MoveTree),
     AddMount(AddMount),
     WriteFile(WriteFile),
+    InstallPackages(InstallPackages),
+    ConfigureDocker(ConfigureDocker),
+    MoveDockerData(MoveDockerData),
+    RunDocker(RunDocker),
+    ApplySysctl(ApplySysctl),
+    CloseMetadata(CloseMetadata),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,6 +119,12 @@ impl Step {
             Self::MoveTree(tree) => format!("tree.move:{}", tree.from.display()),
             Self::AddMount(mount) => format!("mount.add:{}", mount.target.display()),
             Self::WriteFile(file) => format!("file.write:{}", file.path.display()),
+            Self::InstallPackages(packages) => format!("packages.install:{}", packages.purpose),
+            Self::ConfigureDocker(_) => "docker.configure".into(),
+            Self::MoveDockerData(_) => "docker.move".into(),
+            Self::RunDocker(_) => "docker.run".into(),
+            Self::ApplySysctl(_) => "sysctl.apply".into(),
+            Self::CloseMetadata(_) => "metadata.close".into(),
         }
     }
 
@@ -122,6 +137,15 @@ impl Step {
             (Self::GrowVolume(a), Self::GrowVolume(b)) => same_disks(&a.disks, &b.disks),
             (Self::AddMount(a), Self::AddMount(b)) => a.target == b.target && a.name == b.name,
             (Self::MoveTree(a), Self::MoveTree(b)) => a.from == b.from && a.to_volume == b.to_volume,
+            // Containers come and go; what stops is looked at anew.
+            (Self::MoveDockerData(a), Self::MoveDockerData(b)) => {
+                (&a.from, &a.to, &a.configure.settings) == (&b.from, &b.to, &b.configure.settings)
+            }
+            (Self::ConfigureDocker(a), Self::ConfigureDocker(b)) => {
+                (&a.file, &a.settings) == (&b.file, &b.settings)
+            }
+            (Self::RunDocker(a), Self::RunDocker(b)) => a.data_root == b.data_root,
+            (Self::ApplySysctl(a), Self::ApplySysctl(b)) => a.file == b.file,
             _ => self == other,
         }
     }
@@ -148,16 +172,29 @@ impl Step {
                 format!("mount volume {} at {}, now and at every boot", mount.name, mount.target.display())
             }
             Self::WriteFile(file) => format!("write {}: {}", file.path.display(), file.purpose),
+            Self::InstallPackages(packages) => packages.describe(),
+            Self::ConfigureDocker(configure) => configure.describe(),
+            Self::MoveDockerData(data) => data.describe(),
+            Self::RunDocker(run) => run.describe(),
+            Self::ApplySysctl(sysctl) => sysctl.describe(),
+            Self::CloseMetadata(close) => close.describe(),
         }
     }
 
     pub fn danger(&self) -> Danger {
         match self {
             Self::WipeDisk(wipe) => Danger::Destroys(vec![wipe.disk.clone()]),
-            Self::MakeVolume(_) | Self::GrowVolume(_) | Self::MoveTree(_) | Self::AddMount(_) => {
-                Danger::Changes
-            }
-            Self::WriteFile(_) => Danger::Changes,
+            Self::MakeVolume(_)
+            | Self::GrowVolume(_)
+            | Self::MoveTree(_)
+            | Self::AddMount(_)
+            | Self::WriteFile(_)
+            | Self::InstallPackages(_)
+            | Self::ConfigureDocker(_)
+            | Self::MoveDockerData(_)
+            | Self::RunDocker(_)
+            | Self::ApplySysctl(_)
+            | Self::CloseMetadata(_) => Danger::Changes,
         }
     }
 
@@ -175,7 +212,12 @@ impl Step {
                 format!("echo '{}' >> /etc/fstab", mount.fstab_line()),
                 format!("mount {}", mount.target.display()),
             ],
-            Self::WriteFile(_) => Vec::new(),
+            Self::WriteFile(_) | Self::ConfigureDocker(_) => Vec::new(),
+            Self::InstallPackages(packages) => packages.commands(),
+            Self::MoveDockerData(data) => data.commands(),
+            Self::RunDocker(run) => run.commands(),
+            Self::ApplySysctl(sysctl) => vec![format!("sysctl --load {}", sysctl.file.display())],
+            Self::CloseMetadata(close) => close.commands(),
         }
     }
 }

@@ -126,8 +126,8 @@ fn validate(path: &Path, profile: &Profile) -> Result<()> {
             "berth.storage-mount is an image user's home, which it would hide; mount below it".into(),
         );
     }
-    if let Some(problem) = profile.bootstrap.disks.problem() {
-        return wrong(format!("[bootstrap.disks] {problem}"));
+    if let Some(problem) = profile.bootstrap.problem() {
+        return wrong(problem);
     }
     if rules.default_lease > rules.max_lease {
         return wrong("berth.default-lease is longer than berth.max-lease".into());

@@ -5,11 +5,13 @@
 mod bootstrap;
 mod catalogue;
 mod config;
+mod docker;
 mod load;
 mod node;
 
 pub use bootstrap::{Bootstrap, DiskWants, Layout};
 pub use catalogue::{Catalogue, CatalogueImage};
 pub use config::{Config, DockerConfig, Paths, SshConfig, Tools};
+pub use docker::{AddressPool, DockerWants};
 pub use load::{DEFAULT_CONFIG, load_config, load_profile, parse_toml};
 pub use node::{BerthRules, Dataset, Devices, Faults, ForeignHolder, Mount, Profile, Simulation};

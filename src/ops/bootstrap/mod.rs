@@ -5,9 +5,14 @@
 
 mod apply;
 mod disks;
+mod docker;
+mod docker_move;
 mod files;
 mod ground;
+mod kernel;
 mod mounts;
+mod owed;
+mod packages;
 mod trees;
 
 pub use apply::{Applied, apply, refuse};
@@ -41,12 +46,19 @@ pub struct Draft {
 
 /// Looks at the machine and makes a plan. Changes nothing.
 pub fn draft(ground: &Ground, wishes: &Wishes, now: Timestamp) -> Result<Draft> {
-    let seen = look(ground)?;
+    let seen = look_at_all(ground)?;
     let journal = open_journal(ground)?;
     Ok(decide(ground, wishes, seen, &journal, now))
 }
 
-/// Fresh facts.
+/// What plans are made from.
+fn look_at_all(ground: &Ground) -> Result<Observed, Fault> {
+    let mut seen = look(ground)?;
+    docker::look(ground, &mut seen).map_err(|why| Fault::host(format!("looking at this machine: {why}")))?;
+    Ok(seen)
+}
+
+/// Fresh facts about disks and what is mounted.
 fn look(ground: &Ground) -> Result<Observed, Fault> {
     let targets: Vec<PathBuf> =
         ground.profile.bootstrap.disks.volumes().into_iter().map(|(_, target)| target).collect();
@@ -60,7 +72,11 @@ fn open_journal(ground: &Ground) -> Result<Journal, Fault> {
 
 fn decide(ground: &Ground, wishes: &Wishes, seen: Observed, journal: &Journal, now: Timestamp) -> Draft {
     let mut part = Part::default();
-    part.append(plan_disks(ground, wishes, &seen, journal));
+    let disks = plan_disks(ground, wishes, &seen, journal);
+    let docker = docker::plan(ground, &seen, journal, &disks);
+    part.append(docker.tools);
+    part.append(disks);
+    part.append(docker.engine);
     let plan = Plan {
         schema: SCHEMA,
         version: env!("CARGO_PKG_VERSION").into(),
