@@ -64,7 +64,8 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
     }
     let profile = load_profile(&host, &config)?;
     check_rights()?;
-    let ground = Ground { host: &host, config: &config, profile: &profile };
+    let ground =
+        Ground { host: &host, config: &config, profile: &profile, config_path: global.config_path() };
     let wishes = Wishes { wipe: args.wipe, leave: args.leave };
     if let Some(file) = args.apply {
         let named = Some(PathBuf::from(file)).filter(|path| !path.as_os_str().is_empty());

@@ -26,11 +26,11 @@ pub use inside::run_as_scp;
 
 use crate::error::{ErrorClass, Fault, flatten};
 use crate::host::RealHost;
-use crate::profile::{Config, load_config};
+use crate::profile::{Config, DEFAULT_CONFIG, load_config};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[derive(Parser)]
@@ -62,6 +62,12 @@ impl Global {
     /// For a command of the gateway.
     fn of_visit(visit: gateway::Visit, json: bool) -> Self {
         Self { config: None, json, visit: Some(visit) }
+    }
+
+    /// Where the config is, or would be.
+    pub(crate) fn config_path(&self) -> PathBuf {
+        let named = self.config.as_ref().filter(|path| !path.is_empty());
+        named.map_or_else(|| PathBuf::from(DEFAULT_CONFIG), PathBuf::from)
     }
 
     pub(crate) fn config(&self) -> Result<Config> {

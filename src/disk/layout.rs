@@ -103,6 +103,9 @@ fn share_out(seen: &Observed, request: &Request, volumes: Vec<Wanted>, supply: S
                 let uuid = volume.uuid.clone();
                 part.add(Step::MakeVolume(volume.clone()), "an interrupted run had begun it");
                 finish(seen, request, &wanted, &uuid, true, part);
+                // Disks that came since.
+                let disks = if is_last { take(true) } else { Vec::new() };
+                grow(&wanted, &disks, 0, request, part);
             }
             Existing::Yes { ref uuid, free_bytes } => {
                 let is_fresh = request.fresh.contains(uuid);

@@ -1,6 +1,7 @@
 //! Volumes that berth made, recognised by what is written on them.
 
 use super::layout::Request;
+use crate::model::disk::Disk;
 use crate::model::observed::{BtrfsVolume, Observed, VolumeGroup};
 use crate::plan::{Expected, Format, MakeVolume, Part, Step, group_name, label, objections, volume_tag};
 
@@ -23,10 +24,13 @@ pub(super) fn find(
     request: &Request,
     part: &mut Part,
 ) -> Existing {
+    let is_wiped = |serial: &String| request.wipe.contains(serial);
     let begun = request.unfinished.iter().find_map(|step| match step {
         Step::MakeVolume(volume) if volume.name == name => Some(volume),
         _ => None,
     });
+    // Who wipes one of its disks does not want it any more.
+    let begun = begun.filter(|volume| !volume.disks.iter().any(|member| is_wiped(&member.id.serial)));
     let found = match format {
         Format::Btrfs => find_btrfs(seen, name, begun, part),
         Format::XfsLinear | Format::XfsStriped => find_lvm(seen, name, begun, part),
@@ -36,6 +40,9 @@ pub(super) fn find(
         (Found::Half, Some(begun)) => resume(seen, begun, part),
         (Found::Nothing, _) => Existing::No,
         (Found::Whole { uuid, free_bytes }, _) => Existing::Yes { uuid, free_bytes },
+        (Found::Half, None) if seen.disks.iter().any(|disk| is_member_named(disk, name, request)) => {
+            Existing::No
+        }
         (Found::Half, None) => {
             part.refuse(
                 format!("volume {name} of berth has no whole file system, and no run of berth on this system began it"),
@@ -45,6 +52,13 @@ pub(super) fn find(
         }
         (Found::Refused, _) => Existing::Refused,
     }
+}
+
+/// Whether a disk of this volume is to be wiped.
+fn is_member_named(disk: &Disk, name: &str, request: &Request) -> bool {
+    let group = disk.pv.as_ref().and_then(|pv| pv.group.as_deref());
+    let serial = disk.id.as_ref().map(|id| &id.serial);
+    group == Some(group_name(name).as_str()) && serial.is_some_and(|serial| request.wipe.contains(serial))
 }
 
 enum Found {

@@ -14,6 +14,7 @@ pub mod memory;
 pub mod mounts;
 pub mod npu;
 pub mod os;
+pub mod own;
 pub mod packages;
 pub mod pci;
 pub mod server;

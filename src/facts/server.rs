@@ -8,7 +8,9 @@ use super::{fstab, os};
 use crate::host::{Host, Tool, block, read_text};
 use crate::model::disk::Disk;
 use crate::model::docker_seen::{DockerSeen, KernelSeen, PackagesSeen};
-use crate::model::observed::{BtrfsVolume, Directory, FileSystem, Machine, Mount, Observed, VolumeGroup};
+use crate::model::observed::{
+    BtrfsVolume, Directory, FileSystem, Machine, Mount, Observed, OwnParts, VolumeGroup,
+};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -17,7 +19,7 @@ use std::time::Duration;
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// `targets`: directories that something is to be mounted at.
-pub fn gather(host: &dyn Host, targets: &[PathBuf]) -> Result<Observed, String> {
+pub fn gather(host: &dyn Host, targets: &[PathBuf], own: OwnParts) -> Result<Observed, String> {
     let lvm = lvm::gather(host)?;
     let nodes = disks::gather_nodes(host)?;
     let lines = mounts::gather(host)?;
@@ -40,6 +42,7 @@ pub fn gather(host: &dyn Host, targets: &[PathBuf]) -> Result<Observed, String> 
         docker: DockerSeen::default(),
         packages: PackagesSeen::default(),
         kernel: KernelSeen::default(),
+        own,
     })
 }
 

@@ -44,6 +44,7 @@ pub enum Tool {
     Yum,
     Rpm,
     Journalctl,
+    Groupadd,
 }
 
 impl Tool {
@@ -99,6 +100,7 @@ impl Tool {
             Self::Yum => "yum".into(),
             Self::Rpm => "rpm".into(),
             Self::Journalctl => "journalctl".into(),
+            Self::Groupadd => "groupadd".into(),
         }
     }
 }

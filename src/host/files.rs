@@ -1,8 +1,9 @@
 //! Small files of our own in a directory of our own, written together and made durable together.
 
 use crate::error::Fault;
+use crate::model::observed::Presence;
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
@@ -54,6 +55,52 @@ pub fn free_bytes(path: &Path) -> Result<u64, Fault> {
     let stat = rustix::fs::statvfs(path)
         .map_err(|errno| Fault::host(format!("asking how full {} is: {errno}", path.display())))?;
     Ok(stat.f_bfree.saturating_mul(stat.f_frsize))
+}
+
+/// Whether a file is this very program.
+pub fn compare_with_self(path: &Path) -> std::io::Result<Presence> {
+    let mut other = match File::open(path) {
+        Ok(file) => BufReader::new(file),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Presence::Absent),
+        Err(error) => return Err(error),
+    };
+    let mut own = BufReader::new(File::open("/proc/self/exe")?);
+    loop {
+        let (a, b) = (own.fill_buf()?, other.fill_buf()?);
+        let length = a.len().min(b.len());
+        if a.get(..length) != b.get(..length) || (length == 0 && a.len() != b.len()) {
+            return Ok(Presence::Other);
+        }
+        if length == 0 {
+            return Ok(Presence::Same);
+        }
+        own.consume(length);
+        other.consume(length);
+    }
+}
+
+/// Copies this program, so that there is the old one or the new one at every moment.
+pub fn install_self(to: &Path) -> Result<(), Fault> {
+    let install = || -> std::io::Result<()> {
+        let dir = to.parent().unwrap_or(Path::new("/"));
+        let mut temporary = tempfile::Builder::new().prefix(".berth-").tempfile_in(dir)?;
+        std::io::copy(&mut File::open("/proc/self/exe")?, temporary.as_file_mut())?;
+        temporary.as_file().set_permissions(fs::Permissions::from_mode(0o755))?;
+        temporary.as_file().sync_all()?;
+        temporary.persist(to)?;
+        sync_dir(dir)
+    };
+    install().map_err(|error| Fault::host(format!("installing {}: {error}", to.display())))
+}
+
+/// The mode of a directory, where it is there.
+pub fn directory_mode(path: &Path) -> std::io::Result<Option<u32>> {
+    match fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_dir() => Ok(Some(meta.permissions().mode() & 0o7777)),
+        Ok(_) => Err(std::io::Error::other("it is no directory")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Adds a line to a file of ours; it is on the disk when this returns.

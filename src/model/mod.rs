@@ -15,6 +15,8 @@ pub mod name;
 pub mod observed;
 pub mod ports;
 pub mod rate;
+#[cfg(test)]
+pub(crate) mod samples;
 pub mod session;
 pub mod size;
 

@@ -5,6 +5,7 @@
 use super::disk::Disk;
 use super::docker_seen::{DockerSeen, KernelSeen, PackagesSeen};
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observed {
@@ -20,6 +21,34 @@ pub struct Observed {
     pub docker: DockerSeen,
     pub packages: PackagesSeen,
     pub kernel: KernelSeen,
+    pub own: OwnParts,
+}
+
+/// What of berth itself is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnParts {
+    pub program: Presence,
+    pub files: Vec<OwnFile>,
+    /// Whether the administrators' group is there.
+    pub group: bool,
+    /// The mode of the directory of personal storage, where it is there.
+    pub storage: Option<u32>,
+    pub enabled: bool,
+    pub active: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnFile {
+    pub path: PathBuf,
+    pub presence: Presence,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Presence {
+    Absent,
+    Same,
+    Other,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -75,6 +75,7 @@ fn differences(then: &Observed, now: &Observed) -> Vec<String> {
         (then.mounts != now.mounts, "mounts"),
         (then.fstab != now.fstab, "/etc/fstab"),
         (then.directories != now.directories, "directories to mount at"),
+        (then.own != now.own, "what of berth itself is there"),
         (then.machine != now.machine, "the operating system"),
         (then.docker != now.docker, "Docker"),
         (then.packages != now.packages, "packages"),

@@ -125,7 +125,9 @@ impl Journal {
         let mut fresh: Vec<String> = Vec::new();
         for entry in self.entries.iter().filter(|entry| entry.event == Event::Started) {
             match &entry.what {
-                Some(Step::MakeVolume(volume)) => fresh.push(volume.uuid.clone()),
+                Some(Step::MakeVolume(volume)) if !fresh.contains(&volume.uuid) => {
+                    fresh.push(volume.uuid.clone());
+                }
                 Some(Step::AddMount(mount)) => fresh.retain(|uuid| *uuid != mount.uuid),
                 _ => {}
             }

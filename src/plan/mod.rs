@@ -7,6 +7,9 @@ mod docker_steps;
 mod file;
 pub mod journal;
 mod step;
+mod step_own;
+#[cfg(test)]
+mod tests;
 
 pub use approve::{Approved, Expected, approve, contents, objections};
 pub use docker_steps::{
@@ -17,6 +20,8 @@ pub use step::{
     AddMount, Danger, DiskPart, Format, GrowVolume, MakeVolume, MoveTree, Step, WipeDisk, WriteFile,
 };
 pub use step::{group_name, label, volume_tag};
+
+pub use step_own::{InstallProgram, MakeDirectory, MakeGroup, RunUnits};
 
 use crate::model::observed::Observed;
 use jiff::Timestamp;

@@ -5,6 +5,7 @@
 use super::docker_steps::{
     ApplySysctl, CloseMetadata, ConfigureDocker, InstallPackages, MoveDockerData, RunDocker,
 };
+use super::{InstallProgram, MakeDirectory, MakeGroup, RunUnits};
 use crate::model::Size;
 use crate::model::disk::DiskId;
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,10 @@ pub enum Step {
     RunDocker(RunDocker),
     ApplySysctl(ApplySysctl),
     CloseMetadata(CloseMetadata),
+    InstallProgram(InstallProgram),
+    MakeGroup(MakeGroup),
+    MakeDirectory(MakeDirectory),
+    RunUnits(RunUnits),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,6 +130,10 @@ impl Step {
             Self::RunDocker(_) => "docker.run".into(),
             Self::ApplySysctl(_) => "sysctl.apply".into(),
             Self::CloseMetadata(_) => "metadata.close".into(),
+            Self::InstallProgram(program) => format!("program.install:{}", program.to.display()),
+            Self::MakeGroup(group) => format!("group.make:{}", group.name),
+            Self::MakeDirectory(directory) => format!("directory.make:{}", directory.path.display()),
+            Self::RunUnits(units) => format!("units.run:{}", units.units.join(",")),
         }
     }
 
@@ -178,23 +187,20 @@ impl Step {
             Self::RunDocker(run) => run.describe(),
             Self::ApplySysctl(sysctl) => sysctl.describe(),
             Self::CloseMetadata(close) => close.describe(),
+            Self::InstallProgram(program) => format!("install this program as {}", program.to.display()),
+            Self::MakeGroup(group) => format!("make the group {}", group.name),
+            Self::MakeDirectory(directory) => {
+                format!("make the directory {} (mode {:o})", directory.path.display(), directory.mode)
+            }
+            Self::RunUnits(units) => units.describe(),
         }
     }
 
     pub fn danger(&self) -> Danger {
         match self {
             Self::WipeDisk(wipe) => Danger::Destroys(vec![wipe.disk.clone()]),
-            Self::MakeVolume(_)
-            | Self::GrowVolume(_)
-            | Self::MoveTree(_)
-            | Self::AddMount(_)
-            | Self::WriteFile(_)
-            | Self::InstallPackages(_)
-            | Self::ConfigureDocker(_)
-            | Self::MoveDockerData(_)
-            | Self::RunDocker(_)
-            | Self::ApplySysctl(_)
-            | Self::CloseMetadata(_) => Danger::Changes,
+            Self::InstallProgram(_) | Self::MakeGroup(_) | Self::MakeDirectory(_) => Danger::None,
+            _ => Danger::Changes,
         }
     }
 
@@ -212,12 +218,17 @@ impl Step {
                 format!("echo '{}' >> /etc/fstab", mount.fstab_line()),
                 format!("mount {}", mount.target.display()),
             ],
-            Self::WriteFile(_) | Self::ConfigureDocker(_) => Vec::new(),
             Self::InstallPackages(packages) => packages.commands(),
             Self::MoveDockerData(data) => data.commands(),
             Self::RunDocker(run) => run.commands(),
             Self::ApplySysctl(sysctl) => vec![format!("sysctl --load {}", sysctl.file.display())],
             Self::CloseMetadata(close) => close.commands(),
+            Self::WriteFile(_) | Self::InstallProgram(_) | Self::ConfigureDocker(_) => Vec::new(),
+            Self::MakeGroup(group) => vec![format!("groupadd --system {}", group.name)],
+            Self::MakeDirectory(directory) => {
+                vec![format!("install -d -m {:o} {}", directory.mode, directory.path.display())]
+            }
+            Self::RunUnits(units) => units.commands(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Reading TOML files. An error names the file, the line and column, and the nearest valid key.
 
-use super::{Config, Profile};
+use super::{Config, Profile, shipped_profile};
 use crate::error::Fault;
 use crate::host::{Host, read_text};
 use anyhow::Result;
@@ -66,10 +66,16 @@ pub fn load_profile(host: &dyn Host, config: &Config) -> Result<Profile> {
     } else {
         config.paths.profiles.join(format!("{named}.toml"))
     };
-    let text = read_text(host, &path).map_err(|error| {
-        unreadable("profile", &path, &error)
-            .help("set `profile` in the config to a name in `paths.profiles` or to a file's path")
-    })?;
+    let text = match (read_text(host, &path), shipped_profile(named)) {
+        (Ok(text), _) => text,
+        // Not installed: the program carries it.
+        (Err(error), Some(text)) if error.kind() == io::ErrorKind::NotFound => text.into(),
+        (Err(error), _) => {
+            return Err(unreadable("profile", &path, &error)
+                .help("set `profile` in the config to a name in `paths.profiles` or to a file's path")
+                .into());
+        }
+    };
     let profile: Profile = parse_toml(&path, &text)?;
     validate(&path, &profile)?;
     Ok(profile)

@@ -8,6 +8,7 @@ mod config;
 mod docker;
 mod load;
 mod node;
+mod shipped;
 
 pub use bootstrap::{Bootstrap, DiskWants, Layout};
 pub use catalogue::{Catalogue, CatalogueImage};
@@ -15,3 +16,4 @@ pub use config::{Config, DockerConfig, Paths, SshConfig, Tools};
 pub use docker::{AddressPool, DockerWants};
 pub use load::{DEFAULT_CONFIG, load_config, load_profile, parse_toml};
 pub use node::{BerthRules, Dataset, Devices, Faults, ForeignHolder, Mount, Profile, Simulation};
+pub use shipped::shipped_profile;

@@ -2,31 +2,14 @@
 
 use super::*;
 use crate::model::disk::{Content, Disk, Signature};
-use crate::model::docker_seen::{
-    DaemonFile, DockerSeen, Flag, KernelSeen, PackageManager, PackagesSeen, Place, Service,
-};
-use crate::model::observed::{Fstab, Machine};
+use crate::model::docker_seen::{DaemonFile, DockerSeen, Flag, PackageManager, PackagesSeen, Place, Service};
+use crate::model::samples;
 use crate::plan::{InstallPackages, MoveDockerData};
 use crate::profile::{DiskWants, DockerWants, Layout};
 
 /// A server with Docker as Debian installs it.
 fn seen() -> Observed {
     Observed {
-        machine: Machine {
-            id: "m".into(),
-            os: "debian".into(),
-            os_version: None,
-            arch: "x86_64".into(),
-            kernel: "6.1".into(),
-            systemd: true,
-            missing_tools: Vec::new(),
-        },
-        disks: Vec::new(),
-        groups: Vec::new(),
-        btrfs: Vec::new(),
-        mounts: Vec::new(),
-        fstab: Fstab::default(),
-        directories: Vec::new(),
         docker: DockerSeen {
             program: Some("/usr/sbin/dockerd".into()),
             service: Some(Service { is_active: true, is_enabled: true, flags: Vec::new() }),
@@ -36,7 +19,7 @@ fn seen() -> Observed {
             ..DockerSeen::default()
         },
         packages: PackagesSeen { manager: Some(PackageManager::AptGet), ..PackagesSeen::default() },
-        kernel: KernelSeen::default(),
+        ..samples::machine(Vec::new())
     }
 }
 

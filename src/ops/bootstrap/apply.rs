@@ -2,7 +2,7 @@
 
 use super::{
     Draft, Ground, Progress, Wishes, check_ground, decide, disks, docker, docker_move, files, kernel,
-    look_at_all, mounts, open_journal, packages, trees,
+    look_at_all, mounts, open_journal, own, packages, trees,
 };
 use crate::error::{Fault, flatten};
 use crate::host::lock::lock_bootstrap;
@@ -135,6 +135,10 @@ fn execute(ground: &Ground, step: &Step, progress: &dyn Progress) -> Result<()> 
         Step::RunDocker(run) => docker::run(ground, run, progress),
         Step::ApplySysctl(sysctl) => kernel::apply(sysctl),
         Step::CloseMetadata(_) => docker::close_metadata(ground),
+        Step::InstallProgram(program) => Ok(own::install_program(program)?),
+        Step::MakeGroup(group) => own::make_group(ground, group),
+        Step::MakeDirectory(directory) => Ok(own::make_directory(directory)?),
+        Step::RunUnits(units) => own::run_units(ground, units),
     }
 }
 

@@ -11,6 +11,8 @@ pub struct Ground<'a> {
     pub host: &'a dyn Host,
     pub config: &'a Config,
     pub profile: &'a Profile,
+    /// The config's file, whether it is there or not.
+    pub config_path: PathBuf,
 }
 
 /// Who is told what happens, and who may ask for a stop between two steps.

@@ -12,6 +12,7 @@ mod ground;
 mod kernel;
 mod mounts;
 mod owed;
+mod own;
 mod packages;
 mod trees;
 
@@ -62,7 +63,7 @@ fn look_at_all(ground: &Ground) -> Result<Observed, Fault> {
 fn look(ground: &Ground) -> Result<Observed, Fault> {
     let targets: Vec<PathBuf> =
         ground.profile.bootstrap.disks.volumes().into_iter().map(|(_, target)| target).collect();
-    server::gather(ground.host, &targets)
+    server::gather(ground.host, &targets, own::look(ground)?)
         .map_err(|why| Fault::host(format!("looking at this machine: {why}")))
 }
 
@@ -77,6 +78,7 @@ fn decide(ground: &Ground, wishes: &Wishes, seen: Observed, journal: &Journal, n
     part.append(docker.tools);
     part.append(disks);
     part.append(docker.engine);
+    part.append(own::plan(ground, &seen));
     let plan = Plan {
         schema: SCHEMA,
         version: env!("CARGO_PKG_VERSION").into(),

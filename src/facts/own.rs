@@ -1,0 +1,53 @@
+//! What of berth itself is on this machine already: program, files, group, storage, units.
+
+use crate::host::{Host, Tool, files, read_text};
+use crate::model::observed::{OwnFile, OwnParts, Presence};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What is looked for.
+pub struct Wanted<'a> {
+    pub program: &'a Path,
+    pub files: &'a [(PathBuf, String)],
+    pub group: &'a str,
+    pub storage: &'a Path,
+    pub units: &'a [&'a str],
+}
+
+pub fn gather(host: &dyn Host, wanted: &Wanted) -> Result<OwnParts, String> {
+    let files = wanted.files.iter().map(|(path, content)| {
+        Ok(OwnFile { path: path.clone(), presence: presence_of_text(host, path, content)? })
+    });
+    Ok(OwnParts {
+        program: files::compare_with_self(wanted.program)
+            .map_err(|error| format!("comparing {} with this program: {error}", wanted.program.display()))?,
+        files: files.collect::<Result<_, String>>()?,
+        group: has_group(host, wanted.group)?,
+        storage: files::directory_mode(wanted.storage)
+            .map_err(|error| format!("{} cannot be read: {error}", wanted.storage.display()))?,
+        enabled: wanted.units.iter().all(|unit| says(host, "is-enabled", unit)),
+        active: wanted.units.iter().all(|unit| says(host, "is-active", unit)),
+    })
+}
+
+fn presence_of_text(host: &dyn Host, path: &Path, content: &str) -> Result<Presence, String> {
+    match read_text(host, path) {
+        Ok(found) if found == content => Ok(Presence::Same),
+        Ok(_) => Ok(Presence::Other),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Presence::Absent),
+        Err(error) => Err(format!("{} cannot be read: {error}", path.display())),
+    }
+}
+
+fn has_group(host: &dyn Host, group: &str) -> Result<bool, String> {
+    const UNKNOWN_KEY: i32 = 2;
+    let cmd = Tool::Getent.cmd().args(["group", group]).allow_exits(&[UNKNOWN_KEY]);
+    host.run(&cmd).map(|output| output.status == 0).map_err(|error| error.to_string())
+}
+
+/// Where there is no systemd, nothing is enabled.
+fn says(host: &dyn Host, question: &str, unit: &str) -> bool {
+    let cmd = Tool::Systemctl.cmd().args([question, "--quiet", unit]).timeout(Duration::from_secs(30));
+    host.run(&cmd.allow_any_exit()).is_ok_and(|output| output.status == 0)
+}
