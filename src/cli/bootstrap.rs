@@ -1,5 +1,6 @@
 //! `berth bootstrap`: shows the plan, asks, applies it, tells how it goes.
 
+use super::check::{self, named_profile};
 use super::{Global, render};
 use crate::error::Fault;
 use crate::host::RealHost;
@@ -60,7 +61,7 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
     let host = RealHost::default();
     let mut config = global.config()?;
     if let Some(profile) = args.profile {
-        config.profile = profile;
+        config.profile = named_profile(&profile)?;
     }
     let profile = load_profile(&host, &config)?;
     check_rights()?;
@@ -72,7 +73,11 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
         let plan = named.map(|path| read_plan(&host, &path)).transpose()?;
         let screen = Screen { asks: !args.yes, stop: watch_signals()? };
         let applied = apply(&ground, &wishes, plan.as_ref(), &screen)?;
-        return show_applied(global, &applied);
+        show_applied(global, &applied)?;
+        if applied.reboot {
+            return Ok(ExitCode::SUCCESS);
+        }
+        return check::conclude(global, &config, &profile);
     }
     let draft = draft(&ground, &wishes, Timestamp::now())?;
     refuse(&draft)?;
@@ -120,13 +125,13 @@ fn show_draft(draft: &Draft, line: impl Fn(&str)) {
     }
 }
 
-fn show_applied(global: &Global, applied: &Applied) -> Result<ExitCode> {
+fn show_applied(global: &Global, applied: &Applied) -> Result<()> {
     if global.json {
         let keys: Vec<String> = applied.done.iter().map(|planned| planned.step.key()).collect();
         render::json(&json!({
             "schema": 1, "done": keys, "right": applied.right, "notes": applied.notes, "reboot": applied.reboot,
         }))?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(());
     }
     match applied.done.len() {
         0 => render::line("Nothing had to be done: everything is as the profile wants it."),
@@ -136,7 +141,7 @@ fn show_applied(global: &Global, applied: &Applied) -> Result<ExitCode> {
     if applied.reboot {
         render::line("A reboot is needed now (systemctl reboot); the rest goes on by itself after it.");
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Tells an admin on standard error how it goes.

@@ -35,7 +35,7 @@ pub fn gather(host: &dyn Host, wanted: Option<&Path>, systemd: bool) -> Result<D
         drop_in: read(host, Path::new(DROP_IN))?,
         ascend_runtime: host.exists(Path::new(ASCEND_RUNTIME)).then(|| ASCEND_RUNTIME.to_owned()),
         neighbours: neighbours(host),
-        metadata_closed: if is_active { firewall::is_metadata_closed(host) } else { None },
+        metadata_closed: if is_active { firewall::is_metadata_closed(host).ok() } else { None },
         service,
     })
 }

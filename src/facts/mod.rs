@@ -3,11 +3,17 @@
 //! It judges nothing and changes nothing. What could not be read is `None`, with its reason beside it.
 
 pub mod block;
+pub mod cann;
+pub mod clock;
 pub mod cpu;
+pub mod daemon_file;
+pub mod device_nodes;
 pub mod disks;
 pub mod docker;
 mod docker_unit;
+pub mod driver;
 pub mod fstab;
+pub mod hccn;
 pub mod kernel_settings;
 pub mod lvm;
 pub mod memory;
@@ -17,7 +23,11 @@ pub mod os;
 pub mod own;
 pub mod packages;
 pub mod pci;
+pub mod rivals;
 pub mod server;
+pub mod smart;
+pub mod space;
+pub mod sysctl;
 
 use crate::host::Host;
 use crate::model::facts::{DockerFacts, Facts, NpuFacts, SCHEMA, Unreadable};

@@ -45,6 +45,10 @@ pub enum Tool {
     Rpm,
     Journalctl,
     Groupadd,
+    Df,
+    Smartctl,
+    Timedatectl,
+    Chronyc,
 }
 
 impl Tool {
@@ -101,6 +105,10 @@ impl Tool {
             Self::Rpm => "rpm".into(),
             Self::Journalctl => "journalctl".into(),
             Self::Groupadd => "groupadd".into(),
+            Self::Df => "df".into(),
+            Self::Smartctl => "smartctl".into(),
+            Self::Timedatectl => "timedatectl".into(),
+            Self::Chronyc => "chronyc".into(),
         }
     }
 }

@@ -108,11 +108,10 @@ impl Comparison {
             }
             kind => match self.pair(&stat_a, &stat_b) {
                 Pair::Other => return different("its hard links differ"),
-                Pair::Known => {}
                 Pair::New if kind == FileType::RegularFile && !same_content(a, b, name)? => {
                     return different("its contents differ");
                 }
-                Pair::New => {}
+                Pair::Known | Pair::New => {}
             },
         }
         Ok(None)

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Device numbers of cards.
-type Numbers = Vec<(CardId, (u32, u32))>;
+pub(super) type Numbers = Vec<(CardId, (u32, u32))>;
 
 /// What was seen last, so that a request need not wait for a slow npu-smi.
 #[derive(Default)]
@@ -156,7 +156,7 @@ impl Node {
 }
 
 /// The numbers of the cards' nodes, and what is in the place of a node.
-fn card_nodes(dev: &Path, count: u32) -> (Numbers, Vec<(CardId, String)>) {
+pub(super) fn card_nodes(dev: &Path, count: u32) -> (Numbers, Vec<(CardId, String)>) {
     let (mut found, mut bad) = (Vec::new(), Vec::new());
     for id in 0..count {
         let path = dev.join(format!("davinci{id}"));
@@ -171,7 +171,7 @@ fn card_nodes(dev: &Path, count: u32) -> (Numbers, Vec<(CardId, String)>) {
 }
 
 /// Processes with a card open, and why they could not all be looked at, if so.
-fn open_cards(host: &dyn Host, rdevs: &[(CardId, (u32, u32))]) -> (Vec<OpenCard>, Option<String>) {
+pub(super) fn open_cards(host: &dyn Host, rdevs: &[(CardId, (u32, u32))]) -> (Vec<OpenCard>, Option<String>) {
     let numbers: Vec<(u32, u32)> = rdevs.iter().map(|(_, rdev)| *rdev).collect();
     let by_number: BTreeMap<(u32, u32), CardId> = rdevs.iter().map(|(id, rdev)| (*rdev, *id)).collect();
     let found = procs::open_devices(Path::new("/proc"), &numbers);

@@ -4,6 +4,7 @@
 
 mod bootstrap;
 mod catalogue;
+mod check;
 mod config;
 mod docker;
 mod load;
@@ -12,6 +13,7 @@ mod shipped;
 
 pub use bootstrap::{Bootstrap, DiskWants, Layout};
 pub use catalogue::{Catalogue, CatalogueImage};
+pub use check::CheckRules;
 pub use config::{Config, DockerConfig, Paths, SshConfig, Tools};
 pub use docker::{AddressPool, DockerWants};
 pub use load::{DEFAULT_CONFIG, load_config, load_profile, parse_toml};

@@ -9,9 +9,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// An emulated processor beside another one, on a machine with other work.
-const BOOT: Duration = Duration::from_mins(4);
+const BOOT: Duration = Duration::from_mins(5);
 /// What a command may take when nothing else is said.
-const PATIENCE: Duration = Duration::from_mins(2);
+const PATIENCE: Duration = Duration::from_mins(4);
 
 pub struct Machine {
     image: PathBuf,
@@ -139,7 +139,7 @@ impl Machine {
 
     /// OpenSSH from outside to a port of the machine's loopback.
     pub fn ssh_to(&self, port: u16, key: &Path, user: &str, script: &str) -> Ran {
-        let through = self.shell().command(&format!("nc 127.0.0.1 {port}"));
+        let through = self.shell().tunnel(port);
         let quoted = |word: &std::ffi::OsStr| format!("'{}'", word.to_string_lossy());
         let words: Vec<_> = through.get_args().map(quoted).collect();
         let mut ssh = Command::new("ssh");
@@ -156,7 +156,7 @@ impl Machine {
         let name = self.device(serial);
         let name = name.trim_start_matches("/dev/");
         self.ok(&format!("echo 1 >/sys/block/{name}/device/device/remove"));
-        self.ok(&format!("timeout 20 sh -c 'while [ -e /dev/{name} ]; do sleep 0.1; done'"));
+        self.ok(&format!("timeout 60 sh -c 'while [ -e /dev/{name} ]; do sleep 0.1; done'"));
     }
 
     /// `/dev/nvmeXn1` of a serial, as this boot has it.

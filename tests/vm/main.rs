@@ -13,8 +13,13 @@
 )]
 #![allow(clippy::print_stderr, reason = "a part that cannot run here says so")]
 
+mod bare;
+mod campaign;
+mod cuts;
+mod docker_there;
 mod itself;
 mod machine;
 mod qemu;
+mod refusals;
 mod shell;
 mod site;

@@ -64,16 +64,16 @@ pub fn plan(seen: &Observed, request: &Request) -> Part {
     let (configure, merged) = merged;
     part.notes.extend(merged.notes);
     plan_drop_in(seen, request, &mut part);
-    let changes_file = !configure.changes.is_empty();
+    let is_configuring = !configure.changes.is_empty();
     if let Root::Move { to } = &root {
         root::add_move(seen, request, to, configure, &mut part);
-    } else if changes_file {
+    } else if is_configuring {
         part.add(Step::ConfigureDocker(configure), "Docker is set up otherwise");
     } else {
         part.is_right("daemon.json says what it should");
     }
     let is_moving = matches!(root, Root::Move { .. });
-    plan_run(seen, request, &Changes { is_installing, changes_file, is_moving }, &mut part);
+    plan_run(seen, request, &Changes { is_installing, is_configuring, is_moving }, &mut part);
     plan_metadata(seen, request, is_installing, &mut part);
     note_neighbours(seen, &mut part);
     part
@@ -168,16 +168,16 @@ pub fn drop_in(root: &Path) -> String {
 
 struct Changes {
     is_installing: bool,
-    changes_file: bool,
+    is_configuring: bool,
     is_moving: bool,
 }
 
 fn plan_run(seen: &Observed, request: &Request, changes: &Changes, part: &mut Part) {
     let service = seen.docker.service.clone().unwrap_or_default();
-    let restart = (changes.changes_file || request.is_stale) && !changes.is_moving;
+    let restart = (changes.is_configuring || request.is_stale) && !changes.is_moving;
     let why = if changes.is_installing {
         "it is newly installed"
-    } else if changes.changes_file || changes.is_moving || request.is_stale {
+    } else if changes.is_configuring || changes.is_moving || request.is_stale {
         "it reads its configuration when it starts"
     } else if !service.is_active {
         "it does not run"

@@ -1,0 +1,139 @@
+//! Versions of drivers, firmware, CANN, kernels and Docker: how they compare, and which go together.
+
+use std::cmp::Ordering;
+
+/// Drivers (HDK) and the newest CANN that is documented to work on them: the vendor's release notes, its quick
+/// installation guides, and the image pages of its cloud. Point releases are often compatible, so what is newer than
+/// this gets a warning, never a refusal. The most exact row counts: 24.1.rc1 before 24.1.
+const NEWEST_CANN: [(&str, &str); 9] = [
+    ("23.0", "8.0.rc3"),
+    ("24.1.rc1", "8.0.rc1"),
+    ("24.1.rc2", "8.0.rc2"),
+    ("24.1.rc3", "8.0.rc3"),
+    ("24.1", "8.2.rc1"),
+    ("25.0", "8.5"),
+    ("25.2", "8.5"),
+    ("25.5", "9.1"),
+    ("26.1", "9.1"),
+];
+
+/// `None` when the table does not know the driver.
+pub fn newest_cann_for(driver: &str) -> Option<&'static str> {
+    let driver = driver.trim().to_ascii_lowercase();
+    NEWEST_CANN
+        .iter()
+        .filter(|(known, _)| driver == *known || driver.starts_with(&format!("{known}.")))
+        .max_by_key(|(known, _)| known.len())
+        .map(|(_, cann)| *cann)
+}
+
+/// A part of a version; what comes before a release sorts before its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Alpha(u64),
+    Beta(u64),
+    Candidate(u64),
+    Number(u64),
+}
+
+impl Part {
+    fn parse(text: &str) -> Self {
+        let number = |digits: &str| digits.parse().unwrap_or(0);
+        if let Some(rest) = text.strip_prefix("rc") {
+            Self::Candidate(number(rest))
+        } else if let Some(rest) = text.strip_prefix("beta") {
+            Self::Beta(number(rest))
+        } else if let Some(rest) = text.strip_prefix("alpha") {
+            Self::Alpha(number(rest))
+        } else {
+            // `4.19.90-vhulk2211`: letters behind a number add nothing that could be compared.
+            let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
+            Self::Number(number(&digits))
+        }
+    }
+}
+
+/// Compares as the vendor counts: 24.1.rc3 < 24.1.0.3 < 24.1.0.6 < 25.0.rc1.1; 8.5 = 8.5.0.
+pub fn compare(left: &str, right: &str) -> Ordering {
+    let (left, right) = (parts(left), parts(right));
+    let longest = left.len().max(right.len());
+    let at = |parts: &[Part], index: usize| parts.get(index).copied().unwrap_or(Part::Number(0));
+    (0..longest)
+        .map(|index| at(&left, index).cmp(&at(&right, index)))
+        .find(|order| order.is_ne())
+        .unwrap_or(Ordering::Equal)
+}
+
+fn parts(version: &str) -> Vec<Part> {
+    const MOST: usize = 12;
+    let lower = version.trim().trim_start_matches(['v', 'V']).to_ascii_lowercase();
+    lower.split(['.', '-', '+', '_']).take(MOST).map(Part::parse).collect()
+}
+
+/// Whether it starts like one; an empty or hostile text compares with nothing.
+pub fn is_version(text: &str) -> bool {
+    let text = text.trim().trim_start_matches(['v', 'V']);
+    text.len() <= 100 && text.starts_with(|c: char| c.is_ascii_digit()) && text.contains('.')
+}
+
+pub fn is_within(version: &str, range: &(String, String)) -> bool {
+    compare(version, &range.0).is_ge() && compare(version, &range.1).is_le()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_in_the_vendor_s_order() {
+        let rising = [
+            "8.0.rc1",
+            "8.0.RC3.beta1",
+            "8.0.0",
+            "8.2.rc1",
+            "8.5.1",
+            "9.1.0-beta.3",
+            "9.1.0",
+            "23.0.rc2",
+            "23.0.5",
+            "23.0.6",
+            "24.1.rc1",
+            "24.1.RC3.5",
+            "24.1.0.3",
+            "24.1.0.6",
+            "25.0.rc1.1",
+            "25.2.1",
+            "25.10",
+        ];
+        for pair in rising.windows(2) {
+            assert!(compare(pair[0], pair[1]).is_lt(), "{pair:?}");
+        }
+        assert!(compare("8.5", "8.5.0").is_eq() && compare("v20.10.24+dfsg1", "20.10.24").is_ge());
+        assert!(compare("4.19.90-vhulk2211.3.0.h1543.eulerosv2r10.aarch64", "4.19").is_ge());
+        assert!(
+            compare("5.10.0-60.18.0.50.r865_35.hce2", "5.10").is_ge() && compare("3.10.0", "4.19").is_lt()
+        );
+    }
+
+    #[test]
+    fn firmware_is_within_the_driver_s_range() {
+        let range = ("7.0.0".to_owned(), "7.2.99".to_owned());
+        assert!(is_within("7.1.0.6.220", &range) && is_within("7.2.99", &range));
+        assert!(!is_within("7.5.0.5.220", &range) && !is_within("6.4.12", &range));
+    }
+
+    #[test]
+    fn the_most_exact_row_counts() {
+        assert_eq!(newest_cann_for("24.1.rc1"), Some("8.0.rc1"));
+        assert_eq!(newest_cann_for("24.1.RC3.5"), Some("8.0.rc3"));
+        assert_eq!(newest_cann_for("24.1.0.3"), Some("8.2.rc1"));
+        assert_eq!(newest_cann_for("25.5.1"), Some("9.1"));
+        assert_eq!((newest_cann_for("22.0"), newest_cann_for("25.50")), (None, None));
+    }
+
+    #[test]
+    fn what_is_no_version_is_known() {
+        assert!(is_version("24.1.rc1") && is_version("V7.8.0"));
+        assert!(!is_version("") && !is_version("NA") && !is_version("7") && !is_version(&"1.".repeat(99)));
+    }
+}
