@@ -66,7 +66,7 @@ fn every_difference_is_found() {
     }
     let cases: [(&str, &str, Change); 11] = [
         ("file", "contents differ", |b| {
-            keep_time(&b.join("file"), |path| fs::write(path, "CONTENT").unwrap())
+            keep_time(&b.join("file"), |path| fs::write(path, "CONTENT").unwrap());
         }),
         ("file", "size differs", |b| fs::write(b.join("file"), "more content").unwrap()),
         ("empty", "time of change", |b| {

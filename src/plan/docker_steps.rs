@@ -12,7 +12,7 @@ pub struct InstallPackages {
     /// `docker`, `volumes`: what they are for.
     pub purpose: String,
     pub manager: PackageManager,
-    /// Packages; of several alternatives in one entry (`a|b`) the first that there is.
+    /// Packages; of several alternatives in one entry (`a|b`) the first that there is, and `a|` only if there is one.
     pub names: Vec<String>,
     /// Package files are taken from this directory, and from nowhere else.
     pub from: Option<PathBuf>,
@@ -79,7 +79,8 @@ impl InstallPackages {
             "docker" => "Docker",
             _ => "tools for volumes",
         };
-        let names = self.names.join(", ").replace('|', " or ");
+        let names: Vec<&str> = self.names.iter().map(|name| name.trim_end_matches('|')).collect();
+        let names = names.join(", ").replace('|', " or ");
         match &self.from {
             Some(dir) => format!("install {what} from the packages in {}", dir.display()),
             None => format!("install {what} with {} ({names})", self.manager.name()),

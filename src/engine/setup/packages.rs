@@ -23,7 +23,7 @@ pub(super) fn plan_docker(seen: &Observed, request: &Request, part: &mut Part) {
         return;
     };
     let names = match seen.packages.manager {
-        Some(PackageManager::AptGet) => &["docker.io|docker-ce", "iptables", "apparmor"][..],
+        Some(PackageManager::AptGet) => &["docker.io|docker-ce", "iptables", "apparmor|"][..],
         _ => &["docker-engine|docker-ce|moby-engine|docker", "iptables"][..],
     };
     let Some(step) = install(seen, request, DOCKER, names, part) else { return };

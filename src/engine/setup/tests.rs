@@ -62,6 +62,9 @@ fn refused(part: &Part, why: &str) {
     assert!(all.iter().any(|what| what.contains(why)), "no {why:?} among {all:?}");
 }
 
+type Change = fn(&mut Observed);
+
+const SYSCTL_KEY: &str = "file.write:/etc/sysctl.d/90-berth.conf";
 const DROP_IN_KEY: &str = "file.write:/etc/systemd/system/docker.service.d/berth.conf";
 
 /// A machine on which all of the plan was done.
@@ -103,7 +106,7 @@ fn what_is_right_is_left_alone() {
 #[test]
 fn each_thing_that_is_missing_is_one_step() {
     let wants = wants();
-    let cases: [(&str, fn(&mut Observed), &[&str]); 6] = [
+    let cases: [(&str, Change, &[&str]); 6] = [
         ("stopped", |seen| seen.docker.service.as_mut().unwrap().is_active = false, &["docker.run"]),
         ("disabled", |seen| seen.docker.service.as_mut().unwrap().is_enabled = false, &["docker.run"]),
         ("open", |seen| seen.docker.metadata_closed = Some(false), &["metadata.close"]),
@@ -250,12 +253,12 @@ fn a_restart_names_what_it_stops() {
 #[test]
 fn what_cannot_be_is_refused() {
     let wants = wants();
-    let cases: [(&str, fn(&mut Observed)); 5] = [
+    let cases: [(&str, Change); 5] = [
         ("not run by systemd", |seen| seen.machine.systemd = false),
         ("snap", |seen| seen.docker.neighbours = vec!["docker of a snap".into()]),
         ("neither apt-get nor dnf", |seen| seen.packages.manager = None),
         ("what dockerd can read: trailing comma", |seen| {
-            seen.docker.daemon_file.text = Some("{\"a\":1,}".into())
+            seen.docker.daemon_file.text = Some("{\"a\":1,}".into());
         }),
         ("no docker.service", |seen| seen.docker.program = Some("/usr/bin/dockerd".into())),
     ];
@@ -333,12 +336,11 @@ fn settings_of_the_kernel_are_raised_and_never_lowered() {
         seen.kernel.file = file.map(str::to_owned);
         plan_sysctl(&seen, &request(&wants))
     };
-    const FILE: &str = "file.write:/etc/sysctl.d/90-berth.conf";
     let ours = "# Written by berth bootstrap.\nvm.max_map_count = 262144\n";
     for (value, file, expected) in [
-        (65_530, None, &[FILE, "sysctl.apply"][..]),
+        (65_530, None, &[SYSCTL_KEY, "sysctl.apply"][..]),
         (65_530, Some(ours), &["sysctl.apply"]),
-        (262_144, None, &[FILE]),
+        (262_144, None, &[SYSCTL_KEY]),
         (262_144, Some(ours), &[]),
         (1 << 20, None, &[]),
         (1 << 20, Some(ours), &[]),

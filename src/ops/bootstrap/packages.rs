@@ -119,46 +119,54 @@ pub(super) fn tail(text: &str, lines: usize) -> String {
 }
 
 fn missing_names(ground: &Ground, step: &InstallPackages, progress: &dyn Progress) -> Result<Vec<String>> {
-    let mut missing = Vec::new();
-    for alternatives in &step.names {
-        let names: Vec<&str> = alternatives.split('|').collect();
-        if names.iter().any(|name| is_installed(ground, step.manager, name)) {
-            continue;
-        }
-        missing.push(names);
-    }
-    if missing.is_empty() {
-        return Ok(Vec::new());
-    }
-    if step.manager == PackageManager::AptGet {
+    let manager = step.manager;
+    let alternatives = step.names.iter().map(|names| names.split('|').collect::<Vec<_>>());
+    let is_there = |names: &[&str]| names.iter().any(|name| is_installed(ground, manager, name));
+    let missing: Vec<Vec<&str>> = alternatives.filter(|names| !is_there(names)).collect();
+    let mut said = String::new();
+    if !missing.is_empty() && manager == PackageManager::AptGet {
         progress.says("reading the lists of packages");
-        run(ground, quiet(Tool::AptGet.cmd().args(["update", "-o", "DPkg::Lock::Timeout=120"])))?;
+        // A repository that does not answer is a warning, and may not be the one that matters.
+        let output =
+            run(ground, quiet(Tool::AptGet.cmd().args(["update", "-o", "DPkg::Lock::Timeout=120"])))?;
+        said = tail(&output.stderr, 3);
     }
-    missing.into_iter().map(|names| first_available(ground, step.manager, &names)).collect()
+    let mut found = Vec::new();
+    for names in missing {
+        match first_available(ground, manager, &names) {
+            Some("") => {}
+            Some(name) => found.push(name.to_owned()),
+            None => return Err(nowhere(&names, &said).into()),
+        }
+    }
+    Ok(found)
 }
 
-fn first_available(ground: &Ground, manager: PackageManager, names: &[&str]) -> Result<String> {
-    if let [only] = names {
-        return Ok((*only).to_owned());
-    }
-    let found = names.iter().find(|name| {
+fn nowhere(names: &[&str], said: &str) -> Fault {
+    let why = if said.is_empty() { String::new() } else { format!(" ({said})") };
+    Fault::host(format!("no repository of this system has {}{why}", names.join(" or ")))
+        .help("add one that has it, or name a directory of packages in [bootstrap.docker]")
+}
+
+/// An empty name is always there.
+fn first_available<'a>(ground: &Ground, manager: PackageManager, names: &[&'a str]) -> Option<&'a str> {
+    names.iter().copied().find(|name| {
         let cmd = match manager {
+            _ if name.is_empty() => return true,
             PackageManager::AptGet => {
                 Tool::AptGet.cmd().args(["install", "--simulate", "--no-install-recommends"])
             }
             PackageManager::Dnf => Tool::Dnf.cmd().args(["--quiet", "list"]),
             PackageManager::Yum => Tool::Yum.cmd().args(["--quiet", "list"]),
         };
-        ground.host.run(&quiet(cmd.arg(**name))).is_ok()
-    });
-    found.map(|name| (*name).to_owned()).ok_or_else(|| {
-        Fault::host(format!("no repository of this system has {}", names.join(" or ")))
-            .help("add one that has it, or name a directory of packages in [bootstrap.docker]")
-            .into()
+        ground.host.run(&quiet(cmd.arg(*name))).is_ok()
     })
 }
 
 fn is_installed(ground: &Ground, manager: PackageManager, name: &str) -> bool {
+    if name.is_empty() {
+        return false;
+    }
     let cmd = match manager {
         PackageManager::AptGet => {
             Tool::DpkgQuery.cmd().args(["--show", "--showformat=${db:Status-Status}", name])
