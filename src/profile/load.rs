@@ -151,8 +151,8 @@ fn validate(path: &Path, profile: &Profile) -> Result<()> {
             "berth.storage-mount is an image user's home, which it would hide; mount below it".into(),
         );
     }
-    if let Some(problem) = profile.bootstrap.disks.problem() {
-        return wrong(format!("[bootstrap.disks] {problem}"));
+    if let Some(problem) = profile.bootstrap.problem() {
+        return wrong(problem);
     }
     if let Some(problem) = profile.bootstrap.driver.problem() {
         return wrong(format!("[bootstrap.driver] {problem}"));
