@@ -1,7 +1,7 @@
 //! berth turns one Ascend server into a machine that a team can share.
 //!
 //! Layers, arrows one way (tests/layering.rs checks them):
-//! `main → cli, agent, ssh → ops → disk, driver, engine, alloc, keys, ledger, sim → plan → facts → host → model`;
+//! `main → cli, agent, ssh → ops → preflight, disk, driver, engine, alloc, keys, ledger, sim → plan → facts → host → model`;
 //! `profile` and `error` may be used by all.
 
 pub mod agent;
@@ -18,6 +18,7 @@ pub mod ledger;
 pub mod model;
 pub mod ops;
 pub mod plan;
+pub mod preflight;
 pub mod profile;
 pub mod sim;
 pub mod ssh;

@@ -36,7 +36,7 @@ fn readme_is_short_and_its_links_lead_somewhere() {
 #[test]
 fn commands_in_the_documents_exist() {
     let mut seen = 0;
-    for line in ["README.md", "docs/api.md", "docs/ssh.md"]
+    for line in ["README.md", "docs/api.md", "docs/ssh.md", "docs/checks.md"]
         .iter()
         .flat_map(|file| blocks(&read(file), "sh"))
         .flat_map(|block| block.lines().map(str::to_owned).collect::<Vec<_>>())

@@ -8,6 +8,7 @@ import platform
 import sys
 
 import agent
+import check
 import crash
 import foreign
 import latency
@@ -23,6 +24,7 @@ PARTS = {
     "foreign": foreign.measure,
     "list": listing.measure,
     "agent": agent.measure,
+    "check": check.measure,
     "load": load.measure,
     "crash": crash.measure,
 }

@@ -1,11 +1,12 @@
 //! `berth bootstrap`: shows the plan, asks, applies it, tells how it goes.
 
+use super::check::{self, named_profile};
 use super::{Global, render};
 use crate::error::Fault;
 use crate::host::RealHost;
 use crate::ops::bootstrap::{Applied, Draft, Ground, Progress, Wishes, apply, check_rights, draft, refuse};
 use crate::plan::{Danger, Step, read_plan, write_plan};
-use crate::profile::{is_file, load_profile};
+use crate::profile::load_profile;
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 use serde_json::json;
@@ -60,7 +61,7 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
     let host = RealHost::default();
     let mut config = global.config()?;
     if let Some(profile) = &args.profile {
-        config.profile.clone_from(profile);
+        config.profile = named_profile(profile)?;
     }
     let profile = load_profile(&host, &config)?;
     check_rights()?;
@@ -71,14 +72,18 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
         profile: &profile,
         config_path: global.config_path(),
     };
-    let profile = args.profile.map(full_name).transpose()?;
-    let wishes = Wishes { wipe: args.wipe, leave: args.leave, profile };
+    let named = args.profile.map(|_| config.profile.clone());
+    let wishes = Wishes { wipe: args.wipe, leave: args.leave, profile: named };
     if let Some(file) = args.apply {
         let named = Some(PathBuf::from(file)).filter(|path| !path.as_os_str().is_empty());
         let plan = named.map(|path| read_plan(&host, &path)).transpose()?;
         let screen = Screen { asks: !args.yes, stop: watch_signals()? };
         let applied = apply(&ground, &wishes, plan.as_ref(), &screen)?;
-        return show_applied(global, &applied);
+        show_applied(global, &applied)?;
+        if applied.reboot {
+            return Ok(ExitCode::SUCCESS);
+        }
+        return check::conclude(global, &config, &profile);
     }
     let draft = draft(&ground, &wishes, Timestamp::now())?;
     refuse(&draft)?;
@@ -97,15 +102,6 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
         render::line(&format!("Nothing was changed. To do this: berth bootstrap --apply{file}"));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// A profile's name, or its file by its full path: after a reboot nobody is in the directory any more.
-fn full_name(profile: String) -> Result<String> {
-    if !is_file(&profile) {
-        return Ok(profile);
-    }
-    let path = std::path::absolute(&profile).context("finding the profile's full path")?;
-    Ok(path.display().to_string())
 }
 
 /// The plan for people; on standard output when it is the result, else beside it.
@@ -135,17 +131,17 @@ fn show_draft(draft: &Draft, line: impl Fn(&str)) {
     }
 }
 
-fn show_applied(global: &Global, applied: &Applied) -> Result<ExitCode> {
+fn show_applied(global: &Global, applied: &Applied) -> Result<()> {
     if global.json {
         let keys: Vec<String> = applied.done.iter().map(|planned| planned.step.key()).collect();
         render::json(&json!({
             "schema": 1, "done": keys, "right": applied.right, "notes": applied.notes, "reboot": applied.reboot,
         }))?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(());
     }
     if applied.reboot && applied.done.is_empty() {
         render::line("Nothing was changed: still waiting for the reboot (systemctl reboot).");
-        return Ok(ExitCode::SUCCESS);
+        return Ok(());
     }
     match applied.done.len() {
         0 => render::line("Nothing had to be done: everything is as the profile wants it."),
@@ -155,7 +151,7 @@ fn show_applied(global: &Global, applied: &Applied) -> Result<ExitCode> {
     if applied.reboot {
         render::line("A reboot is needed now (systemctl reboot); the rest goes on by itself after it.");
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Tells an admin on standard error how it goes.

@@ -5,6 +5,7 @@ mod berths;
 mod bootstrap;
 mod call;
 mod cards;
+mod check;
 mod events;
 mod facts;
 mod gateway;
@@ -86,6 +87,7 @@ impl Global {
 enum Command {
     Facts(facts::Args),
     Bootstrap(bootstrap::Args),
+    Check(check::Args),
     Agent(agent::Args),
     User(user::Args),
     Image(image::Args),
@@ -138,6 +140,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Bootstrap(args) => bootstrap::run(global, args),
         Command::Facts(args) => facts::run(global, args),
+        Command::Check(args) => check::run(global, args),
         Command::Agent(args) => agent::run(global, args),
         Command::User(args) => user::run(global, args),
         Command::Image(args) => image::run(global, args),

@@ -40,6 +40,7 @@ fn with_driver(driver: &str, firmware: &str) -> Observed {
     let parts = seen.driver.as_mut().unwrap();
     parts.files = DriverFacts {
         version: Some(driver.into()),
+        package_version: None,
         firmware_ranges: Vec::new(),
         firmware: Some(firmware.into()),
         install_status: Some("complete".into()),

@@ -114,6 +114,17 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// Every container that says it is a berth, of whichever agent. Anybody can write that label.
+    pub async fn list_labelled(&self) -> Result<Vec<OwnedContainer>> {
+        let filters = HashMap::from([("label", vec!["berth.instance".to_owned()])]);
+        let options = ListContainersOptionsBuilder::default().filters(&filters).build();
+        let docker = self.docker();
+        let found = self.call(SHORT, docker.list_containers(Some(options))).await;
+        Ok(found.context("listing the containers of berths")?.into_iter().filter_map(owned).collect())
+    }
+}
+
 pub(crate) fn owned(container: ContainerSummary) -> Option<OwnedContainer> {
     let status = container.state.map(|state| state.to_string()).unwrap_or_default();
     Some(OwnedContainer {

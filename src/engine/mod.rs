@@ -14,6 +14,7 @@ pub mod labels;
 mod lifecycle;
 mod logs;
 pub mod probe;
+mod reach;
 pub mod readback;
 pub mod registry;
 pub mod scan;

@@ -112,12 +112,12 @@ pub fn parse_signatures(text: &str) -> Result<Vec<Signature>, String> {
     Ok(found)
 }
 
-/// Judges every whole disk. `look` opens a device and says what its ends are like.
+/// Judges every whole disk. `look` opens a device and says what is on it.
 pub fn judge(
     host: &dyn Host,
     nodes: &[Node],
     around: &Surroundings,
-    look: &dyn Fn(&Path, bool) -> Content,
+    look: &dyn Fn(&Path, &str, bool) -> Content,
 ) -> Result<Vec<Disk>, String> {
     let whole = || nodes.iter().filter(|node| node.kind == "disk" && node.size_bytes > 0);
     let mut serials: BTreeMap<&str, usize> = BTreeMap::new();
@@ -138,7 +138,7 @@ fn disk(
     node: &Node,
     is_unique: bool,
     around: &Surroundings,
-    look: &dyn Fn(&Path, bool) -> Content,
+    look: &dyn Fn(&Path, &str, bool) -> Content,
 ) -> Result<Disk, String> {
     let mut uses = Vec::new();
     add_uses(node, around, &mut uses);
@@ -151,7 +151,7 @@ fn disk(
         });
     }
     // Only where nobody is known to use it does it mean something that it cannot be had alone.
-    let content = look(Path::new(&node.path), uses.is_empty());
+    let content = look(Path::new(&node.path), node.serial.as_deref().unwrap_or_default(), uses.is_empty());
     let serial = node.serial.as_deref().filter(|_| is_unique);
     Ok(Disk {
         id: serial.and_then(|serial| identify(serial, &node.kernel_name, around.links)),

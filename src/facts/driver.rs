@@ -6,6 +6,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 pub const DRIVER: &str = "/usr/local/Ascend/driver";
+/// As the vendor calls it.
+const ACCOUNT: &str = "HwHiAiUser";
 const INSTALL_INFO: &str = "/etc/ascend_install.info";
 /// The module that answers for cards on the PCI bus.
 const MODULE: &str = "drv_pcie_host";
@@ -23,6 +25,7 @@ pub fn gather(host: &dyn Host, driver: &Path) -> Result<DriverFacts, String> {
     let headers = PathBuf::from("/lib/modules").join(&kernel).join("build");
     Ok(DriverFacts {
         version: field(&own, "Version"),
+        package_version: field(&own, "package_version"),
         firmware_ranges: field(&own, "compatible_version_fw").map(|text| ranges(&text)).unwrap_or_default(),
         firmware: field(&firmware, "Version"),
         install_status: field(&install, "Driver_Install_Status"),
@@ -32,6 +35,14 @@ pub fn gather(host: &dyn Host, driver: &Path) -> Result<DriverFacts, String> {
         headers: host.exists(&headers),
         kernel,
     })
+}
+
+/// The account that the driver was installed for; the usual one where nothing says another.
+pub fn account_name(host: &dyn Host) -> Result<String, String> {
+    let install = read_optional(host, Path::new(INSTALL_INFO))?.unwrap_or_default();
+    let plain =
+        |name: &String| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+    Ok(field(&install, "UserName").filter(plain).unwrap_or_else(|| ACCOUNT.to_owned()))
 }
 
 /// `None` when there is no such file.
@@ -45,8 +56,10 @@ fn read_optional(host: &dyn Host, path: &Path) -> Result<Option<String>, String>
 
 /// `key=value`, of bounded length. Of several, the last counts: the vendor's scripts append.
 fn field(text: &str, key: &str) -> Option<String> {
-    let of_line =
-        |line: &str| line.trim().strip_prefix(key)?.trim_start().strip_prefix('=').map(str::to_owned);
+    let of_line = |line: &str| {
+        let rest = line.trim().strip_prefix(key)?.trim_start();
+        rest.strip_prefix('=').map(str::to_owned)
+    };
     let value = text.lines().rev().find_map(of_line)?;
     let value: String = value.trim().chars().take(200).collect();
     (!value.is_empty()).then_some(value)
@@ -74,10 +87,7 @@ mod tests {
                 "Version=24.1.rc1\nInnerversion=V100\ncompatible_version=[V100R001C30],[V100R001C13]\ncompatible_version_fw=[7.0.0,7.2.99]\n",
             )
             .with_file("/usr/local/Ascend/firmware/version.info", "Version=7.1.0.6.220\n")
-            .with_file(
-                "/etc/ascend_install.info",
-                "UserName=HwHiAiUser\nUserGroup=HwHiAiUser\nDriver_Install_Status=complete\n",
-            )
+            .with_file("/etc/ascend_install.info", "UserName=HwHiAiUser\nDriver_Install_Status=complete\n")
             .with_file("/proc/modules", "drv_pcie_host 1 0 - Live 0x0\n")
             .with_file("/proc/sys/kernel/osrelease", "5.10.0-60\n")
             .with_file("/lib/modules/5.10.0-60/build/Makefile", "");
@@ -85,7 +95,10 @@ mod tests {
         assert_eq!(facts.version.as_deref(), Some("24.1.rc1"));
         assert_eq!(facts.firmware_ranges, [("7.0.0".to_owned(), "7.2.99".to_owned())]);
         assert_eq!(facts.firmware.as_deref(), Some("7.1.0.6.220"));
-        assert!(facts.is_complete() && facts.user.as_deref() == Some("HwHiAiUser"));
+        assert_eq!(facts.install_status.as_deref(), Some("complete"));
+        assert_eq!(account_name(&host).unwrap(), "HwHiAiUser");
+        let other = FakeHost::default().with_file("/etc/ascend_install.info", "UserName=npu-admin\n");
+        assert_eq!(account_name(&other).unwrap(), "npu-admin");
         assert!(facts.module_loaded && facts.headers && facts.kernel == "5.10.0-60");
     }
 
@@ -93,7 +106,7 @@ mod tests {
     fn no_driver_is_no_error_and_garbage_is_no_version() {
         let bare = FakeHost::default().with_file("/proc/sys/kernel/osrelease", "6.1\n");
         let facts = gather(&bare, Path::new(DRIVER)).unwrap();
-        assert!(facts.version.is_none() && !facts.is_complete() && !facts.module_loaded && !facts.headers);
+        assert!(facts.version.is_none() && !facts.module_loaded && !facts.headers);
         assert!(ranges("],[[,][1").is_empty());
         assert_eq!(field("Version=2\nVersion=\n", "Version"), None);
         assert!(gather(&FakeHost::default(), Path::new(DRIVER)).is_err());

@@ -5,10 +5,15 @@
 pub mod account;
 pub mod addresses;
 pub mod block;
+pub mod cann;
+pub mod clock;
 pub mod cpu;
+pub mod daemon_file;
+pub mod device_nodes;
 pub mod disks;
 pub mod driver;
 pub mod fstab;
+pub mod hccn;
 pub mod lvm;
 pub mod memory;
 pub mod mounts;
@@ -17,7 +22,11 @@ pub mod os;
 pub mod own;
 pub mod packages;
 pub mod pci;
+pub mod rivals;
 pub mod server;
+pub mod smart;
+pub mod space;
+pub mod sysctl;
 
 use crate::host::Host;
 use crate::model::facts::{DockerFacts, Facts, NpuFacts, SCHEMA, Unreadable};

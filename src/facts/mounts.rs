@@ -15,9 +15,17 @@ pub struct MountLine {
     pub source: String,
 }
 
+/// What the machine has mounted, whatever our own namespace shows.
 pub fn gather(host: &dyn Host) -> Result<Vec<MountLine>, String> {
-    // Not our own namespace's: what counts is what the machine has mounted.
-    let path = Path::new("/proc/1/mountinfo");
+    gather_from(host, Path::new("/proc/1/mountinfo"))
+}
+
+/// What this process sees; anybody may ask.
+pub fn gather_own(host: &dyn Host) -> Result<Vec<MountLine>, String> {
+    gather_from(host, Path::new("/proc/self/mountinfo"))
+}
+
+fn gather_from(host: &dyn Host, path: &Path) -> Result<Vec<MountLine>, String> {
     let text =
         read_text(host, path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
     parse(&text)
@@ -25,7 +33,11 @@ pub fn gather(host: &dyn Host) -> Result<Vec<MountLine>, String> {
 
 pub fn parse(text: &str) -> Result<Vec<MountLine>, String> {
     text.lines()
-        .map(|line| parse_line(line).ok_or_else(|| format!("/proc/1/mountinfo has a line `{line}`")))
+        .map(|line| {
+            parse_line(line).ok_or_else(|| {
+                format!("mountinfo has a line `{}`", line.chars().take(200).collect::<String>())
+            })
+        })
         .collect()
 }
 

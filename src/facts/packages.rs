@@ -32,6 +32,7 @@ fn look(top: &Path, path: &Path) -> Option<RunFile> {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a directory of a test")]
 mod tests {
     use super::*;
     use crate::host::RealHost;

@@ -27,7 +27,7 @@ pub fn gather(host: &dyn Host, targets: &[PathBuf], own: OwnParts) -> Result<Obs
     let links = block::stable_links().map_err(|error| format!("/dev/disk/by-id cannot be read: {error}"))?;
     let lvm_or_none = lvm.clone().unwrap_or_default();
     let around = Surroundings { mounts: &lines, swaps: &swaps, lvm: &lvm_or_none, links: &links };
-    let disks = disks::judge(host, &nodes, &around, &block::look_at_ends)?;
+    let disks = disks::judge(host, &nodes, &around, &block::look_at_content)?;
     let groups = look_into(host, lvm_or_none)?;
     let numbers = file_systems_by_number(host)?;
     Ok(Observed {

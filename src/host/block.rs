@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 const BY_ID: &str = "/dev/disk/by-id";
 /// What is looked at, and wiped, at each end: partition tables, RAID and ZFS labels are there.
 const END: u64 = 1 << 20;
+/// Between the ends this many blocks are looked at.
+const PLACES: u64 = 512;
+const BLOCK: u64 = 4096;
 
 /// Names in /dev/disk/by-id, and the kernel name that each leads to.
 pub fn stable_links() -> io::Result<Vec<(String, String)>> {
@@ -36,32 +39,61 @@ pub fn stable_links() -> io::Result<Vec<(String, String)>> {
     Ok(links)
 }
 
-/// What the ends of a device are like; with `alone` it must be nobody's.
-pub fn look_at_ends(path: &Path, alone: bool) -> Content {
+/// What a device is like at its ends and at many places between; with `alone` it must be nobody's.
+pub fn look_at_content(path: &Path, serial: &str, alone: bool) -> Content {
     let exclusive = if alone { OFlags::EXCL } else { OFlags::empty() };
     let device = match open(path, OFlags::RDONLY | OFlags::CLOEXEC | exclusive, Mode::empty()) {
         Ok(device) => File::from(device),
         Err(Errno::BUSY) => return Content::Held,
         Err(errno) => return Content::Unreadable(errno.to_string()),
     };
-    match are_ends_zero(device) {
-        Ok(true) => Content::Zeros,
+    match is_blank(device, serial) {
+        Ok(true) => Content::Blank,
         Ok(false) => Content::Data,
         Err(error) => Content::Unreadable(error.to_string()),
     }
 }
 
-fn are_ends_zero(mut device: File) -> io::Result<bool> {
+fn is_blank(mut device: File, serial: &str) -> io::Result<bool> {
     let size = device.seek(SeekFrom::End(0))?;
-    for start in [0, size.saturating_sub(END)] {
-        device.seek(SeekFrom::Start(start))?;
-        let mut bytes = Vec::new();
-        (&device).take(END).read_to_end(&mut bytes)?;
-        if bytes.iter().any(|byte| *byte != 0) {
+    let start = read_at(&mut device, 0, END)?;
+    let end = read_at(&mut device, size.saturating_sub(END), END)?;
+    if !is_nothing(&end) {
+        return Ok(false);
+    }
+    // Somebody had it wiped: what is in the middle may go.
+    let mark = wiped_mark(serial);
+    if start.strip_prefix(mark.as_slice()).is_some_and(is_nothing) {
+        return Ok(true);
+    }
+    if !is_nothing(&start) {
+        return Ok(false);
+    }
+    // A disk whose first blocks were lost may still have all its data behind them.
+    for place in 1..PLACES {
+        let offset = size / PLACES * place / BLOCK * BLOCK;
+        if !is_nothing(&read_at(&mut device, offset, BLOCK)?) {
             return Ok(false);
         }
     }
     Ok(true)
+}
+
+fn read_at(device: &mut File, offset: u64, length: u64) -> io::Result<Vec<u8>> {
+    device.seek(SeekFrom::Start(offset))?;
+    let mut bytes = Vec::new();
+    device.take(length).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// New disks, and discarded blocks, read as zeros; some as ones.
+fn is_nothing(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0) || bytes.iter().all(|byte| *byte == 0xff)
+}
+
+/// What a wipe leaves at the start, so that the middle of the disk need not be overwritten.
+fn wiped_mark(serial: &str) -> Vec<u8> {
+    format!("wiped by berth: {serial}\n").into_bytes()
 }
 
 /// A device that nobody else holds, and nobody can take while this lives.
@@ -94,14 +126,18 @@ pub fn take_alone(id: &DiskId, size_bytes: u64) -> Result<Alone, Fault> {
 }
 
 impl Alone {
-    /// Overwrites both ends with zeros, so that nothing is recognised there any more.
-    pub fn zero_ends(mut self) -> io::Result<()> {
+    /// Overwrites both ends, so that nothing is recognised there any more but that it was wiped.
+    pub fn wipe_ends(mut self, serial: &str) -> io::Result<()> {
         let zeros = vec![0; usize::try_from(END).unwrap_or(1 << 20)];
         let size = self.0.seek(SeekFrom::End(0))?;
         for start in [0, size.saturating_sub(END)] {
             self.0.seek(SeekFrom::Start(start))?;
             self.0.write_all(&zeros)?;
         }
+        // Last, and only when the rest is on the disk.
+        self.0.sync_all()?;
+        self.0.seek(SeekFrom::Start(0))?;
+        self.0.write_all(&wiped_mark(serial))?;
         self.0.sync_all()
     }
 }
@@ -170,21 +206,42 @@ pub fn half_made_btrfs(path: &Path) -> Option<String> {
 mod tests {
     use super::*;
 
+    fn write(path: &Path, place: u64, what: &[u8]) {
+        let mut file = File::options().write(true).open(path).unwrap();
+        file.seek(SeekFrom::Start(place)).unwrap();
+        file.write_all(what).unwrap();
+    }
+
     #[test]
-    fn data_at_either_end_is_seen() {
+    fn data_at_the_ends_or_between_is_seen() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("disk");
-        let file = File::create(&path).unwrap();
-        file.set_len(8 << 20).unwrap();
-        assert_eq!(look_at_ends(&path, false), Content::Zeros);
-        for place in [5, (8 << 20) - 1] {
-            let mut file = File::options().write(true).open(&path).unwrap();
-            file.seek(SeekFrom::Start(place)).unwrap();
-            file.write_all(b"x").unwrap();
-            assert_eq!(look_at_ends(&path, false), Content::Data);
-            file.seek(SeekFrom::Start(place)).unwrap();
-            file.write_all(&[0]).unwrap();
+        let size = 64 << 20;
+        File::create(&path).unwrap().set_len(size).unwrap();
+        let look = || look_at_content(&path, "S1", false);
+        assert_eq!(look(), Content::Blank);
+        for place in [5, size - 1, 20 << 20] {
+            let lost = vec![7; 200 << 10];
+            write(&path, place.min(size - lost.len() as u64), &lost);
+            assert_eq!(look(), Content::Data, "{place}");
+            write(&path, place.min(size - lost.len() as u64), &vec![0; lost.len()]);
+            write(&path, place, &[0]);
         }
-        assert!(matches!(look_at_ends(&dir.path().join("none"), false), Content::Unreadable(_)));
+        assert_eq!(look(), Content::Blank);
+        assert!(matches!(look_at_content(&dir.path().join("none"), "S1", false), Content::Unreadable(_)));
+    }
+
+    #[test]
+    fn a_wiped_disk_may_have_anything_in_the_middle() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("disk");
+        let size: u64 = 64 << 20;
+        fs::write(&path, vec![9; usize::try_from(size).unwrap()]).unwrap();
+        let device = File::options().read(true).write(true).open(&path).unwrap();
+        Alone(device).wipe_ends("S1").unwrap();
+        assert_eq!(look_at_content(&path, "S1", false), Content::Blank);
+        assert_eq!(look_at_content(&path, "S2", false), Content::Data);
+        write(&path, 100, b"new");
+        assert_eq!(look_at_content(&path, "S1", false), Content::Data);
     }
 }

@@ -37,6 +37,10 @@ pub enum Tool {
     Systemctl,
     Cp,
     Groupadd,
+    Df,
+    Smartctl,
+    Timedatectl,
+    Chronyc,
     Useradd,
     /// One of the vendor's `.run` packages, by its full path; see `trust`.
     RunPackage(PathBuf),
@@ -87,6 +91,10 @@ impl Tool {
             Self::Systemctl => "systemctl".into(),
             Self::Cp => "cp".into(),
             Self::Groupadd => "groupadd".into(),
+            Self::Df => "df".into(),
+            Self::Smartctl => "smartctl".into(),
+            Self::Timedatectl => "timedatectl".into(),
+            Self::Chronyc => "chronyc".into(),
             Self::Useradd => "useradd".into(),
         }
     }

@@ -41,11 +41,27 @@ fn close(host: &dyn Host) -> Result<Changed, Fault> {
     Err(Fault::host(format!("iptables: {said}")))
 }
 
+/// Whether the rule is there. It only looks.
+pub fn is_metadata_closed(host: &dyn Host) -> Result<bool, Fault> {
+    let output = iptables_within(host, "-C", Duration::from_secs(5))?;
+    let said = output.stderr.lines().next().unwrap_or_default().trim();
+    match output.status {
+        0 => Ok(true),
+        // No such rule, or not even the chain.
+        1 | 2 if !said.contains("ermission") => Ok(false),
+        _ => Err(Fault::host(format!("iptables: {said}")).help("run it as root")),
+    }
+}
+
 fn iptables(host: &dyn Host, action: &str) -> Result<Output, Fault> {
+    iptables_within(host, action, Duration::from_secs(20))
+}
+
+fn iptables_within(host: &dyn Host, action: &str, timeout: Duration) -> Result<Output, Fault> {
     let cmd = Tool::Iptables
         .cmd()
         .args(["--wait", action, CHAIN, "-d", METADATA, "-j", "REJECT"])
-        .timeout(Duration::from_secs(20))
+        .timeout(timeout)
         .allow_any_exit();
     host.run(&cmd).map_err(|error| {
         let fault = Fault::host(error.to_string());
@@ -90,6 +106,19 @@ mod tests {
         assert!(fault.help.is_some());
         let hangs = FakeHost::default().with_hang(CHECK);
         assert!(flatten(&ensure_metadata_closed(&hangs).unwrap_err()).message.contains("did not end within"));
+    }
+
+    #[test]
+    fn a_look_tells_open_from_unknown() {
+        let said =
+            |status, stderr| is_metadata_closed(&FakeHost::default().with_output(CHECK, status, "", stderr));
+        assert!(said(0, "").unwrap() && !said(1, ABSENT).unwrap());
+        assert!(!said(1, "iptables: No chain/target/match by that name.\n").unwrap());
+        assert!(
+            said(4, "Could not fetch rule set generation id: Permission denied (you must be root)\n")
+                .is_err()
+        );
+        assert!(is_metadata_closed(&FakeHost::default().with_missing(CHECK)).is_err());
     }
 
     #[test]

@@ -46,7 +46,8 @@ impl RealHost {
         let found = if program.is_absolute() {
             Some(self.at(&program)).filter(|path| path.exists())
         } else {
-            SEARCH.iter().map(|dir| Path::new(dir).join(&program)).find(|path| path.exists())
+            // The programs of another root are its own too: this machine's say nothing about it.
+            SEARCH.iter().map(|dir| self.at(&Path::new(dir).join(&program))).find(|path| path.exists())
         };
         found.ok_or_else(|| RunError::Missing { program: program.display().to_string() })
     }

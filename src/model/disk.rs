@@ -65,11 +65,12 @@ pub struct PhysicalVolume {
     pub group: Option<String>,
 }
 
-/// What the first and the last MiB are like: a disk without a known signature may still hold data.
+/// What is on it where no signature is: a disk without one may still hold data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Content {
-    Zeros,
+    /// Nothing at its ends and at hundreds of places between, or wiped by berth.
+    Blank,
     Data,
     /// Somebody holds it, so that it could not be opened for oneself.
     Held,
@@ -83,7 +84,7 @@ impl Disk {
             && self.partitions.is_empty()
             && self.uses.is_empty()
             && self.pv.is_none()
-            && self.content == Content::Zeros
+            && self.content == Content::Blank
     }
 
     /// For people: today's name, the serial number and the size.

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 pub struct DriverFacts {
     /// From version.info; `None` when no driver is installed.
     pub version: Option<String>,
+    /// Newer releases name the package's version besides.
+    pub package_version: Option<String>,
     /// Firmware that it says it works with: lowest and highest.
     pub firmware_ranges: Vec<(String, String)>,
     /// From the firmware's version.info.
@@ -25,6 +27,11 @@ pub struct DriverFacts {
 }
 
 impl DriverFacts {
+    /// The version in the name of the package that it came from.
+    pub fn package(&self) -> Option<&str> {
+        self.package_version.as_deref().or(self.version.as_deref())
+    }
+
     pub fn is_complete(&self) -> bool {
         self.version.is_some() && self.install_status.as_deref() == Some("complete")
     }

@@ -2,6 +2,8 @@
 
 pub mod berth;
 pub mod card;
+pub mod check;
+pub mod check_facts;
 pub mod cpulist;
 pub mod disk;
 pub mod driver;

@@ -18,7 +18,7 @@ pub fn disk(serial: &str) -> Disk {
         signatures: Vec::new(),
         partitions: Vec::new(),
         uses: Vec::new(),
-        content: Content::Zeros,
+        content: Content::Blank,
         pv: None,
     }
 }

@@ -233,8 +233,12 @@ pub(super) fn is_its_container(instance: &str, berth: &Berth, container: &OwnedC
 
 /// Unique on the engine, also beside another agent's.
 pub(super) fn container_name(instance: &str, berth: &Berth) -> String {
+    name_of(instance, &berth.owner, &berth.name, berth.id)
+}
+
+pub(super) fn name_of(instance: &str, owner: &str, name: &str, id: i64) -> String {
     let short: String = instance.chars().take(4).collect();
-    format!("berth-{short}-{}-{}-{}", berth.owner, berth.name, berth.id)
+    format!("berth-{short}-{owner}-{name}-{id}")
 }
 
 fn environment(berth: &Berth) -> Vec<(String, String)> {

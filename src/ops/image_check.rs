@@ -4,6 +4,7 @@ use super::{Node, ProgressSender};
 use crate::error::Fault;
 use crate::model::facts::NpuFacts;
 use crate::model::image::ImageProbe;
+use crate::preflight::version::{compare, newest_cann_for};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -14,20 +15,6 @@ const LEAST_GLIBC: (u32, u32) = (2, 28);
 const LEAST_GLIBCXX: (u32, u32, u32) = (3, 4, 25);
 /// A server, its extensions and their caches.
 const LEAST_HOME: u64 = 1 << 30;
-
-/// Drivers and the newest CANN that is documented to work on them (vendor's release notes and image pages).
-/// An image with a newer CANN gets a warning, never a refusal: point releases are often compatible.
-const NEWEST_CANN: [(&str, &str); 9] = [
-    ("23.0", "8.0.rc3"),
-    ("24.1.rc1", "8.0.rc1"),
-    ("24.1.rc2", "8.0.rc2"),
-    ("24.1.rc3", "8.0.rc3"),
-    ("24.1", "8.2.rc1"),
-    ("25.0", "8.5"),
-    ("25.2", "8.5"),
-    ("25.5", "9.1"),
-    ("26.1", "9.1"),
-];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -256,9 +243,9 @@ fn cann(probe: &ImageProbe, npu: &NpuFacts) -> ImageFinding {
         return finding("image.cann", Verdict::Skipped, seen, None);
     };
     let seen = format!("CANN {cann} on driver {driver}");
-    match newest_for(driver) {
+    match newest_cann_for(driver) {
         None => finding("image.cann", Verdict::Skipped, format!("{seen}: not in our table"), None),
-        Some(newest) if rank(cann) > rank(newest) => finding(
+        Some(newest) if compare(cann, newest).is_gt() => finding(
             "image.cann",
             Verdict::Warn,
             seen,
@@ -268,35 +255,6 @@ fn cann(probe: &ImageProbe, npu: &NpuFacts) -> ImageFinding {
         ),
         Some(_) => finding("image.cann", Verdict::Ok, seen, None),
     }
-}
-
-fn newest_for(driver: &str) -> Option<&'static str> {
-    let driver = driver.to_ascii_lowercase();
-    // The most exact row wins: 24.1.rc1 before 24.1.
-    NEWEST_CANN
-        .iter()
-        .filter(|(known, _)| driver == *known || driver.starts_with(&format!("{known}.")))
-        .max_by_key(|(known, _)| known.len())
-        .map(|(_, cann)| *cann)
-}
-
-/// Numbers to compare; a release candidate comes before its release.
-fn rank(version: &str) -> Vec<u32> {
-    const RELEASE: u32 = 1000;
-    let mut parts: Vec<u32> = Vec::new();
-    for part in version.to_ascii_lowercase().split(['.', '-']) {
-        match (part.parse(), part.strip_prefix("rc").and_then(|number| number.parse().ok())) {
-            (Ok(number), _) => parts.push(number),
-            (Err(_), candidate) => {
-                parts.resize(3, 0);
-                parts.push(candidate.unwrap_or(0));
-                return parts;
-            }
-        }
-    }
-    parts.resize(3, 0);
-    parts.push(RELEASE);
-    parts
 }
 
 fn parse_pair(version: &str) -> Option<(u32, u32)> {
@@ -376,15 +334,14 @@ mod tests {
 
     #[test]
     fn a_newer_cann_than_documented_is_a_warning() {
-        assert!(
-            rank("8.0.rc3") < rank("8.0.0")
-                && rank("8.2.RC1") < rank("8.5.1")
-                && rank("8.5") == rank("8.5.0")
-        );
-        assert_eq!(newest_for("24.1.rc1"), Some("8.0.rc1"));
-        assert_eq!(newest_for("24.1.0.3"), Some("8.2.rc1"));
-        assert_eq!(newest_for("25.5.1"), Some("9.1"));
-        assert_eq!((newest_for("22.0"), newest_for("25.50")), (None, None));
+        let verdict = |version: &str, driver: Option<&str>| {
+            let npu = NpuFacts { driver_version: driver.map(Into::into), ..NpuFacts::default() };
+            cann(&ImageProbe { cann: Some(version.into()), ..probe() }, &npu).verdict
+        };
+        assert_eq!(verdict("8.2.rc1", Some("24.1.0.3")), Verdict::Ok);
+        assert_eq!(verdict("8.5.0", Some("24.1.0.3")), Verdict::Warn);
+        assert_eq!(verdict("8.5.0", Some("22.0")), Verdict::Skipped);
+        assert_eq!(verdict("8.5.0", None), Verdict::Skipped);
     }
 
     #[test]

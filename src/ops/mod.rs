@@ -6,6 +6,8 @@ pub mod bootstrap;
 mod build;
 mod caller;
 mod cards;
+pub mod check;
+mod check_docker;
 mod choose;
 mod editors;
 mod files;

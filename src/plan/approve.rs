@@ -119,7 +119,7 @@ pub fn contents(disk: &Disk) -> Vec<String> {
         found.push(format!("partition {} ({}){inside}", partition.part, Size(partition.size_bytes)));
     }
     if found.is_empty() && disk.content == Content::Data {
-        found.push("data of a kind that nobody here knows (its first or last MiB is not empty)".into());
+        found.push("data of a kind that nobody here knows".into());
     }
     found
 }

@@ -6,12 +6,11 @@ use super::{
     check_still_true, read_plan, write_plan,
 };
 use crate::error::{ErrorClass, Fault};
-use crate::host::{FakeHost, RealHost};
+use crate::host::{FakeHost, Host as _, RealHost, read_text};
 use crate::model::Size;
 use crate::model::disk::{Content, Disk, PhysicalVolume};
 use crate::model::samples::{GIB, disk, machine, signature, system_disk};
 use jiff::{SignedDuration, Timestamp};
-use std::fs;
 use std::path::Path;
 
 const SIZE: Size = Size(3000 * GIB);
@@ -138,25 +137,26 @@ fn a_journal_says_what_is_unfinished() {
 
 #[test]
 fn a_line_that_a_power_cut_tore_is_cut_off_and_nothing_else() {
-    let dir = tempfile::tempdir().unwrap();
+    let (dir, host) = (tempfile::tempdir().unwrap(), RealHost::default());
     let path = dir.path().join("journal.jsonl");
     let now = Timestamp::now();
     let mut first = journal(dir.path());
     first.begin(now).unwrap();
     first.started(now, &volume()).unwrap();
-    let whole = fs::read_to_string(&path).unwrap();
-    fs::write(&path, format!("{whole}{{\"schema\":1,\"at")).unwrap();
+    let whole = read_text(&host, &path).unwrap();
+    let torn = format!("{whole}{{\"schema\":1,\"at");
+    host.write_atomic(&path, torn.as_bytes(), 0o600).unwrap();
     let mut second = journal(dir.path());
     assert_eq!(second.unfinished(), [volume()]);
     second.begin(now).unwrap();
-    assert!(fs::read_to_string(&path).unwrap().starts_with(&whole));
+    assert!(read_text(&host, &path).unwrap().starts_with(&whole));
     assert_eq!(journal(dir.path()).unfinished(), [volume()]);
     for (text, class) in [
         ("nonsense\n".to_owned(), ErrorClass::Host),
         (whole.replace("\"schema\":1", "\"schema\":2"), ErrorClass::Refused),
         (whole.replace("make-volume", "make-coffee"), ErrorClass::Host),
     ] {
-        fs::write(&path, text).unwrap();
+        host.write_atomic(&path, text.as_bytes(), 0o600).unwrap();
         let fault = Journal::read(&RealHost::default(), &path, "run").unwrap_err();
         assert_eq!(fault.class, class, "{}", fault.message);
     }

@@ -1,6 +1,7 @@
 //! Reading TOML files. An error names the file, the line and column, and the nearest valid key.
 
-use super::{Config, Profile, shipped_profile};
+use super::shipped::{shipped_names, shipped_profile};
+use super::{Config, Profile};
 use crate::error::Fault;
 use crate::host::{Host, read_text};
 use anyhow::Result;
@@ -54,7 +55,7 @@ pub fn load_config(host: &dyn Host, named: Option<&Path>) -> Result<Config> {
 }
 
 /// Whether `profile` is a path and not a bare name.
-pub fn is_file(named: &str) -> bool {
+fn is_file(named: &str) -> bool {
     named.contains('/') || Path::new(named).extension().is_some_and(|ext| ext == "toml")
 }
 
@@ -70,6 +71,9 @@ pub fn load_profile(host: &dyn Host, config: &Config) -> Result<Profile> {
         (Ok(text), _) => text,
         // Not installed: the program carries it.
         (Err(error), Some(text)) if error.kind() == io::ErrorKind::NotFound => text.into(),
+        (Err(error), _) if error.kind() == io::ErrorKind::NotFound && !is_file(named) => {
+            return Err(unknown_profile(host, config).into());
+        }
         (Err(error), _) => {
             return Err(unreadable("profile", &path, &error)
                 .help("set `profile` in the config to a name in `paths.profiles` or to a file's path")
@@ -79,6 +83,21 @@ pub fn load_profile(host: &dyn Host, config: &Config) -> Result<Profile> {
     let profile: Profile = parse_toml(&path, &text)?;
     validate(&path, &profile)?;
     Ok(profile)
+}
+
+/// A name that nobody gave to a profile: those that there are.
+fn unknown_profile(host: &dyn Host, config: &Config) -> Fault {
+    let dir = &config.paths.profiles;
+    let files = host.list(dir).unwrap_or_default();
+    let names = files.iter().filter(|path| path.extension().is_some_and(|ext| ext == "toml"));
+    let names = names.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()));
+    let mut known: Vec<String> = shipped_names().map(str::to_owned).chain(names).collect();
+    known.sort();
+    known.dedup();
+    known.truncate(20);
+    let shown: String = config.profile.chars().take(60).collect();
+    Fault::usage(format!("there is no profile {shown:?} in {}", dir.display()))
+        .help(format!("there are: {}; or name a file's path", known.join(", ")))
 }
 
 fn unreadable(what: &str, path: &Path, error: &io::Error) -> Fault {

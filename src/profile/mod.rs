@@ -4,6 +4,7 @@
 
 mod bootstrap;
 mod catalogue;
+mod check;
 mod config;
 mod driver;
 mod load;
@@ -12,8 +13,9 @@ mod shipped;
 
 pub use bootstrap::{Bootstrap, DiskWants, Layout};
 pub use catalogue::{Catalogue, CatalogueImage};
+pub use check::CheckRules;
 pub use config::{Config, DockerConfig, Paths, SshConfig, Tools};
 pub use driver::{DriverWants, HccnWants, WantedAddress};
-pub use load::{DEFAULT_CONFIG, is_file, load_config, load_profile, parse_toml};
+pub use load::{DEFAULT_CONFIG, load_config, load_profile, parse_toml};
 pub use node::{BerthRules, Dataset, Devices, Faults, ForeignHolder, Mount, Profile, Simulation};
 pub use shipped::shipped_profile;

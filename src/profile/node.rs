@@ -19,6 +19,9 @@ pub struct Profile {
     /// What `berth bootstrap` makes of a bare node.
     #[serde(default)]
     pub bootstrap: Bootstrap,
+    /// What `berth check` wants.
+    #[serde(default)]
+    pub check: super::CheckRules,
     /// Only in the simulated node.
     #[serde(default)]
     pub simulation: Option<Simulation>,

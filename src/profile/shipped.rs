@@ -7,3 +7,7 @@ const SHIPPED: [(&str, &str); 2] =
 pub fn shipped_profile(name: &str) -> Option<&'static str> {
     SHIPPED.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
 }
+
+pub(super) fn shipped_names() -> impl Iterator<Item = &'static str> {
+    SHIPPED.iter().map(|(name, _)| *name)
+}

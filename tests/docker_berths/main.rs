@@ -18,6 +18,7 @@ mod allocation;
 mod bad_input;
 mod broken;
 mod callers;
+mod check;
 mod copies;
 mod crash;
 mod events;

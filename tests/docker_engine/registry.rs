@@ -120,6 +120,22 @@ async fn a_private_registry_is_pulled_from_with_dockers_own_credentials() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_registry_is_reached_when_it_answers_whatever_it_says() {
+    let rig = Rig::new().await;
+    let limit = Duration::from_secs(20);
+    for private in [false, true] {
+        let registry = Registry::start(&rig, if private { "private" } else { "open" }, private);
+        rig.engine.reach(&registry.address, limit).await.unwrap();
+        rig.engine.reach(&format!("{}/", registry.address), limit).await.unwrap();
+    }
+    let closed = rig.engine.reach(&format!("127.0.0.1:{}", free_port()), limit).await.unwrap_err();
+    assert!(closed.contains("connection refused"), "{closed}");
+    // Names of this kind never resolve.
+    rig.engine.reach("registry.invalid", limit).await.unwrap_err();
+    assert!(rig.engine.reach("a b", limit).await.unwrap_err().contains("is not an image reference"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_pull_that_breaks_off_is_no_success() {
     let rig = Rig::new().await;
     let registry = Registry::start(&rig, "open", false);

@@ -29,7 +29,7 @@ fn profile() -> String {
 }
 
 fn deliver(machine: &Machine) {
-    site::deliver(machine);
+    site::deliver(machine, &[]);
     machine.ok("mkdir -p /data/packages");
     machine.write(DRIVER, &driver_package("", "25.5.1", "x86_64", "7.8.0,7.8.99"));
     machine.write(FIRMWARE, &firmware_package("", "7.8.0.6.201"));
@@ -42,6 +42,14 @@ fn refused(machine: &Machine, words: &str) {
     let ran = machine.run(&format!("{BOOTSTRAP} --apply --yes"));
     assert_eq!(ran.code, 3, "{}{}", ran.out, ran.err);
     assert!(ran.err.contains(words), "{words}: {}", ran.err);
+}
+
+/// All steps done; the checks behind them miss Docker and cards here.
+#[track_caller]
+fn finished(machine: &Machine) -> String {
+    let ran = machine.run(&format!("{BOOTSTRAP} --apply --yes"));
+    assert!(matches!(ran.code, 0 | 4), "{}{}", ran.out, ran.err);
+    ran.out
 }
 
 /// The unit has had its turn.
@@ -96,7 +104,7 @@ fn a_bare_server_gets_its_driver_over_a_reboot() {
     machine.reboot();
     wait_for_resumed(&machine);
     assert_eq!(machine.ok("journalctl -b -u berth-bootstrap | grep -c 'set network addresses'"), "1");
-    assert_eq!(machine.run("systemctl is-failed berth-bootstrap").out.trim(), "inactive");
+    machine.ok("journalctl -b -u berth-bootstrap | grep -q 'Done: '");
     machine.ok(&format!("test ! -e {MARKER} && grep -qx address_7=10.1.0.8 /etc/hccn.conf"));
     assert_eq!(
         machine.ok("systemctl is-active berth"),
@@ -105,7 +113,7 @@ fn a_bare_server_gets_its_driver_over_a_reboot() {
     );
 
     let before = machine.ok(STATE);
-    let said = machine.ok(&format!("{BOOTSTRAP} --apply --yes"));
+    let said = finished(&machine);
     assert!(said.contains("Nothing had to be done"), "{said}");
     assert_eq!(machine.ok(STATE), before);
 }
@@ -145,7 +153,7 @@ fn a_power_cut_in_the_installation_is_gone_on_with_and_a_failure_only_once() {
     machine.reboot();
     assert_eq!(machine.ok("systemctl show -P ConditionResult berth-bootstrap"), "no");
     assert_eq!(machine.run("cat /etc/hccn.conf").out, "");
-    let said = machine.ok(&format!("{BOOTSTRAP} --apply --yes"));
+    let said = finished(&machine);
     assert!(said.contains("Done: "), "{said}");
     machine.ok("grep -qx address_7=10.1.0.8 /etc/hccn.conf");
 }

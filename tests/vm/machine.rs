@@ -139,7 +139,7 @@ impl Machine {
 
     /// OpenSSH from outside to a port of the machine's loopback.
     pub fn ssh_to(&self, port: u16, key: &Path, user: &str, script: &str) -> Ran {
-        let through = self.shell().command(&format!("nc 127.0.0.1 {port}"));
+        let through = self.shell().tunnel(port);
         let quoted = |word: &std::ffi::OsStr| format!("'{}'", word.to_string_lossy());
         let words: Vec<_> = through.get_args().map(quoted).collect();
         let mut ssh = Command::new("ssh");
@@ -156,7 +156,7 @@ impl Machine {
         let name = self.device(serial);
         let name = name.trim_start_matches("/dev/");
         self.ok(&format!("echo 1 >/sys/block/{name}/device/device/remove"));
-        self.ok(&format!("timeout 20 sh -c 'while [ -e /dev/{name} ]; do sleep 0.1; done'"));
+        self.ok(&format!("timeout 60 sh -c 'while [ -e /dev/{name} ]; do sleep 0.1; done'"));
     }
 
     /// `/dev/nvmeXn1` of a serial, as this boot has it.

@@ -13,11 +13,16 @@
 )]
 #![allow(clippy::print_stderr, reason = "a part that cannot run here says so")]
 
+mod bare;
+mod campaign;
+mod cuts;
+mod docker_there;
 mod driver;
 mod itself;
 mod machine;
 #[path = "../common_driver/mod.rs"]
 mod packages;
 mod qemu;
+mod refusals;
 mod shell;
 mod site;

@@ -44,9 +44,16 @@ impl Shell {
         None
     }
 
-    pub fn command(&self, script: &str) -> Command {
+    fn command(&self, script: &str) -> Command {
         let mut command = ssh(&self.key, self.port, self.dir.path());
         command.args(["root@127.0.0.1", "--", script]);
+        command
+    }
+
+    /// Joins its standard input and output with a port of the machine's loopback.
+    pub fn tunnel(&self, port: u16) -> Command {
+        let mut command = ssh(&self.key, self.port, self.dir.path());
+        command.arg("-W").arg(format!("127.0.0.1:{port}")).arg("root@127.0.0.1");
         command
     }
 
@@ -87,16 +94,13 @@ pub struct Follow {
 }
 
 impl Follow {
-    /// The next line; `None` when the script has ended or the time is over.
+    /// The next line; `None` when the time is over. A script that has ended has to have said so.
     pub fn line(&self, limit: Duration) -> Option<String> {
         match self.lines.recv_timeout(limit) {
             Ok(line) => Some(line),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => panic!("the connection to the machine has ended"),
         }
-    }
-
-    pub fn has_ended(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_some()
     }
 }
 

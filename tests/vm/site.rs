@@ -1,25 +1,40 @@
-//! A machine with berth on it: the program, profiles, what a test needs of the bootstrap.
+//! A machine with berth on it: the program, a profile, and what tests of the bootstrap ask again and again.
 
 use crate::machine::Machine;
 use crate::qemu::Rig;
+use crate::shell::Ran;
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 const BERTH: &str = env!("CARGO_BIN_EXE_berth");
-
 /// Where an administrator would put the program that was downloaded.
 pub const PROGRAM: &str = "/root/berth";
+pub const JOURNAL: &str = "/var/lib/berth/bootstrap/journal.jsonl";
+/// A whole bootstrap with Docker's packages.
+const BOOTSTRAP: Duration = Duration::from_mins(15);
 
-/// Copies the program and the profiles.
-pub fn deliver(machine: &Machine) {
+/// All disks in one volume.
+pub const MERGE: &str = "[disks]\nlayout = \"merge\"\nmin-size = \"512MiB\"\n";
+/// Docker from the packages that are in the machine.
+pub const OFFLINE: &str = "[docker]\ninstall = true\npackages = \"/root/debs\"\n";
+/// Docker from whatever apt knows.
+pub const ONLINE: &str = "[docker]\ninstall = true\n";
+
+/// Copies the program, and the simulated node's profile with this `[bootstrap]`.
+pub fn deliver(machine: &Machine, bootstrap: &[&str]) {
     machine.put(&stripped(machine.dir()), PROGRAM);
-    machine.ok(&format!("chmod 755 {PROGRAM} && mkdir -p /usr/share/berth/profiles"));
-    let profiles = Path::new(env!("CARGO_MANIFEST_DIR")).join("profiles");
-    for entry in std::fs::read_dir(profiles).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap();
-        machine.put(&path, &format!("/usr/share/berth/profiles/{name}"));
-    }
+    machine.ok(&format!("chmod 755 {PROGRAM} && mkdir -p /usr/share/berth/profiles /etc/berth"));
+    machine.write("/usr/share/berth/profiles/sim.toml", &profile(&bootstrap.concat()));
+    machine.write("/etc/berth/berth.toml", "profile = \"sim\"\n");
+}
+
+fn profile(bootstrap: &str) -> String {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("profiles/sim.toml");
+    let mut profile: toml::Table = std::fs::read_to_string(shipped).unwrap().parse().unwrap();
+    profile.insert("bootstrap".into(), toml::Value::Table(bootstrap.parse().unwrap()));
+    profile.to_string()
 }
 
 /// A debug build without what only a debugger reads: a tenth of the size.
@@ -30,11 +45,68 @@ fn stripped(dir: &Path) -> PathBuf {
     file
 }
 
+/// `berth bootstrap` with these arguments.
+pub fn bootstrap(machine: &Machine, args: &str) -> Ran {
+    machine.run_within(BOOTSTRAP, &format!("{PROGRAM} bootstrap {args}"))
+}
+
+/// Does it, and then sees that nothing is left to do.
+#[track_caller]
+pub fn apply(machine: &Machine) {
+    let ran = bootstrap(machine, "--apply --yes");
+    assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
+    let again = bootstrap(machine, "");
+    assert!(again.code == 0 && again.out.contains("Nothing is to be done."), "{}{}", again.out, again.err);
+}
+
+/// It must refuse; what it says.
+#[track_caller]
+pub fn refused(machine: &Machine, args: &str) -> String {
+    let ran = bootstrap(machine, args);
+    assert_eq!(ran.code, 3, "berth bootstrap {args}\n{}{}", ran.out, ran.err);
+    ran.err
+}
+
+/// Everything that a second run must not change: files with their times, LVM's metadata, file systems, mounts.
+pub fn state(machine: &Machine) -> String {
+    let etc = "cd /etc && find . -type f -print0 | sort -z | xargs -0 sha256sum && \
+               find . -printf '%p %M %u:%g %T@ %l\\n' | sort";
+    let disks = "vgs --noheadings -o vg_name,vg_uuid,vg_seqno,vg_tags && pvs --noheadings -o pv_name,pv_uuid,vg_name && \
+                 findmnt --real -rn -o TARGET,UUID,FSTYPE,OPTIONS && lsblk -nro NAME,FSTYPE,UUID,MOUNTPOINTS";
+    let own =
+        "sha256sum /usr/local/bin/berth && systemctl show -p ActiveEnterTimestampMonotonic berth docker";
+    machine.ok(&format!("{etc} && {disks} && {own}"))
+}
+
+/// The agent answers, maybe after a boot.
+pub fn wait_for_agent(machine: &Machine) {
+    machine.ok(
+        "timeout 200 sh -c 'until berth cards --json >/dev/null 2>&1; do sleep 0.5; done' || berth cards",
+    );
+}
+
+/// What an administrator and a user do: a key, an image, a berth, a login, and the berth is gone again.
+pub fn use_the_node(rig: &Rig, machine: &Machine) {
+    let key = machine.dir().join("alice");
+    let mut keygen = Command::new("ssh-keygen");
+    keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", "alice", "-f"]).arg(&key);
+    assert!(keygen.status().expect("ssh-keygen is there").success());
+    machine.put(&key.with_extension("pub"), "/root/alice.pub");
+    put_image(rig, machine);
+    machine.ok("berth image import /root/workspace.tar --name workspace");
+    machine.ok("berth user add alice --key /root/alice.pub");
+    machine.ok("berth request --user alice --name demo --cards 2 --image workspace");
+    let shown: Value = serde_json::from_str(&machine.ok("berth show alice/demo --json")).unwrap();
+    let port = u16::try_from(shown["port"].as_u64().unwrap()).unwrap();
+    let ran = machine.ssh_to(port, &key, shown["ssh_user"].as_str().unwrap(), "id -un; ls /dev/davinci?");
+    assert_eq!((ran.code, ran.out.as_str()), (0, "ma-user\n/dev/davinci0\n/dev/davinci1\n"), "{}", ran.err);
+    machine.ok("berth release alice/demo");
+    assert_eq!(machine.ok("docker ps -q --filter label=berth.schema"), "");
+}
+
 /// A root file system that scripts/test made, in the machine.
-pub fn put_image(rig: &Rig, machine: &Machine) -> String {
-    let to = "/root/workspace.tar";
-    machine.put(&rig.containers.join("workspace.tar"), to);
-    to.to_owned()
+pub fn put_image(rig: &Rig, machine: &Machine) {
+    machine.put(&rig.containers.join("workspace.tar"), "/root/workspace.tar");
 }
 
 /// The packages in /root/debs as an apt repository on the machine's own loopback.

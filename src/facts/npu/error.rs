@@ -65,7 +65,7 @@ pub fn from_output(output: &Output) -> NpuError {
     let status = output.status;
     if text.trim().is_empty() {
         return error(
-            None,
+            code_of_status(status),
             format!("could not look at the cards: npu-smi printed nothing (status {status}{})", hint(status)),
             "run npu-smi info by hand; check dmesg and that the driver is loaded (lsmod | grep drv)",
         );
@@ -81,9 +81,12 @@ pub fn from_output(output: &Output) -> NpuError {
 }
 
 /// npu-smi exits with DCMI's code, of which a shell sees the low byte.
+fn code_of_status(status: i32) -> Option<i32> {
+    Some(status - 8192).filter(|code| (-8023..=-8001).contains(code))
+}
+
 fn hint(status: i32) -> String {
-    let code = -8192 + status;
-    if (-8023..=-8001).contains(&code) { format!(", as with DCMI error {code}") } else { String::new() }
+    code_of_status(status).map(|code| format!(", as with DCMI error {code}")).unwrap_or_default()
 }
 
 fn first_line(text: &str) -> String {

@@ -2,6 +2,7 @@
 //!
 //! The main table decides. A query that is refused or not understood takes nothing away from it.
 
+pub mod detail;
 pub mod error;
 pub mod map;
 mod row;
@@ -48,6 +49,15 @@ pub fn gather(host: &dyn Host, tools: &Tools) -> (NpuFacts, Vec<Unreadable>) {
     });
     facts.topology = topology(&mut facts, &rows, &nodes);
     (facts, unreadable)
+}
+
+/// The table alone, in one run: health, memory and processes, without ids of other sources and topology.
+pub fn gather_table(host: &dyn Host, tools: &Tools) -> NpuFacts {
+    let (mut facts, table) = look(host, tools);
+    if let Some(table) = table {
+        finish(&mut facts, table);
+    }
+    facts
 }
 
 /// The cards alone, for a caller that asks often: ids and topology are taken over from the last full look

@@ -23,7 +23,9 @@ pub(super) fn wipe(ground: &Ground, wipe: &WipeDisk) -> Result<()> {
     // Dropped at once: wipefs takes the disk for itself too.
     take(&approved)?;
     run(ground, Tool::Wipefs.cmd().args(["--all", &wipe.disk.path()]).timeout(SHORT))?;
-    take(&approved)?.zero_ends().with_context(|| format!("writing zeros to {}", wipe.disk.path()))?;
+    take(&approved)?
+        .wipe_ends(&wipe.disk.serial)
+        .with_context(|| format!("wiping the ends of {}", wipe.disk.path()))?;
     settle(ground)
 }
 

@@ -1,5 +1,7 @@
 //! Simulated packages in a root of their own: what they print, leave behind and get wrong.
 
+#![allow(clippy::disallowed_methods, reason = "a machine below a directory of a test")]
+
 use super::super::{Ground, Progress, hccn, reboot};
 use super::*;
 use crate::error::{ErrorClass, flatten};

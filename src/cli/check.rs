@@ -1,0 +1,235 @@
+//! `berth check`: is this node fit to be shared? Needs no agent and no root, and changes nothing.
+
+use super::{Global, render};
+use crate::error::{ErrorClass, Fault};
+use crate::host::RealHost;
+use crate::model::check::{CheckReport, CheckResult, Severity, Verdict};
+use crate::ops::check;
+use crate::preflight::{self, Check};
+use crate::profile::{Config, Profile, load_profile};
+use crate::sim;
+use anyhow::{Context as _, Result};
+use comfy_table::{Cell, Color, ColumnConstraint, ContentArrangement, Table, Width};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Wider than this nobody reads, and many terminals are no wider.
+const COLUMNS: u16 = 100;
+
+/// Check whether this node is fit to be shared
+#[derive(clap::Args)]
+#[command(after_long_help = "\
+It looks and changes nothing, and needs no agent. Without root some things
+cannot be looked at; they are shown as could-not-look, and never as ok. What a
+node should be is in its profile, under [check].
+
+The exit code is 4 when a check failed, or when one that may fail could not be
+looked at. Warnings do not count.
+
+Examples:
+  sudo berth check
+  berth check --profile snt9b --only npu,driver.version
+  berth check --json | jq '.checks[] | select(.verdict == \"fail\")'")]
+pub(crate) struct Args {
+    /// A profile's name or file, instead of the config's
+    #[arg(long, value_name = "PROFILE")]
+    profile: Option<String>,
+    /// Only these checks, or groups of them such as npu
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    only: Vec<String>,
+    /// List the checks and run none
+    #[arg(long)]
+    list: bool,
+    /// Look at a machine in this directory instead of this one
+    #[arg(long, value_name = "DIR", hide = true, default_value = "/")]
+    root: PathBuf,
+}
+
+pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
+    let checks = preflight::select(&args.only)?;
+    if args.list {
+        list(global, &checks)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let host = RealHost::new(&args.root);
+    let mut config = global.config()?;
+    if let Some(named) = &args.profile {
+        config.profile = named_profile(named)?;
+    }
+    let profile = load_profile(&RealHost::default(), &config)?;
+    let report = look(&host, config, profile, &checks)?;
+    if global.json {
+        render::json(&report)?;
+    } else {
+        show(&report);
+    }
+    end(&report)
+}
+
+fn look(
+    host: &RealHost,
+    mut config: Config,
+    mut profile: Profile,
+    checks: &[&'static Check],
+) -> Result<CheckReport> {
+    let attached = sim::attach(&mut config, &mut profile)?;
+    if attached && sim::SimNode::locate(&config).is_ok_and(|node| !node.is_prepared(host)) {
+        render::note("the simulated node is not there yet; the agent makes it when it starts");
+    }
+    Ok(check::run(host, &config, &profile, checks))
+}
+
+/// All checks, after something was changed; people get a line, and what failed is the error.
+pub(super) fn conclude(global: &Global, config: &Config, profile: &Profile) -> Result<ExitCode> {
+    let checks = preflight::select(&[])?;
+    let report = look(&RealHost::default(), config.clone(), profile.clone(), &checks)?;
+    if !global.json {
+        render::line(&format!("berth check: {}", summary(&report)));
+    }
+    end(&report)
+}
+
+/// A path is relative to where the caller is, not to the config.
+pub(super) fn named_profile(named: &str) -> Result<String> {
+    if !named.contains('/') && Path::new(named).extension().is_none_or(|ext| ext != "toml") {
+        return Ok(named.to_owned());
+    }
+    let path = std::path::absolute(named).context("finding the profile")?;
+    path.to_str().map(str::to_owned).ok_or_else(|| Fault::usage("the profile's path is not UTF-8").into())
+}
+
+fn end(report: &CheckReport) -> Result<ExitCode> {
+    if report.summary.passed {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let ids = |verdict| {
+        let stopping = report.checks.iter().filter(|check| check.stops() && check.verdict == verdict);
+        stopping.map(|check| check.id.as_str()).collect::<Vec<_>>().join(", ")
+    };
+    let parts = [("failed: ", ids(Verdict::Fail)), ("could not be looked at: ", ids(Verdict::CouldNotLook))];
+    let parts: Vec<String> =
+        parts.iter().filter(|(_, ids)| !ids.is_empty()).map(|(words, ids)| format!("{words}{ids}")).collect();
+    Err(Fault::new(ErrorClass::CheckFailed, parts.join("; ")).into())
+}
+
+#[derive(Serialize)]
+struct Listed<'a> {
+    id: &'a str,
+    title: &'a str,
+    severity: Severity,
+}
+
+fn list(global: &Global, checks: &[&'static Check]) -> Result<()> {
+    if global.json {
+        let listed =
+            checks.iter().map(|check| Listed { id: check.id, title: check.title, severity: check.severity });
+        return render::json(&listed.collect::<Vec<_>>());
+    }
+    let mut table = render::table(&["CHECK", "WORST", "TITLE"]);
+    for check in checks {
+        let worst = if check.severity == Severity::Required { "fail" } else { "warn" };
+        table.add_row([check.id, worst, check.title]);
+    }
+    render::show_table(&table);
+    Ok(())
+}
+
+fn show(report: &CheckReport) {
+    let mut table = render::table(&["CHECK", "VERDICT", "SEEN"]);
+    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(COLUMNS);
+    let widest = report.checks.iter().map(|check| check.id.len()).max().unwrap_or_default().max(5) + 2;
+    let widths = [widest, Verdict::CouldNotLook.to_string().len() + 2];
+    let fixed =
+        |width: usize| ColumnConstraint::Absolute(Width::Fixed(u16::try_from(width).unwrap_or(COLUMNS)));
+    table.set_constraints(widths.map(fixed));
+    let mut area = None;
+    for check in &report.checks {
+        let own = preflight::area_of(&check.id);
+        if area.is_some() && area != own {
+            table.add_row(["", "", ""]);
+        }
+        area = own;
+        add(&mut table, check);
+    }
+    render::show_table(&table);
+    let mut shown = Vec::new();
+    for check in &report.checks {
+        let Some(remedy) = check.remedy.as_deref().filter(|remedy| !shown.contains(remedy)) else { continue };
+        shown.push(remedy);
+        show_remedy(report, remedy);
+    }
+    render::line("");
+    render::line(&summary(report));
+}
+
+fn add(table: &mut Table, check: &CheckResult) {
+    let color = match check.verdict {
+        Verdict::Ok => Color::Green,
+        Verdict::Warn => Color::Yellow,
+        Verdict::Fail => Color::Red,
+        Verdict::CouldNotLook => Color::Magenta,
+        Verdict::Skipped => Color::DarkGrey,
+    };
+    let said = check.seen.as_deref().or(check.reason.as_deref()).unwrap_or("-");
+    table.add_row([
+        Cell::new(&check.id),
+        Cell::new(check.verdict).fg(color),
+        Cell::new(render::printable(said).replace('\n', " ")),
+    ]);
+}
+
+/// What an admin does next, once for all that it mends: the evidence stands above.
+fn show_remedy(report: &CheckReport, remedy: &str) {
+    render::line("");
+    let mut checks = report.checks.iter().filter(|check| check.remedy.as_deref() == Some(remedy)).peekable();
+    let alone = report.checks.iter().filter(|check| check.remedy.as_deref() == Some(remedy)).count() == 1;
+    while let Some(check) = checks.next() {
+        render::line(&format!("{}: {} ({})", check.verdict, check.title, check.id));
+        if let Some(wanted) = check.wanted.as_deref().filter(|_| alone) {
+            field("wanted", wanted);
+        }
+        if checks.peek().is_none() {
+            field("remedy", remedy);
+        }
+    }
+}
+
+/// Folded at spaces; what is longer than a line stays whole, so that it can be copied.
+fn field(name: &str, text: &str) {
+    let text = render::printable(text);
+    let mut line = format!("  {name}  ");
+    let indent = " ".repeat(line.len());
+    let mut is_empty = true;
+    for word in text.split_whitespace() {
+        if !is_empty && line.chars().count() + 1 + word.chars().count() > usize::from(COLUMNS) {
+            render::line(&line);
+            line.clone_from(&indent);
+            is_empty = true;
+        }
+        if !is_empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+        is_empty = false;
+    }
+    render::line(&line);
+}
+
+fn summary(report: &CheckReport) -> String {
+    let sum = &report.summary;
+    let counts = [
+        (sum.ok, "ok"),
+        (sum.warn, "warn"),
+        (sum.fail, "fail"),
+        (sum.could_not_look, "could not look"),
+        (sum.skipped, "skipped"),
+    ];
+    let counts: Vec<String> = counts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, word)| format!("{count} {word}"))
+        .collect();
+    let host = render::printable(report.host.as_deref().unwrap_or("unknown"));
+    format!("{} (profile {}, host {host})", counts.join(", "), render::printable(&report.profile))
+}

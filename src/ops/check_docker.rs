@@ -1,0 +1,123 @@
+//! What `berth check` asks the Docker Engine. Each question has a connection and a time limit of its own.
+
+use super::{build, survey};
+use crate::engine::{CardNode, Engine, ForeignScan, Known};
+use crate::error::flatten;
+use crate::host::Host;
+use crate::model::Holder;
+use crate::model::check_facts::{DockerState, Holders, Look, NotLooked, OpenBy};
+use crate::profile::{Config, Profile};
+use anyhow::Result;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+pub(super) fn state(config: &Config) -> Look<DockerState> {
+    let asked = ask(async { Engine::connect(&config.docker.socket).await?.facts().await });
+    let fault = match asked? {
+        Ok(facts) => return Ok(DockerState::Answers(facts)),
+        Err(error) => flatten(&error),
+    };
+    // Words of engine::client, and the kernel's: what they say is a finding, and not a look that failed.
+    let is_finding = ["there is no such socket", "Connection refused", "speaks API"];
+    if is_finding.iter().any(|word| fault.message.contains(word)) {
+        let start = "systemctl start docker; where it is not installed: berth bootstrap".to_owned();
+        let remedy = fault.help.filter(|_| fault.message.contains("speaks API")).unwrap_or(start);
+        return Ok(DockerState::Unusable { why: fault.message, remedy });
+    }
+    Err(not_looked(fault.message, fault.help))
+}
+
+fn not_looked(reason: String, help: Option<String>) -> NotLooked {
+    let denied = reason.contains("Permission denied").then(|| "sudo berth check".to_owned());
+    NotLooked { remedy: denied.or(help), reason }
+}
+
+/// Asks each at the same time.
+pub(super) fn registries(config: &Config, names: &[String]) -> Look<Vec<(String, Result<(), String>)>> {
+    let asked = ask(async {
+        let engine = Engine::connect(&config.docker.socket).await?;
+        let each = names.iter().map(|name| async { (name.clone(), engine.reach(name, LIMIT / 2).await) });
+        Ok(futures_util::future::join_all(each).await)
+    });
+    asked?.map_err(|error| {
+        let fault = flatten(&error);
+        not_looked(fault.message, fault.help)
+    })
+}
+
+/// Who has cards: containers by the engine's record, processes by the kernel's.
+pub(super) fn holders(host: &dyn Host, config: &Config, profile: &Profile) -> Holders {
+    let (numbers, _) = survey::card_nodes(&config.paths.dev, profile.devices.cards);
+    let (open, not_seen) = survey::open_cards(host, &numbers);
+    let processes = match not_seen {
+        Some(reason) => Err(NotLooked::new(reason, "sudo berth check --only holders")),
+        None => Ok(open
+            .into_iter()
+            .map(|open| OpenBy {
+                card: open.card.0,
+                pid: open.device.pid,
+                name: open.device.name,
+                user: open.user,
+                container_id: open.device.container_id,
+            })
+            .collect()),
+    };
+    let cards = numbers.iter().map(|(id, number)| CardNode { id: *id, number: Some(*number) });
+    Holders { containers: containers(host, config, &cards.collect::<Vec<_>>()), processes }
+}
+
+fn containers(host: &dyn Host, config: &Config, cards: &[CardNode]) -> Look<Vec<(u32, Holder, bool)>> {
+    if !host.exists(&config.docker.socket) {
+        return Ok(Vec::new());
+    }
+    let asked = ask(async {
+        let engine = Engine::connect(&config.docker.socket).await?;
+        let berths = berths(&engine).await?;
+        // With no instance of its own the scan takes every container for another's.
+        let found = ForeignScan::new(engine, "").look(cards, &Known::default()).await?;
+        Ok(found
+            .into_iter()
+            .map(|(card, holder)| {
+                let berth = matches!(&holder, Holder::Container { id, .. } if berths.contains(id));
+                (card.0, holder, berth)
+            })
+            .collect())
+    });
+    asked?.map_err(|error| {
+        let fault = flatten(&error);
+        not_looked(fault.message, fault.help)
+    })
+}
+
+/// By labels and name together: a copy of a berth's image has its labels, and another name.
+async fn berths(engine: &Engine) -> Result<BTreeSet<String>> {
+    let named = |container: &crate::engine::OwnedContainer| {
+        container.berth.as_ref().is_some_and(|berth| {
+            container.container_name == build::name_of(&berth.instance, &berth.owner, &berth.name, berth.id)
+        })
+    };
+    Ok(engine
+        .list_labelled()
+        .await?
+        .into_iter()
+        .filter(named)
+        .map(|container| container.container_id)
+        .collect())
+}
+
+/// Runs one question on a small runtime of its own thread.
+fn ask<T>(question: impl Future<Output = Result<T>>) -> Look<Result<T>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| NotLooked::from(format!("starting the runtime: {error}")))?;
+    runtime.block_on(async { tokio::time::timeout(LIMIT, question).await }).map_err(|_| {
+        let limit = humantime::format_duration(LIMIT);
+        NotLooked::new(
+            format!("the Docker Engine did not answer within {limit}"),
+            "journalctl -u docker | tail",
+        )
+    })
+}

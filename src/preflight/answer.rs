@@ -1,0 +1,64 @@
+//! What npu-smi's answer means, when it is no table.
+
+use super::Scope;
+use super::outcome::looked;
+use crate::model::check_facts::NotLooked;
+use crate::model::facts::NpuFacts;
+
+/// DCMI's codes tell a driver that is not there from cards that a container has.
+pub(super) enum Driver<'a> {
+    Shows(&'a NpuFacts),
+    /// -8005, no npu-smi, or "no NPU card": nothing answers for the cards.
+    Absent(NotLooked),
+    /// -8020: the driver shows a mount namespace none of its cards when another has one of them.
+    Held(NotLooked),
+}
+
+const NO_DRIVER: i32 = -8005;
+const HELD: i32 = -8020;
+
+/// Could not look (a hang, a refusal) ends the check.
+pub(super) fn driver<'a>(scope: &Scope<'a>) -> Result<Driver<'a>, NotLooked> {
+    let npu = looked(&scope.facts.npu)?;
+    let Some(error) = &npu.facts.error else { return Ok(Driver::Shows(&npu.facts)) };
+    let said = |what: &str| {
+        let code = error.code.map(|code| format!(" ({code})")).unwrap_or_default();
+        NotLooked::new(format!("{what}{code}: {}", error.meaning), error.remedy.clone())
+    };
+    match error.code {
+        Some(HELD) => Ok(Driver::Held(said("a container has cards"))),
+        // To others than root, and its group, a working driver looks like none.
+        Some(NO_DRIVER) if !scope.facts.root => Err(NotLooked::new(
+            "npu-smi ends with -8005 for this user: no driver, or no right to ask it",
+            "sudo berth check --only npu",
+        )),
+        Some(NO_DRIVER) => Ok(Driver::Absent(said("no driver answers"))),
+        None if !npu.tool_there => without_tool(scope),
+        None if error.meaning.contains("no NPU card") => Ok(Driver::Absent(said("no driver answers"))),
+        _ => Err(NotLooked::new(error.meaning.clone(), error.remedy.clone())),
+    }
+}
+
+/// No npu-smi is no driver, unless the driver's own files are there: then the tool is somewhere else.
+fn without_tool<'a>(scope: &Scope<'a>) -> Result<Driver<'a>, NotLooked> {
+    let tool = scope.config.tools.npu_smi.display();
+    let installed = scope.facts.driver.as_ref().ok().and_then(|driver| driver.version.as_ref());
+    if let Some(version) = installed {
+        return Err(NotLooked::new(
+            format!("driver {version} is installed, and there is no {tool}"),
+            "set tools.npu-smi in the config to where it is, such as /usr/local/sbin/npu-smi",
+        ));
+    }
+    Ok(Driver::Absent(NotLooked::new(
+        format!("no driver is installed: there is no {tool}"),
+        "berth bootstrap installs it; or set tools.npu-smi in the config to where it is",
+    )))
+}
+
+/// The driver's table; without one there is nothing to look at.
+pub(super) fn shown<'a>(scope: &Scope<'a>) -> Result<&'a NpuFacts, NotLooked> {
+    match driver(scope)? {
+        Driver::Shows(facts) => Ok(facts),
+        Driver::Absent(why) | Driver::Held(why) => Err(why),
+    }
+}

@@ -1,0 +1,189 @@
+//! The Docker Engine: version, where its data is, what its logs may take, and the cloud's metadata.
+
+use super::disks::{describe, space_of};
+use super::outcome::{Outcome, bad, doubtful, good, looked, skipped};
+use super::version::compare;
+use super::{Check, Need, On, Scope, Wants};
+use crate::model::Size;
+use crate::model::check::Severity;
+use crate::model::check_facts::{DockerState, NotLooked};
+use crate::model::facts::DockerFacts;
+use std::path::Path;
+
+pub(super) const CHECKS: &[Check] = &[
+    Check {
+        id: "docker.version",
+        title: "Docker Engine",
+        severity: Severity::Required,
+        on: On::Every,
+        needs: &[Need::Docker],
+        wants: |wants| Ok(format!("{} or newer", wants.profile.check.docker)),
+        judge: engine_version,
+    },
+    Check {
+        id: "docker.data-root",
+        title: "Docker's data",
+        severity: Severity::Required,
+        on: On::Every,
+        needs: &[Need::Docker, Need::Space],
+        wants: |wants| match wants.profile.check.data {
+            Some(_) => Ok("not on the root file system".into()),
+            None => Err("the profile names no data volume".into()),
+        },
+        judge: data_root,
+    },
+    Check {
+        id: "docker.log-rotation",
+        title: "Logs of containers",
+        severity: Severity::Advised,
+        on: On::Every,
+        needs: &[Need::Docker, Need::Daemon],
+        wants: |_| Ok("log-opts max-size, or a driver that rotates by itself".into()),
+        judge: log_rotation,
+    },
+    Check {
+        id: "docker.live-restore",
+        title: "Containers outlive a restart of Docker",
+        severity: Severity::Advised,
+        on: On::Every,
+        needs: &[Need::Docker, Need::Daemon],
+        wants: |_| Ok("\"live-restore\": true".into()),
+        judge: live_restore,
+    },
+    Check {
+        id: "docker.runtime",
+        title: "Runtimes",
+        severity: Severity::Required,
+        on: On::Every,
+        needs: &[Need::Docker],
+        wants: |_| Ok("runc, and the ascend runtime not the default".into()),
+        judge: runtime,
+    },
+    Check {
+        id: "docker.metadata-closed",
+        title: "The cloud's metadata is closed to containers",
+        severity: Severity::Advised,
+        on: On::Every,
+        needs: &[Need::Docker, Need::Metadata],
+        wants: |wants: &Wants| {
+            if wants.config.docker.close_metadata {
+                Ok("no container reaches 169.254.169.254".into())
+            } else {
+                Err("the config says docker.close-metadata = false".into())
+            }
+        },
+        judge: metadata,
+    },
+];
+
+/// The engine, or why the check has nothing to say: that it is missing is docker.version's to say.
+fn engine<'a>(scope: &Scope<'a>) -> Result<Result<&'a DockerFacts, Outcome>, NotLooked> {
+    Ok(match looked(&scope.facts.docker)? {
+        DockerState::Answers(facts) => Ok(facts),
+        DockerState::Unusable { .. } => Err(skipped("there is no engine to ask: see docker.version")),
+    })
+}
+
+fn engine_version(scope: &Scope) -> Result<Outcome, NotLooked> {
+    let docker = match looked(&scope.facts.docker)? {
+        DockerState::Answers(facts) => facts,
+        DockerState::Unusable { why, remedy } => return Ok(bad(why, remedy)),
+    };
+    let seen = format!("{} (API {})", docker.version, docker.api_version);
+    if compare(&docker.version, &scope.profile.check.docker).is_lt() {
+        return Ok(bad(seen, "upgrade Docker with the system's package manager"));
+    }
+    Ok(good(seen))
+}
+
+fn data_root(scope: &Scope) -> Result<Outcome, NotLooked> {
+    let docker = match engine(scope)? {
+        Ok(docker) => docker,
+        Err(skip) => return Ok(skip),
+    };
+    let Some(root) = &docker.data_root else {
+        return Err(String::from("the engine does not say where its data is").into());
+    };
+    let space = space_of(scope.facts, Path::new(root))?;
+    if space.target == "/" {
+        let seen = format!("{root} is on the root file system, with {} free", Size(space.available));
+        return Ok(bad(seen, "berth bootstrap moves it: images and logs fill the root file system"));
+    }
+    let seen = format!("{root}, in {}", describe(space));
+    // Enough for one more image of a usual size.
+    if space.available < 30 << 30 {
+        return Ok(doubtful(seen, "docker system df; docker image prune"));
+    }
+    Ok(good(seen))
+}
+
+fn log_rotation(scope: &Scope) -> Result<Outcome, NotLooked> {
+    if let Err(skip) = engine(scope)? {
+        return Ok(skip);
+    }
+    let daemon = looked(&scope.facts.daemon)?;
+    if let Some(why) = &daemon.broken {
+        return Ok(bad(
+            format!("/etc/docker/daemon.json: {why}"),
+            "mend it before Docker is started again: dockerd --validate",
+        ));
+    }
+    let driver = daemon.log_driver.as_deref().unwrap_or("json-file");
+    // json-file keeps all there ever was; the other drivers rotate, or write elsewhere.
+    if driver != "json-file" {
+        return Ok(good(format!("log-driver {driver}")));
+    }
+    match &daemon.log_max_size {
+        Some(size) => Ok(good(format!("json-file, max-size {size}"))),
+        None => Ok(bad(
+            "json-file without max-size: the log of one container can fill the disk",
+            "in /etc/docker/daemon.json: \"log-opts\": {\"max-size\": \"100m\", \"max-file\": \"3\"}; berths have their own limit",
+        )),
+    }
+}
+
+fn live_restore(scope: &Scope) -> Result<Outcome, NotLooked> {
+    if let Err(skip) = engine(scope)? {
+        return Ok(skip);
+    }
+    if looked(&scope.facts.daemon)?.live_restore {
+        return Ok(good("live-restore is on"));
+    }
+    Ok(bad(
+        "live-restore is off: every upgrade of Docker ends every berth",
+        "in /etc/docker/daemon.json: \"live-restore\": true; then systemctl reload docker",
+    ))
+}
+
+fn runtime(scope: &Scope) -> Result<Outcome, NotLooked> {
+    let docker = match engine(scope)? {
+        Ok(docker) => docker,
+        Err(skip) => return Ok(skip),
+    };
+    let default = docker.default_runtime.as_deref().unwrap_or("runc");
+    let seen = format!("{}; default {default}", docker.runtimes.join(", "));
+    if !docker.runtimes.iter().any(|name| name == "runc") {
+        return Ok(bad(seen, "install runc with the system's package manager, then restart Docker"));
+    }
+    if default.contains("ascend") {
+        // It hands cards to every container whose image sets ASCEND_VISIBLE_DEVICES.
+        return Ok(doubtful(
+            seen,
+            "take default-runtime out of /etc/docker/daemon.json; docker run --runtime ascend still works",
+        ));
+    }
+    Ok(good(seen))
+}
+
+fn metadata(scope: &Scope) -> Result<Outcome, NotLooked> {
+    if let Err(skip) = engine(scope)? {
+        return Ok(skip);
+    }
+    if *looked(&scope.facts.metadata_closed)? {
+        return Ok(good("iptables rejects it in DOCKER-USER"));
+    }
+    Ok(bad(
+        "any container may ask 169.254.169.254 for this node's credentials",
+        "iptables -I DOCKER-USER -d 169.254.169.254/32 -j REJECT; berth's agent does it when it starts",
+    ))
+}

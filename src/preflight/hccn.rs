@@ -1,0 +1,158 @@
+//! The cards' own network (RoCE): addresses, links, health and TLS, as hccn_tool prints them.
+
+use super::outcome::{Outcome, bad, doubtful, good, list, looked};
+use super::{Check, Need, On, Scope, Wants};
+use crate::model::check::Severity;
+use crate::model::check_facts::{HccnCard, Look, NotLooked};
+
+pub(super) const CHECKS: &[Check] = &[
+    Check {
+        id: "hccn.ip",
+        title: "Addresses of the cards",
+        severity: Severity::Required,
+        on: On::Hardware,
+        needs: &[Need::Hccn],
+        wants: |wants| wanted(wants, "an address for every card, each its own"),
+        judge: address,
+    },
+    Check {
+        id: "hccn.link",
+        title: "Links of the cards",
+        severity: Severity::Required,
+        on: On::Hardware,
+        needs: &[Need::Hccn],
+        wants: |wants| wanted(wants, "every link up"),
+        judge: link,
+    },
+    Check {
+        id: "hccn.net-health",
+        title: "Network health of the cards",
+        severity: Severity::Required,
+        on: On::Hardware,
+        needs: &[Need::Hccn],
+        wants: |wants| wanted(wants, "Success or Init"),
+        judge: net_health,
+    },
+    Check {
+        id: "hccn.tls",
+        title: "TLS of the cards",
+        severity: Severity::Required,
+        on: On::Hardware,
+        needs: &[Need::Hccn],
+        wants: |wants| wanted(wants, "off on every card, as on every other node"),
+        judge: tls,
+    },
+];
+
+fn wanted(wants: &Wants, what: &str) -> Result<String, String> {
+    match (wants.profile.check.hccn, wants.profile.check.single_node) {
+        (false, _) => Err("the profile says hccn = false".into()),
+        (true, true) => Ok(format!("{what} (single node: a warning)")),
+        (true, false) => Ok(what.into()),
+    }
+}
+
+/// One node alone computes over HCCS; what is wrong outside it matters only with others.
+fn wrong(scope: &Scope, seen: String, remedy: impl Into<String>) -> Outcome {
+    if scope.profile.check.single_node { doubtful(seen, remedy) } else { bad(seen, remedy) }
+}
+
+/// What the cards answered, and why one of them did not.
+struct Answers<'a, T> {
+    found: Vec<(u32, &'a T)>,
+    silent: Option<NotLooked>,
+}
+
+fn answers<'a, T>(
+    scope: &Scope<'a>,
+    of: impl Fn(&'a HccnCard) -> &'a Look<T>,
+) -> Result<Answers<'a, T>, NotLooked> {
+    let (mut found, mut silent) = (Vec::new(), None);
+    for card in looked(&scope.facts.hccn)? {
+        match of(card) {
+            Ok(answer) => found.push((card.id, answer)),
+            Err(why) => silent = silent.or(Some(why.clone())),
+        }
+    }
+    if found.is_empty() && silent.is_none() {
+        return Err(String::from("hccn_tool was asked for no card").into());
+    }
+    Ok(Answers { found, silent })
+}
+
+impl<T> Answers<'_, T> {
+    /// What is wrong with one card is known whatever the others answer; that all is well is not.
+    fn good(self, seen: String) -> Result<Outcome, NotLooked> {
+        self.silent.map_or(Ok(good(seen)), Err)
+    }
+
+    fn ids(&self, which: impl Fn(&T) -> bool) -> Vec<u32> {
+        self.found.iter().filter(|(_, answer)| which(answer)).map(|(id, _)| *id).collect()
+    }
+}
+
+fn tool(scope: &Scope) -> String {
+    scope.config.tools.hccn_tool.display().to_string()
+}
+
+fn address(scope: &Scope) -> Result<Outcome, NotLooked> {
+    let answers = answers(scope, |card| &card.address)?;
+    let none = answers.ids(Option::is_none);
+    let mut addresses: Vec<&str> =
+        answers.found.iter().filter_map(|(_, address)| address.as_deref()).collect();
+    let seen = list(addresses.iter());
+    addresses.sort_unstable();
+    if let Some([twice, _]) = addresses.windows(2).find(|pair| matches!(pair, [a, b] if a == b)) {
+        let remedy = format!("{} -i N -ip -s address A netmask M", tool(scope));
+        return Ok(bad(format!("{twice} is the address of two cards"), remedy));
+    }
+    if let Some(first) = none.first() {
+        let remedy =
+            format!("{} -i {first} -ip -s address A netmask M; berth bootstrap does it for all", tool(scope));
+        return Ok(wrong(scope, format!("no address: card {}", list(&none)), remedy));
+    }
+    answers.good(seen)
+}
+
+fn link(scope: &Scope) -> Result<Outcome, NotLooked> {
+    let answers = answers(scope, |card| &card.link)?;
+    let down = answers.ids(|link| !link.eq_ignore_ascii_case("up"));
+    if let Some(first) = down.first() {
+        let remedy =
+            format!("look at cable and switch port; history: {} -i {first} -link_stat -g", tool(scope));
+        return Ok(wrong(scope, format!("down: card {}", list(&down)), remedy));
+    }
+    let seen = format!("{} links up", answers.found.len());
+    answers.good(seen)
+}
+
+fn net_health(scope: &Scope) -> Result<Outcome, NotLooked> {
+    let answers = answers(scope, |card| &card.health)?;
+    // Init: there is no address to detect yet. The vendor's own tools count both as healthy.
+    let healthy = |word: &str| matches!(word, "Success" | "Init");
+    let say = |which: &dyn Fn(&str) -> bool| {
+        let some = answers.found.iter().filter(|(_, word)| which(word));
+        list(some.map(|(id, word)| format!("card {id} {word}")))
+    };
+    let ill = say(&|word| !healthy(word));
+    if !ill.is_empty() {
+        let tool = tool(scope);
+        let remedy =
+            format!("look at gateway and detect address: {tool} -i N -gateway -g; {tool} -i N -netdetect -g");
+        return Ok(wrong(scope, ill, remedy));
+    }
+    let seen = say(&|_| true);
+    answers.good(seen)
+}
+
+fn tls(scope: &Scope) -> Result<Outcome, NotLooked> {
+    let answers = answers(scope, |card| &card.tls)?;
+    let (on, count) = (answers.ids(|on| *on), answers.found.len());
+    let Some(first) = on.first() else { return answers.good(format!("off on {count} cards")) };
+    let off = format!("for each of them: {} -i {first} -tls -s enable 0", tool(scope));
+    if on.len() < count {
+        // Two cards that disagree never connect: HCCL ends with a timeout that names nothing of this.
+        return Ok(bad(format!("on for card {}, off for others", list(&on)), off));
+    }
+    Ok(doubtful(format!("on for all {count} cards"), off))
+}

@@ -1,0 +1,60 @@
+//! `[check]` of a profile: what `berth check` wants of a node of this kind. What is left out is not wanted.
+
+use crate::model::Size;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct CheckRules {
+    /// As `uname -m` prints it.
+    pub arch: Option<String>,
+    /// `ID VERSION_ID` of os-release, such as `openEuler 22.03`.
+    pub os: Vec<String>,
+    /// The oldest kernel.
+    pub kernel: Option<String>,
+    /// The oldest driver (HDK).
+    pub driver: Option<String>,
+    /// The oldest Docker Engine.
+    pub docker: String,
+    pub memory: Option<Size>,
+    pub numa_nodes: Option<usize>,
+    /// Free on the root file system.
+    pub root_free: Size,
+    /// The data volume, which holds personal storage and Docker's data.
+    pub data: Option<Size>,
+    /// Project quotas on the data volume.
+    pub quota: bool,
+    /// Ask the disks for their own opinion.
+    pub smart: bool,
+    /// The cards' own network ports are in use.
+    pub hccn: bool,
+    /// No other node is reached over them: what is wrong there warns.
+    pub single_node: bool,
+    /// Limits of the kernel, by their sysctl names: at least these.
+    pub sysctl: BTreeMap<String, u64>,
+    /// Registries that the engine must reach, such as `registry.example.com`.
+    pub registries: Vec<String>,
+}
+
+impl Default for CheckRules {
+    fn default() -> Self {
+        Self {
+            arch: None,
+            os: Vec::new(),
+            kernel: None,
+            driver: None,
+            docker: "18.09".into(),
+            memory: None,
+            numa_nodes: None,
+            root_free: Size::gib(5),
+            data: None,
+            quota: false,
+            smart: true,
+            hccn: true,
+            single_node: true,
+            sysctl: BTreeMap::new(),
+            registries: Vec::new(),
+        }
+    }
+}

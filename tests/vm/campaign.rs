@@ -1,0 +1,112 @@
+//! The long campaign: a power cut at every line of the journal and at random moments. `scripts/power-cuts` runs it.
+
+use crate::cuts::{Ended, boot_again, cut_everywhere, is_whole, run_until, said, server};
+use crate::qemu::Rig;
+use crate::site;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+const BEGIN: &str = "<!-- power-cuts:begin (written by scripts/power-cuts) -->\n";
+const END: &str = "<!-- power-cuts:end -->";
+
+#[test]
+#[ignore = "takes an hour or more: scripts/power-cuts"]
+fn campaign() {
+    let rig = Rig::find().expect("scripts/power-cuts prepares it");
+    let number = |name: &str, default| std::env::var(name).map_or(default, |text| text.parse().unwrap());
+    let seed = number("BERTH_SEED", u64::from(std::process::id()));
+    let moments = number("BERTH_MOMENTS", 20);
+    eprintln!("BERTH_SEED={seed}");
+
+    let (took, boundaries) = at_every_line(&rig);
+    let mut random = Random(seed);
+    let mut rows = String::new();
+    for number in 1..=moments {
+        let after = took.mul_f64(random.next());
+        let row = at_a_moment(&rig, after);
+        eprintln!("{number}: {row}");
+        writeln!(rows, "| {number} | {row} |").unwrap();
+    }
+    let now = jiff::Zoned::now().strftime("%Y-%m-%d").to_string();
+    let text = format!(
+        "Last run: {now}, seed {seed}; an undisturbed run took {} s.\n\n\
+         One machine, cut at each of {} lines of the journal, went on after each and converged:\n\n{boundaries}\n\
+         Machines cut once, at a random moment of the run:\n\n\
+         | | after | last line of the journal | next run |\n|---|---|---|---|\n{rows}",
+        took.as_secs(),
+        boundaries.lines().count()
+    );
+    eprintln!("{text}");
+    write(&text);
+}
+
+/// How long a run without cuts takes, and where another one was cut.
+fn at_every_line(rig: &Rig) -> (Duration, String) {
+    let mut machine = server(rig, site::OFFLINE);
+    let start = Instant::now();
+    assert_eq!(run_until(&mut machine, None, |_| false), Ended::Exit(0), "{}", said(&machine));
+    let took = start.elapsed();
+    is_whole(&machine);
+    drop(machine);
+
+    let mut machine = server(rig, site::OFFLINE);
+    let cut = cut_everywhere(&mut machine, |_| true);
+    is_whole(&machine);
+    let mut listed = String::new();
+    for line in cut {
+        writeln!(listed, "- {line}").unwrap();
+    }
+    (took, listed)
+}
+
+fn at_a_moment(rig: &Rig, after: Duration) -> String {
+    let mut machine = server(rig, site::OFFLINE);
+    let (last, next) = match run_until(&mut machine, Some(after), |_| false) {
+        Ended::Exit(code) => ("it had ended".to_owned(), code),
+        Ended::Cut(last) => {
+            boot_again(&mut machine);
+            match run_until(&mut machine, None, |_| false) {
+                Ended::Exit(code) => (last, code),
+                Ended::Cut(_) => unreachable!("nobody asked for it"),
+            }
+        }
+    };
+    let outcome = match next {
+        0 => {
+            is_whole(&machine);
+            "converged".to_owned()
+        }
+        // A refusal is clean when it changes nothing, and says why.
+        3 => format!("refused: {}", said(&machine).lines().next().unwrap_or_default()),
+        code => panic!("cut after {} s, after {last}: exit {code}:\n{}", after.as_secs(), said(&machine)),
+    };
+    format!("{} s | {last} | {outcome}", after.as_secs())
+}
+
+/// Between two markers of docs/reliability.md.
+fn write(text: &str) {
+    if std::env::var_os("BERTH_WRITE_DOCS").is_none() {
+        return;
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reliability.md");
+    let page = std::fs::read_to_string(&path).unwrap();
+    let (before, rest) = page.split_once(BEGIN).expect("the page has the first marker");
+    let (_, after) = rest.split_once(END).expect("the page has the second marker");
+    std::fs::write(&path, format!("{before}{BEGIN}{text}{END}{after}")).unwrap();
+}
+
+/// splitmix64: the same seed, the same moments.
+struct Random(u64);
+
+impl Random {
+    /// From 0 to 1.
+    fn next(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let short = u32::try_from((z ^ (z >> 31)) >> 32).unwrap();
+        f64::from(short) / f64::from(u32::MAX)
+    }
+}

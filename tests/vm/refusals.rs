@@ -1,0 +1,126 @@
+//! Disks that are somebody's. Whatever bootstrap is told, they hold afterwards what they held before, byte by byte.
+
+use crate::machine::Machine;
+use crate::qemu::{Base, Disk, Rig};
+use crate::site;
+use std::collections::BTreeMap;
+use std::process::Command;
+
+/// Makes every kind of disk that must not be touched.
+const PREPARE: &str = "set -e
+disk() { readlink -f /dev/disk/by-id/nvme-*_$1; }
+mkfs.ext4 -q $(disk EXT4) && mkdir -p /mnt/theirs && mount $(disk EXT4) /mnt/theirs
+echo canary >/mnt/theirs/canary && umount /mnt/theirs
+vgcreate -q theirs $(disk LVM) && lvcreate -q -y -n lv -l 50%FREE theirs && mkfs.ext4 -q /dev/theirs/lv
+mount /dev/theirs/lv /mnt/theirs && echo canary >/mnt/theirs/canary && umount /mnt/theirs && vgchange -q -an theirs
+echo 'label: gpt' | sfdisk -q $(disk GPT)
+mkfs.xfs -q $(disk MOUNTED) && echo \"UUID=$(blkid -p -s UUID -o value $(disk MOUNTED)) /mnt/mine xfs nofail 0 0\" >>/etc/fstab
+mkswap -q $(disk SWAP) && echo \"UUID=$(blkid -p -s UUID -o value $(disk SWAP)) none swap nofail 0 0\" >>/etc/fstab
+mkdir -p /mnt/mine && systemctl daemon-reload && mount /mnt/mine && echo canary >/mnt/mine/canary && swapon -a
+echo raw data of a database | dd of=$(disk RAW) bs=1 seek=$((300 << 20)) conv=fsync 2>/dev/null
+sync";
+
+/// In use while the machine runs, so that their bytes may change.
+const USED: [&str; 2] = ["MOUNTED", "SWAP"];
+const THEIRS: [&str; 6] = ["EXT4", "LVM", "GPT", "MOUNTED", "SWAP", "RAW"];
+
+#[test]
+fn what_is_on_somebodys_disk_stays() {
+    let Some(rig) = Rig::find() else { return };
+    let mut disks: Vec<_> = THEIRS.iter().map(|serial| Disk::new(serial, 768)).collect();
+    disks.extend([Disk::new("SMALL", 256), Disk::new("EMPTY", 768), Disk::new("GONE", 768)]);
+    let mut machine = Machine::boot(&rig, Base::Bare, disks);
+    site::deliver(&machine, &[site::MERGE]);
+    machine.ok(PREPARE);
+    let before = sums(&machine);
+
+    for args in ["", "--apply --yes"] {
+        let said = site::refused(&machine, args);
+        for serial in THEIRS {
+            assert!(said.contains(&format!("({serial}, ")), "{serial} is not named:\n{said}");
+        }
+        for reason in
+            ["ext4", "LVM", "partition table (gpt)", "mounted at /mnt/mine", "swap", "data of a kind"]
+        {
+            assert!(said.contains(reason), "{reason:?} is not given:\n{said}");
+        }
+        assert!(!said.contains("(SMALL, ") && !said.contains("(EMPTY, "), "{said}");
+        look_at(&machine, &before);
+    }
+    // What is in use cannot be wiped, whoever asks; a disk that is not there neither.
+    for (serial, reason) in [("MOUNTED", "mounted at /mnt/mine"), ("SWAP", "swap"), ("NONE", "NONE")] {
+        let said = site::refused(&machine, &format!("--apply --yes --wipe {serial}"));
+        assert!(said.contains(reason), "{said}");
+        look_at(&machine, &before);
+    }
+    vanishes_and_comes_back_elsewhere(&mut machine, &before);
+    one_is_wiped(&machine, before);
+}
+
+/// A plan for the two empty disks, which is applied when one has gone, and when all have other names.
+fn vanishes_and_comes_back_elsewhere(machine: &mut Machine, before: &BTreeMap<String, String>) {
+    let leave: Vec<_> = THEIRS.iter().map(|serial| format!("--leave {serial}")).collect();
+    let leave = leave.join(" ");
+    let made = site::bootstrap(machine, &format!("{leave} --out /root/plan.json"));
+    assert_eq!(made.code, 0, "{}{}", made.out, made.err);
+    machine.unplug("GONE");
+    let said = site::refused(machine, &format!("{leave} --apply /root/plan.json --yes"));
+    assert!(said.contains("GONE"), "{said}");
+    assert_eq!(machine.run("vgs berth_data").code, 5, "no volume was begun");
+    look_at(machine, before);
+
+    let first = machine.device("EMPTY");
+    machine.power_off();
+    machine.disks.rotate_right(4);
+    machine.power_on();
+    assert_ne!(machine.device("EMPTY"), first, "the name went to another disk");
+    let applied = site::bootstrap(machine, &format!("{leave} --apply /root/plan.json --yes"));
+    assert_eq!(applied.code, 0, "{}{}", applied.out, applied.err);
+    let members = machine.ok("pvs --noheadings -o pv_name -S vg_name=berth_data | sort");
+    let mut wanted = ["EMPTY", "GONE"].map(|serial| machine.device(serial));
+    wanted.sort();
+    assert_eq!(members.split_whitespace().collect::<Vec<_>>(), wanted);
+    look_at(machine, before);
+}
+
+/// The one that a person named is wiped and used, and no other.
+fn one_is_wiped(machine: &Machine, mut before: BTreeMap<String, String>) {
+    let leave: Vec<_> =
+        THEIRS.iter().filter(|serial| **serial != "GPT").map(|serial| format!("--leave {serial}")).collect();
+    let applied = site::bootstrap(machine, &format!("--apply --yes --wipe GPT {}", leave.join(" ")));
+    assert_eq!(applied.code, 0, "{}{}", applied.out, applied.err);
+    assert_eq!(machine.ok("vgs --noheadings -o pv_count berth_data").trim(), "3", "the volume grew");
+    before.remove("GPT");
+    look_at(machine, &before);
+    machine.ok("vgchange -q -ay theirs");
+    for disk in [machine.device("EXT4"), "/dev/theirs/lv".to_owned()] {
+        let read = format!("mount -o ro {disk} /mnt/theirs && cat /mnt/theirs/canary && umount /mnt/theirs");
+        assert_eq!(machine.ok(&read), "canary", "{disk}");
+    }
+}
+
+/// Checksums of whole disks, read from outside.
+fn sums(machine: &Machine) -> BTreeMap<String, String> {
+    machine.ok("sync");
+    let known = machine.disks.iter().filter(|disk| {
+        let serial = disk.serial.as_str();
+        THEIRS.contains(&serial) && !USED.contains(&serial)
+    });
+    known.map(|disk| (disk.serial.clone(), sum(&disk.file(machine.dir())))).collect()
+}
+
+fn sum(file: &std::path::Path) -> String {
+    let output = Command::new("sha256sum").arg(file).output().unwrap();
+    assert!(output.status.success());
+    String::from_utf8_lossy(&output.stdout).split_whitespace().next().unwrap().to_owned()
+}
+
+/// Theirs are as they were.
+#[track_caller]
+fn look_at(machine: &Machine, before: &BTreeMap<String, String>) {
+    let mut now = sums(machine);
+    now.retain(|serial, _| before.contains_key(serial));
+    assert_eq!(now, *before, "somebody's disk has changed");
+    assert_eq!(machine.ok("cat /mnt/mine/canary"), "canary");
+    assert!(machine.ok("swapon --show=NAME --noheadings").contains(&machine.device("SWAP")));
+}
