@@ -7,6 +7,8 @@ mod account;
 mod choose;
 mod csv;
 mod hccn;
+#[cfg(test)]
+mod hccn_tests;
 mod install;
 mod name;
 mod pair;

