@@ -25,7 +25,7 @@ pub fn gather(host: &dyn Host, top: &Path, directory: &Path) -> PackagesSeen {
 
 fn look(top: &Path, path: &Path) -> Option<RunFile> {
     let name = path.file_name()?.to_str()?.to_owned();
-    Some(match trust::check_root_only(top, path) {
+    Some(match trust::check_program(top, path) {
         Ok(trusted) => RunFile { name, size: Size(trusted.size), objection: None },
         Err(why) => RunFile { name, size: Size(0), objection: Some(why) },
     })

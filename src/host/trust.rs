@@ -1,4 +1,4 @@
-//! Whether a file may be run by root: nobody but root can have put it there, or put another one in its place.
+//! Whether root may run or believe a file: nobody but root can have written it, or put it in another one's place.
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, openat, statat};
 use rustix::io::Errno;
@@ -13,6 +13,16 @@ const OTHERS_WRITE: u32 = 0o022;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trusted {
     pub size: u64,
+    pub executable: bool,
+}
+
+/// The same of a program.
+pub fn check_program(top: &Path, path: &Path) -> Result<Trusted, String> {
+    let trusted = check_root_only(top, path)?;
+    if trusted.executable {
+        return Ok(trusted);
+    }
+    Err(format!("{} cannot be run: chmod u+x {}", path.display(), path.display()))
 }
 
 /// Walks down from `top` (`/` on a real machine) without following a link. `Err` says what is wrong, and where.
@@ -37,10 +47,7 @@ pub fn check_root_only(top: &Path, path: &Path) -> Result<Trusted, String> {
     let stat = stat(&at, file, &shown)?;
     shown.push(file);
     check(&stat, &shown, FileType::RegularFile)?;
-    if stat.st_mode & 0o100 == 0 {
-        return Err(format!("{} cannot be run: chmod u+x {}", shown.display(), shown.display()));
-    }
-    Ok(Trusted { size: u64::try_from(stat.st_size).unwrap_or(0) })
+    Ok(Trusted { size: u64::try_from(stat.st_size).unwrap_or(0), executable: stat.st_mode & 0o100 != 0 })
 }
 
 fn stat(at: &OwnedFd, name: &OsStr, above: &Path) -> Result<Stat, String> {
@@ -95,9 +102,13 @@ mod tests {
         }
 
         mode(&file, 0o644);
-        assert!(why("/data/packages/a.run").contains("chmod u+x"));
+        let program = check_program(top, Path::new("/data/packages/a.run"));
+        assert!(program.unwrap_err().contains("chmod u+x"));
         mode(&file, 0o755);
-        assert_eq!(check_root_only(top, Path::new("/data/packages/a.run")), Ok(Trusted { size: 5 }));
+        assert_eq!(
+            check_root_only(top, Path::new("/data/packages/a.run")),
+            Ok(Trusted { size: 5, executable: true })
+        );
 
         mode(&top.join("data"), 0o777);
         assert!(why("/data/packages/a.run").starts_with("/data can be written"));

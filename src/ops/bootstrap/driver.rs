@@ -73,7 +73,8 @@ pub(super) fn plan(ground: &Ground, wishes: &Wishes, seen: &Observed, journal: &
     let nobody = ResumeAfterBoot { unit: None };
     let request = driver::Request {
         wants: &profile.bootstrap.driver,
-        pci_ids: &profile.devices.pci_ids,
+        // A simulated node has no cards on its bus.
+        pci_ids: if profile.simulation.is_some() { &[] } else { &profile.devices.pci_ids },
         unfinished: &journal.unfinished(),
         resume: resume.as_ref().unwrap_or(&nobody),
     };
@@ -82,7 +83,8 @@ pub(super) fn plan(ground: &Ground, wishes: &Wishes, seen: &Observed, journal: &
     if let (true, Err(why)) = (installs, &resume) {
         part.refuse(
             format!("bootstrap could not go on by itself after the reboot: {why}"),
-            "put this program where only root can write, such as /usr/local/bin, and call it there",
+            "what runs as root after a boot must be where only root can write: this program in /usr/local/bin, \
+             config and profile in /etc/berth",
         );
     }
     let is_awaited = seen.boot.is_awaited() && part.refusals.is_empty() && !installs;

@@ -63,7 +63,7 @@ pub(super) fn install(ground: &Ground, run: &InstallRun, progress: &dyn Progress
 /// Nobody but root has had a hand in the package, and nobody has a card: both looked at right before it runs.
 fn approve(ground: &Ground, run: &InstallRun) -> Result<(), Fault> {
     let path = run.path.display();
-    let trusted = trust::check_root_only(ground.root, &run.path)
+    let trusted = trust::check_program(ground.root, &run.path)
         .map_err(|why| Fault::refused(format!("{path} must not be run as root: {why}")))?;
     if trusted.size != run.size.0 {
         return Err(Fault::refused(format!(

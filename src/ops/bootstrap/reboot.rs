@@ -50,13 +50,17 @@ pub(super) fn resume(ground: &Ground, wishes: &Wishes, seen: &Observed) -> Resul
     }
     let program = std::env::current_exe().map_err(|error| format!("the program's own path: {error}"))?;
     // It will run as root, and by itself; what is in /tmp would not even be there any more.
-    trust::check_root_only(Path::new("/"), &program)?;
+    trust::check_program(Path::new("/"), &program)?;
     let mut words = vec![text(&program)?, "bootstrap".into(), "--apply".into(), "--yes".into()];
     // The default one may be written by this very run, behind the reboot.
     if ground.config_path != Path::new(DEFAULT_CONFIG) {
+        trust::check_root_only(Path::new("/"), &ground.config_path)?;
         words.extend(["--config".into(), text(&ground.config_path)?]);
     }
     if let Some(profile) = &wishes.profile {
+        if profile.starts_with('/') {
+            trust::check_root_only(Path::new("/"), Path::new(profile))?;
+        }
         words.extend(["--profile".into(), profile.clone()]);
     }
     words.extend(wishes.leave.iter().flat_map(|serial| ["--leave".into(), serial.clone()]));
