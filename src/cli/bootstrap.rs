@@ -72,7 +72,7 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
         profile: &profile,
         config_path: global.config_path(),
     };
-    let named = args.profile.map(|_| config.profile.clone());
+    let named = args.profile.as_deref().map(named_profile).transpose()?;
     let wishes = Wishes { wipe: args.wipe, leave: args.leave, profile: named };
     if let Some(file) = args.apply {
         let named = Some(PathBuf::from(file)).filter(|path| !path.as_os_str().is_empty());

@@ -6,12 +6,12 @@ use crate::host::RealHost;
 use crate::model::check::{CheckReport, CheckResult, Severity, Verdict};
 use crate::ops::check;
 use crate::preflight::{self, Check};
-use crate::profile::{Config, Profile, load_profile};
+use crate::profile::{Config, Profile, is_file, load_profile};
 use crate::sim;
 use anyhow::{Context as _, Result};
 use comfy_table::{Cell, Color, ColumnConstraint, ContentArrangement, Table, Width};
 use serde::Serialize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Wider than this nobody reads, and many terminals are no wider.
@@ -92,7 +92,7 @@ pub(super) fn conclude(global: &Global, config: &Config, profile: &Profile) -> R
 
 /// A path is relative to where the caller is, not to the config.
 pub(super) fn named_profile(named: &str) -> Result<String> {
-    if !named.contains('/') && Path::new(named).extension().is_none_or(|ext| ext != "toml") {
+    if !is_file(named) {
         return Ok(named.to_owned());
     }
     let path = std::path::absolute(named).context("finding the profile")?;

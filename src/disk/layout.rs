@@ -164,7 +164,13 @@ fn finish(seen: &Observed, request: &Request, wanted: &Wanted, uuid: &str, is_fr
     let target = wanted.target.display().to_string();
     let is_mounted = seen.mounted_at(&target).is_some();
     let entries = seen.directories.iter().find(|known| known.path == target).map_or(0, |known| known.entries);
-    if entries > 0 && !is_mounted {
+    let spec = format!("UUID={uuid}");
+    let is_entered = seen.fstab.entries.iter().any(|entry| entry.target == target && entry.spec == spec);
+    if entries > 0 && !is_mounted && is_entered {
+        // Every boot mounts it anyway; a move leaves the old contents below.
+        part.notes.push(format!("{target} has {entries} names below the volume that is mounted over it"));
+    } else if entries > 0 && !is_mounted {
+        let is_fresh = is_fresh || was_never_mounted(request, uuid);
         if request.wants.move_contents && is_fresh && wanted.name == "home" {
             let step = MoveTree {
                 from: wanted.target.clone(),
@@ -180,6 +186,11 @@ fn finish(seen: &Observed, request: &Request, wanted: &Wanted, uuid: &str, is_fr
         }
     }
     plan_mount(seen, wanted, uuid, part);
+}
+
+/// A run began to mount it and did not come as far as fstab, which the caller has seen to say nothing of it.
+fn was_never_mounted(request: &Request, uuid: &str) -> bool {
+    request.unfinished.iter().any(|step| matches!(step, Step::AddMount(mount) if mount.uuid == uuid))
 }
 
 fn grow(wanted: &Wanted, disks: &[&Disk], free_bytes: u64, request: &Request, part: &mut Part) {

@@ -144,6 +144,15 @@ fn contents_are_never_hidden_unless_they_move() {
     assert!(refusals(&adopted, &asked).contains("/home is not empty"));
     asked.fresh = vec!["h".into()];
     assert!(steps(&decide(&adopted, &asked))[0].starts_with("copy /home"));
+    // A run that ended after it had begun to mount, and before fstab said so.
+    asked.fresh = Vec::new();
+    let target = "/home".into();
+    let (name, uuid, kind, options) = ("home".into(), "h".into(), "xfs".into(), "defaults".into());
+    asked.unfinished = vec![Step::AddMount(AddMount { name, uuid, kind, target, options })];
+    assert!(steps(&decide(&adopted, &asked))[0].starts_with("copy /home"));
+    // The old contents below a volume that a boot did not mount.
+    adopted.fstab = fstab::parse("UUID=root / ext4\nUUID=h /home xfs defaults,nofail,pquota\n");
+    assert!(steps(&decide(&adopted, &asked))[0].starts_with("mount volume home"));
     // The volume for everything else never moves anything.
     let mut seen = machine(vec![disk("NV1"), disk("NV2")]);
     seen.directories[0].entries = 1;

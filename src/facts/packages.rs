@@ -1,56 +1,86 @@
-//! The `.run` files in the directory that the profile names. It runs and opens none of them.
+//! The package manager: which one there is, what an interrupted run left half installed, who has it locked.
 
-use crate::host::{Host, trust};
-use crate::model::Size;
-use crate::model::driver::{PackagesSeen, RunFile};
+use super::server::is_installed;
+use crate::host::{Host, Tool, lock};
+use crate::model::docker_seen::{PackageManager, PackagesSeen};
+use std::io::ErrorKind;
 use std::path::Path;
+use std::time::Duration;
 
-/// Nobody has that many packages; a directory of something else is not listed to the end.
-const MOST: usize = 200;
+const TIMEOUT: Duration = Duration::from_mins(1);
+/// `${db:Status-Status}` of packages that nothing is to be done for.
+const SETTLED: [&str; 3] = ["installed", "config-files", "not-installed"];
 
-/// `top`: the root of the machine that is looked at.
-pub fn gather(host: &dyn Host, top: &Path, directory: &Path) -> PackagesSeen {
-    let mut seen = PackagesSeen { directory: directory.to_path_buf(), ..PackagesSeen::default() };
-    let paths = match host.list(directory) {
-        Ok(paths) => paths,
-        Err(error) => {
-            seen.error = Some(format!("{} cannot be read: {error}", directory.display()));
-            return seen;
-        }
-    };
-    let runs = paths.iter().filter(|path| path.extension().is_some_and(|ext| ext == "run"));
-    seen.files = runs.take(MOST).filter_map(|path| look(top, path)).collect();
-    seen
-}
-
-fn look(top: &Path, path: &Path) -> Option<RunFile> {
-    let name = path.file_name()?.to_str()?.to_owned();
-    Some(match trust::check_program(top, path) {
-        Ok(trusted) => RunFile { name, size: Size(trusted.size), objection: None },
-        Err(why) => RunFile { name, size: Size(0), objection: Some(why) },
+/// `offline`: a directory with package files, or an empty path.
+pub fn gather(host: &dyn Host, offline: &Path) -> Result<PackagesSeen, String> {
+    let manager = manager(host);
+    Ok(PackagesSeen {
+        manager,
+        half: if manager == Some(PackageManager::AptGet) { half(host)? } else { Vec::new() },
+        offline: files(host, offline, manager)?,
     })
 }
 
+fn manager(host: &dyn Host) -> Option<PackageManager> {
+    use PackageManager::{AptGet, Dnf, Yum};
+    [AptGet, Dnf, Yum].into_iter().find(|manager| is_installed(host, manager.name()))
+}
+
+fn half(host: &dyn Host) -> Result<Vec<String>, String> {
+    let format = "--showformat=${Package} ${db:Status-Status}\\n";
+    let cmd = Tool::DpkgQuery.cmd().args(["--show", format]).timeout(TIMEOUT);
+    let output = host.run(&cmd).map_err(|error| error.to_string())?;
+    let lines = output.stdout.lines().filter_map(|line| line.split_once(' '));
+    Ok(lines.filter(|(_, state)| !SETTLED.contains(state)).map(|(name, _)| name.to_owned()).collect())
+}
+
+fn files(
+    host: &dyn Host,
+    dir: &Path,
+    manager: Option<PackageManager>,
+) -> Result<Option<Vec<String>>, String> {
+    let (false, Some(manager)) = (dir.as_os_str().is_empty(), manager) else { return Ok(None) };
+    let paths = match host.list(dir) {
+        Ok(paths) => paths,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(format!("{} cannot be read: {error}", dir.display())),
+    };
+    let names = paths.iter().filter_map(|path| path.file_name()?.to_str().map(str::to_owned));
+    Ok(Some(names.filter(|name| name.ends_with(manager.suffix())).collect()))
+}
+
+/// Who has the package manager for themselves now; not part of what was seen, because it passes.
+pub fn locked_by(manager: PackageManager) -> Option<u32> {
+    let files: &[&str] = match manager {
+        PackageManager::AptGet => {
+            &["/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock"]
+        }
+        PackageManager::Dnf | PackageManager::Yum => &["/var/lib/rpm/.rpm.lock"],
+    };
+    files.iter().find_map(|path| lock::holder_of(Path::new(path)))
+}
+
 #[cfg(test)]
-#[allow(clippy::disallowed_methods, reason = "a directory of a test")]
 mod tests {
     use super::*;
-    use crate::host::RealHost;
+    use crate::host::FakeHost;
+
+    const QUERY: &str = "dpkg-query --show --showformat=${Package} ${db:Status-Status}\\n";
 
     #[test]
-    fn run_files_are_listed_and_nothing_else() {
-        let root = tempfile::tempdir().unwrap();
-        let dir = root.path().join("packages");
-        std::fs::create_dir(&dir).unwrap();
-        for name in ["b.run", "a.run", "readme.txt"] {
-            std::fs::write(dir.join(name), "x").unwrap();
-        }
-        let host = RealHost::new(root.path());
-        let seen = gather(&host, root.path(), Path::new("/packages"));
-        let names: Vec<&str> = seen.files.iter().map(|file| file.name.as_str()).collect();
-        assert_eq!((names, seen.error), (vec!["a.run", "b.run"], None));
-        assert!(seen.files.iter().all(|file| file.objection.is_some()), "they cannot be run");
-        let none = gather(&host, root.path(), Path::new("/none"));
-        assert!(none.error.unwrap().starts_with("/none cannot be read"));
+    fn the_manager_its_half_work_and_its_files_are_seen() {
+        let host = FakeHost::default()
+            .with_file("/usr/bin/apt-get", "")
+            .with_output(QUERY, 0, "adduser installed\ndocker.io half-configured\nold config-files\n", "")
+            .with_file("/root/debs/runc_1_amd64.deb", "")
+            .with_file("/root/debs/x.rpm", "")
+            .with_file("/root/debs/Packages", "");
+        let seen = gather(&host, Path::new("/root/debs")).unwrap();
+        assert_eq!((seen.manager, seen.half), (Some(PackageManager::AptGet), vec!["docker.io".to_owned()]));
+        assert_eq!(seen.offline.unwrap(), ["runc_1_amd64.deb"]);
+        let host = FakeHost::default().with_file("/usr/bin/yum", "").with_file("/usr/bin/dnf", "");
+        let seen = gather(&host, Path::new("/none")).unwrap();
+        assert_eq!((seen.manager, seen.offline), (Some(PackageManager::Dnf), None));
+        assert_eq!(gather(&FakeHost::default(), Path::new("")).unwrap(), PackagesSeen::default());
     }
 }

@@ -7,6 +7,7 @@ use super::mounts::{self, MountLine};
 use super::{fstab, os};
 use crate::host::{Host, Tool, block, read_text};
 use crate::model::disk::Disk;
+use crate::model::docker_seen::{DockerSeen, KernelSeen, PackagesSeen};
 use crate::model::driver::BootSeen;
 use crate::model::observed::{
     BtrfsVolume, Directory, FileSystem, Machine, Mount, Observed, OwnParts, VolumeGroup,
@@ -38,6 +39,10 @@ pub fn gather(host: &dyn Host, targets: &[PathBuf], own: OwnParts) -> Result<Obs
         fstab: fstab::gather(host)?,
         directories: targets.iter().map(|path| directory(host, path)).collect::<Result<_, _>>()?,
         disks,
+        // Looked at by those who know what the profile asks of them.
+        docker: DockerSeen::default(),
+        packages: PackagesSeen::default(),
+        kernel: KernelSeen::default(),
         own,
         driver: None,
         hccn: None,
@@ -78,7 +83,8 @@ fn directory(host: &dyn Host, path: &Path) -> Result<Directory, String> {
 /// Programs that make volumes; not every system image brings them.
 const MAKERS: [&str; 3] = ["lvm", "mkfs.xfs", "mkfs.btrfs"];
 
-fn is_installed(host: &dyn Host, program: &str) -> bool {
+/// Whether a program of the system is there.
+pub(super) fn is_installed(host: &dyn Host, program: &str) -> bool {
     ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].iter().any(|dir| host.exists(&Path::new(dir).join(program)))
 }
 

@@ -36,6 +36,14 @@ pub enum Tool {
     Udevadm,
     Systemctl,
     Cp,
+    AptGet,
+    Dpkg,
+    DpkgDeb,
+    DpkgQuery,
+    Dnf,
+    Yum,
+    Rpm,
+    Journalctl,
     Groupadd,
     Df,
     Smartctl,
@@ -56,6 +64,7 @@ impl Tool {
         Cmd {
             tool: self.clone(),
             args: Vec::new(),
+            env: Vec::new(),
             timeout: Duration::from_secs(seconds),
             allowed_exits: vec![0],
         }
@@ -90,6 +99,14 @@ impl Tool {
             Self::Udevadm => "udevadm".into(),
             Self::Systemctl => "systemctl".into(),
             Self::Cp => "cp".into(),
+            Self::AptGet => "apt-get".into(),
+            Self::Dpkg => "dpkg".into(),
+            Self::DpkgDeb => "dpkg-deb".into(),
+            Self::DpkgQuery => "dpkg-query".into(),
+            Self::Dnf => "dnf".into(),
+            Self::Yum => "yum".into(),
+            Self::Rpm => "rpm".into(),
+            Self::Journalctl => "journalctl".into(),
             Self::Groupadd => "groupadd".into(),
             Self::Df => "df".into(),
             Self::Smartctl => "smartctl".into(),
@@ -105,6 +122,8 @@ impl Tool {
 pub struct Cmd {
     pub tool: Tool,
     pub args: Vec<String>,
+    /// Besides LC_ALL and PATH, which are all that a tool gets.
+    pub env: Vec<(&'static str, &'static str)>,
     pub timeout: Duration,
     pub allowed_exits: Vec<i32>,
 }
@@ -118,6 +137,11 @@ impl Cmd {
     #[must_use]
     pub fn args<I: IntoIterator<Item = S>, S: Into<String>>(mut self, args: I) -> Self {
         self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+    #[must_use]
+    pub fn env(mut self, name: &'static str, value: &'static str) -> Self {
+        self.env.push((name, value));
         self
     }
     #[must_use]

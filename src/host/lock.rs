@@ -36,6 +36,23 @@ fn lock(path: &Path) -> Result<Option<StateLock>, Fault> {
     }
 }
 
+/// The process that has a lock of the other kind (fcntl) on a file, as package managers do.
+pub fn holder_of(path: &Path) -> Option<u32> {
+    use nix::libc;
+    // Opened for reading alone: a lock for writing can be asked about all the same.
+    let file = std::fs::File::open(path).ok()?;
+    let mut lock = libc::flock {
+        l_type: i16::try_from(libc::F_WRLCK).ok()?,
+        l_whence: i16::try_from(libc::SEEK_SET).ok()?,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_GETLK(&mut lock)).ok()?;
+    let is_held = i32::from(lock.l_type) != libc::F_UNLCK;
+    is_held.then(|| u32::try_from(lock.l_pid).unwrap_or(0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -25,6 +25,8 @@ mod real;
 pub mod ssh_client;
 pub mod ssh_files;
 pub mod storage;
+pub mod sysctl;
+pub mod tree;
 pub mod trust;
 mod unpack;
 

@@ -62,6 +62,7 @@ impl Host for RealHost {
             .env_clear()
             .env("LC_ALL", "C")
             .env("PATH", SEARCH.join(":"))
+            .envs(cmd.env.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

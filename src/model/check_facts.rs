@@ -1,7 +1,7 @@
 //! What the checks look at. Each part was looked at, or says why not: there is no third way.
 
 use super::Holder;
-pub use super::driver::DriverFacts;
+use super::driver::DriverFacts;
 use super::facts::{BlockDevice, CpuFacts, DockerFacts, MemoryFacts, NpuFacts, OsFacts, PciDevice};
 use super::observed::Fstab;
 use std::collections::BTreeMap;

@@ -3,6 +3,7 @@
 //! Two looks at an unchanged machine are equal, also when disks got other names in between.
 
 use super::disk::Disk;
+use super::docker_seen::{DockerSeen, KernelSeen, PackagesSeen};
 use super::driver::{BootSeen, CardsSeen, DriverSeen, HccnSeen};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -18,6 +19,9 @@ pub struct Observed {
     pub fstab: Fstab,
     /// Those that something is to be mounted at.
     pub directories: Vec<Directory>,
+    pub docker: DockerSeen,
+    pub packages: PackagesSeen,
+    pub kernel: KernelSeen,
     pub own: OwnParts,
     /// Where the profile has the driver installed.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,6 +1,7 @@
 //! Machines and disks for tests: one of each kind, to be changed in one place.
 
 use super::disk::{Content, Disk, DiskId, Partition, Signature};
+use super::docker_seen::{DockerSeen, KernelSeen, PackagesSeen};
 use super::driver::BootSeen;
 use super::observed::{Directory, Fstab, Machine, Mount, Observed, OwnParts, Presence};
 
@@ -72,6 +73,9 @@ pub fn machine(disks: Vec<Disk>) -> Observed {
         hccn: None,
         cards: None,
         boot: BootSeen { id: "b1".into(), marked: None },
+        docker: DockerSeen::default(),
+        packages: PackagesSeen::default(),
+        kernel: KernelSeen::default(),
     }
 }
 

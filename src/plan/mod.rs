@@ -3,6 +3,7 @@
 //! Deciding happens above (disk, `ops::bootstrap`), doing in `ops::bootstrap`; here is only what both speak of.
 
 mod approve;
+mod docker_steps;
 mod file;
 pub mod journal;
 mod step;
@@ -12,6 +13,9 @@ mod step_own;
 mod tests;
 
 pub use approve::{Approved, Expected, approve, contents, objections};
+pub use docker_steps::{
+    ApplySysctl, CloseMetadata, ConfigureDocker, DaemonSettings, InstallPackages, MoveDockerData, RunDocker,
+};
 pub use file::{check_still_true, read_plan, write_plan};
 pub use step::{
     AddMount, Danger, DiskPart, Format, GrowVolume, MakeVolume, MoveTree, Step, WipeDisk, WriteFile,

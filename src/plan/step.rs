@@ -2,6 +2,9 @@
 //!
 //! `describe` is the one text for the plan, the prompt, the log and the journal.
 
+use super::docker_steps::{
+    ApplySysctl, CloseMetadata, ConfigureDocker, InstallPackages, MoveDockerData, RunDocker,
+};
 use super::step_driver::{InstallRun, MakeAccount, ResumeAfterBoot, SetAddresses};
 use super::{InstallProgram, MakeDirectory, MakeGroup, RunUnits};
 use crate::model::Size;
@@ -24,6 +27,12 @@ pub enum Step {
     /// Ends this run: the rest needs another boot.
     AskReboot,
     SetAddresses(SetAddresses),
+    InstallPackages(InstallPackages),
+    ConfigureDocker(ConfigureDocker),
+    MoveDockerData(MoveDockerData),
+    RunDocker(RunDocker),
+    ApplySysctl(ApplySysctl),
+    CloseMetadata(CloseMetadata),
     InstallProgram(InstallProgram),
     MakeGroup(MakeGroup),
     MakeDirectory(MakeDirectory),
@@ -127,6 +136,12 @@ impl Step {
             Self::ResumeAfterBoot(_) => "reboot.prepare".into(),
             Self::AskReboot => "reboot.ask".into(),
             Self::SetAddresses(_) => "hccn.set".into(),
+            Self::InstallPackages(packages) => format!("packages.install:{}", packages.purpose),
+            Self::ConfigureDocker(_) => "docker.configure".into(),
+            Self::MoveDockerData(_) => "docker.move".into(),
+            Self::RunDocker(_) => "docker.run".into(),
+            Self::ApplySysctl(_) => "sysctl.apply".into(),
+            Self::CloseMetadata(_) => "metadata.close".into(),
             Self::InstallProgram(program) => format!("program.install:{}", program.to.display()),
             Self::MakeGroup(group) => format!("group.make:{}", group.name),
             Self::MakeDirectory(directory) => format!("directory.make:{}", directory.path.display()),
@@ -143,6 +158,15 @@ impl Step {
             (Self::GrowVolume(a), Self::GrowVolume(b)) => same_disks(&a.disks, &b.disks),
             (Self::AddMount(a), Self::AddMount(b)) => a.target == b.target && a.name == b.name,
             (Self::MoveTree(a), Self::MoveTree(b)) => a.from == b.from && a.to_volume == b.to_volume,
+            // Containers come and go; what stops is looked at anew.
+            (Self::MoveDockerData(a), Self::MoveDockerData(b)) => {
+                (&a.from, &a.to, &a.configure.settings) == (&b.from, &b.to, &b.configure.settings)
+            }
+            (Self::ConfigureDocker(a), Self::ConfigureDocker(b)) => {
+                (&a.file, &a.settings) == (&b.file, &b.settings)
+            }
+            (Self::RunDocker(a), Self::RunDocker(b)) => a.data_root == b.data_root,
+            (Self::ApplySysctl(a), Self::ApplySysctl(b)) => a.file == b.file,
             _ => self == other,
         }
     }
@@ -174,6 +198,12 @@ impl Step {
             Self::ResumeAfterBoot(resume) => resume.describe(),
             Self::AskReboot => "ask for a reboot; what follows is done after it".into(),
             Self::SetAddresses(set) => set.describe(),
+            Self::InstallPackages(packages) => packages.describe(),
+            Self::ConfigureDocker(configure) => configure.describe(),
+            Self::MoveDockerData(data) => data.describe(),
+            Self::RunDocker(run) => run.describe(),
+            Self::ApplySysctl(sysctl) => sysctl.describe(),
+            Self::CloseMetadata(close) => close.describe(),
             Self::InstallProgram(program) => format!("install this program as {}", program.to.display()),
             Self::MakeGroup(group) => format!("make the group {}", group.name),
             Self::MakeDirectory(directory) => {
@@ -207,7 +237,12 @@ impl Step {
                 format!("echo '{}' >> /etc/fstab", mount.fstab_line()),
                 format!("mount {}", mount.target.display()),
             ],
-            Self::WriteFile(_) | Self::InstallProgram(_) => Vec::new(),
+            Self::InstallPackages(packages) => packages.commands(),
+            Self::MoveDockerData(data) => data.commands(),
+            Self::RunDocker(run) => run.commands(),
+            Self::ApplySysctl(sysctl) => vec![format!("sysctl --load {}", sysctl.file.display())],
+            Self::CloseMetadata(close) => close.commands(),
+            Self::WriteFile(_) | Self::InstallProgram(_) | Self::ConfigureDocker(_) => Vec::new(),
             Self::MakeGroup(group) => vec![format!("groupadd --system {}", group.name)],
             Self::MakeDirectory(directory) => {
                 vec![format!("install -d -m {:o} {}", directory.mode, directory.path.display())]

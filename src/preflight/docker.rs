@@ -2,12 +2,12 @@
 
 use super::disks::{describe, space_of};
 use super::outcome::{Outcome, bad, doubtful, good, looked, skipped};
-use super::version::compare;
 use super::{Check, Need, On, Scope, Wants};
 use crate::model::Size;
 use crate::model::check::Severity;
 use crate::model::check_facts::{DockerState, NotLooked};
 use crate::model::facts::DockerFacts;
+use crate::model::version::compare;
 use std::path::Path;
 
 pub(super) const CHECKS: &[Check] = &[

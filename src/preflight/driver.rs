@@ -1,10 +1,12 @@
 //! The driver: installed, complete, loaded, and its firmware and CANN beside it.
 
 use super::outcome::{Outcome, bad, doubtful, good, list, looked, skipped};
-use super::version::{compare, is_version, is_within, newest_cann_for};
+use super::version::newest_cann_for;
 use super::{Check, Need, On, Scope, Wants};
 use crate::model::check::Severity;
-use crate::model::check_facts::{DriverFacts, NotLooked};
+use crate::model::check_facts::NotLooked;
+use crate::model::driver::DriverFacts;
+use crate::model::version::{compare, is_version, is_within};
 
 pub(super) const CHECKS: &[Check] = &[
     Check {

@@ -1,10 +1,10 @@
 //! The operating system: release, architecture, kernel, its settings, and the account of the driver.
 
 use super::outcome::{Outcome, bad, doubtful, good, list, looked};
-use super::version::compare;
 use super::{Check, Need, On, Scope, Wants};
 use crate::model::check::Severity;
 use crate::model::check_facts::NotLooked;
+use crate::model::version::compare;
 
 pub(super) const CHECKS: &[Check] = &[
     Check {

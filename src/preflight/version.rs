@@ -1,6 +1,4 @@
-//! Which versions go together.
-
-pub use crate::model::version::{compare, is_version, is_within};
+//! Which CANN is documented to work on which driver.
 
 /// Drivers (HDK) and the newest CANN that is documented to work on them: the vendor's release notes, its quick
 /// installation guides, and the image pages of its cloud. Point releases are often compatible, so what is newer than

@@ -1,8 +1,10 @@
 //! `[bootstrap]` of a profile: what `berth bootstrap` makes of a bare node.
 
+use super::docker::DockerWants;
 use super::driver::{DriverWants, HccnWants};
 use crate::model::Size;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -11,6 +13,33 @@ pub struct Bootstrap {
     pub disks: DiskWants,
     pub driver: DriverWants,
     pub hccn: HccnWants,
+    pub docker: DockerWants,
+    /// Settings of the kernel, and the least that each should be.
+    pub sysctl: BTreeMap<String, u64>,
+}
+
+impl Bootstrap {
+    /// Where Docker's data should be; `None`: where they are.
+    pub fn data_root(&self) -> Option<PathBuf> {
+        if !self.docker.install {
+            return None;
+        }
+        if !self.docker.data_root.as_os_str().is_empty() {
+            return Some(self.docker.data_root.clone());
+        }
+        (self.disks.layout != Layout::None).then(|| self.disks.mount.join("docker"))
+    }
+
+    /// What is wrong with it, if anything.
+    pub fn problem(&self) -> Option<String> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
+        let is_name = |name: &str| name.contains('.') && !name.contains("..") && name.chars().all(plain);
+        if let Some(name) = self.sysctl.keys().find(|name| !is_name(name)) {
+            return Some(format!("[bootstrap.sysctl] {name:?} is no name of a setting"));
+        }
+        let disks = self.disks.problem().map(|problem| format!("[bootstrap.disks] {problem}"));
+        disks.or_else(|| self.docker.problem().map(|problem| format!("[bootstrap.docker] {problem}")))
+    }
 }
 
 /// Which disks become which volumes.

@@ -55,7 +55,7 @@ pub fn load_config(host: &dyn Host, named: Option<&Path>) -> Result<Config> {
 }
 
 /// Whether `profile` is a path and not a bare name.
-fn is_file(named: &str) -> bool {
+pub fn is_file(named: &str) -> bool {
     named.contains('/') || Path::new(named).extension().is_some_and(|ext| ext == "toml")
 }
 
@@ -151,8 +151,8 @@ fn validate(path: &Path, profile: &Profile) -> Result<()> {
             "berth.storage-mount is an image user's home, which it would hide; mount below it".into(),
         );
     }
-    if let Some(problem) = profile.bootstrap.disks.problem() {
-        return wrong(format!("[bootstrap.disks] {problem}"));
+    if let Some(problem) = profile.bootstrap.problem() {
+        return wrong(problem);
     }
     if let Some(problem) = profile.bootstrap.driver.problem() {
         return wrong(format!("[bootstrap.driver] {problem}"));

@@ -1,8 +1,8 @@
 //! Applying a plan: one step after the other, each written into the journal before and after.
 
 use super::{
-    Draft, Ground, Progress, Wishes, check_ground, decide, disks, files, hccn, install, look_everywhere,
-    mounts, open_journal, own, reboot, trees,
+    Draft, Ground, Progress, Wishes, check_ground, decide, disks, docker, docker_move, files, hccn, install,
+    kernel, look_at_all, mounts, open_journal, own, packages, reboot, trees,
 };
 use crate::error::{Fault, flatten};
 use crate::host::lock::lock_bootstrap;
@@ -46,7 +46,7 @@ fn apply_locked(
 ) -> Result<Applied> {
     let mut journal = open_journal(ground)?;
     let now = Timestamp::now();
-    let seen = look_everywhere(ground)?;
+    let seen = look_at_all(ground)?;
     if let Some(plan) = from_file
         && !is_begun(plan, &journal)
     {
@@ -135,9 +135,8 @@ fn run(ground: &Ground, steps: &[Planned], journal: &mut Journal, progress: &dyn
                 .into());
         }
         progress.starts(index + 1, steps.len(), step);
-        let is_again = left.iter().any(|other| other.key() == step.key());
         journal.started(Timestamp::now(), step)?;
-        let result = execute(ground, step, is_again, progress).with_context(|| step.describe());
+        let result = execute(ground, step, progress).with_context(|| step.describe());
         match &result {
             Ok(()) => journal.done(Timestamp::now(), step)?,
             Err(error) => journal.failed(Timestamp::now(), step, &flatten(error).message)?,
@@ -151,13 +150,12 @@ fn run(ground: &Ground, steps: &[Planned], journal: &mut Journal, progress: &dyn
     Ok(())
 }
 
-/// `is_again`: an earlier run had started it.
-fn execute(ground: &Ground, step: &Step, is_again: bool, progress: &dyn Progress) -> Result<()> {
+fn execute(ground: &Ground, step: &Step, progress: &dyn Progress) -> Result<()> {
     match step {
         Step::WipeDisk(wipe) => disks::wipe(ground, wipe),
         Step::MakeVolume(volume) => disks::make(ground, volume),
         Step::GrowVolume(volume) => disks::grow(ground, volume),
-        Step::MoveTree(tree) => trees::copy_to_volume(ground, tree, is_again, progress),
+        Step::MoveTree(tree) => trees::copy_to_volume(ground, tree, progress),
         Step::AddMount(mount) => mounts::add(ground, mount),
         Step::WriteFile(file) => files::write(ground, file),
         Step::MakeAccount(account) => install::make_account(ground, account),
@@ -165,6 +163,12 @@ fn execute(ground: &Ground, step: &Step, is_again: bool, progress: &dyn Progress
         Step::ResumeAfterBoot(resume) => reboot::prepare(ground, resume),
         Step::AskReboot => Ok(()),
         Step::SetAddresses(set) => hccn::set(ground, set),
+        Step::InstallPackages(packages) => packages::install(ground, packages, progress),
+        Step::ConfigureDocker(configure) => docker::configure(ground, configure),
+        Step::MoveDockerData(data) => docker_move::copy_and_switch(ground, data, progress),
+        Step::RunDocker(run) => docker::run(ground, run, progress),
+        Step::ApplySysctl(sysctl) => kernel::apply(sysctl),
+        Step::CloseMetadata(_) => docker::close_metadata(ground),
         Step::InstallProgram(program) => Ok(own::install_program(program)?),
         Step::MakeGroup(group) => own::make_group(ground, group),
         Step::MakeDirectory(directory) => Ok(own::make_directory(directory)?),
@@ -176,7 +180,7 @@ fn execute(ground: &Ground, step: &Step, is_again: bool, progress: &dyn Progress
 fn check_converged(ground: &Ground, wishes: &Wishes, journal: &Journal) -> Result<()> {
     // What was named to be wiped is in use now.
     let wishes = Wishes { wipe: Vec::new(), ..wishes.clone() };
-    let again = decide(ground, &wishes, look_everywhere(ground)?, journal, Timestamp::now());
+    let again = decide(ground, &wishes, look_at_all(ground)?, journal, Timestamp::now());
     refuse(&again)?;
     match again.plan.steps.first() {
         None => Ok(()),

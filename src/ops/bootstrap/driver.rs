@@ -3,7 +3,7 @@
 use super::{Ground, Wishes, cards, reboot};
 use crate::driver::{self, Addresses};
 use crate::error::Fault;
-use crate::facts::{self, account, addresses, packages, pci};
+use crate::facts::{self, account, addresses, pci, run_packages};
 use crate::host::read_text;
 use crate::model::driver::{DriverSeen, HccnSeen, PackagesSeen};
 use crate::model::observed::Observed;
@@ -40,7 +40,7 @@ fn look_at_driver(ground: &Ground) -> Result<DriverSeen, String> {
         pci: pci.into_iter().map(|device| format!("{}:{}", device.vendor, device.device)).collect(),
         account: account::gather(host, &wanted)?,
         packages: if wants.is_wanted() {
-            packages::gather(host, ground.root, &wants.packages)
+            run_packages::gather(host, ground.root, &wants.packages)
         } else {
             PackagesSeen::default()
         },

@@ -1,6 +1,5 @@
 //! Simulated packages in a root of their own: what they print, leave behind and get wrong.
-
-#![allow(clippy::disallowed_methods, reason = "a machine below a directory of a test")]
+#![allow(clippy::disallowed_methods, reason = "the tests make a root of their own")]
 
 use super::super::{Ground, Progress, hccn, reboot};
 use super::*;

@@ -6,13 +6,18 @@
 mod apply;
 mod cards;
 mod disks;
+mod docker;
+mod docker_move;
 mod driver;
 mod files;
 mod ground;
 mod hccn;
 mod install;
+mod kernel;
 mod mounts;
+mod owed;
 mod own;
+mod packages;
 mod reboot;
 mod trees;
 
@@ -51,19 +56,20 @@ pub struct Draft {
 
 /// Looks at the machine and makes a plan. Changes nothing.
 pub fn draft(ground: &Ground, wishes: &Wishes, now: Timestamp) -> Result<Draft> {
-    let seen = look_everywhere(ground)?;
+    let seen = look_at_all(ground)?;
     let journal = open_journal(ground)?;
     Ok(decide(ground, wishes, seen, &journal, now))
 }
 
-/// Fresh facts, all of them.
-fn look_everywhere(ground: &Ground) -> Result<Observed, Fault> {
+/// What plans are made from.
+fn look_at_all(ground: &Ground) -> Result<Observed, Fault> {
     let mut seen = look(ground)?;
+    docker::look(ground, &mut seen).map_err(|why| Fault::host(format!("looking at this machine: {why}")))?;
     driver::look(ground, &mut seen)?;
     Ok(seen)
 }
 
-/// Fresh facts about disks.
+/// Fresh facts about disks and what is mounted.
 fn look(ground: &Ground) -> Result<Observed, Fault> {
     let targets: Vec<PathBuf> =
         ground.profile.bootstrap.disks.volumes().into_iter().map(|(_, target)| target).collect();
@@ -77,7 +83,11 @@ fn open_journal(ground: &Ground) -> Result<Journal, Fault> {
 
 fn decide(ground: &Ground, wishes: &Wishes, seen: Observed, journal: &Journal, now: Timestamp) -> Draft {
     let mut part = Part::default();
-    part.append(plan_disks(ground, wishes, &seen, journal));
+    let disks = plan_disks(ground, wishes, &seen, journal);
+    let docker = docker::plan(ground, &seen, journal, &disks);
+    part.append(docker.tools);
+    part.append(disks);
+    part.append(docker.engine);
     let (drivers, awaits_reboot) = driver::plan(ground, wishes, &seen, journal);
     part.append(drivers);
     if awaits_reboot {

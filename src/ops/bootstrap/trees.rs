@@ -1,15 +1,86 @@
 //! Copying a directory's contents to a new volume, and comparing before anybody relies on the copy.
+//!
+//! The old contents stay where they are. What is on the volume is removed only when it carries our mark.
 
+use super::docker_move::{check_nothing_below, check_same, copy_tree};
 use super::{Ground, Progress};
 use crate::error::Fault;
+use crate::facts::mounts;
+use crate::host::{Tool, dirs, files, tree};
+use crate::model::Size;
 use crate::plan::MoveTree;
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use std::path::Path;
+use std::time::Duration;
 
-pub(super) fn copy_to_volume(
-    _ground: &Ground,
-    tree: &MoveTree,
-    _is_again: bool,
-    _progress: &dyn Progress,
-) -> Result<()> {
-    Err(Fault::bug(format!("copying {} is not built yet", tree.from.display())).into())
+/// Where the volume is mounted meanwhile.
+const PLACE: &str = "/run/berth/new";
+const MOUNTING: Duration = Duration::from_mins(2);
+
+pub(super) fn copy_to_volume(ground: &Ground, step: &MoveTree, progress: &dyn Progress) -> Result<()> {
+    let place = Path::new(PLACE);
+    dirs::make_dir(place, 0o700)?;
+    // Left by a run that was killed.
+    if is_mounted(ground)? {
+        mount(ground, Tool::Umount, &[PLACE])?;
+    }
+    check_nothing_below(ground, &step.from)?;
+    check_unused(ground, step)?;
+    mount(ground, Tool::Mount, &[&format!("UUID={}", step.to_uuid), PLACE])?;
+    let copied = fill(ground, step, place, progress);
+    let unmounted = mount(ground, Tool::Umount, &[PLACE]);
+    copied.and(unmounted)
+}
+
+fn fill(ground: &Ground, step: &MoveTree, place: &Path, progress: &dyn Progress) -> Result<()> {
+    let from = step.from.as_path();
+    let bytes = tree::measure(from).with_context(|| format!("measuring {}", from.display()))?;
+    let free = files::free_bytes(place)?;
+    if bytes > free / 100 * 95 {
+        let (bytes, free) = (Size(bytes), Size(free));
+        return Err(Fault::refused(format!(
+            "{} takes {bytes}, and volume {} has room for {free}",
+            from.display(),
+            step.to_volume
+        ))
+        .into());
+    }
+    progress.says(&format!("copying {} to volume {}", Size(bytes), step.to_volume));
+    if let Err(error) = copy_once(ground, from, place, progress) {
+        progress.says(&format!("once more, because {error:#}"));
+        copy_once(ground, from, place, progress).map_err(|error| {
+            let what = format!("{} cannot be copied as it is: {error:#}", from.display());
+            Fault::refused(what)
+                .help("nobody may work in it meanwhile: log everybody out, and run this again")
+        })?;
+    }
+    tree::sync(place).with_context(|| format!("writing volume {}", step.to_volume))
+}
+
+fn copy_once(ground: &Ground, from: &Path, place: &Path, progress: &dyn Progress) -> Result<()> {
+    // Refuses a volume that has anything on it without our mark.
+    tree::begin(place).and_then(|()| tree::empty(place)).context("emptying the new volume")?;
+    copy_tree(ground, from, place)?;
+    progress.says("comparing");
+    check_same(from, place)
+}
+
+/// Nobody has mounted it: what is on it can only be a copy of ours.
+fn check_unused(ground: &Ground, step: &MoveTree) -> Result<(), Fault> {
+    let seen = super::look(ground)?;
+    let user = seen.mounts.iter().find(|mount| mount.uuid.as_deref() == Some(&step.to_uuid));
+    user.map_or(Ok(()), |mount| {
+        Err(Fault::refused(format!("volume {} is mounted at {}", step.to_volume, mount.target))
+            .help("unmount it, and run this again"))
+    })
+}
+
+fn is_mounted(ground: &Ground) -> Result<bool, Fault> {
+    let lines = mounts::gather(ground.host).map_err(Fault::host)?;
+    Ok(lines.iter().any(|line| line.target == PLACE))
+}
+
+fn mount(ground: &Ground, tool: Tool, args: &[&str]) -> Result<()> {
+    let cmd = tool.cmd().args(args.iter().copied()).timeout(MOUNTING);
+    ground.host.run(&cmd).map(|_| ()).map_err(|error| Fault::host(error.to_string()).into())
 }

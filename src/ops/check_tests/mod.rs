@@ -6,7 +6,7 @@ mod machine;
 use super::*;
 use crate::host::FakeHost;
 use crate::model::check::{Severity, Verdict};
-use crate::model::check_facts::DriverFacts;
+use crate::model::driver::DriverFacts;
 use crate::preflight::table;
 use bad::{BAD, Facts, Machine};
 use machine::*;

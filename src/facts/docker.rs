@@ -1,0 +1,149 @@
+//! Docker as an installation: program, unit, daemon.json, where its data are. Its engine is asked elsewhere.
+
+use super::docker_unit;
+use super::server::is_installed;
+use crate::host::{Host, firewall, read_text, tree};
+use crate::model::docker_seen::{DaemonFile, DockerSeen, Flag, Place};
+use serde_json::Value;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+pub const DROP_IN: &str = "/etc/systemd/system/docker.service.d/berth.conf";
+const DAEMON_FILE: &str = "/etc/docker/daemon.json";
+const DEFAULT_ROOT: &str = "/var/lib/docker";
+const ASCEND_RUNTIME: &str = "/usr/local/Ascend/Ascend-Docker-Runtime/ascend-docker-runtime";
+const PROGRAMS: [&str; 3] = ["/usr/bin/dockerd", "/usr/sbin/dockerd", "/usr/local/bin/dockerd"];
+
+/// `wanted`: where the profile wants the data.
+pub fn gather(host: &dyn Host, wanted: Option<&Path>, systemd: bool) -> Result<DockerSeen, String> {
+    let (service, has_socket_unit) = if systemd { docker_unit::gather(host)? } else { (None, false) };
+    let flags = service.as_ref().map_or(&[][..], |service| service.flags.as_slice());
+    let daemon_file = daemon_file(host, flags)?;
+    let root = root(flags, daemon_file.text.as_deref());
+    let is_active = service.as_ref().is_some_and(|service| service.is_active);
+    let holds = holds(host, &root)?;
+    let has_swarm = host.exists(&root.join("swarm/docker-state.json"));
+    Ok(DockerSeen {
+        program: PROGRAMS.iter().find(|path| host.exists(Path::new(path))).map(|path| (*path).to_owned()),
+        has_socket_unit,
+        daemon_file,
+        root: tree::real_path(&root).display().to_string(),
+        root_holds: holds || has_swarm,
+        has_swarm,
+        wanted: wanted.map_or(Ok(Place::Free), place)?,
+        copy: wanted.map_or(Ok(Place::Free), |path| place(&copy_of(path)))?,
+        drop_in: read(host, Path::new(DROP_IN))?,
+        ascend_runtime: host.exists(Path::new(ASCEND_RUNTIME)).then(|| ASCEND_RUNTIME.to_owned()),
+        neighbours: neighbours(host),
+        metadata_closed: if is_active { firewall::is_metadata_closed(host).ok() } else { None },
+        service,
+    })
+}
+
+/// Where data are copied to before the copy is renamed.
+pub fn copy_of(root: &Path) -> PathBuf {
+    let mut name = root.as_os_str().to_owned();
+    name.push(".berth-copy");
+    name.into()
+}
+
+fn read(host: &dyn Host, path: &Path) -> Result<Option<String>, String> {
+    match read_text(host, path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(format!("{} cannot be read: {error}", path.display())),
+    }
+}
+
+fn daemon_file(host: &dyn Host, flags: &[Flag]) -> Result<DaemonFile, String> {
+    let named = flags.iter().find(|flag| flag.key == "config-file").and_then(|flag| flag.value.clone());
+    let path = named.unwrap_or_else(|| DAEMON_FILE.to_owned());
+    Ok(DaemonFile { text: read(host, Path::new(&path))?, path })
+}
+
+/// A flag, the file, the default. A file that is no JSON says nothing here; the plan refuses it.
+fn root(flags: &[Flag], file: Option<&str>) -> PathBuf {
+    let of_flag = flags.iter().find(|flag| flag.key == "data-root").and_then(|flag| flag.value.clone());
+    let value: Value = file.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let of_file =
+        || ["data-root", "graph"].iter().find_map(|key| value.get(key)?.as_str().map(str::to_owned));
+    of_flag.or_else(of_file).unwrap_or_else(|| DEFAULT_ROOT.into()).into()
+}
+
+/// More than what dockerd makes when it starts for the first time.
+fn holds(host: &dyn Host, root: &Path) -> Result<bool, String> {
+    let list = |dir: PathBuf| match host.list(&dir) {
+        Ok(paths) => Ok(paths),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Ok(Vec::new())
+        }
+        Err(error) => Err(format!("{} cannot be read: {error}", dir.display())),
+    };
+    let name_of = |path: &PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let own = [Some("metadata.db".to_owned()), Some("backingFsBlockDev".to_owned())];
+    if list(root.join("volumes"))?.iter().any(|path| !own.contains(&name_of(path))) {
+        return Ok(true);
+    }
+    let mut full = vec![root.join("containers")];
+    full.extend(list(root.join("image"))?.into_iter().map(|driver| driver.join("imagedb/content/sha256")));
+    for dir in full {
+        if !list(dir)?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn place(path: &Path) -> Result<Place, String> {
+    tree::look_at(path, &["image", "containers", "volumes", "network"])
+        .map_err(|error| format!("{} cannot be read: {error}", path.display()))
+}
+
+fn neighbours(host: &dyn Host) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for name in ["kubelet", "podman"] {
+        if is_installed(host, name) {
+            found.push(name.into());
+        }
+    }
+    if host.exists(Path::new("/snap/bin/docker")) {
+        found.push("docker of a snap".into());
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::FakeHost;
+
+    #[test]
+    fn the_data_root_is_found_where_it_is_said() {
+        let flag = [Flag { key: "data-root".into(), value: Some("/flag".into()) }];
+        for (flags, file, wanted) in [
+            (&flag[..], Some(r#"{"data-root":"/file"}"#), "/flag"),
+            (&[], Some(r#"{"data-root":"/file","graph":"/old"}"#), "/file"),
+            (&[], Some(r#"{"graph":"/old"}"#), "/old"),
+            (&[], Some("{"), DEFAULT_ROOT),
+            (&[], None, DEFAULT_ROOT),
+        ] {
+            assert_eq!(root(flags, file), Path::new(wanted));
+        }
+    }
+
+    #[test]
+    fn what_dockerd_makes_itself_is_nothing() {
+        let fresh = || {
+            FakeHost::default()
+                .with_file("/d/volumes/metadata.db", "")
+                .with_file("/d/volumes/backingFsBlockDev", "")
+                .with_file("/d/image/overlay2/repositories.json", "")
+                .with_file("/d/engine-id", "")
+        };
+        assert_eq!(holds(&fresh(), Path::new("/d")), Ok(false));
+        for more in ["containers/1/x", "image/overlay2/imagedb/content/sha256/1", "volumes/v/_data"] {
+            let host = fresh().with_file(&format!("/d/{more}"), "");
+            assert_eq!(holds(&host, Path::new("/d")), Ok(true), "{more}");
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Settings of the kernel: their values now, our file for the next boot, and files that undo it.
+
+use crate::host::{Host, read_text};
+use crate::model::docker_seen::KernelSeen;
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// Ours. Files are applied in the order of their names, whatever their directory.
+pub const FILE: &str = "/etc/sysctl.d/90-berth.conf";
+const DIRECTORIES: [&str; 4] =
+    ["/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d"];
+
+pub fn gather<'a>(host: &dyn Host, names: impl Iterator<Item = &'a String>) -> Result<KernelSeen, String> {
+    let mut values = BTreeMap::new();
+    for name in names {
+        values.insert(name.clone(), value(host, name)?);
+    }
+    if values.is_empty() {
+        return Ok(KernelSeen::default());
+    }
+    Ok(KernelSeen { file: read(host, Path::new(FILE))?, overridden: overridden(host, &values)?, values })
+}
+
+/// Where a setting is in /proc/sys. A slash in a name is a dot of an interface's name.
+pub fn path_of(name: &str) -> PathBuf {
+    Path::new("/proc/sys").join(name.replace('.', "/"))
+}
+
+fn value(host: &dyn Host, name: &str) -> Result<Option<u64>, String> {
+    let Some(text) = read(host, &path_of(name))? else { return Ok(None) };
+    let text = text.trim();
+    text.parse()
+        .map(Some)
+        .map_err(|_| format!("{name} is no number: {:?}", text.chars().take(40).collect::<String>()))
+}
+
+fn read(host: &dyn Host, path: &Path) -> Result<Option<String>, String> {
+    match read_text(host, path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(format!("{} cannot be read: {error}", path.display())),
+    }
+}
+
+/// `name = value` in files that come after ours.
+fn overridden(host: &dyn Host, values: &BTreeMap<String, Option<u64>>) -> Result<Vec<String>, String> {
+    let ours = Path::new(FILE).file_name();
+    let mut found = Vec::new();
+    for dir in DIRECTORIES {
+        // A directory that is not there has no files.
+        let files = host.list(Path::new(dir)).unwrap_or_default();
+        let later = files.iter().filter(|file| {
+            file.extension().is_some_and(|extension| extension == "conf") && file.file_name() > ours
+        });
+        for file in later {
+            let Some(text) = read(host, file)? else { continue };
+            let names = text.lines().filter_map(|line| line.split_once('=').map(|(name, _)| setting(name)));
+            let names = names.filter(|name| values.contains_key(name));
+            found.extend(names.map(|name| format!("{} sets {name}", file.display())));
+        }
+    }
+    Ok(found)
+}
+
+fn setting(name: &str) -> String {
+    name.trim().trim_start_matches('-').replace('/', ".")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::FakeHost;
+
+    #[test]
+    fn values_our_file_and_later_files_are_seen() {
+        let names =
+            ["net.ipv4.ip_forward".to_owned(), "vm.max_map_count".to_owned(), "kernel.none".to_owned()];
+        let host = FakeHost::default()
+            .with_file("/proc/sys/net/ipv4/ip_forward", "1\n")
+            .with_file("/proc/sys/vm/max_map_count", "65530\n")
+            .with_file(FILE, "vm.max_map_count = 262144\n")
+            .with_file("/etc/sysctl.d/10-first.conf", "vm.max_map_count = 1\n")
+            .with_file("/usr/lib/sysctl.d/99-last.conf", "# vm\n-vm/max_map_count=1\nkernel.other=2\n");
+        let seen = gather(&host, names.iter()).unwrap();
+        let values: Vec<_> = seen.values.values().copied().collect();
+        assert_eq!(values, [None, Some(1), Some(65530)]);
+        assert_eq!(seen.overridden, ["/usr/lib/sysctl.d/99-last.conf sets vm.max_map_count"]);
+        assert_eq!(seen.file.as_deref(), Some("vm.max_map_count = 262144\n"));
+        let bad = FakeHost::default().with_file("/proc/sys/vm/max_map_count", "1 2 3\n");
+        assert!(gather(&bad, names.iter()).unwrap_err().contains("no number"));
+    }
+}

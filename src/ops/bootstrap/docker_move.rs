@@ -1,0 +1,138 @@
+//! Moving Docker's data: everything is stopped, copied, compared and only then switched to. Until the switch Docker
+//! starts with the old data at every boot, so that a copy of an earlier run is made anew and never used.
+
+use super::docker::{configure, fresh, inventory, pay, start, stop_all, systemctl};
+use super::{Ground, Progress, owed};
+use crate::error::{Fault, flatten};
+use crate::facts::docker::copy_of;
+use crate::facts::mounts;
+use crate::host::{Tool, files, tree};
+use crate::model::Size;
+use crate::plan::MoveDockerData;
+use anyhow::{Context as _, Result};
+use std::path::Path;
+use std::time::Duration;
+
+const COPYING: Duration = Duration::from_hours(24);
+
+pub(super) fn copy_and_switch(ground: &Ground, step: &MoveDockerData, progress: &dyn Progress) -> Result<()> {
+    let seen = fresh(ground)?;
+    if Path::new(&seen.root) == step.to {
+        return Ok(());
+    }
+    if Path::new(&seen.root) != step.from {
+        return Err(Fault::refused(format!(
+            "Docker's data are in {} now, and not in {}",
+            seen.root,
+            step.from.display()
+        ))
+        .into());
+    }
+    check_target(ground, &step.to)?;
+    if seen.service.as_ref().is_some_and(|service| service.is_active) {
+        let inventory = inventory(ground)?;
+        owed::add(ground, inventory.clone())?;
+        progress.says(&format!("stopping {} containers and Docker", inventory.running.len()));
+        stop_all(ground, &inventory)?;
+    }
+    let moved = stop_docker(ground, seen.has_socket_unit)
+        .and_then(|()| copy(ground, step, progress))
+        .and_then(|()| configure(ground, &step.configure));
+    moved.map_err(|error| with_docker_back(ground, progress, error))
+}
+
+/// The volume is mounted: nothing must be written to a bare mount point.
+fn check_target(ground: &Ground, to: &Path) -> Result<()> {
+    let disks = &ground.profile.bootstrap.disks;
+    let lines = mounts::gather(ground.host).map_err(Fault::host)?;
+    for (name, target) in disks.volumes() {
+        if to.starts_with(&target) && lines.iter().all(|line| Path::new(&line.target) != target) {
+            return Err(
+                Fault::refused(format!("volume {name} is not mounted at {}", target.display())).into()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The socket first, which would start the service again.
+fn stop_docker(ground: &Ground, has_socket: bool) -> Result<()> {
+    if has_socket {
+        systemctl(ground, &["stop", "docker.socket"])?;
+    }
+    systemctl(ground, &["stop", "docker.service"])
+}
+
+fn copy(ground: &Ground, step: &MoveDockerData, progress: &dyn Progress) -> Result<()> {
+    let (from, to) = (step.from.as_path(), step.to.as_path());
+    check_nothing_below(ground, from)?;
+    let new = copy_of(to);
+    for old in [&new, to] {
+        tree::discard(old).with_context(|| format!("removing {}", old.display()))?;
+    }
+    let bytes = tree::measure(from).with_context(|| format!("measuring {}", from.display()))?;
+    let above = to.parent().unwrap_or(Path::new("/"));
+    crate::host::dirs::make_dir(above, 0o755)?;
+    let free = files::free_bytes(above)?;
+    if bytes > free / 100 * 95 {
+        return Err(Fault::refused(format!(
+            "Docker's data take {}, and {} has {} left",
+            Size(bytes),
+            above.display(),
+            Size(free)
+        ))
+        .into());
+    }
+    progress.says(&format!("copying {} to {}", Size(bytes), new.display()));
+    tree::begin(&new).with_context(|| format!("making {}", new.display()))?;
+    copy_tree(ground, from, &new)?;
+    progress.says("comparing");
+    check_same(from, &new)?;
+    tree::settle(&new, to).with_context(|| format!("renaming {} to {}", new.display(), to.display()))
+}
+
+/// Owners, modes, times, hard links, attributes, holes and special files.
+pub(super) fn copy_tree(ground: &Ground, from: &Path, to: &Path) -> Result<()> {
+    let cmd = Tool::Cp.cmd().args(["--archive", "--sparse=auto", "--no-target-directory", "--"]);
+    let cmd = cmd.arg(format!("{}/.", from.display())).arg(to.display().to_string()).timeout(COPYING);
+    ground.host.run(&cmd).map(|_| ()).map_err(|error| Fault::host(error.to_string()).into())
+}
+
+pub(super) fn check_same(from: &Path, to: &Path) -> Result<()> {
+    let found = tree::compare(from, to)
+        .with_context(|| format!("comparing {} with its copy in {}", from.display(), to.display()))?;
+    match found {
+        None => Ok(()),
+        Some(difference) => Err(Fault::host(format!(
+            "{} and its copy are not the same: {}: {}",
+            from.display(),
+            difference.path.display(),
+            difference.what
+        ))
+        .into()),
+    }
+}
+
+/// Other file systems below would be copied into one, and hidden.
+pub(super) fn check_nothing_below(ground: &Ground, dir: &Path) -> Result<()> {
+    let lines = mounts::gather(ground.host).map_err(Fault::host)?;
+    let below =
+        lines.iter().find(|line| Path::new(&line.target) != dir && Path::new(&line.target).starts_with(dir));
+    match below {
+        None => Ok(()),
+        Some(line) => Err(Fault::refused(format!("{} is mounted, below {}", line.target, dir.display()))
+            .help("unmount it, and run this again")
+            .into()),
+    }
+}
+
+/// Nothing was switched: Docker and its containers go on with the old data. The copy is made anew by the next run.
+fn with_docker_back(ground: &Ground, progress: &dyn Progress, error: anyhow::Error) -> anyhow::Error {
+    progress.says("starting Docker again with its old data");
+    match start(ground, "start").and_then(|()| pay(ground, progress)) {
+        Ok(()) => error,
+        Err(other) => {
+            error.context(format!("Docker does not run again either ({})", flatten(&other).message))
+        }
+    }
+}
