@@ -62,7 +62,7 @@ fn choose(
         wants: request.wants,
         arch: &machine.arch,
         kind: PackageKind::Driver,
-        installed: files.version.as_deref().map(|version| (version, files.is_complete())),
+        installed: files.package().map(|version| (version, files.is_complete())),
         driver: None,
     };
     let driver = chooser.choose(part);
@@ -144,7 +144,7 @@ fn in_order(seen: &DriverSeen, driver: &Choice, firmware: &Choice, wants: &Drive
 
 fn reason(seen: &DriverSeen, kind: PackageKind) -> String {
     let files = &seen.files;
-    match (kind, &files.version, &files.firmware) {
+    match (kind, files.package(), &files.firmware) {
         (PackageKind::Driver, Some(version), _) if !files.is_complete() => {
             let status = files.install_status.as_deref().unwrap_or("not noted");
             format!("driver {version} is not whole (Driver_Install_Status is {status})")

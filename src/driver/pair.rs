@@ -25,7 +25,7 @@ pub(super) enum Fit {
 }
 
 pub(super) fn fit(driver: &str, firmware: &str, installed: &DriverFacts) -> Fit {
-    let is_installed = installed.version.as_deref().is_some_and(|version| is_same(version, driver));
+    let is_installed = installed.package().is_some_and(|version| is_same(version, driver));
     if is_installed && !installed.firmware_ranges.is_empty() {
         return within(firmware, &installed.firmware_ranges);
     }
@@ -41,7 +41,7 @@ pub(super) fn fit(driver: &str, firmware: &str, installed: &DriverFacts) -> Fit 
 
 /// What is wrong with driver and firmware as they are installed now, by the driver's own word.
 pub fn installed_misfit(files: &DriverFacts) -> Option<String> {
-    let (Some(driver), Some(firmware)) = (&files.version, &files.firmware) else { return None };
+    let (Some(driver), Some(firmware)) = (files.package(), &files.firmware) else { return None };
     if files.firmware_ranges.is_empty() {
         return None;
     }

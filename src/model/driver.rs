@@ -27,6 +27,11 @@ pub struct DriverFacts {
 }
 
 impl DriverFacts {
+    /// The version in the name of the package that it came from.
+    pub fn package(&self) -> Option<&str> {
+        self.package_version.as_deref().or(self.version.as_deref())
+    }
+
     pub fn is_complete(&self) -> bool {
         self.version.is_some() && self.install_status.as_deref() == Some("complete")
     }

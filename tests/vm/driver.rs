@@ -105,6 +105,7 @@ fn a_bare_server_gets_its_driver_over_a_reboot() {
     wait_for_resumed(&machine);
     let log = machine.ok(LOG);
     assert!(log.contains("set network addresses") && log.contains("Done: "), "{log}");
+    assert_eq!(machine.run("systemctl is-failed berth-bootstrap").out.trim(), "inactive");
     machine.ok(&format!("test ! -e {MARKER} && grep -qx address_7=10.1.0.8 /etc/hccn.conf"));
     assert_eq!(
         machine.ok("systemctl is-active berth"),

@@ -93,8 +93,8 @@ fn look(ground: &Ground) -> Result<DriverFacts, Fault> {
 /// What is wrong with what the package left on the disk, whatever it said.
 fn problem(files: &DriverFacts, run: &InstallRun) -> Option<String> {
     let installed = match run.kind {
-        PackageKind::Driver => &files.version,
-        PackageKind::Firmware => &files.firmware,
+        PackageKind::Driver => files.package(),
+        PackageKind::Firmware => files.firmware.as_deref(),
     };
     match installed {
         None => {
