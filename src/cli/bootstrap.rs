@@ -148,6 +148,9 @@ fn show_applied(global: &Global, applied: &Applied) -> Result<()> {
         1 => render::line("Done: 1 step."),
         steps => render::line(&format!("Done: {steps} steps.")),
     }
+    for note in applied.notes.iter().filter(|_| !applied.done.is_empty()) {
+        render::line(&format!("  - {}", render::printable(note)));
+    }
     if applied.reboot {
         render::line("A reboot is needed now (systemctl reboot); the rest goes on by itself after it.");
     }
