@@ -4,9 +4,12 @@
 use crate::host::{Host, RunError, Tool, read_text};
 use crate::model::driver::AccountSeen;
 use std::path::Path;
+use std::time::Duration;
 
 /// Exit status of getent for a key that it does not know.
 const UNKNOWN_KEY: i32 = 2;
+/// Right after a boot, a directory service and a machine that is busy take their time.
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Name and number that an account should have.
 pub struct Wanted<'a> {
@@ -51,7 +54,7 @@ fn entry(
     key: &str,
     fits: impl Fn(&[&str]) -> bool,
 ) -> Result<Option<Vec<String>>, String> {
-    let cmd = Tool::Getent.cmd().args([database, "--", key]).allow_exits(&[UNKNOWN_KEY]);
+    let cmd = Tool::Getent.cmd().args([database, "--", key]).allow_exits(&[UNKNOWN_KEY]).timeout(TIMEOUT);
     let text = match host.run(&cmd) {
         Ok(output) => output.stdout,
         Err(RunError::Missing { .. }) => {

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 pub const CONF: &str = "/etc/hccn.conf";
-const TIMEOUT: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// `with_gateway`: asks for gateways too.
 pub fn gather(host: &dyn Host, tools: &Tools, cards: u32, with_gateway: bool) -> Result<HccnSeen, String> {

@@ -6,6 +6,9 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// Directory services, and machines that are busy right after a boot, take their time.
+const TIMEOUT: Duration = Duration::from_mins(1);
+
 /// What is looked for.
 pub struct Wanted<'a> {
     pub program: &'a Path,
@@ -42,12 +45,12 @@ fn presence_of_text(host: &dyn Host, path: &Path, content: &str) -> Result<Prese
 
 fn has_group(host: &dyn Host, group: &str) -> Result<bool, String> {
     const UNKNOWN_KEY: i32 = 2;
-    let cmd = Tool::Getent.cmd().args(["group", group]).allow_exits(&[UNKNOWN_KEY]);
+    let cmd = Tool::Getent.cmd().args(["group", group]).allow_exits(&[UNKNOWN_KEY]).timeout(TIMEOUT);
     host.run(&cmd).map(|output| output.status == 0).map_err(|error| error.to_string())
 }
 
 /// Where there is no systemd, nothing is enabled.
 fn says(host: &dyn Host, question: &str, unit: &str) -> bool {
-    let cmd = Tool::Systemctl.cmd().args([question, "--quiet", unit]).timeout(Duration::from_secs(30));
+    let cmd = Tool::Systemctl.cmd().args([question, "--quiet", unit]).timeout(TIMEOUT);
     host.run(&cmd.allow_any_exit()).is_ok_and(|output| output.status == 0)
 }
