@@ -25,6 +25,7 @@ fn profile() -> String {
         })
         .collect();
     text.replace("pci-ids = [\"19e5:d802\"]", "pci-ids = []")
+        .replace("install = true", "install = false")
         .replace("# packages = \"/data/packages\"", "packages = \"/data/packages\"")
         .replace("[berth]\n", &format!("[bootstrap.hccn]\naddresses = [{}]\n\n[berth]\n", cards.join(", ")))
 }

@@ -33,6 +33,11 @@ pub fn deliver(machine: &Machine, bootstrap: &[&str]) {
 fn profile(bootstrap: &str) -> String {
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("profiles/sim.toml");
     let mut profile: toml::Table = std::fs::read_to_string(shipped).unwrap().parse().unwrap();
+    // The machine is a small one.
+    let berth = profile.get_mut("berth").and_then(toml::Value::as_table_mut).unwrap();
+    berth.insert("memory-per-card".into(), "96MiB".into());
+    let check = profile.get_mut("check").and_then(toml::Value::as_table_mut).unwrap();
+    check.insert("memory".into(), "1GiB".into());
     profile.insert("bootstrap".into(), toml::Value::Table(bootstrap.parse().unwrap()));
     profile.to_string()
 }
