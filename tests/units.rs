@@ -22,6 +22,7 @@ const REVIEWED: &[&str] = &[
     "Service.RestartPreventExitStatus",
     "Service.KillMode",
     "Service.TimeoutStartSec",
+    "Service.SuccessExitStatus",
     "Service.TimeoutStopSec",
     "Service.StandardOutput",
     "Service.RuntimeDirectory",
