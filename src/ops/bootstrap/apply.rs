@@ -2,7 +2,7 @@
 
 use super::{
     Draft, Ground, Progress, Wishes, check_ground, decide, disks, docker, docker_move, files, hccn, install,
-    kernel, look_at_all, mounts, open_journal, own, packages, reboot, trees,
+    kernel, look_at_all, make_directory, mounts, open_journal, own, packages, reboot, trees,
 };
 use crate::error::{Fault, flatten};
 use crate::host::lock::lock_bootstrap;
@@ -28,7 +28,7 @@ pub fn apply(
     from_file: Option<&Plan>,
     progress: &dyn Progress,
 ) -> Result<Applied> {
-    check_ground(ground)?;
+    make_directory(ground)?;
     let _lock = lock_bootstrap(&ground.directory())?;
     let applied = apply_locked(ground, wishes, from_file, progress);
     // The run behind a reboot is tried once, however it ends.
@@ -59,6 +59,10 @@ fn apply_locked(
     refuse(&draft)?;
     if let Some(plan) = from_file {
         hold_to(plan, &mut draft)?;
+    }
+    // Trying whether a directory can be written leaves its mark there: not where nothing is to be done.
+    if !draft.plan.steps.is_empty() {
+        check_ground(ground)?;
     }
     progress.agrees(&draft)?;
     let mut steps = draft.plan.steps;

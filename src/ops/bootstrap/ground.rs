@@ -46,14 +46,18 @@ pub fn check_rights() -> Result<(), Fault> {
     Err(Fault::refused("looking at disks needs root").help("run it with sudo"))
 }
 
+/// Where the journal and the lock are.
+pub fn make_directory(ground: &Ground) -> Result<(), Fault> {
+    dirs::make_dir(&ground.config.paths.state, 0o711)?;
+    dirs::make_dir(&ground.directory(), 0o700)
+}
+
 /// What must hold before the first step of any plan: nothing is begun that could not be written down.
 pub fn check_ground(ground: &Ground) -> Result<(), Fault> {
     /// Configuration, the journal and what package managers leave behind.
     const ROOM: u64 = 64 << 20;
-    dirs::check_writable(Path::new("/etc"))?;
-    dirs::make_dir(&ground.config.paths.state, 0o711)?;
     let directory = ground.directory();
-    dirs::make_dir(&directory, 0o700)?;
+    dirs::check_writable(Path::new("/etc"))?;
     dirs::check_writable(&directory)?;
     for path in [Path::new("/etc"), &directory] {
         let free = files::free_bytes(path)?;

@@ -22,7 +22,8 @@ mod reboot;
 mod trees;
 
 pub use apply::{Applied, apply, refuse};
-pub use ground::{Ground, Progress, check_ground, check_rights};
+pub use ground::{Ground, Progress, check_rights};
+use ground::{check_ground, make_directory};
 
 use crate::disk;
 use crate::error::Fault;
