@@ -19,18 +19,27 @@ fn campaign() {
     let moments = number("BERTH_MOMENTS", 20);
     eprintln!("BERTH_SEED={seed}");
 
-    let (took, boundaries) = at_every_line(&rig);
-    let mut random = Random(seed);
-    let mut rows = String::new();
-    for number in 1..=moments {
-        let after = took.mul_f64(random.next());
-        let row = at_a_moment(&rig, after);
-        eprintln!("{number}: {row}");
-        writeln!(rows, "| {number} | {row} |").unwrap();
-    }
+    // Side by side: a server that waits for its disk leaves the processor to the other one.
+    std::thread::scope(|scope| {
+        let boundaries = scope.spawn(|| at_every_line(&rig));
+        let took = undisturbed(&rig);
+        let mut random = Random(seed);
+        let mut rows = String::new();
+        for number in 1..=moments {
+            let after = took.mul_f64(random.next());
+            let row = at_a_moment(&rig, after);
+            eprintln!("{number}: {row}");
+            writeln!(rows, "| {number} | {row} |").unwrap();
+        }
+        let boundaries = boundaries.join().expect("its panic was shown");
+        write(&report(seed, took, &boundaries, &rows));
+    });
+}
+
+fn report(seed: u64, took: Duration, boundaries: &str, rows: &str) -> String {
     let now = jiff::Zoned::now().strftime("%Y-%m-%d").to_string();
     let text = format!(
-        "Last run: {now}, seed {seed}; an undisturbed run took {} s.\n\n\
+        "Last run: {now}, seed {seed}; a run without a cut took {} s beside another server.\n\n\
          One machine, cut at each of {} lines of the journal, went on after each and converged:\n\n{boundaries}\n\
          Machines cut once, at a random moment of the run:\n\n\
          | | after | last line of the journal | next run |\n|---|---|---|---|\n{rows}",
@@ -38,19 +47,22 @@ fn campaign() {
         boundaries.lines().count()
     );
     eprintln!("{text}");
-    write(&text);
+    text
 }
 
-/// How long a run without cuts takes, and where another one was cut.
-fn at_every_line(rig: &Rig) -> (Duration, String) {
+/// How long a run without cuts takes.
+fn undisturbed(rig: &Rig) -> Duration {
     let mut machine = server(rig, site::OFFLINE);
     let start = Instant::now();
     let ended = run_until(&mut machine, None, |_| false);
     assert!(matches!(ended, Ended::Exit(code) if site::is_done(code)), "{ended:?}: {}", said(&machine));
     let took = start.elapsed();
     is_whole(&machine);
-    drop(machine);
+    took
+}
 
+/// Where a machine was cut that is whole in the end.
+fn at_every_line(rig: &Rig) -> String {
     let mut machine = server(rig, site::OFFLINE);
     let cut = cut_everywhere(&mut machine, |_| true);
     is_whole(&machine);
@@ -58,7 +70,7 @@ fn at_every_line(rig: &Rig) -> (Duration, String) {
     for line in cut {
         writeln!(listed, "- {line}").unwrap();
     }
-    (took, listed)
+    listed
 }
 
 fn at_a_moment(rig: &Rig, after: Duration) -> String {

@@ -5,7 +5,6 @@ use crate::machine::Machine;
 use crate::qemu::{Base, Disk, Rig};
 use crate::site;
 use serde_json::Value;
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// Longer than any step takes without a line in the journal.
@@ -87,13 +86,13 @@ pub fn said(machine: &Machine) -> String {
 }
 
 /// Cuts at each new line of the journal, boots, goes on, until there is no new line; the lines where it was cut.
-pub fn cut_everywhere(machine: &mut Machine, wanted: impl Fn(&str) -> bool) -> BTreeSet<String> {
-    let mut cut = BTreeSet::new();
+pub fn cut_everywhere(machine: &mut Machine, wanted: impl Fn(&str) -> bool) -> Vec<String> {
+    let mut cut: Vec<String> = Vec::new();
     loop {
-        match run_until(machine, None, |line| wanted(line) && !cut.contains(line)) {
+        match run_until(machine, None, |line| wanted(line) && !cut.iter().any(|before| before == line)) {
             Ended::Cut(line) => {
                 eprintln!("cut after {line}");
-                cut.insert(line);
+                cut.push(line);
                 boot_again(machine);
             }
             Ended::Exit(code) if site::is_done(code) => return cut,

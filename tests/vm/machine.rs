@@ -156,13 +156,19 @@ impl Machine {
         let name = self.device(serial);
         let name = name.trim_start_matches("/dev/");
         self.ok(&format!("echo 1 >/sys/block/{name}/device/device/remove"));
-        self.ok(&format!("timeout 60 sh -c 'while [ -e /dev/{name} ]; do sleep 0.1; done'"));
+        // The kernel takes the node away, udev its other names, some time later.
+        self.ok(&format!(
+            "timeout 60 sh -c 'while ls /dev/{name} /dev/disk/by-id/nvme-*_{serial} 2>/dev/null | grep -q .; \
+             do sleep 0.1; done'"
+        ));
     }
 
     /// `/dev/nvmeXn1` of a serial, as this boot has it.
     #[track_caller]
     pub fn device(&self, serial: &str) -> String {
-        self.ok(&format!("readlink -f /dev/disk/by-id/nvme-*_{serial}"))
+        // A login may come before udev has named all disks.
+        let link = format!("/dev/disk/by-id/nvme-*_{serial}");
+        self.ok(&format!("timeout 60 sh -c 'until readlink -e {link}; do sleep 0.1; done'"))
     }
 }
 
