@@ -162,7 +162,7 @@ memory = "4GiB"
 numa-nodes = 2
 data = "1TiB"
 quota = true
-[check.sysctl]
+[bootstrap.sysctl]
 "kernel.pid_max" = 262144
 "#;
 

@@ -113,7 +113,7 @@ fn look(node: Node, need: Need) -> Seen {
         Need::Cpu => seen(plain(facts::cpu::gather(host)), |facts, look| facts.cpu = look),
         Need::Memory => seen(plain(facts::memory::gather(host)), |facts, look| facts.memory = look),
         Need::Sysctl => {
-            let names = profile.check.sysctl.keys().map(String::as_str).chain([FORWARD]);
+            let names = profile.bootstrap.sysctl.keys().map(String::as_str).chain([FORWARD]);
             seen(facts::sysctl::gather(host, names), |facts, look| facts.sysctl = Ok(look))
         }
         Need::Disks => seen(plain(facts::block::gather(host)), |facts, look| facts.disks = look),

@@ -5,6 +5,7 @@ use super::{Check, Need, On, Scope, Wants};
 use crate::model::check::Severity;
 use crate::model::check_facts::NotLooked;
 use crate::model::version::compare;
+use crate::profile::Profile;
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -128,11 +129,16 @@ fn forward(scope: &Scope) -> Result<Outcome, NotLooked> {
 }
 
 fn limits_wanted(wants: &Wants) -> Result<String, String> {
-    let limits = &wants.profile.check.sysctl;
+    let limits: Vec<_> = limits_of(wants.profile).map(|(name, least)| format!("{name} >= {least}")).collect();
     if limits.is_empty() {
-        return Err("the profile names no limits in check.sysctl".into());
+        return Err("the profile names no limits in bootstrap.sysctl".into());
     }
-    Ok(list(limits.iter().map(|(name, least)| format!("{name} >= {least}"))))
+    Ok(list(limits))
+}
+
+/// What bootstrap sets, but for the setting that has a check of its own.
+fn limits_of(profile: &Profile) -> impl Iterator<Item = (&String, &u64)> {
+    profile.bootstrap.sysctl.iter().filter(|(name, _)| *name != FORWARD)
 }
 
 fn limits(scope: &Scope) -> Result<Outcome, NotLooked> {
@@ -140,7 +146,7 @@ fn limits(scope: &Scope) -> Result<Outcome, NotLooked> {
     let mut low = Vec::new();
     let mut commands = Vec::new();
     let mut silent = None;
-    for (name, least) in &scope.profile.check.sysctl {
+    for (name, least) in limits_of(scope.profile) {
         match values.get(name) {
             Some(Ok(value)) if value >= least => {}
             Some(Ok(value)) => {

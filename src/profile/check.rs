@@ -2,7 +2,6 @@
 
 use crate::model::Size;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -31,8 +30,6 @@ pub struct CheckRules {
     pub hccn: bool,
     /// No other node is reached over them: what is wrong there warns.
     pub single_node: bool,
-    /// Limits of the kernel, by their sysctl names: at least these.
-    pub sysctl: BTreeMap<String, u64>,
     /// Registries that the engine must reach, such as `registry.example.com`.
     pub registries: Vec<String>,
 }
@@ -53,7 +50,6 @@ impl Default for CheckRules {
             smart: true,
             hccn: true,
             single_node: true,
-            sysctl: BTreeMap::new(),
             registries: Vec::new(),
         }
     }

@@ -87,7 +87,7 @@ pub(super) fn good_host() -> FakeHost {
             "HwHiAiUser:x:1000:1000::/home/HwHiAiUser:/bin/bash\n",
             "",
         );
-    for (name, least) in &profile().check.sysctl {
+    for (name, least) in &profile().bootstrap.sysctl {
         host = host.with_file(&format!("/proc/sys/{}", name.replace('.', "/")), &least.to_string());
     }
     for id in 0..8 {
