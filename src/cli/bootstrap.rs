@@ -6,7 +6,7 @@ use crate::error::Fault;
 use crate::host::RealHost;
 use crate::ops::bootstrap::{Applied, Draft, Ground, Progress, Wishes, apply, check_rights, draft, refuse};
 use crate::plan::{Danger, Step, read_plan, write_plan};
-use crate::profile::load_profile;
+use crate::profile::{DEFAULT_CONFIG, load_profile};
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 use serde_json::json;
@@ -24,7 +24,14 @@ use tokio::signal::unix::{SignalKind, signal};
 Without --apply it looks, prints what it would do and why, and changes
 nothing. With --apply it looks again, asks, and does it, step by step. What is
 right already is left alone; interrupted, it goes on where it was when it is
-run again.
+run again. It needs root, also to look.
+
+Where firmware or a driver needs a reboot, it says so and ends; after the
+reboot it goes on by itself (journalctl -u berth-bootstrap).
+
+Exit codes: 0 done, or what would be done; 3 refused, nothing was changed;
+4 all was done and a check failed (berth check); 7 another bootstrap is at
+work.
 
 A disk that holds anything is never written to, unless its serial number is
 given with --wipe; a disk in use never is.
@@ -55,6 +62,9 @@ pub(crate) struct Args {
     /// Do not ask
     #[arg(long, requires = "apply")]
     yes: bool,
+    /// Finish what was begun before a reboot, and touch no disk that came since: the unit says so
+    #[arg(long, hide = true, requires = "apply")]
+    after_reboot: bool,
 }
 
 pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
@@ -72,8 +82,10 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
         profile: &profile,
         config_path: global.config_path(),
     };
+    let words = words_again(global, &args);
     let named = args.profile.as_deref().map(named_profile).transpose()?;
-    let wishes = Wishes { wipe: args.wipe, leave: args.leave, profile: named };
+    let wishes =
+        Wishes { wipe: args.wipe, leave: args.leave, after_reboot: args.after_reboot, profile: named };
     if let Some(file) = args.apply {
         let named = Some(PathBuf::from(file)).filter(|path| !path.as_os_str().is_empty());
         let plan = named.map(|path| read_plan(&host, &path)).transpose()?;
@@ -96,12 +108,36 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
     }
     show_draft(&draft, render::line);
     let file = args.out.map(|path| format!(" {}", path.display())).unwrap_or_default();
+    let file = format!("{file}{words}");
     if draft.plan.steps.is_empty() {
         render::line("Nothing is to be done.");
     } else {
         render::line(&format!("Nothing was changed. To do this: berth bootstrap --apply{file}"));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What was said with this command, to be said again: the next one decides anew.
+fn words_again(global: &Global, args: &Args) -> String {
+    let mut words = String::new();
+    let mut add = |flag: &str, value: &str| {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@".contains(c);
+        let quote = if value.chars().all(is_plain) { "" } else { "'" };
+        words.extend([" ", flag, " ", quote, &value.replace('\'', "'\\''"), quote]);
+    };
+    if global.config_path() != Path::new(DEFAULT_CONFIG) {
+        add("--config", &global.config_path().display().to_string());
+    }
+    if let Some(profile) = &args.profile {
+        add("--profile", profile);
+    }
+    for serial in &args.leave {
+        add("--leave", serial);
+    }
+    for serial in &args.wipe {
+        add("--wipe", serial);
+    }
+    words
 }
 
 /// The plan for people; on standard output when it is the result, else beside it.

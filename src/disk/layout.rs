@@ -57,7 +57,7 @@ fn wanted(seen: &Observed, request: &Request, part: &mut Part) -> Vec<Wanted> {
         _ => Format::XfsLinear,
     };
     let volumes = request.wants.volumes().into_iter().map(|(name, target)| {
-        let existing = find(seen, name, format, request, part);
+        let existing = find(seen, name, &target, format, request, part);
         Wanted { name, target, format, existing }
     });
     volumes.collect()
@@ -85,6 +85,7 @@ fn share_out(seen: &Observed, request: &Request, volumes: Vec<Wanted>, supply: S
         return;
     }
     let mut free = supply.free.into_iter();
+    let begun = supply.begun;
     for (index, wanted) in volumes.into_iter().enumerate() {
         // Only the last volume grows: the first of `split` is one disk.
         let is_last = index + 1 == count;
@@ -94,7 +95,7 @@ fn share_out(seen: &Observed, request: &Request, volumes: Vec<Wanted>, supply: S
         match wanted.existing {
             Existing::No => {
                 let disks = take(is_last);
-                let volume = make(&wanted, &disks, request);
+                let volume = make(&wanted, members(&disks, &begun, request), (request.new_uuid)());
                 let (uuid, name) = (volume.uuid.clone(), wanted.name);
                 part.add(Step::MakeVolume(volume), format!("there is no volume {name} yet"));
                 finish(seen, request, &wanted, &uuid, true, part);
@@ -105,14 +106,14 @@ fn share_out(seen: &Observed, request: &Request, volumes: Vec<Wanted>, supply: S
                 finish(seen, request, &wanted, &uuid, true, part);
                 // Disks that came since.
                 let disks = if is_last { take(true) } else { Vec::new() };
-                grow(&wanted, &disks, 0, request, part);
+                grow(&wanted, members(&disks, &begun, request), 0, part);
             }
             Existing::Yes { ref uuid, free_bytes } => {
                 let is_fresh = request.fresh.contains(uuid);
                 part.is_right(format!("volume {} is there", wanted.name));
                 finish(seen, request, &wanted, uuid, is_fresh, part);
                 let disks = if is_last { take(true) } else { Vec::new() };
-                grow(&wanted, &disks, free_bytes, request, part);
+                grow(&wanted, members(&disks, &begun, request), free_bytes, part);
             }
             Existing::Refused => {}
         }
@@ -124,22 +125,22 @@ fn names(volumes: &[Wanted]) -> String {
     missing.map(|wanted| format!("volume {}", wanted.name)).collect::<Vec<_>>().join(" and ")
 }
 
-fn make(wanted: &Wanted, disks: &[&Disk], request: &Request) -> MakeVolume {
+fn make(wanted: &Wanted, disks: Vec<DiskPart>, uuid: String) -> MakeVolume {
     let format = match wanted.format {
         Format::XfsStriped if disks.len() < 2 => Format::XfsLinear,
         format => format,
     };
-    MakeVolume {
-        name: wanted.name.into(),
-        format,
-        disks: members(disks, request),
-        uuid: (request.new_uuid)(),
-    }
+    MakeVolume { name: wanted.name.into(), format, disks, uuid }
 }
 
-fn members(disks: &[&Disk], request: &Request) -> Vec<DiskPart> {
+/// With the identifiers that they have already, where a run had begun to add them.
+fn members(disks: &[&Disk], begun: &[DiskPart], request: &Request) -> Vec<DiskPart> {
     let with_id = disks.iter().filter_map(|disk| disk.id.clone().map(|id| (id, disk.size_bytes)));
-    with_id.map(|(id, size)| member(id, Size(size), &(request.new_uuid)())).collect()
+    let part = |(id, size): (DiskId, u64)| {
+        let known = begun.iter().find(|known| known.id == id).cloned();
+        known.unwrap_or_else(|| member(id, Size(size), &(request.new_uuid)()))
+    };
+    with_id.map(part).collect()
 }
 
 fn member(id: DiskId, size: Size, uuid: &str) -> DiskPart {
@@ -193,7 +194,7 @@ fn was_never_mounted(request: &Request, uuid: &str) -> bool {
     request.unfinished.iter().any(|step| matches!(step, Step::AddMount(mount) if mount.uuid == uuid))
 }
 
-fn grow(wanted: &Wanted, disks: &[&Disk], free_bytes: u64, request: &Request, part: &mut Part) {
+fn grow(wanted: &Wanted, disks: Vec<DiskPart>, free_bytes: u64, part: &mut Part) {
     /// Less than this is LVM's rounding.
     const WORTH_IT: u64 = 64 << 20;
     let why = if disks.is_empty() {
@@ -204,11 +205,7 @@ fn grow(wanted: &Wanted, disks: &[&Disk], free_bytes: u64, request: &Request, pa
     if disks.is_empty() && free_bytes < WORTH_IT {
         return;
     }
-    let step = GrowVolume {
-        name: wanted.name.into(),
-        format: wanted.format,
-        disks: members(disks, request),
-        target: wanted.target.clone(),
-    };
+    let step =
+        GrowVolume { name: wanted.name.into(), format: wanted.format, disks, target: wanted.target.clone() };
     part.add(Step::GrowVolume(step), why);
 }

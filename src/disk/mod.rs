@@ -11,3 +11,4 @@ mod volumes;
 
 pub use layout::{Request, plan};
 pub use mounts::edit_fstab;
+pub use volumes::is_mounted_at;

@@ -7,18 +7,24 @@ use crate::plan::{AddMount, Format, Part, Step};
 /// `nofail`: a server whose data disk is gone must still boot. `pquota`: personal storage has limits.
 const XFS_OPTIONS: &str = "defaults,nofail,pquota,x-systemd.device-timeout=60s";
 const BTRFS_OPTIONS: &str = "defaults,nofail,x-systemd.device-timeout=60s";
+/// With `nofail` alone people could log in before their homes are there, and work in what is below.
+const BEFORE_LOGINS: &str = "x-systemd.before=systemd-user-sessions.service";
 const NEEDED: &str = "nofail";
 const MARK: &str = "# berth: volume ";
 
 pub(super) fn plan_mount(seen: &Observed, wanted: &Wanted, uuid: &str, part: &mut Part) {
     let target = wanted.target.display().to_string();
     let options = if wanted.format == Format::Btrfs { BTRFS_OPTIONS } else { XFS_OPTIONS };
+    let options = match wanted.name {
+        "home" => format!("{options},{BEFORE_LOGINS}"),
+        _ => options.to_owned(),
+    };
     let step = AddMount {
         name: wanted.name.into(),
         uuid: uuid.to_owned(),
         kind: wanted.format.file_system().into(),
         target: wanted.target.clone(),
-        options: options.into(),
+        options,
     };
     if let Some(mount) = seen.mounted_at(&target)
         && mount.uuid.as_deref() != Some(uuid)

@@ -6,7 +6,7 @@ use super::volumes::Existing;
 use crate::model::Size;
 use crate::model::disk::Disk;
 use crate::model::observed::Observed;
-use crate::plan::{Expected, Part, Step, WipeDisk, contents, label, objections, volume_tag};
+use crate::plan::{DiskPart, Expected, Part, Step, WipeDisk, contents, label, objections, volume_tag};
 use crate::profile::DiskWants;
 
 pub(super) struct Supply<'a> {
@@ -14,6 +14,8 @@ pub(super) struct Supply<'a> {
     pub(super) free: Vec<&'a Disk>,
     /// Serial numbers of the disks that are wiped.
     pub(super) wiped: Vec<String>,
+    /// Those of the free ones that an interrupted run had begun to add, with their identifiers.
+    pub(super) begun: Vec<DiskPart>,
 }
 
 pub(super) fn take_stock<'a>(
@@ -22,8 +24,9 @@ pub(super) fn take_stock<'a>(
     volumes: &[Wanted],
     part: &mut Part,
 ) -> Supply<'a> {
-    let mut supply = Supply { free: Vec::new(), wiped: Vec::new() };
+    let mut supply = Supply { free: Vec::new(), wiped: Vec::new(), begun: Vec::new() };
     refuse_unknown(seen, request.wants, part);
+    let begun: Vec<&DiskPart> = request.unfinished.iter().flat_map(grown_by).collect();
     for disk in &seen.disks {
         let serial = disk.id.as_ref().map_or("", |id| id.serial.as_str());
         let is_named = request.wipe.iter().any(|named| named == serial);
@@ -39,9 +42,29 @@ pub(super) fn take_stock<'a>(
         if is_named {
             supply.wiped.push(serial.to_owned());
         }
+        // A run was interrupted between making it a member and adding it to the volume.
+        let begun = begun.iter().find(|member| member.id.serial == serial);
+        if let Some(begun) = begun.filter(|begun| is_orphan(disk, begun)) {
+            supply.begun.push((*begun).clone());
+            supply.free.push(disk);
+            continue;
+        }
         consider(disk, is_named, &mut supply, part);
     }
     supply
+}
+
+fn grown_by(step: &Step) -> &[DiskPart] {
+    match step {
+        Step::GrowVolume(volume) => &volume.disks,
+        _ => &[],
+    }
+}
+
+/// A member of no group, by the UUID that the journal has, and nothing else.
+fn is_orphan(disk: &Disk, begun: &DiskPart) -> bool {
+    let expected = Expected::Own { member: &begun.pv_uuid, group: "", file_system: "" };
+    disk.pv.as_ref().is_some_and(|pv| pv.group.is_none()) && objections(disk, expected).is_empty()
 }
 
 fn consider<'a>(disk: &'a Disk, is_named: bool, supply: &mut Supply<'a>, part: &mut Part) {
@@ -84,7 +107,7 @@ fn refuse_unknown(seen: &Observed, wants: &DiskWants, part: &mut Part) {
 }
 
 /// Why this disk is not meant, if it is not.
-fn why_left(disk: &Disk, wants: &DiskWants) -> Option<String> {
+pub(super) fn why_left(disk: &Disk, wants: &DiskWants) -> Option<String> {
     let serial = disk.id.as_ref().map(|id| &id.serial);
     if serial.is_some_and(|serial| wants.leave.contains(serial)) {
         return Some("it is named to be left alone".into());

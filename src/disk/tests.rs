@@ -139,6 +139,12 @@ fn contents_are_never_hidden_unless_they_move() {
     // A volume that another system filled is not one to copy into.
     let mut adopted = with_volume();
     adopted.disks.push(disk("NV2"));
+    adopted.disks.push(Disk {
+        pv: Some(PhysicalVolume { uuid: "p3".into(), group: Some("berth_home".into()) }),
+        signatures: vec![signature("LVM2_member", None)],
+        content: Content::Data,
+        ..disk("NV3")
+    });
     adopted.groups.push(group("home", "h"));
     adopted.directories[1].entries = 3;
     assert!(refusals(&adopted, &asked).contains("/home is not empty"));
@@ -157,6 +163,57 @@ fn contents_are_never_hidden_unless_they_move() {
     let mut seen = machine(vec![disk("NV1"), disk("NV2")]);
     seen.directories[0].entries = 1;
     assert!(refusals(&seen, &asked).contains("/data is not empty"));
+}
+
+#[test]
+fn a_volume_on_disks_that_are_not_meant_is_not_used() {
+    // Another server's disk, put in to be read.
+    let mut seen = with_volume();
+    seen.mounts.clear();
+    seen.fstab = fstab::parse("UUID=root / ext4\n");
+    seen.disks[0].uses.clear();
+    seen.disks.push(disk("NV2"));
+    let mut asked = asked(Layout::Merge);
+    assert!(steps(&decide(&seen, &asked))[0].starts_with("mount volume data"));
+    for change in [
+        |asked: &mut Asked, _: &mut Observed| asked.wants.leave = vec!["NV1".into()],
+        |asked: &mut Asked, _: &mut Observed| asked.wants.serials = vec!["NV2".into()],
+        |_: &mut Asked, seen: &mut Observed| seen.disks[0].removable = true,
+        |_: &mut Asked, seen: &mut Observed| seen.disks[0].transport = Some("iscsi".into()),
+        |_: &mut Asked, seen: &mut Observed| seen.groups[0].disks = 2,
+    ] {
+        let (mut asked, mut seen) = (Asked { wants: asked.wants.clone(), ..Asked::default() }, seen.clone());
+        change(&mut asked, &mut seen);
+        assert!(refusals(&seen, &asked).contains("on disks that are not meant"), "{:?}", asked.wants);
+        // What is in use already goes on being used.
+        seen.mounts.push(mount("/data", "fs"));
+        let refusals = decide(&seen, &asked).refusals;
+        assert!(refusals.iter().all(|refusal| !refusal.what.contains("not meant")), "{refusals:?}");
+    }
+    asked.wants.leave = vec!["NV2".into()];
+    assert!(steps(&decide(&seen, &asked))[0].starts_with("mount volume data"));
+}
+
+#[test]
+fn an_interrupted_growth_goes_on() {
+    let mut seen = with_volume();
+    let orphan = |uuid: &str| Disk {
+        pv: Some(PhysicalVolume { uuid: uuid.into(), group: None }),
+        signatures: vec![signature("LVM2_member", None)],
+        content: Content::Data,
+        ..disk("NV2")
+    };
+    seen.disks.push(disk("NV2"));
+    let mut asked = asked(Layout::Merge);
+    let grow = decide(&seen, &asked).steps[0].step.clone();
+    let Step::GrowVolume(volume) = &grow else { panic!("{grow:?}") };
+    let uuid = volume.disks[0].pv_uuid.clone();
+    *seen.disks.last_mut().unwrap() = orphan(&uuid);
+    assert!(refusals(&seen, &asked).contains("(NV2, "), "nobody knows whose it is");
+    asked.unfinished = vec![grow.clone()];
+    assert_eq!(decide(&seen, &asked).steps[0].step, grow, "with the same identifiers");
+    *seen.disks.last_mut().unwrap() = orphan("another");
+    assert!(refusals(&seen, &asked).contains("(NV2, "));
 }
 
 #[test]

@@ -1,9 +1,12 @@
 //! Volumes that berth made, recognised by what is written on them.
 
 use super::layout::Request;
-use crate::model::disk::Disk;
+use super::supply::why_left;
+use crate::model::disk::{Disk, Signature};
 use crate::model::observed::{BtrfsVolume, Observed, VolumeGroup};
 use crate::plan::{Expected, Format, MakeVolume, Part, Step, group_name, label, objections, volume_tag};
+use crate::profile::DiskWants;
+use std::path::Path;
 
 pub(super) enum Existing {
     No,
@@ -20,6 +23,7 @@ pub(super) enum Existing {
 pub(super) fn find(
     seen: &Observed,
     name: &str,
+    target: &Path,
     format: Format,
     request: &Request,
     part: &mut Part,
@@ -39,7 +43,23 @@ pub(super) fn find(
         (Found::Nothing, Some(begun)) if is_touched(seen, begun) => resume(seen, begun, part),
         (Found::Half, Some(begun)) => resume(seen, begun, part),
         (Found::Nothing, _) => Existing::No,
-        (Found::Whole { uuid, free_bytes }, _) => Existing::Yes { uuid, free_bytes },
+        (Found::Whole { uuid, free_bytes }, _) => {
+            let target = target.display().to_string();
+            let is_used = is_mounted_at(seen, name, &target);
+            match against_adoption(seen, name, request.wants).filter(|_| !is_used) {
+                None => Existing::Yes { uuid, free_bytes },
+                Some(why) => {
+                    part.refuse(
+                        format!("volume {name} of berth is on disks that are not meant: {why}"),
+                        format!(
+                            "if it belongs to another machine, take those disks out; if it is this machine's, \
+                             let [bootstrap.disks] and --leave mean its disks, or mount it yourself at {target}"
+                        ),
+                    );
+                    Existing::Refused
+                }
+            }
+        }
         (Found::Half, None) if seen.disks.iter().any(|disk| is_member_named(disk, name, request)) => {
             Existing::No
         }
@@ -52,6 +72,40 @@ pub(super) fn find(
         }
         (Found::Refused, _) => Existing::Refused,
     }
+}
+
+/// The UUID of a volume of ours, by what is written on it.
+fn uuid_of<'a>(seen: &'a Observed, name: &str) -> Option<&'a str> {
+    let (tag, label) = (volume_tag(name), label(name));
+    let group = seen.groups.iter().find(|group| group.tags.contains(&tag));
+    let volume = group.and_then(|group| group.volumes.iter().find(|volume| volume.name == name));
+    let xfs = volume.and_then(|volume| volume.file_system.as_ref()?.uuid.as_deref());
+    let btrfs = || seen.btrfs.iter().find(|volume| volume.label.as_deref() == Some(&label));
+    xfs.or_else(|| btrfs().map(|volume| volume.uuid.as_str()))
+}
+
+/// Whether a volume of ours is what is mounted at this place.
+pub fn is_mounted_at(seen: &Observed, name: &str, target: &str) -> bool {
+    let mounted = seen.mounted_at(target).and_then(|mount| mount.uuid.as_deref());
+    mounted.is_some() && mounted == uuid_of(seen, name)
+}
+
+/// A volume is used only if all of its disks may be: a disk of another server that was put in to be read has one too.
+fn against_adoption(seen: &Observed, name: &str, wants: &DiskWants) -> Option<String> {
+    let (tag, label) = (volume_tag(name), label(name));
+    let group = seen.groups.iter().find(|group| group.tags.contains(&tag));
+    let is_member = |disk: &&Disk| {
+        let of = disk.pv.as_ref().and_then(|pv| pv.group.as_deref());
+        let is_btrfs =
+            |signature: &Signature| signature.kind == "btrfs" && signature.label.as_ref() == Some(&label);
+        (of.is_some() && of == group.map(|group| group.name.as_str())) || disk.signatures.iter().any(is_btrfs)
+    };
+    let members: Vec<&Disk> = seen.disks.iter().filter(is_member).collect();
+    if let Some(group) = group.filter(|group| group.disks != members.len() as u64) {
+        let parts = group.disks.saturating_sub(members.len() as u64);
+        return Some(format!("{parts} of its parts are not whole disks"));
+    }
+    members.iter().find_map(|disk| why_left(disk, wants).map(|why| format!("{}: {why}", disk.describe())))
 }
 
 /// Whether a disk of this volume is to be wiped.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 const TEMPLATE: &str = include_str!("../../systemd/berth-bootstrap.service");
-const COMMAND: &str = "/usr/local/bin/berth bootstrap --apply --yes";
+const COMMAND: &str = "/usr/local/bin/berth bootstrap --apply --yes --after-reboot";
 const MARKER: &str = "/var/lib/berth/bootstrap/resume";
 const STATE: &str = "RequiresMountsFor=/var/lib/berth\n";
 

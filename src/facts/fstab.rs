@@ -1,6 +1,6 @@
 //! /etc/fstab as text and as entries; a line that is none is named, never skipped.
 
-use crate::host::{Host, read_text};
+use crate::host::Host;
 use crate::model::observed::{Fstab, FstabEntry, FstabError};
 use std::io::ErrorKind;
 use std::path::Path;
@@ -8,11 +8,24 @@ use std::path::Path;
 pub const PATH: &str = "/etc/fstab";
 
 pub fn gather(host: &dyn Host) -> Result<Fstab, String> {
-    match read_text(host, Path::new(PATH)) {
-        Ok(text) => Ok(parse(&text)),
+    match host.read(Path::new(PATH)) {
+        Ok(bytes) => Ok(parse_bytes(bytes)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Fstab::default()),
         Err(error) => Err(format!("{PATH} cannot be read: {error}")),
     }
+}
+
+/// Bytes of another encoding cannot be written back as they were, and so the file cannot be edited.
+fn parse_bytes(bytes: Vec<u8>) -> Fstab {
+    let error = match String::from_utf8(bytes) {
+        Ok(text) => return parse(&text),
+        Err(error) => error,
+    };
+    let (before, bytes) = (error.utf8_error().valid_up_to(), error.as_bytes());
+    let line = bytes.iter().take(before).filter(|byte| **byte == b'\n').count() + 1;
+    let text = String::from_utf8_lossy(bytes);
+    let text = text.lines().nth(line - 1).unwrap_or_default().chars().take(200).collect();
+    Fstab { error: Some(FstabError { line, text, why: "it is not UTF-8".to_owned() }), ..Fstab::default() }
 }
 
 pub fn parse(text: &str) -> Fstab {
@@ -35,19 +48,19 @@ pub fn parse(text: &str) -> Fstab {
 
 /// As fstab(5): device, mount point, type, and where they are given options and two numbers.
 fn parse_line(line: usize, text: &str) -> Result<FstabEntry, &'static str> {
-    // Some people write a comment behind an entry; mount takes that for a seventh field, and so it is no entry.
     let fields: Vec<&str> = text.split_whitespace().collect();
     let [spec, target, kind, rest @ ..] = fields.as_slice() else {
         return Err("it has less than three fields");
     };
-    if rest.len() > 3 {
+    // Behind the sixth field mount reads nothing, and some people write a comment there.
+    if rest.get(3).is_some_and(|field| !field.starts_with('#')) {
         return Err("it has more than six fields");
     }
     let target = unescape(target);
     if !target.starts_with('/') && !matches!(target.as_str(), "none" | "swap") {
         return Err("the mount point is no absolute path");
     }
-    if rest.iter().skip(1).any(|number| number.parse::<u32>().is_err()) {
+    if rest.iter().skip(1).take(2).any(|number| number.parse::<u32>().is_err()) {
         return Err("the fifth and the sixth field must be numbers");
     }
     let options = rest.first().unwrap_or(&"defaults").split(',').map(str::to_owned).collect();
@@ -80,12 +93,16 @@ mod tests {
         for (text, why) in [
             ("UUID=1 /data\n", "less than three"),
             ("UUID=1 data xfs defaults 0 0\n", "absolute"),
-            ("UUID=1 /data xfs defaults 0 0 # mine\n", "more than six"),
+            ("UUID=1 /data xfs defaults 0 0 mine\n", "more than six"),
+            ("UUID=1 /data xfs defaults # mine\n", "numbers"),
             ("UUID=1 /data xfs defaults no 0\n", "numbers"),
         ] {
             let error = parse(&format!("/dev/vda / ext4\n{text}")).error.unwrap();
             assert_eq!(error.line, 2);
             assert!(error.why.contains(why), "{}", error.why);
         }
+        let error = parse_bytes(b"/dev/vda / ext4\n//nas/\xb5\xb5 /mnt cifs\n".to_vec()).error.unwrap();
+        assert_eq!((error.line, error.why.as_str()), (2, "it is not UTF-8"));
+        assert_eq!(parse("UUID=1 /data xfs defaults 0 0 # mine\n").error, None);
     }
 }

@@ -35,7 +35,7 @@ pub fn gather(host: &dyn Host, targets: &[PathBuf], own: OwnParts) -> Result<Obs
         machine: machine(host)?,
         btrfs: btrfs(&disks)?,
         groups,
-        mounts: lines.iter().filter_map(|line| mount(line, &numbers)).collect(),
+        mounts: lines.iter().filter_map(|line| mount(line, &numbers, targets)).collect(),
         fstab: fstab::gather(host)?,
         directories: targets.iter().map(|path| directory(host, path)).collect::<Result<_, _>>()?,
         disks,
@@ -107,9 +107,13 @@ pub fn probe(host: &dyn Host, device: &str) -> Result<Option<FileSystem>, String
     let fields: BTreeMap<&str, &str> =
         output.stdout.lines().filter_map(|line| line.split_once('=')).collect();
     let field = |key: &str| fields.get(key).map(|value| (*value).to_owned());
-    let Some(kind) = field("TYPE").or_else(|| field("PTTYPE")) else { return Ok(None) };
-    let complete = kind != "xfs"
-        || block::is_xfs_complete(Path::new(device)).map_err(|error| format!("reading {device}: {error}"))?;
+    let unreadable = |error| format!("reading {device}: {error}");
+    let Some(kind) = field("TYPE").or_else(|| field("PTTYPE")) else {
+        // blkid ends in the same way where it could not read.
+        block::check_readable(Path::new(device)).map_err(unreadable)?;
+        return Ok(None);
+    };
+    let complete = kind != "xfs" || block::is_xfs_complete(Path::new(device)).map_err(unreadable)?;
     Ok(Some(FileSystem { uuid: field("UUID"), label: field("LABEL"), complete, kind }))
 }
 
@@ -128,11 +132,13 @@ fn file_systems_by_number(host: &dyn Host) -> Result<BTreeMap<String, String>, S
     Ok(found)
 }
 
-/// Mounts of disks and networks; not the kernel's own and not those of containers, which come and go.
-fn mount(line: &MountLine, by_number: &BTreeMap<String, String>) -> Option<Mount> {
+/// Mounts of disks and networks, and whatever is mounted where something of ours is to be; not the kernel's own and not
+/// those of containers, which come and go.
+fn mount(line: &MountLine, by_number: &BTreeMap<String, String>, targets: &[PathBuf]) -> Option<Mount> {
     let is_network =
         matches!(line.kind.as_str(), "nfs" | "nfs4" | "cifs" | "ceph" | "lustre" | "fuse.glusterfs");
-    if !line.source.starts_with("/dev/") && !is_network {
+    let is_ours_to_be = targets.iter().any(|target| target == Path::new(&line.target));
+    if !line.source.starts_with("/dev/") && !is_network && !is_ours_to_be {
         return None;
     }
     let uuid = by_number.get(&line.device).or_else(|| by_number.get(&line.source));

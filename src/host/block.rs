@@ -4,7 +4,7 @@
 
 use crate::error::Fault;
 use crate::model::disk::{Content, DiskId};
-use rustix::fs::{Mode, OFlags, open};
+use rustix::fs::{Advice, Mode, OFlags, fadvise, open};
 use rustix::io::Errno;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
@@ -13,11 +13,26 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const BY_ID: &str = "/dev/disk/by-id";
-/// What is looked at, and wiped, at each end: partition tables, RAID and ZFS labels are there.
-const END: u64 = 1 << 20;
-/// Between the ends this many blocks are looked at.
-const PLACES: u64 = 512;
+/// What is looked at, and wiped, at each end: partition tables, RAID and ZFS labels, and the beginning of the first
+/// partition, which lies at 1 MiB and has its file system's superblock when the table itself is lost.
+const END: u64 = 16 << 20;
+/// Between the ends this many blocks are looked at …
+const PLACES: u64 = 2048;
 const BLOCK: u64 = 4096;
+/// … and these: where ext4 keeps copies of its superblock, with and without a partition before it, and where the
+/// partition behind a small first one begins.
+const LIKELY: [u64; 10] = [
+    (64 << 20) + (1 << 20),
+    128 << 20,
+    (128 << 20) + (1 << 20),
+    (200 << 20) + (1 << 20),
+    (256 << 20) + (1 << 20),
+    384 << 20,
+    (384 << 20) + (1 << 20),
+    (512 << 20) + (1 << 20),
+    (1 << 30) + (1 << 20),
+    (2 << 30) + (1 << 20),
+];
 
 /// Names in /dev/disk/by-id, and the kernel name that each leads to.
 pub fn stable_links() -> io::Result<Vec<(String, String)>> {
@@ -56,6 +71,9 @@ pub fn look_at_content(path: &Path, serial: &str, alone: bool) -> Content {
 
 fn is_blank(mut device: File, serial: &str) -> io::Result<bool> {
     let size = device.seek(SeekFrom::End(0))?;
+    if size == 0 {
+        return Err(io::Error::other("it has no size: its controller may have failed"));
+    }
     let start = read_at(&mut device, 0, END)?;
     let end = read_at(&mut device, size.saturating_sub(END), END)?;
     if !is_nothing(&end) {
@@ -70,8 +88,10 @@ fn is_blank(mut device: File, serial: &str) -> io::Result<bool> {
         return Ok(false);
     }
     // A disk whose first blocks were lost may still have all its data behind them.
-    for place in 1..PLACES {
-        let offset = size / PLACES * place / BLOCK * BLOCK;
+    // Reading ahead would read most of the disk.
+    fadvise(&device, 0, None, Advice::Random)?;
+    let spread = (1..PLACES).map(|place| size / PLACES * place / BLOCK * BLOCK);
+    for offset in LIKELY.into_iter().filter(|offset| *offset < size).chain(spread) {
         if !is_nothing(&read_at(&mut device, offset, BLOCK)?) {
             return Ok(false);
         }
@@ -128,8 +148,8 @@ pub fn take_alone(id: &DiskId, size_bytes: u64) -> Result<Alone, Fault> {
 impl Alone {
     /// Overwrites both ends, so that nothing is recognised there any more but that it was wiped.
     pub fn wipe_ends(mut self, serial: &str) -> io::Result<()> {
-        let zeros = vec![0; usize::try_from(END).unwrap_or(1 << 20)];
         let size = self.0.seek(SeekFrom::End(0))?;
+        let zeros = vec![0; usize::try_from(END.min(size)).unwrap_or_default()];
         for start in [0, size.saturating_sub(END)] {
             self.0.seek(SeekFrom::Start(start))?;
             self.0.write_all(&zeros)?;
@@ -148,11 +168,14 @@ pub fn kernel_name(link: &Path) -> io::Result<String> {
     Ok(target.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default())
 }
 
-/// Asked of the kernel, not of udev. NVMe and SCSI disks have it in different places.
+/// Asked of the kernel, not of udev. NVMe, virtio and SCSI disks have it in different places.
 fn read_serial(name: &str) -> Option<String> {
-    ["device/serial", "serial"].iter().find_map(|file| {
-        let text = fs::read_to_string(format!("/sys/block/{name}/{file}")).ok()?;
-        (!text.trim().is_empty()).then(|| text.trim().to_owned())
+    // The last one is a page of SCSI's vital product data, behind a head of four bytes.
+    [("device/serial", 0), ("serial", 0), ("device/vpd_pg80", 4)].iter().find_map(|(file, head)| {
+        let bytes = fs::read(format!("/sys/block/{name}/{file}")).ok()?;
+        let text = String::from_utf8_lossy(bytes.get(*head..)?);
+        let text = text.trim_matches(|c: char| c.is_whitespace() || c == '\0');
+        (!text.is_empty()).then(|| text.to_owned())
     })
 }
 
@@ -169,6 +192,11 @@ pub fn wait_for_node(path: &Path, limit: Duration) -> Result<(), Fault> {
         }
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// Whether a device can be read at all. To programs that look for file systems, one that cannot looks like an empty one.
+pub fn check_readable(path: &Path) -> io::Result<()> {
+    File::open(path)?.read_exact(&mut [0; 512])
 }
 
 /// Where mkfs.xfs was interrupted, the superblock says that it is still being made (`sb_inprogress`, byte 126).
@@ -228,6 +256,11 @@ mod tests {
             write(&path, place, &[0]);
         }
         assert_eq!(look(), Content::Blank);
+        // The superblock of an ext4 in the first partition, whose table was overwritten.
+        write(&path, (1 << 20) + 0x438, &[0x53, 0xef]);
+        assert_eq!(look(), Content::Data);
+        File::create(&path).unwrap();
+        assert!(matches!(look(), Content::Unreadable(_)), "a disk of no size");
         assert!(matches!(look_at_content(&dir.path().join("none"), "S1", false), Content::Unreadable(_)));
     }
 

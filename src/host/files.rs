@@ -4,7 +4,7 @@ use crate::error::Fault;
 use crate::model::observed::Presence;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 /// A file to write: name, content, mode.
@@ -91,6 +91,15 @@ pub fn install_self(to: &Path) -> Result<(), Fault> {
         sync_dir(dir)
     };
     install().map_err(|error| Fault::host(format!("installing {}: {error}", to.display())))
+}
+
+/// Mode, owner and group of a file that is there.
+pub fn rights(path: &Path) -> std::io::Result<Option<(u32, u32, u32)>> {
+    match fs::metadata(path) {
+        Ok(meta) => Ok(Some((meta.mode() & 0o7777, meta.uid(), meta.gid()))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// The mode of a directory, where it is there.

@@ -24,6 +24,23 @@ pub fn lock_bootstrap(dir: &Path) -> Result<StateLock, Fault> {
     })
 }
 
+/// Whether a bootstrap is at work; looking takes nothing away from it.
+pub fn is_bootstrap_at_work(dir: &Path) -> Result<bool, Fault> {
+    let path = dir.join("lock");
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let wrong = |errno| Fault::host(format!("looking at {}: {errno}", path.display()));
+    let file = match open(&path, flags, Mode::empty()) {
+        Ok(file) => file,
+        Err(Errno::NOENT) => return Ok(false),
+        Err(errno) => return Err(wrong(errno)),
+    };
+    match flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(false),
+        Err(Errno::WOULDBLOCK) => Ok(true),
+        Err(errno) => Err(wrong(errno)),
+    }
+}
+
 /// `None`: somebody else has it.
 fn lock(path: &Path) -> Result<Option<StateLock>, Fault> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
@@ -64,5 +81,16 @@ mod tests {
         assert!(lock_state(dir.path()).unwrap_err().message.contains("another agent"));
         drop(first);
         lock_state(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_bootstrap_at_work_is_seen_and_not_hindered() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!is_bootstrap_at_work(dir.path()).unwrap());
+        let lock = lock_bootstrap(dir.path()).unwrap();
+        assert!(is_bootstrap_at_work(dir.path()).unwrap());
+        drop(lock);
+        assert!(!is_bootstrap_at_work(dir.path()).unwrap());
+        lock_bootstrap(dir.path()).unwrap();
     }
 }

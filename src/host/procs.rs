@@ -61,6 +61,33 @@ pub fn open_devices(proc_root: &Path, rdevs: &[(u32, u32)]) -> OpenDevices {
     found
 }
 
+/// Processes that are in a directory, run a program of it, or have something below it open.
+pub fn at_work_below(proc_root: &Path, top: &Path) -> io::Result<Vec<String>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(proc_root)? {
+        let Ok(entry) = entry else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        match is_at_work_below(&entry.path(), top) {
+            Ok(true) => found.push(format!("{} (process {pid})", status(&entry.path()).0)),
+            Ok(false) => {}
+            Err(error) if vanished(&error) => {}
+            Err(error) => return Err(io::Error::new(error.kind(), format!("process {pid}: {error}"))),
+        }
+    }
+    Ok(found)
+}
+
+fn is_at_work_below(process: &Path, top: &Path) -> io::Result<bool> {
+    let is_below = |link: &Path| fs::read_link(link).is_ok_and(|target| target.starts_with(top));
+    if ["cwd", "root", "exe"].iter().any(|name| is_below(&process.join(name))) {
+        return Ok(true);
+    }
+    let open = fs::read_dir(process.join("fd"))?;
+    Ok(open.flatten().any(|entry| is_below(&entry.path())))
+}
+
 fn vanished(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(nix::libc::ESRCH)
 }

@@ -1,5 +1,6 @@
 //! A new berth: check, image, claim, build, commit. Whatever goes wrong after the claim is undone.
 
+use super::bootstrap::check_not_at_work;
 use super::images::ReadyImage;
 use super::{Caller, Node, ProgressSender, Survey, choose, node};
 use crate::error::{ErrorClass, Fault, class_of, flatten};
@@ -141,6 +142,7 @@ impl Node {
     /// One decision at a time: look, choose, write down.
     async fn claim(&self, caller: &Caller, order: &Order, image: &ReadyImage) -> Result<Claimed> {
         let _deciding = self.deciding.lock().await;
+        check_not_at_work(&*self.host(), &self.config.paths.state)?;
         let survey = self.survey(self.config.tools.npu_smi_max_age).await?;
         let held = self.ledger(crate::ledger::Ledger::held_berths).await?;
         // It may have been a long wait, or a long pull.

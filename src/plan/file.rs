@@ -37,22 +37,29 @@ pub fn read_plan(host: &dyn Host, path: &Path) -> Result<Plan, Fault> {
     serde_json::from_value(value).map_err(|error| no_plan(error.to_string()))
 }
 
-/// Refuses a plan that was made elsewhere, long ago, or for a machine that has changed since.
-pub fn check_still_true(plan: &Plan, now: &Observed, at: Timestamp) -> Result<(), Fault> {
-    let help = "look again and make a new plan: berth bootstrap --out FILE";
-    let refuse = |what: String| Err(Fault::refused(what).help(help));
+fn outdated(what: String) -> Result<(), Fault> {
+    Err(Fault::refused(what).help("look again and make a new plan: berth bootstrap --out FILE"))
+}
+
+/// Refuses a plan that was made elsewhere or long ago.
+pub fn check_made_for(plan: &Plan, now: &Observed, at: Timestamp) -> Result<(), Fault> {
     if plan.seen.machine.id != now.machine.id {
-        return refuse("the plan was made on another machine".into());
+        return outdated("the plan was made on another machine".into());
     }
     let age = at.duration_since(plan.made_at);
     if age > MAX_AGE || age < -SignedDuration::from_mins(5) {
-        return refuse(format!("the plan was made at {}, and holds for 12 hours", plan.made_at));
+        return outdated(format!("the plan was made at {}, and holds for 12 hours", plan.made_at));
     }
+    Ok(())
+}
+
+/// Refuses a plan for a machine that has changed since.
+pub fn check_still_true(plan: &Plan, now: &Observed) -> Result<(), Fault> {
     let changed = differences(&plan.seen, now);
     if changed.is_empty() {
         return Ok(());
     }
-    refuse(format!("the machine has changed since the plan was made: {}", changed.join("; ")))
+    outdated(format!("the machine has changed since the plan was made: {}", changed.join("; ")))
 }
 
 /// What is different, in words; never by a kernel name.

@@ -151,6 +151,14 @@ impl Journal {
         last.text.as_deref()
     }
 
+    /// Whether the newest run finished such a step.
+    pub fn did_in_last_run(&self, is_meant: impl Fn(&Step) -> bool) -> bool {
+        let run = self.entries.last().map(|entry| &entry.run);
+        let mut done =
+            self.entries.iter().filter(|entry| Some(&entry.run) == run && entry.event == Event::Done);
+        done.any(|entry| entry.what.as_ref().is_some_and(&is_meant))
+    }
+
     pub fn was_begun_after(&self, at: Timestamp) -> bool {
         self.entries.iter().any(|entry| entry.event == Event::Begun && entry.at >= at)
     }

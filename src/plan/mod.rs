@@ -16,7 +16,7 @@ pub use approve::{Approved, Expected, approve, contents, objections};
 pub use docker_steps::{
     ApplySysctl, CloseMetadata, ConfigureDocker, DaemonSettings, InstallPackages, MoveDockerData, RunDocker,
 };
-pub use file::{check_still_true, read_plan, write_plan};
+pub use file::{check_made_for, check_still_true, read_plan, write_plan};
 pub use step::{
     AddMount, Danger, DiskPart, Format, GrowVolume, MakeVolume, MoveTree, Step, WipeDisk, WriteFile,
 };

@@ -3,7 +3,7 @@
 use super::journal::{Event, Journal};
 use super::{
     AddMount, DiskPart, Expected, Format, MakeVolume, Plan, Planned, SCHEMA, Step, WriteFile, approve,
-    check_still_true, read_plan, write_plan,
+    check_made_for, check_still_true, read_plan, write_plan,
 };
 use crate::error::{ErrorClass, Fault};
 use crate::host::{FakeHost, Host as _, RealHost, read_text};
@@ -186,7 +186,8 @@ fn check(change: &dyn Fn(&mut Plan), hours: i64) -> Result<(), Fault> {
     let mut now = plan();
     change(&mut now);
     let at = plan().made_at + SignedDuration::from_hours(hours);
-    check_still_true(&plan(), &now.seen, at)
+    check_made_for(&plan(), &now.seen, at)?;
+    check_still_true(&plan(), &now.seen)
 }
 
 #[test]

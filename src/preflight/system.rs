@@ -82,15 +82,7 @@ fn supported(scope: &Scope) -> Result<Outcome, NotLooked> {
     let os = looked(&scope.facts.os)?;
     let (id, version) = (os.id.as_str(), os.version.as_deref().unwrap_or_default());
     let seen = format!("{id} {version} ({})", os.pretty_name.as_deref().unwrap_or("no name"));
-    let fits = |entry: &String| match entry.split_once(' ') {
-        // `ubuntu 22.04` also stands for 22.04.3.
-        Some((name, wanted)) => {
-            name.eq_ignore_ascii_case(id)
-                && (version == wanted.trim() || version.starts_with(&format!("{}.", wanted.trim())))
-        }
-        None => entry.eq_ignore_ascii_case(id),
-    };
-    if scope.profile.check.os.iter().any(fits) {
+    if scope.profile.check.fits_os(id, version) {
         return Ok(good(seen));
     }
     Ok(bad(seen, "install a system that the driver supports, or add this one to check.os in the profile"))

@@ -34,6 +34,20 @@ pub struct CheckRules {
     pub registries: Vec<String>,
 }
 
+impl CheckRules {
+    /// `ubuntu 22.04` also stands for 22.04.3, `ubuntu` for every release.
+    pub fn fits_os(&self, id: &str, version: &str) -> bool {
+        self.os.iter().any(|entry| match entry.split_once(' ') {
+            Some((name, wanted)) => {
+                let wanted = wanted.trim();
+                name.eq_ignore_ascii_case(id)
+                    && (version == wanted || version.starts_with(&format!("{wanted}.")))
+            }
+            None => entry.eq_ignore_ascii_case(id),
+        })
+    }
+}
+
 impl Default for CheckRules {
     fn default() -> Self {
         Self {

@@ -21,6 +21,7 @@ fn a_bare_server_becomes_one_that_people_work_on() {
     assert!(shown.out.contains("Nothing was changed."), "{}", shown.out);
     assert_eq!(machine.ok(untouched), before, "a plan changes nothing");
 
+    fails_in_the_middle(&machine);
     site::apply(&machine);
     // Another order of slots, as a firmware update may bring it.
     machine.power_off();
@@ -37,4 +38,18 @@ fn a_bare_server_becomes_one_that_people_work_on() {
     assert_eq!(again.code, 0, "{}{}", again.out, again.err);
     assert!(again.out.contains("Nothing had to be done"), "{}", again.out);
     assert_eq!(site::state(&machine), before, "a second bootstrap changes nothing");
+}
+
+/// One of the packages cannot be configured. The next run goes on with what is there.
+fn fails_in_the_middle(machine: &Machine) {
+    machine.ok(
+        "set -e; mkdir -p /root/broken/DEBIAN; cd /root/broken/DEBIAN; touch /root/fail
+         printf 'Package: zz-broken\\nVersion: 1\\nArchitecture: all\\nMaintainer: x <x@example.com>\\n' >control
+         echo 'Description: fails' >>control
+         printf '#!/bin/sh\\n[ ! -e /root/fail ] || { echo not today >&2; exit 1; }\\n' >postinst
+         chmod 755 postinst; dpkg-deb -b /root/broken /root/debs/zz-broken.deb",
+    );
+    let failed = site::bootstrap(machine, "--apply --yes");
+    assert!(failed.code == 5 && failed.err.contains("not today"), "{}: {}", failed.code, failed.err);
+    machine.ok("rm /root/fail");
 }

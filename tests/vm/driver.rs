@@ -26,6 +26,9 @@ fn profile() -> String {
         .collect();
     text.replace("pci-ids = [\"19e5:d802\"]", "pci-ids = []")
         .replace("install = true", "install = false")
+        .replace("layout = \"merge\"", "layout = \"none\"")
+        .replace("os = [\"euleros 2.0\"", "os = [\"debian 12\"")
+        .replace("arch = \"aarch64\"", "arch = \"x86_64\"")
         .replace("# packages = \"/data/packages\"", "packages = \"/data/packages\"")
         .replace("[berth]\n", &format!("[bootstrap.hccn]\naddresses = [{}]\n\n[berth]\n", cards.join(", ")))
 }

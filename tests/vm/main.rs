@@ -18,6 +18,7 @@ mod campaign;
 mod cuts;
 mod docker_there;
 mod driver;
+mod homes;
 mod itself;
 mod machine;
 #[path = "../common_driver/mod.rs"]

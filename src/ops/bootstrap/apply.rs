@@ -7,7 +7,7 @@ use super::{
 use crate::error::{Fault, flatten};
 use crate::host::lock::lock_bootstrap;
 use crate::plan::journal::Journal;
-use crate::plan::{Plan, Planned, Step, check_still_true};
+use crate::plan::{Plan, Planned, Step, check_made_for, check_still_true};
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 
@@ -30,12 +30,18 @@ pub fn apply(
 ) -> Result<Applied> {
     make_directory(ground)?;
     let _lock = lock_bootstrap(&ground.directory())?;
+    let was_resumed = reboot::is_resumed(ground)?;
     let applied = apply_locked(ground, wishes, from_file, progress);
-    // The run behind a reboot is tried once, however it ends.
-    let forgotten = reboot::forget(ground);
+    let forgotten = forget(ground, was_resumed, applied.is_err());
     let applied = applied?;
     forgotten?;
     Ok(applied)
+}
+
+fn forget(ground: &Ground, was_resumed: bool, failed: bool) -> Result<(), Fault> {
+    let is_package = |step: &Step| matches!(step, Step::InstallRun(_));
+    let installed = open_journal(ground)?.did_in_last_run(is_package);
+    reboot::forget(ground, reboot::Ending { was_resumed, failed, installed })
 }
 
 fn apply_locked(
@@ -47,10 +53,12 @@ fn apply_locked(
     let mut journal = open_journal(ground)?;
     let now = Timestamp::now();
     let seen = look_at_all(ground)?;
-    if let Some(plan) = from_file
-        && !is_begun(plan, &journal)
-    {
-        check_still_true(plan, &seen, now)?;
+    if let Some(plan) = from_file {
+        check_made_for(plan, &seen, now)?;
+        // A run of this very plan was interrupted: what it changed is no reason to refuse it.
+        if !is_begun(plan, &journal) {
+            check_still_true(plan, &seen)?;
+        }
     }
     let mut draft = decide(ground, wishes, seen, &journal, now);
     if draft.awaits_reboot {
@@ -104,7 +112,7 @@ pub fn refuse(draft: &Draft) -> Result<(), Fault> {
     Err(Fault::refused(format!("nothing was changed, because:\n{}", lines.join("\n"))))
 }
 
-/// A run of this very plan was interrupted: what it changed is no reason to refuse it.
+/// Whether a run has started on this plan.
 fn is_begun(plan: &Plan, journal: &Journal) -> bool {
     journal.was_begun_after(plan.made_at) && plan.steps.iter().any(|planned| journal.knows(&planned.step))
 }

@@ -1,6 +1,7 @@
 //! Doing what was decided about disks. Each disk is approved again from fresh facts right before it is written to.
 
 use super::{Ground, look};
+use crate::disk;
 use crate::error::Fault;
 use crate::facts::server;
 use crate::host::{Cmd, Tool, block};
@@ -171,6 +172,10 @@ pub(super) fn grow(ground: &Ground, volume: &GrowVolume) -> Result<()> {
     let new: Vec<&DiskPart> = volume.disks.iter().filter(|part| !is_member(&seen, part, volume)).collect();
     let new: Vec<DiskPart> = new.into_iter().cloned().collect();
     let approved = approve_all(&seen, &new, &group, "")?;
+    if !disk::is_mounted_at(&seen, &volume.name, &target) {
+        let what = format!("volume {} is not what is mounted at {target}", volume.name);
+        return Err(Fault::refused(what).help("mount it, and run this again").into());
+    }
     let paths: Vec<String> = new.iter().map(|part| part.id.path()).collect();
     if volume.format == Format::Btrfs {
         if paths.is_empty() {

@@ -116,13 +116,7 @@ pub(super) fn configure(ground: &Ground, step: &ConfigureDocker) -> Result<()> {
     if merged.changes.is_empty() {
         return Ok(());
     }
-    let step = crate::plan::WriteFile {
-        path: path.into(),
-        content: merged.text,
-        mode: 0o644,
-        purpose: "Docker's configuration".into(),
-    };
-    super::files::write(ground, &step)
+    super::files::replace(ground, Path::new(path), &merged.text)
 }
 
 pub(super) fn run(ground: &Ground, step: &RunDocker, progress: &dyn Progress) -> Result<()> {
@@ -149,9 +143,6 @@ pub(super) fn run(ground: &Ground, step: &RunDocker, progress: &dyn Progress) ->
         ))
         .help("look at what it was started with: systemctl cat docker.service")
         .into());
-    }
-    if let Some(wanted) = &step.data_root {
-        tree::finish(wanted).with_context(|| format!("finishing {}", wanted.display()))?;
     }
     pay(ground, progress)
 }

@@ -3,6 +3,7 @@
 
 use super::docker::{configure, fresh, inventory, pay, start, stop_all, systemctl};
 use super::{Ground, Progress, owed};
+use crate::disk;
 use crate::error::{Fault, flatten};
 use crate::facts::docker::copy_of;
 use crate::facts::mounts;
@@ -41,12 +42,11 @@ pub(super) fn copy_and_switch(ground: &Ground, step: &MoveDockerData, progress: 
     moved.map_err(|error| with_docker_back(ground, progress, error))
 }
 
-/// The volume is mounted: nothing must be written to a bare mount point.
+/// The volume is mounted: nothing must be written to a bare mount point, or to what somebody else mounted there.
 fn check_target(ground: &Ground, to: &Path) -> Result<()> {
-    let disks = &ground.profile.bootstrap.disks;
-    let lines = mounts::gather(ground.host).map_err(Fault::host)?;
-    for (name, target) in disks.volumes() {
-        if to.starts_with(&target) && lines.iter().all(|line| Path::new(&line.target) != target) {
+    let seen = super::look(ground)?;
+    for (name, target) in ground.profile.bootstrap.disks.volumes() {
+        if to.starts_with(&target) && !disk::is_mounted_at(&seen, name, &target.display().to_string()) {
             return Err(
                 Fault::refused(format!("volume {name} is not mounted at {}", target.display())).into()
             );
@@ -67,7 +67,8 @@ fn copy(ground: &Ground, step: &MoveDockerData, progress: &dyn Progress) -> Resu
     let (from, to) = (step.from.as_path(), step.to.as_path());
     check_nothing_below(ground, from)?;
     let new = copy_of(to);
-    for old in [&new, to] {
+    for old in [new.as_path(), to] {
+        check_nothing_below(ground, old)?;
         tree::discard(old).with_context(|| format!("removing {}", old.display()))?;
     }
     let bytes = tree::measure(from).with_context(|| format!("measuring {}", from.display()))?;
@@ -88,7 +89,9 @@ fn copy(ground: &Ground, step: &MoveDockerData, progress: &dyn Progress) -> Resu
     copy_tree(ground, from, &new)?;
     progress.says("comparing");
     check_same(from, &new)?;
-    tree::settle(&new, to).with_context(|| format!("renaming {} to {}", new.display(), to.display()))
+    tree::settle(&new, to).with_context(|| format!("renaming {} to {}", new.display(), to.display()))?;
+    // Before Docker is told: what it works with must never be taken for a copy that nobody uses.
+    tree::finish(to).and_then(|()| tree::sync(to)).with_context(|| format!("finishing {}", to.display()))
 }
 
 /// Owners, modes, times, hard links, attributes, holes and special files.

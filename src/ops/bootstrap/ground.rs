@@ -3,6 +3,7 @@
 use super::Draft;
 use crate::error::Fault;
 use crate::host::{Host, dirs, files};
+use crate::model::Size;
 use crate::plan::Step;
 use crate::profile::{Config, Profile};
 use std::path::{Path, PathBuf};
@@ -63,8 +64,9 @@ pub fn check_ground(ground: &Ground) -> Result<(), Fault> {
         let free = files::free_bytes(path)?;
         if free < ROOM {
             return Err(Fault::refused(format!(
-                "the file system of {} has {free} bytes left",
-                path.display()
+                "the file system of {} has {} left",
+                path.display(),
+                Size(free)
             ))
             .help("make room first; at least 64 MiB are needed"));
         }

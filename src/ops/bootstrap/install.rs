@@ -43,6 +43,8 @@ pub(super) fn install(ground: &Ground, run: &InstallRun, progress: &dyn Progress
             .help("the package is damaged, or not for this machine: fetch it anew")
             .into());
     }
+    // That took its time, and the answer must be from now.
+    approve(ground, run)?;
     progress.says(&format!("installing; it takes some minutes and writes {LOG}"));
     let log_before = read_log(ground);
     let cmd = tool.cmd().args(run.args()).timeout(INSTALL);

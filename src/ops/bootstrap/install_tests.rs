@@ -1,6 +1,7 @@
 //! Simulated packages in a root of their own: what they print, leave behind and get wrong.
 #![allow(clippy::disallowed_methods, reason = "the tests make a root of their own")]
 
+use super::super::reboot::Ending;
 use super::super::{Ground, Progress, hccn, reboot};
 use super::*;
 use crate::error::{ErrorClass, flatten};
@@ -247,17 +248,30 @@ fn the_marker_knows_its_boot_and_goes_once() {
     let Some(machine) = Machine::new() else { return };
     let ground = machine.ground();
     assert_eq!(reboot::look(&ground).unwrap().marked, None);
-    reboot::forget(&ground).unwrap();
+    let well = Ending { was_resumed: false, failed: false, installed: false };
+    reboot::forget(&ground, well).unwrap();
     reboot::prepare(&ground, &ResumeAfterBoot { unit: None }).unwrap();
     let seen = reboot::look(&ground).unwrap();
     assert!(seen.is_awaited() && !seen.is_over());
     // Before the reboot nothing takes it away.
-    reboot::forget(&ground).unwrap();
+    reboot::forget(&ground, well).unwrap();
+    reboot::forget(&ground, Ending { failed: true, installed: true, ..well }).unwrap();
     assert!(reboot::look(&ground).unwrap().is_awaited());
+    let given = reboot::check_not_at_work(&machine.host, &ground.config.paths.state);
+    assert_eq!(given.unwrap_err().class, ErrorClass::Busy, "nobody gets a card before the reboot");
     machine.write("proc/sys/kernel/random/boot_id", "boot-two\n");
     assert!(reboot::look(&ground).unwrap().is_over());
-    reboot::forget(&ground).unwrap();
+    reboot::check_not_at_work(&machine.host, &ground.config.paths.state).unwrap();
+    reboot::forget(&ground, well).unwrap();
     assert_eq!(reboot::look(&ground).unwrap().marked, None);
+    // The first package fails: no boot tries it again. Nor does one try again what failed behind the reboot.
+    for ending in
+        [Ending { failed: true, ..well }, Ending { was_resumed: true, failed: true, installed: true }]
+    {
+        reboot::prepare(&ground, &ResumeAfterBoot { unit: None }).unwrap();
+        reboot::forget(&ground, ending).unwrap();
+        assert_eq!(reboot::look(&ground).unwrap().marked, None, "{ending:?}");
+    }
     machine.write("proc/sys/kernel/random/boot_id", "");
     assert!(reboot::look(&ground).is_err(), "a boot without a name is no boot");
 }

@@ -24,6 +24,7 @@ mod trees;
 pub use apply::{Applied, apply, refuse};
 pub use ground::{Ground, Progress, check_rights};
 use ground::{check_ground, make_directory};
+pub use reboot::check_not_at_work;
 
 use crate::disk;
 use crate::error::Fault;
@@ -31,7 +32,7 @@ use crate::facts::server;
 use crate::host::read_text;
 use crate::model::observed::Observed;
 use crate::plan::journal::Journal;
-use crate::plan::{Part, Plan, Refusal, SCHEMA};
+use crate::plan::{Part, Plan, Refusal, SCHEMA, Step};
 use anyhow::Result;
 use jiff::Timestamp;
 use std::path::{Path, PathBuf};
@@ -41,6 +42,8 @@ use std::path::{Path, PathBuf};
 pub struct Wishes {
     pub wipe: Vec<String>,
     pub leave: Vec<String>,
+    /// Nobody watches: what the admin agreed to before a reboot is finished, and nothing else.
+    pub after_reboot: bool,
     /// Where one was named, a name or a full path: what goes on after a reboot is called with it too.
     pub profile: Option<String>,
 }
@@ -84,7 +87,11 @@ fn open_journal(ground: &Ground) -> Result<Journal, Fault> {
 
 fn decide(ground: &Ground, wishes: &Wishes, seen: Observed, journal: &Journal, now: Timestamp) -> Draft {
     let mut part = Part::default();
-    let disks = plan_disks(ground, wishes, &seen, journal);
+    refuse_strangers(ground, &seen, &mut part);
+    let mut disks = plan_disks(ground, wishes, &seen, journal);
+    if wishes.after_reboot {
+        refuse_new_disks(&mut disks, journal);
+    }
     let docker = docker::plan(ground, &seen, journal, &disks);
     part.append(docker.tools);
     part.append(disks);
@@ -105,6 +112,52 @@ fn decide(ground: &Ground, wishes: &Wishes, seen: Observed, journal: &Journal, n
         right: part.right,
     };
     Draft { plan, refusals: part.refusals, notes: part.notes, awaits_reboot }
+}
+
+/// A machine that the profile was not written for is not changed at all.
+fn refuse_strangers(ground: &Ground, seen: &Observed, part: &mut Part) {
+    let (rules, machine) = (&ground.profile.check, &seen.machine);
+    let profile = &ground.profile.name;
+    let version = machine.os_version.as_deref().unwrap_or_default();
+    if !rules.os.is_empty() && !rules.fits_os(&machine.os, version) {
+        part.refuse(
+            format!("profile {profile} is for {}, and this is {} {version}", rules.os.join(", "), machine.os),
+            format!(
+                "name the profile for this machine with --profile, or add \"{} {version}\" to check.os in it",
+                machine.os
+            ),
+        );
+    }
+    if let Some(arch) = rules.arch.as_ref().filter(|arch| **arch != machine.arch) {
+        part.refuse(
+            format!("profile {profile} is for {arch}, and this machine is {}", machine.arch),
+            "name the profile for this machine with --profile",
+        );
+    }
+}
+
+/// A disk that was put in while the machine was off is nobody's word to use it.
+fn refuse_new_disks(disks: &mut Part, journal: &Journal) {
+    let begun = journal.unfinished();
+    let is_new = |step: &Step| match step {
+        Step::WipeDisk(_) | Step::MakeVolume(_) => true,
+        Step::GrowVolume(volume) => !volume.disks.is_empty(),
+        _ => false,
+    };
+    let is_begun =
+        |step: &Step| begun.iter().any(|other| other.key() == step.key() && other.is_same_work(step));
+    let new: Vec<String> = disks
+        .steps
+        .iter()
+        .filter(|planned| is_new(&planned.step) && !is_begun(&planned.step))
+        .map(|planned| planned.step.describe())
+        .collect();
+    for what in new {
+        disks.refuse(
+            format!("nobody agreed to this before the reboot: {what}"),
+            "look at the plan and apply it yourself: berth bootstrap",
+        );
+    }
 }
 
 fn plan_disks(ground: &Ground, wishes: &Wishes, seen: &Observed, journal: &Journal) -> Part {

@@ -1,12 +1,12 @@
 //! Mounting a volume for good: fstab first, so that a power cut leaves a system that mounts it at boot.
 
-use super::Ground;
+use super::{Ground, files};
 use crate::disk::edit_fstab;
 use crate::error::Fault;
-use crate::facts::{fstab, mounts};
+use crate::facts::fstab;
 use crate::host::{Cmd, Tool, dirs};
 use crate::plan::AddMount;
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use std::path::Path;
 use std::time::Duration;
 
@@ -25,29 +25,35 @@ pub(super) fn add(ground: &Ground, mount: &AddMount) -> Result<()> {
     }
     let new = edit_fstab(&old.text, mount);
     if new != old.text {
-        ground
-            .host
-            .write_atomic(Path::new(fstab::PATH), new.as_bytes(), 0o644)
-            .with_context(|| format!("writing {}", fstab::PATH))?;
+        files::replace(ground, Path::new(fstab::PATH), &new)?;
     }
     dirs::make_dir(&mount.target, 0o755)?;
     if ground.host.exists(Path::new("/run/systemd/system")) {
         run(ground, Tool::Systemctl.cmd().arg("daemon-reload"))?;
     }
-    if is_mounted(ground, &mount.target)? {
-        return Ok(());
+    let target = mount.target.display();
+    if let Some(uuid) = mounted(ground, mount)? {
+        return if uuid == mount.uuid { Ok(()) } else { Err(something_else(&target.to_string()).into()) };
     }
-    run(ground, Tool::Mount.cmd().arg(mount.target.display().to_string()))?;
-    if is_mounted(ground, &mount.target)? {
-        return Ok(());
+    run(ground, Tool::Mount.cmd().arg(target.to_string()))?;
+    match mounted(ground, mount)? {
+        Some(uuid) if uuid == mount.uuid => Ok(()),
+        Some(_) => Err(something_else(&target.to_string()).into()),
+        None => {
+            Err(Fault::host(format!("mount said that it mounted {target}, and it is not mounted")).into())
+        }
     }
-    Err(Fault::host(format!("mount said that it mounted {}, and it is not mounted", mount.target.display()))
-        .into())
 }
 
-fn is_mounted(ground: &Ground, target: &Path) -> Result<bool, Fault> {
-    let lines = mounts::gather(ground.host).map_err(Fault::host)?;
-    Ok(lines.iter().any(|line| Path::new(&line.target) == target))
+/// The UUID of what is mounted where this should be; empty where it has none.
+fn mounted(ground: &Ground, mount: &AddMount) -> Result<Option<String>, Fault> {
+    let seen = super::look(ground)?;
+    let found = seen.mounted_at(&mount.target.display().to_string());
+    Ok(found.map(|found| found.uuid.clone().unwrap_or_default()))
+}
+
+fn something_else(target: &str) -> Fault {
+    Fault::refused(format!("something else is mounted at {target}")).help("unmount it, and run this again")
 }
 
 fn run(ground: &Ground, cmd: Cmd) -> Result<()> {

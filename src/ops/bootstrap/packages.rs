@@ -2,7 +2,7 @@
 
 use super::{Ground, Progress};
 use crate::error::Fault;
-use crate::host::{Cmd, Output, RunError, Tool};
+use crate::host::{Cmd, Output, RunError, Tool, trust};
 use crate::model::docker_seen::PackageManager;
 use crate::plan::InstallPackages;
 use anyhow::{Context as _, Result};
@@ -134,9 +134,10 @@ fn missing_names(ground: &Ground, step: &InstallPackages, progress: &dyn Progres
     let mut found = Vec::new();
     for names in missing {
         match first_available(ground, manager, &names) {
-            Some("") => {}
-            Some(name) => found.push(name.to_owned()),
-            None => return Err(nowhere(&names, &said).into()),
+            Ok("") => {}
+            Ok(name) => found.push(name.to_owned()),
+            // The manager's own reason may be that it reaches nothing at all.
+            Err(why) => return Err(nowhere(&names, if said.is_empty() { &why } else { &said }).into()),
         }
     }
     Ok(found)
@@ -148,19 +149,29 @@ fn nowhere(names: &[&str], said: &str) -> Fault {
         .help("add one that has it, or name a directory of packages in [bootstrap.docker]")
 }
 
-/// An empty name is always there.
-fn first_available<'a>(ground: &Ground, manager: PackageManager, names: &[&'a str]) -> Option<&'a str> {
-    names.iter().copied().find(|name| {
+/// An empty name is always there. `Err`: what the manager said of the last one.
+fn first_available<'a>(
+    ground: &Ground,
+    manager: PackageManager,
+    names: &[&'a str],
+) -> Result<&'a str, String> {
+    let mut said = String::new();
+    for name in names {
         let cmd = match manager {
-            _ if name.is_empty() => return true,
+            _ if name.is_empty() => return Ok(name),
             PackageManager::AptGet => {
                 Tool::AptGet.cmd().args(["install", "--simulate", "--no-install-recommends"])
             }
             PackageManager::Dnf => Tool::Dnf.cmd().args(["--quiet", "list"]),
             PackageManager::Yum => Tool::Yum.cmd().args(["--quiet", "list"]),
         };
-        ground.host.run(&quiet(cmd.arg(*name))).is_ok()
-    })
+        match ground.host.run(&quiet(cmd.arg(*name)).allow_any_exit()) {
+            Ok(output) if output.status == 0 => return Ok(name),
+            Ok(output) => said = tail(&format!("{}\n{}", output.stdout, output.stderr), 3),
+            Err(error) => said = error.to_string(),
+        }
+    }
+    Err(said)
 }
 
 fn is_installed(ground: &Ground, manager: PackageManager, name: &str) -> bool {
@@ -193,11 +204,17 @@ fn missing_files(ground: &Ground, manager: PackageManager, dir: &Path) -> Result
         |path: &&std::path::PathBuf| path.to_str().is_some_and(|path| path.ends_with(manager.suffix()));
     let mut found: BTreeMap<String, PackageFile> = BTreeMap::new();
     for path in paths.iter().filter(ends_right) {
+        // Its scripts run as root.
+        trust::check_root_only(ground.root, path)
+            .map_err(|why| Fault::refused(format!("{} must not be installed: {why}", path.display())))?;
         let file = describe(ground, manager, path).with_context(doing)?;
         if !is_for(manager, &file.arch) || is_installed(ground, manager, &file.name) {
             continue;
         }
-        // Sorted by name: of several versions the last one, as near to the newest as names tell.
+        if let Some(other) = found.get(&file.name) {
+            let what = format!("{} and {} are both {}", other.path, file.path, file.name);
+            return Err(Fault::refused(what).help("leave only the one that is to be installed").into());
+        }
         found.insert(file.name.clone(), file);
     }
     Ok(found.into_values().map(|file| file.path).collect())

@@ -5,7 +5,7 @@
 use super::{Ground, Wishes};
 use crate::driver::resume_unit;
 use crate::error::Fault;
-use crate::host::{Tool, read_text, trust};
+use crate::host::{Host, Tool, lock, read_text, trust};
 use crate::model::driver::BootSeen;
 use crate::model::observed::Observed;
 use crate::plan::{ResumeAfterBoot, ResumeUnit};
@@ -16,11 +16,33 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+const MARKER: &str = "resume";
 const UNIT: &str = "/etc/systemd/system/berth-bootstrap.service";
 const TIMEOUT: Duration = Duration::from_mins(1);
 
 fn marker(ground: &Ground) -> PathBuf {
-    ground.directory().join("resume")
+    ground.directory().join(MARKER)
+}
+
+/// Nobody is given cards while a bootstrap works on the node, or has put in a driver that needs a reboot.
+pub fn check_not_at_work(host: &dyn Host, state: &Path) -> Result<(), Fault> {
+    let directory = state.join("bootstrap");
+    if lock::is_bootstrap_at_work(&directory)? {
+        return Err(
+            Fault::busy("berth bootstrap is at work on this node").help("try again when it has ended")
+        );
+    }
+    let marked = match read_text(host, &directory.join(MARKER)) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Fault::host(format!("looking for a marker of berth bootstrap: {error}"))),
+    };
+    let boot = read_text(host, Path::new(BOOT_ID)).unwrap_or_default();
+    if marked.trim() != boot.trim() {
+        return Ok(());
+    }
+    Err(Fault::busy("this node waits for a reboot: berth bootstrap installed a driver or firmware")
+        .help("ask its administrator when it will be"))
 }
 
 pub(super) fn look(ground: &Ground) -> Result<BootSeen, Fault> {
@@ -51,7 +73,8 @@ pub(super) fn resume(ground: &Ground, wishes: &Wishes, seen: &Observed) -> Resul
     let program = std::env::current_exe().map_err(|error| format!("the program's own path: {error}"))?;
     // It will run as root, and by itself; what is in /tmp would not even be there any more.
     trust::check_program(Path::new("/"), &program)?;
-    let mut words = vec![text(&program)?, "bootstrap".into(), "--apply".into(), "--yes".into()];
+    let mut words = vec![text(&program)?];
+    words.extend(["bootstrap", "--apply", "--yes", "--after-reboot"].map(str::to_owned));
     // The default one may be written by this very run, behind the reboot.
     if ground.config_path != Path::new(DEFAULT_CONFIG) {
         trust::check_root_only(Path::new("/"), &ground.config_path)?;
@@ -93,9 +116,27 @@ pub(super) fn prepare(ground: &Ground, resume: &ResumeAfterBoot) -> Result<()> {
         .with_context(|| format!("writing {}", path.display()))
 }
 
-/// The run behind the reboot has ended, well or badly: no other boot starts it again. A marker of this boot stays.
-pub(super) fn forget(ground: &Ground) -> Result<(), Fault> {
-    if !look(ground)?.is_over() {
+/// How a run ended that could have left a marker.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ending {
+    /// It went on after a reboot.
+    pub(super) was_resumed: bool,
+    pub(super) failed: bool,
+    /// It installed a package, so that a reboot is needed, whatever else went wrong.
+    pub(super) installed: bool,
+}
+
+/// Whether a run that begins now goes on after a reboot.
+pub(super) fn is_resumed(ground: &Ground) -> Result<bool, Fault> {
+    Ok(look(ground)?.is_over())
+}
+
+/// The run behind the reboot has ended, well or badly: no other boot starts it again. Nor does one go on with a run that
+/// failed before it had installed anything: that is the admin's to look at. Else a marker of this boot stays.
+pub(super) fn forget(ground: &Ground, ending: Ending) -> Result<(), Fault> {
+    let is_given_up = ending.failed && (ending.was_resumed || !ending.installed);
+    let seen = look(ground)?;
+    if seen.marked.is_none() || !(seen.is_over() || is_given_up) {
         return Ok(());
     }
     let path = marker(ground);

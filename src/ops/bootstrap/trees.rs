@@ -1,13 +1,15 @@
 //! Copying a directory's contents to a new volume, and comparing before anybody relies on the copy.
 //!
-//! The old contents stay where they are. What is on the volume is removed only when it carries our mark.
+//! The old contents stay where they are. What is on the volume is removed only when it carries our mark, which says
+//! that a copy was never finished.
 
 use super::docker_move::{check_nothing_below, check_same, copy_tree};
 use super::{Ground, Progress};
 use crate::error::Fault;
 use crate::facts::mounts;
-use crate::host::{Tool, dirs, files, tree};
+use crate::host::{Tool, dirs, files, procs, tree};
 use crate::model::Size;
+use crate::model::docker_seen::Place;
 use crate::plan::MoveTree;
 use anyhow::{Context as _, Result};
 use std::path::Path;
@@ -26,8 +28,13 @@ pub(super) fn copy_to_volume(ground: &Ground, step: &MoveTree, progress: &dyn Pr
     }
     check_nothing_below(ground, &step.from)?;
     check_unused(ground, step)?;
+    check_nobody_works(ground, &step.from)?;
     mount(ground, Tool::Mount, &[&format!("UUID={}", step.to_uuid), PLACE])?;
-    let copied = fill(ground, step, place, progress);
+    let copied = match tree::look_at(place, &[]) {
+        Ok(Place::Free | Place::Unfinished) => fill(ground, step, place, progress),
+        Ok(Place::Docker | Place::Taken) => check_finished(step, place, progress),
+        Err(error) => Err(anyhow::Error::new(error).context(format!("looking at volume {}", step.to_volume))),
+    };
     let unmounted = mount(ground, Tool::Umount, &[PLACE]);
     copied.and(unmounted)
 }
@@ -54,7 +61,42 @@ fn fill(ground: &Ground, step: &MoveTree, place: &Path, progress: &dyn Progress)
                 .help("nobody may work in it meanwhile: log everybody out, and run this again")
         })?;
     }
-    tree::sync(place).with_context(|| format!("writing volume {}", step.to_volume))
+    let writing = || format!("writing volume {}", step.to_volume);
+    tree::sync(place).with_context(writing)?;
+    // Who wrote behind our back has ended, or is still there.
+    check_nobody_works(ground, from)?;
+    // From here on it may be somebody's, and nobody empties it any more.
+    tree::finish(place).with_context(writing)?;
+    tree::sync(place).with_context(writing)
+}
+
+/// An earlier run copied all of it and did not come to mount it. Whether people worked on it since, only they know.
+fn check_finished(step: &MoveTree, place: &Path, progress: &dyn Progress) -> Result<()> {
+    progress.says("comparing with what an earlier run copied");
+    check_same(&step.from, place).map_err(|error| {
+        let (from, volume, uuid) = (step.from.display(), &step.to_volume, &step.to_uuid);
+        Fault::refused(format!("{from} and volume {volume} both hold something, and not the same: {error:#}"))
+            .help(format!(
+                "look at the volume (mount UUID={uuid} /mnt), decide which one counts, and empty the other one"
+            ))
+            .into()
+    })
+}
+
+/// What is written while it is copied would stay behind, below the mount.
+fn check_nobody_works(ground: &Ground, from: &Path) -> Result<()> {
+    const MOST: usize = 8;
+    let proc_root = ground.root.join("proc");
+    let at_work = procs::at_work_below(&proc_root, from).context("looking at processes")?;
+    if at_work.is_empty() {
+        return Ok(());
+    }
+    let more = at_work.len().saturating_sub(MOST);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let shown = at_work.get(..MOST).unwrap_or(&at_work).join(", ");
+    Err(Fault::refused(format!("somebody is at work in {}: {shown}{more}", from.display()))
+        .help("nobody may work in it while it is copied: log everybody out, run this from another directory (cd /)")
+        .into())
 }
 
 fn copy_once(ground: &Ground, from: &Path, place: &Path, progress: &dyn Progress) -> Result<()> {
@@ -65,7 +107,7 @@ fn copy_once(ground: &Ground, from: &Path, place: &Path, progress: &dyn Progress
     check_same(from, place)
 }
 
-/// Nobody has mounted it: what is on it can only be a copy of ours.
+/// Nobody has it mounted now.
 fn check_unused(ground: &Ground, step: &MoveTree) -> Result<(), Fault> {
     let seen = super::look(ground)?;
     let user = seen.mounts.iter().find(|mount| mount.uuid.as_deref() == Some(&step.to_uuid));
