@@ -44,6 +44,8 @@ fn homes_move_after_all_that_was_wrong_is_refused() {
     site::done(&site::bootstrap(&machine, "--apply --yes"));
 
     machine.reboot();
+    // Root may log in before.
+    machine.ok("timeout 200 sh -c 'until findmnt /home && findmnt /data; do sleep 0.5; done'");
     assert_eq!(machine.ok(SEE), seen);
     assert_eq!(machine.ok("findmnt -no FSTYPE /home"), "xfs");
     assert_ne!(machine.ok("stat -c %d /home"), machine.ok("stat -c %d /data"));
@@ -109,11 +111,11 @@ const WRONG: [Wrong; 7] = [
         make: "mount --bind /etc /etc && mount -o remount,bind,ro /etc",
         run: "berth bootstrap --apply --yes",
         mend: "umount /etc",
-        code: 3,
+        code: 5,
         says: "/etc cannot be written",
     },
     Wrong {
-        make: "fallocate -l $(($(stat -f -c '%a*%S' /) - (32 << 20))) /root/fill",
+        make: "fallocate -l $(($(stat -f -c '%f*%S' /) - (32 << 20))) /root/fill",
         run: "berth bootstrap --apply --yes",
         mend: "rm /root/fill",
         code: 3,

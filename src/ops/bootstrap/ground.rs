@@ -58,8 +58,11 @@ pub fn check_ground(ground: &Ground) -> Result<(), Fault> {
     /// Configuration, the journal and what package managers leave behind.
     const ROOM: u64 = 64 << 20;
     let directory = ground.directory();
-    dirs::check_writable(Path::new("/etc"))?;
-    dirs::check_writable(&directory)?;
+    for path in [Path::new("/etc"), &directory] {
+        dirs::check_writable(path).map_err(|fault| {
+            fault.help("nothing was changed; is its file system mounted read-only (findmnt -T)?")
+        })?;
+    }
     for path in [Path::new("/etc"), &directory] {
         let free = files::free_bytes(path)?;
         if free < ROOM {
