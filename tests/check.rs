@@ -255,8 +255,8 @@ fn the_json_has_the_documented_shape() {
             {
                 "id": "npu.health", "title": "Health of the cards", "severity": "required", "verdict": "fail",
                 "seen": "card 1 alarm (error 0x80E01801)", "wanted": "every card OK",
-                "remedy": "npu-smi info -t health -i 1; look the code up in the vendor's fault list; reset the card when \
-                    idle: npu-smi set -t reset -i 1 -c 0",
+                "remedy": "npu-smi info -t health -i 1; look the code up in the vendor's fault list; a reset takes the \
+                    whole HCCS ring: only when all cards of the node are idle (berth cards): npu-smi set -t reset -i 1 -c 0",
                 "reason": null,
             },
             {

@@ -10,6 +10,8 @@ use std::time::Duration;
 const UNKNOWN_KEY: i32 = 2;
 /// Right after a boot, a directory service and a machine that is busy take their time.
 const TIMEOUT: Duration = Duration::from_mins(1);
+/// Where somebody only looks, and looks again.
+const SOON: Duration = Duration::from_secs(5);
 
 /// Name and number that an account should have.
 pub struct Wanted<'a> {
@@ -19,13 +21,22 @@ pub struct Wanted<'a> {
     pub gid: u32,
 }
 
+/// Number and group of an account; `None`: there is no such account.
+pub fn gather_ids(host: &dyn Host, user: &str) -> Result<Option<(u32, u32)>, String> {
+    let Some(fields) = entry(host, "passwd", user, SOON, |fields| fields.first() == Some(&user))? else {
+        return Ok(None);
+    };
+    let ids = number(&fields, 2).zip(number(&fields, 3));
+    ids.map(Some).ok_or_else(|| format!("the entry of {user} has no numbers"))
+}
+
 pub fn gather(host: &dyn Host, wanted: &Wanted) -> Result<AccountSeen, String> {
-    let user = entry(host, "passwd", wanted.user, |fields| fields.first() == Some(&wanted.user))?;
-    let group = entry(host, "group", wanted.group, |fields| fields.first() == Some(&wanted.group))?;
+    let user = entry(host, "passwd", wanted.user, TIMEOUT, |fields| fields.first() == Some(&wanted.user))?;
+    let group = entry(host, "group", wanted.group, TIMEOUT, |fields| fields.first() == Some(&wanted.group))?;
     let numbered =
         |number: u32| move |fields: &[&str]| fields.get(2).is_some_and(|text| text.parse() == Ok(number));
-    let by_uid = entry(host, "passwd", &wanted.uid.to_string(), numbered(wanted.uid))?;
-    let by_gid = entry(host, "group", &wanted.gid.to_string(), numbered(wanted.gid))?;
+    let by_uid = entry(host, "passwd", &wanted.uid.to_string(), TIMEOUT, numbered(wanted.uid))?;
+    let by_gid = entry(host, "group", &wanted.gid.to_string(), TIMEOUT, numbered(wanted.gid))?;
     let other = |found: Option<Vec<String>>, name: &str, kind: &str| {
         let holder = found?.into_iter().next().filter(|holder| holder != name)?;
         Some(format!("{kind} {holder}"))
@@ -52,9 +63,10 @@ fn entry(
     host: &dyn Host,
     database: &str,
     key: &str,
+    timeout: Duration,
     fits: impl Fn(&[&str]) -> bool,
 ) -> Result<Option<Vec<String>>, String> {
-    let cmd = Tool::Getent.cmd().args([database, "--", key]).allow_exits(&[UNKNOWN_KEY]).timeout(TIMEOUT);
+    let cmd = Tool::Getent.cmd().args([database, "--", key]).allow_exits(&[UNKNOWN_KEY]).timeout(timeout);
     let text = match host.run(&cmd) {
         Ok(output) => output.stdout,
         Err(RunError::Missing { .. }) => {
@@ -108,8 +120,19 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_found_or_there_is_no_such_account() {
+        let passwd = "HwHiAiUser:x:1001:1002::/home/HwHiAiUser:/bin/bash\n";
+        assert_eq!(gather_ids(&host(passwd, ""), "HwHiAiUser"), Ok(Some((1001, 1002))));
+        assert_eq!(gather_ids(&host("root:x:0:0::/root:/bin/sh\n", ""), "HwHiAiUser"), Ok(None));
+        assert!(gather_ids(&host("HwHiAiUser:x:many\n", ""), "HwHiAiUser").is_err());
+        let no_file = FakeHost::default().with_missing("getent passwd -- HwHiAiUser");
+        assert!(gather_ids(&no_file, "HwHiAiUser").unwrap_err().contains("/etc/passwd cannot be read"));
+    }
+
+    #[test]
     fn a_directory_service_that_hangs_is_no_answer() {
         let host = FakeHost::default().with_hang("getent passwd -- HwHiAiUser");
+        assert!(gather_ids(&host, "HwHiAiUser").unwrap_err().contains("did not end"));
         assert!(gather(&host, &WANTED).unwrap_err().contains("did not end"));
     }
 }

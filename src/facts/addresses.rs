@@ -28,14 +28,17 @@ pub fn gather_port(
     card: u32,
     with_gateway: bool,
 ) -> Result<PortAddress, String> {
+    let of = |text: &str, name: &str| {
+        parse_value(text, name).map_err(|said| format!("hccn_tool said no {name} of card {card}: {said:?}"))
+    };
     let own = ask(host, tools, card, "-ip")?;
     let gateway = if with_gateway { Some(ask(host, tools, card, "-gateway")?) } else { None };
-    Ok(PortAddress {
-        card,
-        address: parse_value(&own, "ipaddr"),
-        netmask: parse_value(&own, "netmask"),
-        gateway: gateway.and_then(|text| parse_value(&text, "gateway")),
-    })
+    let (address, netmask) = (of(&own, "ipaddr")?, of(&own, "netmask")?);
+    if address.is_none() && !own.trim().is_empty() {
+        return Err(format!("hccn_tool said no ipaddr of card {card}: {:?}", short(&own)));
+    }
+    let gateway = gateway.map(|text| of(&text, "gateway")).transpose()?.flatten();
+    Ok(PortAddress { card, address, netmask, gateway })
 }
 
 fn ask(host: &dyn Host, tools: &Tools, card: u32, what: &str) -> Result<String, String> {
@@ -44,14 +47,20 @@ fn ask(host: &dyn Host, tools: &Tools, card: u32, what: &str) -> Result<String, 
     host.run(&cmd).map(|output| output.stdout).map_err(|error: RunError| error.to_string())
 }
 
-/// `ipaddr:29.1.112.213`, `default gateway:29.1.0.1, Iface:eth0`; nothing at all where none is set.
-fn parse_value(text: &str, name: &str) -> Option<String> {
-    let value = text.lines().find_map(|line| {
+/// `ipaddr:29.1.112.213`, `default gateway:29.1.0.1, Iface:eth0`; nothing at all where none is set. A line whose value
+/// is no address is an error.
+fn parse_value(text: &str, name: &str) -> Result<Option<String>, String> {
+    let found = text.lines().find_map(|line| {
         let (before, after) = line.split_once(':')?;
-        before.trim().to_ascii_lowercase().ends_with(name).then_some(after)
-    })?;
-    let value = value.split(',').next()?.trim();
-    value.parse::<Ipv4Addr>().ok().map(|address| address.to_string())
+        before.trim().to_ascii_lowercase().ends_with(name).then_some((line, after))
+    });
+    let Some((line, value)) = found else { return Ok(None) };
+    let value = value.split(',').next().unwrap_or_default().trim();
+    value.parse::<Ipv4Addr>().map(|address| Some(address.to_string())).map_err(|_| short(line))
+}
+
+fn short(text: &str) -> String {
+    text.trim().chars().take(80).collect()
 }
 
 fn gather_conf(host: &dyn Host, cards: u32) -> Result<Vec<PortAddress>, String> {
@@ -121,9 +130,33 @@ mod tests {
     }
 
     #[test]
-    fn hostile_output_is_no_address() {
-        for text in ["ipaddr:\u{1b}[31m1.2.3.4", "ipaddr:1.2.3.4.5", "ipaddr:", "ipaddr 1.2.3.4", "\0:::\n"] {
-            assert_eq!(parse_value(text, "ipaddr"), None, "{text:?}");
+    fn an_answer_that_cannot_be_read_is_none() {
+        let port = |ip: &str, gateway: &str| {
+            let host = FakeHost::default().with_output("/hccn -i 0 -ip -g", 0, ip, "").with_output(
+                "/hccn -i 0 -gateway -g",
+                0,
+                gateway,
+                "",
+            );
+            gather_port(&host, &tools(), 0, true)
+        };
+        for ip in [
+            "ipaddr:\u{1b}[31m1.2.3.4",
+            "ipaddr:1.2.3.4.5",
+            "ipaddr:",
+            "ipaddr 1.2.3.4",
+            "\0:::\n",
+            "hccn_tool is busy, please retry.\n",
+            "netmask:255.0.0.0\n",
+            "ipaddr:1.2.3.4\nnetmask:?\n",
+        ] {
+            let why = port(ip, "").unwrap_err();
+            assert!(why.starts_with("hccn_tool said no "), "{ip:?}: {why}");
         }
+        assert!(port("ipaddr:1.2.3.4\n", "default gateway:x\n").unwrap_err().contains("no gateway"));
+        assert_eq!(port(" \n", "\n"), Ok(PortAddress::default()));
+        // Who only looks is told, and the plan refuses.
+        let busy = FakeHost::default().with_output("/hccn -i 0 -ip -g", 0, "busy\n", "");
+        assert!(gather(&busy, &tools(), 1, false).unwrap().not_asked.unwrap().contains("busy"));
     }
 }

@@ -1,41 +1,84 @@
-//! /etc/docker/daemon.json, as far as checks care. Another file that dockerd was started with is not looked for.
+//! How dockerd is set up, as far as checks care: the flags of its unit, and daemon.json. What a flag says is not in the
+//! file too: dockerd does not start so.
 
+use super::docker_unit;
 use crate::host::{Host, read_text};
-use crate::model::check_facts::DaemonFile;
-use serde_json::Value;
+use crate::model::check_facts::DaemonSettings;
+use crate::model::docker_seen::Flag;
+use serde_json::{Map, Value};
 use std::io::ErrorKind;
 use std::path::Path;
+use std::time::Duration;
 
 pub const PATH: &str = "/etc/docker/daemon.json";
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// What is judged here, by its name in the file.
+const KEYS: [&str; 3] = ["live-restore", "log-driver", "log-opts"];
 
-/// No file is an engine with its defaults.
-pub fn gather(host: &dyn Host) -> Result<DaemonFile, String> {
-    match read_text(host, Path::new(PATH)) {
-        Ok(text) => Ok(parse(&text)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(DaemonFile::default()),
-        Err(error) => Err(format!("{PATH} cannot be read: {error}")),
+/// No file is an engine with its flags and defaults. Without a unit nobody knows the flags.
+pub fn gather(host: &dyn Host) -> Result<DaemonSettings, String> {
+    let (service, _) = docker_unit::gather_within(host, TIMEOUT)?;
+    let service = service.ok_or("systemd knows no docker.service: nobody knows dockerd's flags")?;
+    let named = service.flags.iter().find(|flag| flag.key == "config-file");
+    let path = named.and_then(|flag| flag.value.as_deref()).unwrap_or(PATH);
+    let text = match read_text(host, Path::new(path)) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(format!("{path} cannot be read: {error}")),
+    };
+    Ok(parse(path, &text, &service.flags))
+}
+
+pub fn parse(path: &str, text: &str, flags: &[Flag]) -> DaemonSettings {
+    let said = |key: &str| flags.iter().any(|flag| flag.key == key);
+    let (file, broken) = match object(text) {
+        Ok(file) => (file, None),
+        Err(why) => (Map::new(), Some(why)),
+    };
+    DaemonSettings {
+        path: path.to_owned(),
+        log_driver: flag(flags, "log-driver").or_else(|| plain(file.get("log-driver"))),
+        log_max_size: max_size(flags).or_else(|| plain(file.get("log-opts")?.get("max-size"))),
+        live_restore: live_restore(flags).or_else(|| file.get("live-restore")?.as_bool()),
+        flags: KEYS.into_iter().filter(|key| said(key)).map(str::to_owned).collect(),
+        twice: KEYS.into_iter().find(|key| said(key) && file.contains_key(*key)).map(str::to_owned),
+        broken,
     }
 }
 
-pub fn parse(text: &str) -> DaemonFile {
-    let there = DaemonFile { there: true, ..DaemonFile::default() };
+fn object(text: &str) -> Result<Map<String, Value>, String> {
     if text.trim().is_empty() {
-        return there;
+        return Ok(Map::new());
     }
-    let value: Value = match serde_json::from_str(text) {
-        Ok(value) => value,
-        Err(error) => return DaemonFile { broken: Some(format!("no JSON: {error}")), ..there },
-    };
-    let Some(object) = value.as_object() else {
-        return DaemonFile { broken: Some("no JSON object".into()), ..there };
-    };
-    let text = |value: &Value| value.as_str().map(|text| text.chars().take(60).collect::<String>());
-    DaemonFile {
-        log_driver: object.get("log-driver").and_then(text),
-        log_max_size: object.get("log-opts").and_then(|opts| opts.get("max-size")).and_then(text),
-        live_restore: object.get("live-restore").and_then(Value::as_bool).unwrap_or(false),
-        ..there
+    match serde_json::from_str(text) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(_) => Err("no JSON object".into()),
+        Err(error) => Err(format!("no JSON: {error}")),
     }
+}
+
+fn short(text: &str) -> String {
+    text.chars().take(60).collect()
+}
+
+fn plain(value: Option<&Value>) -> Option<String> {
+    value?.as_str().map(short)
+}
+
+fn flag(flags: &[Flag], key: &str) -> Option<String> {
+    flags.iter().rfind(|flag| flag.key == key)?.value.as_deref().map(short)
+}
+
+/// `--log-opt max-size=100m`, among others.
+fn max_size(flags: &[Flag]) -> Option<String> {
+    let options = flags.iter().filter(|flag| flag.key == "log-opts").filter_map(|flag| flag.value.as_deref());
+    options.filter_map(|option| option.strip_prefix("max-size=")).next_back().map(short)
+}
+
+/// Without a value it is on.
+fn live_restore(flags: &[Flag]) -> Option<bool> {
+    let flag = flags.iter().rfind(|flag| flag.key == "live-restore")?;
+    Some(!matches!(flag.value.as_deref(), Some("false" | "False" | "FALSE" | "f" | "F" | "0")))
 }
 
 #[cfg(test)]
@@ -43,13 +86,57 @@ mod tests {
     use super::*;
     use crate::host::FakeHost;
 
+    const SHOW: &str = "systemctl show docker.service docker.socket --property=Id,LoadState,ActiveState,UnitFileState,ExecStart,Environment,EnvironmentFiles";
+
+    fn host(flags: &str) -> FakeHost {
+        let unit = format!(
+            "Id=docker.service\nExecStart={{ path=/usr/bin/dockerd ; argv[]=/usr/bin/dockerd {flags} ; ignore_errors=no }}\nLoadState=loaded\n"
+        );
+        FakeHost::default().with_output(SHOW, 0, &unit, "")
+    }
+
+    fn of(flags: &str, file: &str) -> DaemonSettings {
+        gather(&host(flags).with_file(PATH, file)).unwrap()
+    }
+
     #[test]
     fn the_file_is_read_or_named_broken() {
-        let file = parse(r#"{"log-driver":"json-file","log-opts":{"max-size":"100m"},"live-restore":true}"#);
-        assert_eq!((file.log_max_size.as_deref(), file.live_restore), (Some("100m"), true));
-        assert_eq!(parse("\n"), DaemonFile { there: true, ..DaemonFile::default() });
-        assert!(parse("{,}").broken.is_some() && parse("[]").broken.is_some());
-        assert_eq!(parse(r#"{"log-opts":7,"live-restore":"yes"}"#).log_max_size, None);
-        assert!(!gather(&FakeHost::default()).unwrap().there);
+        let file = of("", r#"{"log-driver":"json-file","log-opts":{"max-size":"100m"},"live-restore":true}"#);
+        assert_eq!((file.log_max_size.as_deref(), file.live_restore), (Some("100m"), Some(true)));
+        assert_eq!((file.log_driver.as_deref(), file.flags.len()), (Some("json-file"), 0));
+        assert_eq!(of("", "\n").live_restore, None);
+        assert!(of("", "{,}").broken.is_some() && of("", "[]").broken.is_some());
+        assert_eq!(of("", r#"{"log-opts":7,"live-restore":"yes"}"#).log_max_size, None);
+        assert_eq!(gather(&host("")).unwrap().broken, None, "no file is no fault");
+    }
+
+    #[test]
+    fn flags_say_what_the_file_does_not() {
+        let euler =
+            of("--live-restore --log-driver=json-file --log-opt max-file=3 --log-opt max-size=50m", "");
+        assert_eq!((euler.live_restore, euler.log_max_size.as_deref()), (Some(true), Some("50m")));
+        assert_eq!((euler.flags.as_slice(), euler.twice), (KEYS.map(str::to_owned).as_slice(), None));
+        assert_eq!(of("--live-restore=false", "{}").live_restore, Some(false));
+        assert_eq!(of("--log-driver journald", "{}").log_driver.as_deref(), Some("journald"));
+        let twice = of("--live-restore", r#"{"live-restore":true}"#);
+        assert_eq!(twice.twice.as_deref(), Some("live-restore"));
+    }
+
+    #[test]
+    fn another_file_is_read_where_a_flag_names_one() {
+        let host = host("--config-file /srv/d.json")
+            .with_file("/srv/d.json", r#"{"live-restore":true}"#)
+            .with_file(PATH, "{}");
+        let daemon = gather(&host).unwrap();
+        assert_eq!((daemon.path.as_str(), daemon.live_restore), ("/srv/d.json", Some(true)));
+    }
+
+    #[test]
+    fn without_the_flags_nothing_is_known() {
+        let file = r#"{"live-restore":true}"#;
+        assert!(gather(&FakeHost::default().with_missing(SHOW).with_file(PATH, file)).is_err());
+        let none = "Id=docker.service\nLoadState=not-found\n";
+        let host = FakeHost::default().with_output(SHOW, 0, none, "").with_file(PATH, file);
+        assert!(gather(&host).unwrap_err().contains("no docker.service"));
     }
 }

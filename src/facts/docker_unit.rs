@@ -13,8 +13,12 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// docker.service, and whether there is a docker.socket.
 pub(super) fn gather(host: &dyn Host) -> Result<(Option<Service>, bool), String> {
+    gather_within(host, TIMEOUT)
+}
+
+pub(super) fn gather_within(host: &dyn Host, timeout: Duration) -> Result<(Option<Service>, bool), String> {
     let cmd = Tool::Systemctl.cmd().args(["show", "docker.service", "docker.socket", PROPERTIES]);
-    let output = host.run(&cmd.timeout(TIMEOUT)).map_err(|error| error.to_string())?;
+    let output = host.run(&cmd.timeout(timeout)).map_err(|error| error.to_string())?;
     let mut service = None;
     let mut has_socket = false;
     for block in output.stdout.split("\n\n") {

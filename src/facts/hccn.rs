@@ -30,7 +30,10 @@ pub fn gather_card(host: &dyn Host, tools: &Tools, id: u32) -> HccnCard {
     };
     HccnCard {
         id,
-        address: ask("-ip").map(|text| parse_address(&text)),
+        address: ask("-ip").and_then(|text| match parse_address(&text) {
+            None if !text.trim().is_empty() => Err(unknown("address", &text)),
+            address => Ok(address),
+        }),
         link: ask("-link").and_then(|text| parse_link(&text).ok_or_else(|| unknown("link status", &text))),
         health: ask("-net_health")
             .and_then(|text| parse_health(&text).ok_or_else(|| unknown("net health", &text))),
@@ -61,7 +64,7 @@ fn run(host: &dyn Host, tools: &Tools, id: u32, what: &str) -> Result<String, (N
     })
 }
 
-/// `ipaddr:29.1.112.213`; nothing at all where no address is set.
+/// `ipaddr:29.1.112.213`; the whole answer is blank where no address is set.
 pub fn parse_address(text: &str) -> Option<String> {
     let value = text.lines().find_map(|line| line.trim().strip_prefix("ipaddr:"))?.trim();
     value.parse::<std::net::IpAddr>().ok().map(|address| address.to_string())
@@ -126,10 +129,18 @@ mod tests {
         let host = FakeHost::default()
             .with_output("/hccn -i 1 -ip -g", 1, "", "Permission denied")
             .with_output("/hccn -i 1 -link -g", 0, "link status: UP\n", "")
+            .with_output("/hccn -i 2 -ip -g", 0, "\n", "")
+            .with_output("/hccn -i 3 -ip -g", 0, "hccn_tool is busy, please retry.\n", "")
+            .with_output("/hccn -i 4 -ip -g", 0, "ipaddr:\nnetmask:\n", "")
             .with_output("/hccn -i 1 -net_health -g", 0, &"x".repeat(100_000), "")
             .with_output("/hccn -i 1 -tls -g", 0, "dev_id:1, tls switch[0](0:disable, 1:enable)\n", "");
         let card = gather_card(&host, &tools(), 1);
         assert!(card.address.is_err() && card.link.unwrap() == "UP" && !card.tls.unwrap());
         assert!(card.health.unwrap_err().reason.len() < 200);
+        assert_eq!(gather_card(&host, &tools(), 2).address, Ok(None));
+        for id in [3, 4] {
+            let why = gather_card(&host, &tools(), id).address.unwrap_err().reason;
+            assert!(why.contains("hccn_tool said no address"), "{why}");
+        }
     }
 }

@@ -54,7 +54,7 @@ pub struct CheckFacts {
     pub fstab: Look<Fstab>,
     pub smart: Look<Vec<SmartDisk>>,
     pub docker: Look<DockerState>,
-    pub daemon: Look<DaemonFile>,
+    pub daemon: Look<DaemonSettings>,
     pub metadata_closed: Look<bool>,
     pub rivals: Look<Rivals>,
     pub clock: Look<Clock>,
@@ -191,28 +191,35 @@ pub enum DockerState {
     Answers(DockerFacts),
 }
 
-/// /etc/docker/daemon.json, as far as it matters here.
+/// How dockerd is set up, by its flags and its file, as far as it matters here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct DaemonFile {
-    pub there: bool,
+pub struct DaemonSettings {
+    /// The file: /etc/docker/daemon.json, or what `--config-file` names.
+    pub path: String,
     pub log_driver: Option<String>,
     pub log_max_size: Option<String>,
-    pub live_restore: bool,
-    /// Why it is no JSON object, if so: then Docker does not start any more.
+    /// `None`: nothing says so, and it is off.
+    pub live_restore: Option<bool>,
+    /// The keys of these that flags have; the same in the file would stop Docker.
+    pub flags: Vec<String>,
+    /// A key that a flag and the file have: Docker does not start any more.
+    pub twice: Option<String>,
+    /// Why the file is no JSON object, if so: then Docker does not start any more.
     pub broken: Option<String>,
 }
 
 /// Others that hand out cards.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rivals {
-    /// Pids of processes by that name.
-    pub kubelet: Vec<u32>,
+    /// Pid and name of processes that are a kubelet, or have one inside.
+    pub kubelet: Vec<(u32, String)>,
     /// Sockets of device plugins for Ascend cards.
-    pub device_plugins: Vec<String>,
+    pub device_plugins: Look<Vec<String>>,
+    /// Pids of processes by that name.
     pub container_manager: Vec<u32>,
     pub slurmd: Vec<u32>,
     /// Whether Slurm's gres.conf names davinci nodes.
-    pub slurm_has_cards: bool,
+    pub slurm_has_cards: Look<bool>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -233,6 +240,8 @@ pub struct DriverAccount {
 /// Who has cards now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holders {
+    /// Whether the node of each card, by which its users are found, could be looked at.
+    pub nodes: Look<()>,
     /// Card, container; those of berths are marked.
     pub containers: Look<Vec<(u32, Holder, bool)>>,
     /// Processes with a card open.

@@ -8,22 +8,26 @@ enum Part {
     Alpha(u64),
     Beta(u64),
     Candidate(u64),
-    Number(u64),
+    /// A number, or 0 and the number of a build: 25.5.0 < 25.5.0.b061 < 25.5.0.b062 < 25.5.0.1.
+    Number(u64, u64),
 }
 
 impl Part {
     fn parse(text: &str) -> Self {
         let number = |digits: &str| digits.parse().unwrap_or(0);
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         if let Some(rest) = text.strip_prefix("rc") {
             Self::Candidate(number(rest))
         } else if let Some(rest) = text.strip_prefix("beta") {
             Self::Beta(number(rest))
         } else if let Some(rest) = text.strip_prefix("alpha") {
             Self::Alpha(number(rest))
+        } else if let Some(rest) = text.strip_prefix(['b', 't']).filter(|rest| is_number(rest)) {
+            Self::Number(0, number(rest))
         } else {
             // Letters behind a number add nothing that could be compared.
             let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
-            Self::Number(number(&digits))
+            Self::Number(number(&digits), 0)
         }
     }
 }
@@ -32,7 +36,7 @@ impl Part {
 pub fn compare(left: &str, right: &str) -> Ordering {
     let (left, right) = (parts(left), parts(right));
     let longest = left.len().max(right.len());
-    let at = |parts: &[Part], index: usize| parts.get(index).copied().unwrap_or(Part::Number(0));
+    let at = |parts: &[Part], index: usize| parts.get(index).copied().unwrap_or(Part::Number(0, 0));
     (0..longest)
         .map(|index| at(&left, index).cmp(&at(&right, index)))
         .find(|order| order.is_ne())
@@ -88,7 +92,13 @@ mod tests {
             "24.1.0.6",
             "25.0.rc1.1",
             "25.2.1",
+            "25.5.0",
+            "25.5.0.b061",
+            "25.5.0.B062",
+            "25.5.0.1",
             "25.10",
+            "25.10.T9",
+            "25.10.T10",
         ];
         for pair in rising.windows(2) {
             assert!(compare(pair[0], pair[1]).is_lt(), "{pair:?}");

@@ -3,7 +3,7 @@
 use super::check_docker;
 use crate::error::flatten;
 use crate::facts::{self, npu::detail};
-use crate::host::{Host, accounts, firewall, read_text};
+use crate::host::{Host, firewall, read_text};
 use crate::model::check::{CheckReport, CheckResult, ProbeTime, SCHEMA, Summary};
 use crate::model::check_facts::{
     BROKE_OFF, CannSeen, CheckFacts, DriverAccount, HccnCard, Look, Mounted, NotLooked, NpuLook, SmartDisk,
@@ -142,7 +142,10 @@ fn plain<T>(look: Result<T, String>) -> Look<T> {
 }
 
 fn root_only<T>(look: Result<T, String>) -> Look<T> {
-    look.map_err(|reason| NotLooked::new(reason, "sudo berth check"))
+    look.map_err(|reason| match reason.contains("Permission denied") {
+        true => NotLooked::new(reason, "sudo berth check"),
+        false => NotLooked::from(reason),
+    })
 }
 
 fn npu(node: Node) -> NpuLook {
@@ -221,7 +224,7 @@ fn metadata(node: Node) -> Look<bool> {
 
 fn account(host: &dyn Host) -> Look<DriverAccount> {
     let name = facts::driver::account_name(host)?;
-    let ids = accounts::account_by_name(host, &name).map(|account| (account.uid, account.gid));
+    let ids = facts::account::gather_ids(host, &name)?;
     Ok(DriverAccount { name, ids })
 }
 

@@ -49,7 +49,7 @@ pub(super) fn registries(config: &Config, names: &[String]) -> Look<Vec<(String,
 
 /// Who has cards: containers by the engine's record, processes by the kernel's.
 pub(super) fn holders(host: &dyn Host, config: &Config, profile: &Profile) -> Holders {
-    let (numbers, _) = survey::card_nodes(&config.paths.dev, profile.devices.cards);
+    let (numbers, bad) = survey::card_nodes(&config.paths.dev, profile.devices.cards);
     let (open, not_seen) = survey::open_cards(host, &numbers);
     let processes = match not_seen {
         Some(reason) => Err(NotLooked::new(reason, "sudo berth check --only holders")),
@@ -64,8 +64,15 @@ pub(super) fn holders(host: &dyn Host, config: &Config, profile: &Profile) -> Ho
             })
             .collect()),
     };
+    let nodes = match bad.first() {
+        Some((card, why)) => Err(NotLooked::new(
+            format!("card {card} could not be looked at: {why}"),
+            "berth check --only npu.nodes",
+        )),
+        None => Ok(()),
+    };
     let cards = numbers.iter().map(|(id, number)| CardNode { id: *id, number: Some(*number) });
-    Holders { containers: containers(host, config, &cards.collect::<Vec<_>>()), processes }
+    Holders { nodes, containers: containers(host, config, &cards.collect::<Vec<_>>()), processes }
 }
 
 fn containers(host: &dyn Host, config: &Config, cards: &[CardNode]) -> Look<Vec<(u32, Holder, bool)>> {
@@ -120,4 +127,24 @@ fn ask<T>(question: impl Future<Output = Result<T>>) -> Look<Result<T>> {
             "journalctl -u docker | tail",
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::FakeHost;
+    use crate::profile::load_profile;
+
+    #[test]
+    fn a_card_whose_node_is_none_was_not_looked_at() {
+        let dev = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        config.paths.dev = dev.path().into();
+        let host = FakeHost::default();
+        let profile = load_profile(&host, &config).unwrap();
+        assert_eq!(holders(&host, &config, &profile).nodes, Ok(()), "no node, no user");
+        std::fs::write(dev.path().join("davinci1"), "").unwrap();
+        let found = holders(&host, &config, &profile).nodes.unwrap_err();
+        assert!(found.reason.starts_with("card 1 could not be looked at: "), "{found:?}");
+    }
 }

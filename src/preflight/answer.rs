@@ -1,6 +1,7 @@
 //! What npu-smi's answer means, when it is no table.
 
 use super::Scope;
+use super::driver::install;
 use super::outcome::looked;
 use crate::model::check_facts::NotLooked;
 use crate::model::facts::NpuFacts;
@@ -42,8 +43,7 @@ pub(super) fn driver<'a>(scope: &Scope<'a>) -> Result<Driver<'a>, NotLooked> {
 /// No npu-smi is no driver, unless the driver's own files are there: then the tool is somewhere else.
 fn without_tool<'a>(scope: &Scope<'a>) -> Result<Driver<'a>, NotLooked> {
     let tool = scope.config.tools.npu_smi.display();
-    let installed = scope.facts.driver.as_ref().ok().and_then(|driver| driver.version.as_ref());
-    if let Some(version) = installed {
+    if let Some(version) = &looked(&scope.facts.driver)?.version {
         return Err(NotLooked::new(
             format!("driver {version} is installed, and there is no {tool}"),
             "set tools.npu-smi in the config to where it is, such as /usr/local/sbin/npu-smi",
@@ -51,7 +51,7 @@ fn without_tool<'a>(scope: &Scope<'a>) -> Result<Driver<'a>, NotLooked> {
     }
     Ok(Driver::Absent(NotLooked::new(
         format!("no driver is installed: there is no {tool}"),
-        "berth bootstrap installs it; or set tools.npu-smi in the config to where it is",
+        format!("{}; or set tools.npu-smi in the config to where it is", install(scope)),
     )))
 }
 

@@ -1,6 +1,7 @@
 //! The cards: how many there are, whether one is lost, and their device nodes.
 
 use super::answer::{Driver, driver, shown};
+use super::driver::install;
 use super::outcome::{Outcome, bad, doubtful, good, list, looked, skipped};
 use super::{Check, Need, On, Scope, Wants};
 use crate::model::check::Severity;
@@ -40,7 +41,7 @@ pub(super) const CHECKS: &[Check] = &[
         title: "Device nodes",
         severity: Severity::Required,
         on: On::Every,
-        needs: &[Need::Nodes],
+        needs: &[Need::Nodes, Need::Driver],
         wants: |wants| Ok(nodes_wants(wants)),
         judge: nodes,
     },
@@ -194,10 +195,13 @@ fn nodes(scope: &Scope) -> Result<Outcome, NotLooked> {
         return Ok(bad(wrong.clone(), "remove what is there and reboot; the driver makes the nodes itself"));
     }
     if !missing.is_empty() {
-        return Ok(bad(
-            format!("not in {dev}: {}", list(missing)),
-            "load the driver (modprobe drv_pcie_host), or reboot; it makes the nodes itself",
-        ));
+        let is_missing = scope.facts.driver.as_ref().is_ok_and(|driver| driver.version.is_none());
+        let remedy = if is_missing {
+            format!("no driver is installed, which makes them: {}", install(scope))
+        } else {
+            "load the driver (modprobe drv_pcie_host), or reboot; it makes the nodes itself".into()
+        };
+        return Ok(bad(format!("not in {dev}: {}", list(missing)), remedy));
     }
     let group = nodes.gid.map(|gid| format!(", group {gid}")).unwrap_or_default();
     Ok(good(format!("{} cards and their managers{group}", nodes.cards.len())))

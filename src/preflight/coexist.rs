@@ -49,17 +49,21 @@ pub(super) const CHECKS: &[Check] = &[
 
 fn kubelet(scope: &Scope) -> Result<Outcome, NotLooked> {
     let rivals = looked(&scope.facts.rivals)?;
-    let plugins = list(&rivals.device_plugins);
-    Ok(match (rivals.kubelet.first(), rivals.device_plugins.is_empty()) {
-        (Some(pid), false) => bad(
-            format!("kubelet runs (pid {pid}) with a device plugin for the cards: {plugins}"),
-            "give the node to one of them: kubectl drain and systemctl disable --now kubelet, or do not use berth here",
+    let sockets = looked(&rivals.device_plugins)?;
+    let plugins = list(sockets);
+    Ok(match (rivals.kubelet.first(), sockets.is_empty()) {
+        (Some((pid, name)), false) => bad(
+            format!("{name} runs (pid {pid}) with a device plugin for the cards: {plugins}"),
+            "give the node to one of them: kubectl drain, and disable its service (kubelet, k3s, rke2-server, …); or do not use berth here",
         ),
-        (Some(pid), true) => doubtful(
-            format!("kubelet runs (pid {pid}); no device plugin for the cards was seen"),
+        (Some((pid, name)), true) => doubtful(
+            format!("{name} runs (pid {pid}); no device plugin for the cards was seen"),
             "keep pods with /dev/davinci* off this node: kubectl cordon",
         ),
-        (None, false) => good(format!("no kubelet runs; left over: {plugins}")),
+        (None, false) => doubtful(
+            format!("no kubelet by a known name runs, and there is a device plugin's socket: {plugins}"),
+            "look for a Kubernetes of another name; where none is left, remove the socket from /var/lib/kubelet/device-plugins",
+        ),
         (None, true) => good("no kubelet runs"),
     })
 }
@@ -78,13 +82,13 @@ fn container_manager(scope: &Scope) -> Result<Outcome, NotLooked> {
 
 fn slurm(scope: &Scope) -> Result<Outcome, NotLooked> {
     let rivals = looked(&scope.facts.rivals)?;
-    Ok(match (rivals.slurmd.first(), rivals.slurm_has_cards) {
-        (Some(pid), true) => bad(
+    let Some(pid) = rivals.slurmd.first() else { return Ok(good("no slurmd runs")) };
+    Ok(match *looked(&rivals.slurm_has_cards)? {
+        true => bad(
             format!("slurmd runs (pid {pid}), and gres.conf names /dev/davinci*"),
             "drain the node in Slurm (scontrol update NodeName=… State=DRAIN), or take the cards out of gres.conf",
         ),
-        (Some(pid), false) => good(format!("slurmd runs (pid {pid}); its gres.conf names no card")),
-        (None, _) => good("no slurmd runs"),
+        false => good(format!("slurmd runs (pid {pid}); its gres.conf names no card")),
     })
 }
 
@@ -109,6 +113,7 @@ fn foreign(scope: &Scope) -> Result<Outcome, NotLooked> {
         ));
     }
     // Nobody was found: that counts only when all were looked at.
+    looked(&holders.nodes)?;
     looked(&holders.containers)?;
     looked(&holders.processes)?;
     let in_berths: BTreeSet<u32> = containers.iter().map(|(card, ..)| *card).collect();

@@ -5,7 +5,7 @@ use super::outcome::{Outcome, bad, doubtful, good, looked, skipped};
 use super::{Check, Need, On, Scope, Wants};
 use crate::model::Size;
 use crate::model::check::Severity;
-use crate::model::check_facts::{DockerState, NotLooked};
+use crate::model::check_facts::{DaemonSettings, DockerState, NotLooked};
 use crate::model::facts::DockerFacts;
 use crate::model::version::compare;
 use std::path::Path;
@@ -47,7 +47,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Severity::Advised,
         on: On::Every,
         needs: &[Need::Docker, Need::Daemon],
-        wants: |_| Ok("\"live-restore\": true".into()),
+        wants: |_| Ok("live-restore, by daemon.json or by a flag".into()),
         judge: live_restore,
     },
     Check {
@@ -122,10 +122,15 @@ fn log_rotation(scope: &Scope) -> Result<Outcome, NotLooked> {
         return Ok(skip);
     }
     let daemon = looked(&scope.facts.daemon)?;
+    let path = &daemon.path;
     if let Some(why) = &daemon.broken {
+        let remedy = format!("mend it before Docker is started again: python3 -m json.tool {path}");
+        return Ok(bad(format!("{path}: {why}"), remedy));
+    }
+    if let Some(key) = &daemon.twice {
         return Ok(bad(
-            format!("/etc/docker/daemon.json: {why}"),
-            "mend it before Docker is started again: dockerd --validate",
+            format!("{key:?} is in {path} and among dockerd's flags too: Docker does not start any more"),
+            format!("take it out of {path}; {FLAGS_ARE_FROM}"),
         ));
     }
     let driver = daemon.log_driver.as_deref().unwrap_or("json-file");
@@ -137,22 +142,45 @@ fn log_rotation(scope: &Scope) -> Result<Outcome, NotLooked> {
         Some(size) => Ok(good(format!("json-file, max-size {size}"))),
         None => Ok(bad(
             "json-file without max-size: the log of one container can fill the disk",
-            "in /etc/docker/daemon.json: \"log-opts\": {\"max-size\": \"100m\", \"max-file\": \"3\"}; berths have their own limit",
+            size_remedy(daemon),
         )),
     }
+}
+
+const FLAGS_ARE_FROM: &str = "systemctl cat docker.service shows where dockerd's flags come from";
+
+fn size_remedy(daemon: &DaemonSettings) -> String {
+    let has = |key: &str| daemon.flags.iter().any(|flag| flag == key);
+    if has("log-opts") {
+        return format!("add --log-opt max-size=100m to dockerd's other --log-opt; {FLAGS_ARE_FROM}");
+    }
+    let key = format!("\"log-opts\": {{\"max-size\": \"100m\", \"max-file\": \"3\"}} in {}", daemon.path);
+    let then = "then restart Docker; berths have their own limit";
+    if has("log-driver") {
+        return format!("{key}; {then}");
+    }
+    format!("berth bootstrap --apply merges it; by hand: {key}; {then}")
 }
 
 fn live_restore(scope: &Scope) -> Result<Outcome, NotLooked> {
     if let Err(skip) = engine(scope)? {
         return Ok(skip);
     }
-    if looked(&scope.facts.daemon)?.live_restore {
-        return Ok(good("live-restore is on"));
+    let daemon = looked(&scope.facts.daemon)?;
+    if daemon.broken.is_some() || daemon.twice.is_some() {
+        return Ok(skipped(format!("{} is of no use to Docker: see docker.log-rotation", daemon.path)));
     }
-    Ok(bad(
-        "live-restore is off: every upgrade of Docker ends every berth",
-        "in /etc/docker/daemon.json: \"live-restore\": true; then systemctl reload docker",
-    ))
+    let is_flag = daemon.flags.iter().any(|flag| flag == "live-restore");
+    let key = format!("\"live-restore\": true in {}; then systemctl reload docker", daemon.path);
+    let remedy = match daemon.live_restore {
+        Some(true) if is_flag => return Ok(good("live-restore is on, by dockerd's flags")),
+        Some(true) => return Ok(good("live-restore is on")),
+        Some(false) if is_flag => format!("take --live-restore=false out; {FLAGS_ARE_FROM}"),
+        // Bootstrap leaves alone what somebody chose.
+        Some(false) => key,
+        None => format!("berth bootstrap --apply merges it; by hand: {key}"),
+    };
+    Ok(bad("live-restore is off: every upgrade of Docker ends every berth", remedy))
 }
 
 fn runtime(scope: &Scope) -> Result<Outcome, NotLooked> {

@@ -1,5 +1,6 @@
 //! The driver: installed, complete, loaded, and its firmware and CANN beside it.
 
+use super::answer::{Driver, driver};
 use super::outcome::{Outcome, bad, doubtful, good, list, looked, skipped};
 use super::version::newest_cann_for;
 use super::{Check, Need, On, Scope, Wants};
@@ -68,12 +69,20 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
-const INSTALL: &str = "berth bootstrap installs it from a directory of .run packages";
+/// How the driver gets on the node.
+pub(super) fn install(scope: &Scope) -> String {
+    let wants = &scope.profile.bootstrap.driver;
+    if wants.is_wanted() {
+        return format!("berth bootstrap installs it from {}", wants.packages.display());
+    }
+    "set packages in [bootstrap.driver] of the profile to a directory of .run packages, then berth bootstrap"
+        .into()
+}
 
-/// What runs, else what is installed.
+/// What runs, else what is installed. With an npu-smi that hangs, nobody knows what runs.
 fn version_of(scope: &Scope) -> Result<Option<String>, NotLooked> {
-    if let Ok(npu) = &scope.facts.npu
-        && let Some(version) = &npu.facts.driver_version
+    if let Driver::Shows(facts) = driver(scope)?
+        && let Some(version) = &facts.driver_version
     {
         return Ok(Some(version.clone()));
     }
@@ -82,7 +91,7 @@ fn version_of(scope: &Scope) -> Result<Option<String>, NotLooked> {
 
 fn driver_version(scope: &Scope) -> Result<Outcome, NotLooked> {
     let Some(version) = version_of(scope)? else {
-        return Ok(bad("no driver is installed", INSTALL));
+        return Ok(bad("no driver is installed", install(scope)));
     };
     if let Ok(facts) = &scope.facts.driver
         && let Some(installed) = facts.package_version.as_ref().or(facts.version.as_ref())
@@ -94,13 +103,16 @@ fn driver_version(scope: &Scope) -> Result<Outcome, NotLooked> {
         let seen = format!("{version} runs, {installed} is installed");
         return Ok(doubtful(seen, "reboot the node: the driver that was installed is not the one that runs"));
     }
-    let Some(oldest) = &scope.profile.check.driver else { return Ok(good(version)) };
-    if !is_version(&version) {
-        return Err(format!("{version:?} is no version").into());
+    if let Some(oldest) = &scope.profile.check.driver {
+        if !is_version(&version) {
+            return Err(format!("{version:?} is no version").into());
+        }
+        if compare(&version, oldest).is_lt() {
+            return Ok(bad(version, format!("upgrade the firmware, then the driver: {}", install(scope))));
+        }
     }
-    if compare(&version, oldest).is_lt() {
-        return Ok(bad(version, format!("upgrade the firmware, then the driver: {INSTALL}")));
-    }
+    // Another one may be installed than the one that runs.
+    looked(&scope.facts.driver)?;
     Ok(good(version))
 }
 
@@ -116,8 +128,9 @@ fn loaded(scope: &Scope) -> Result<Outcome, NotLooked> {
     }
     let remedy = if facts.version.is_some() {
         "modprobe drv_pcie_host; when that fails: dmesg | tail, and install the driver anew for this kernel"
+            .into()
     } else {
-        INSTALL
+        install(scope)
     };
     Ok(bad("drv_pcie_host is not in /proc/modules", remedy))
 }
@@ -151,12 +164,17 @@ fn firmware_pair(scope: &Scope) -> Result<Outcome, NotLooked> {
         };
         return Err(reason.into());
     };
+    let fits = facts.firmware_ranges.iter().any(|range| is_within(&firmware, range));
+    if fits || facts.firmware_ranges.is_empty() {
+        // What is installed is as it should be; what runs may be something else.
+        looked(&scope.facts.board)?;
+    }
     if facts.firmware_ranges.is_empty() {
         return Ok(skipped(format!("firmware {firmware}; the driver names no firmware that it goes with")));
     }
     let ranges = facts.firmware_ranges.iter().map(|(low, high)| format!("{low} to {high}"));
     let seen = format!("firmware {firmware}; the driver goes with {}", list(ranges));
-    if facts.firmware_ranges.iter().any(|range| is_within(&firmware, range)) {
+    if fits {
         return Ok(good(seen));
     }
     Ok(bad(
@@ -180,7 +198,11 @@ fn install_complete(scope: &Scope) -> Result<Outcome, NotLooked> {
         return Ok(bad(format!("npu-smi says: {warning}"), LOG));
     }
     Ok(match facts.install_status.as_deref() {
-        Some("complete") => good("Driver_Install_Status=complete"),
+        Some("complete") => {
+            // An npu-smi that hangs warns of nothing.
+            driver(scope)?;
+            good("Driver_Install_Status=complete")
+        }
         Some(status) => bad(format!("Driver_Install_Status={status}"), LOG),
         None => bad("/etc/ascend_install.info does not say that the installation ended", LOG),
     })
@@ -196,6 +218,8 @@ fn kernel_headers(scope: &Scope) -> Result<Outcome, NotLooked> {
     let remedy = match id.as_str() {
         "debian" | "ubuntu" => format!("apt-get install linux-headers-{kernel}"),
         "" => format!("install the development package of kernel {kernel}"),
+        // As bootstrap says.
+        "euleros" | "centos" => format!("yum install kernel-devel-{kernel}"),
         _ => format!("dnf install kernel-devel-{kernel}"),
     };
     Ok(bad(format!("no /lib/modules/{kernel}/build"), remedy))

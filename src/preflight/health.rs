@@ -29,6 +29,10 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
+/// Whoever works on the others loses it.
+const RESET: &str =
+    "a reset takes the whole HCCS ring: only when all cards of the node are idle (berth cards)";
+
 fn health(scope: &Scope) -> Result<Outcome, NotLooked> {
     let facts = shown(scope)?;
     let npu = looked(&scope.facts.npu)?;
@@ -43,7 +47,7 @@ fn health(scope: &Scope) -> Result<Outcome, NotLooked> {
     };
     let seen = list(unwell.iter().map(say));
     let remedy = format!(
-        "npu-smi info -t health -i {0}; look the code up in the vendor's fault list; reset the card when idle: npu-smi set -t reset -i {0} -c {1}",
+        "npu-smi info -t health -i {0}; look the code up in the vendor's fault list; {RESET}: npu-smi set -t reset -i {0} -c {1}",
         first.npu, first.chip
     );
     let usable = unwell.iter().all(|device| device.health.usable());
@@ -74,6 +78,8 @@ fn hbm_held(scope: &Scope) -> Result<Outcome, NotLooked> {
         return Ok(good("no card has more in use than an idle one"));
     }
     // A process whose container is gone can survive it and keep its memory.
-    let remedy = "ps axo pid,ppid,stat,comm | grep -v ' [SRI] '; end what is left over (its parent too), or reset the card";
+    let remedy = format!(
+        "ps -eo pid,ppid,stat,comm | awk '$3 ~ /^[DZ]/'; what kill -9 does not end goes when its parent (ppid) is killed; {RESET}"
+    );
     Ok(bad(format!("in use, and no process is listed: {}", list(held)), remedy))
 }

@@ -116,8 +116,17 @@ fn forward(scope: &Scope) -> Result<Outcome, NotLooked> {
     }
     Ok(bad(
         format!("{FORWARD} = {value}: containers reach no network"),
-        format!("sysctl -w {FORWARD}=1; to stay: echo '{FORWARD} = 1' > /etc/sysctl.d/90-berth.conf"),
+        format!("sysctl -w {FORWARD}=1; to stay: {}", forward_to_stay(scope.profile)),
     ))
+}
+
+/// Bootstrap's own file is left to it. A file that is read later may say otherwise; the last line of all counts.
+fn forward_to_stay(profile: &Profile) -> String {
+    let by_hand = format!("echo '{FORWARD} = 1' >> /etc/sysctl.conf");
+    if profile.bootstrap.sysctl.contains_key(FORWARD) {
+        return format!("berth bootstrap --apply, which names files that say otherwise; or {by_hand}");
+    }
+    by_hand
 }
 
 fn limits_wanted(wants: &Wants) -> Result<String, String> {
@@ -150,10 +159,9 @@ fn limits(scope: &Scope) -> Result<Outcome, NotLooked> {
         }
     }
     match (low.is_empty(), silent) {
-        (false, _) => Ok(bad(
-            list(low),
-            format!("sysctl -w {}; to stay: in /etc/sysctl.d/90-berth.conf", commands.join(" ")),
-        )),
+        (false, _) => {
+            Ok(bad(list(low), format!("sysctl -w {}; to stay: berth bootstrap --apply", commands.join(" "))))
+        }
         (true, Some(why)) => Err(why),
         (true, None) => Ok(good("all as high as wanted")),
     }
@@ -172,7 +180,7 @@ fn account(scope: &Scope) -> Result<Outcome, NotLooked> {
         return Ok(bad(format!("there is no {name}"), make));
     };
     let seen = format!("{name} is {uid}:{gid}");
-    let of_nodes = scope.facts.nodes.as_ref().ok().and_then(|nodes| nodes.gid);
+    let of_nodes = looked(&scope.facts.nodes)?.gid;
     if let Some(other) = of_nodes.filter(|other| *other != gid) {
         return Ok(bad(
             format!("{seen}, and the device nodes belong to group {other}"),

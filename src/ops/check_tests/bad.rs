@@ -265,6 +265,12 @@ pub(super) const BAD: &[(&str, Change, &str)] = &[
         "Ascend910.sock",
     ),
     ("coexist.kubelet", Machine(|h| h.with_file("/proc/7/comm", "kubelet\n")), "pid 7"),
+    ("coexist.kubelet", Machine(|h| h.with_file("/proc/7/comm", "k3s-server\n")), "k3s-server runs (pid 7)"),
+    (
+        "coexist.kubelet",
+        Machine(|h| h.with_file("/var/lib/kubelet/device-plugins/Ascend910.sock", "")),
+        "no kubelet by a known name runs, and there is a device plugin's socket: Ascend910.sock",
+    ),
     ("coexist.container-manager", Machine(|h| h.with_file("/proc/7/comm", "container-manag\n")), "pid 7"),
     (
         "coexist.slurm",

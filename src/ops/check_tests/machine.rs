@@ -15,6 +15,7 @@ pub(super) const LSBLK: &str = "lsblk --json --bytes -o NAME,TYPE,SIZE,SERIAL,MO
 pub(super) const DF: &str =
     "df --local --block-size=1 --output=source,fstype,size,avail,itotal,iavail,target";
 pub(super) const CLOCK: &str = "timedatectl show --property=NTPSynchronized --value";
+pub(super) const UNIT: &str = "systemctl show docker.service docker.socket --property=Id,LoadState,ActiveState,UnitFileState,ExecStart,Environment,EnvironmentFiles";
 pub(super) const DRIVER: &str = "/usr/local/Ascend/driver/version.info";
 pub(super) const FIRMWARE: &str = "/usr/local/Ascend/firmware/version.info";
 pub(super) const KERNEL: &str = "5.10.0-60.18.0.50.aarch64";
@@ -40,8 +41,17 @@ pub(super) const DATA: &str =
     "/dev/mapper/vg_data-lv_data xfs 11500000000000 11000000000000 1000000 900000 /data";
 pub(super) const MOUNTS: &str = "25 1 8:2 / / rw - ext4 /dev/sda2 rw\n40 25 253:0 / /data rw - xfs /dev/mapper/vg_data-lv_data rw,prjquota\n";
 
+/// dockerd is started with these flags.
+pub(super) fn with_dockerd(host: FakeHost, flags: &str) -> FakeHost {
+    let unit = format!(
+        "Id=docker.service\nExecStart={{ path=/usr/bin/dockerd ; argv[]=/usr/bin/dockerd -H fd:// {flags} ; ignore_errors=no }}\n\
+         LoadState=loaded\nActiveState=active\nUnitFileState=enabled\n\nId=docker.socket\nLoadState=loaded\n"
+    );
+    host.with_output(UNIT, 0, &unit, "")
+}
+
 pub(super) fn good_host() -> FakeHost {
-    let mut host = FakeHost::default()
+    let mut host = with_dockerd(FakeHost::default(), "")
         .with_file("/usr/local/bin/npu-smi", "")
         .with_output(SMI, 0, &info(&["OK"; 8], 3300), "")
         .with_output(
@@ -140,7 +150,7 @@ pub(super) fn with_records(mut facts: CheckFacts) -> CheckFacts {
     }));
     facts.registries = Ok(vec![("r.example.com".into(), Ok(()))]);
     let berth = (3, container("berth-ab12-alice-dev-1"), true);
-    facts.holders = Ok(Holders { containers: Ok(vec![berth]), processes: Ok(Vec::new()) });
+    facts.holders = Ok(Holders { nodes: Ok(()), containers: Ok(vec![berth]), processes: Ok(Vec::new()) });
     facts
 }
 

@@ -1,7 +1,9 @@
 //! Every check on a good node and on a bad one: what tools print goes in, verdicts come out.
 
 mod bad;
+mod looked;
 mod machine;
+mod remedies;
 
 use super::*;
 use crate::host::FakeHost;
@@ -78,7 +80,7 @@ fn what_was_not_looked_at_is_never_ok() {
         assert!(result.reason.is_some() && result.seen.is_none(), "{result:#?}");
         assert_eq!(result.stops(), result.severity == Severity::Required);
     }
-    // One source missing at a time: no check that needs it may say that all is well with what it did not see.
+    // No tool answers and no file is there. One source at a time: looked.rs.
     let silent = FakeHost::default();
     for result in results(&facts_of(&silent)) {
         assert!(
