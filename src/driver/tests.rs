@@ -239,10 +239,10 @@ fn packages_are_matched_by_product_machine_and_version() {
 fn two_packages_that_could_both_be_it_are_refused() {
     let mut seen = bare();
     let builds =
-        ["25.5.0.b061", "25.5.0.b062"].map(|v| format!("Ascend-hdk-910b-npu-driver_{v}_linux-aarch64.run"));
-    packages(&mut seen, &[&builds[0], &builds[1], FIRMWARE]);
-    refused(&decide(&seen, &newest()), &["more than one package could be the driver", "b061", "b062"]);
-    let one = DriverWants { driver: "25.5.0.b062".into(), ..newest() };
+        ["25.5.0", "25.5.0.0", "24.1.0"].map(|v| format!("Ascend-hdk-910b-npu-driver_{v}_linux-aarch64.run"));
+    packages(&mut seen, &[&builds[0], &builds[1], &builds[2], FIRMWARE]);
+    refused(&decide(&seen, &newest()), &["more than one package could be the driver", "25.5.0_", "25.5.0.0"]);
+    let one = DriverWants { driver: "25.5.0.0".into(), ..newest() };
     accepted(&decide(&seen, &one), FRESH);
 }
 

@@ -83,6 +83,7 @@ fn plugins(paths: io::Result<Vec<PathBuf>>) -> Look<Vec<String>> {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "the tests make a root of their own")]
 mod tests {
     use super::*;
     use crate::host::{FakeHost, RealHost};

@@ -142,9 +142,12 @@ fn plain<T>(look: Result<T, String>) -> Look<T> {
 }
 
 fn root_only<T>(look: Result<T, String>) -> Look<T> {
-    look.map_err(|reason| match reason.contains("Permission denied") {
-        true => NotLooked::new(reason, "sudo berth check"),
-        false => NotLooked::from(reason),
+    look.map_err(|reason| {
+        if reason.contains("Permission denied") {
+            NotLooked::new(reason, "sudo berth check")
+        } else {
+            NotLooked::from(reason)
+        }
     })
 }
 

@@ -130,6 +130,7 @@ fn ask<T>(question: impl Future<Output = Result<T>>) -> Look<Result<T>> {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "the tests make a root of their own")]
 mod tests {
     use super::*;
     use crate::host::FakeHost;

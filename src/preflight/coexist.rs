@@ -83,13 +83,13 @@ fn container_manager(scope: &Scope) -> Result<Outcome, NotLooked> {
 fn slurm(scope: &Scope) -> Result<Outcome, NotLooked> {
     let rivals = looked(&scope.facts.rivals)?;
     let Some(pid) = rivals.slurmd.first() else { return Ok(good("no slurmd runs")) };
-    Ok(match *looked(&rivals.slurm_has_cards)? {
-        true => bad(
-            format!("slurmd runs (pid {pid}), and gres.conf names /dev/davinci*"),
-            "drain the node in Slurm (scontrol update NodeName=… State=DRAIN), or take the cards out of gres.conf",
-        ),
-        false => good(format!("slurmd runs (pid {pid}); its gres.conf names no card")),
-    })
+    if !*looked(&rivals.slurm_has_cards)? {
+        return Ok(good(format!("slurmd runs (pid {pid}); its gres.conf names no card")));
+    }
+    Ok(bad(
+        format!("slurmd runs (pid {pid}), and gres.conf names /dev/davinci*"),
+        "drain the node in Slurm (scontrol update NodeName=… State=DRAIN), or take the cards out of gres.conf",
+    ))
 }
 
 /// A card, and who has it.

@@ -7,7 +7,9 @@ fn lost<T>() -> Look<T> {
     Err("lost".to_owned().into())
 }
 
-const SOURCES: [(Need, fn(&mut CheckFacts)); 24] = [
+type Lose = fn(&mut CheckFacts);
+
+const SOURCES: [(Need, Lose); 24] = [
     (Need::Npu, |f| f.npu = lost()),
     (Need::Board, |f| f.board = lost()),
     (Need::Pci, |f| f.pci = lost()),
@@ -85,7 +87,7 @@ fn hang(facts: &mut CheckFacts) {
 }
 
 /// A part of a source, and the checks that need it.
-const PARTS: [(fn(&mut CheckFacts), &[&str]); 13] = [
+const PARTS: [(Lose, &[&str]); 13] = [
     (hang, &["npu.count", "npu.lost", "npu.health", "npu.hbm-held"]),
     (hang, &["driver.version", "driver.install-complete", "cann.driver-pair"]),
     (|f| rivals(f).device_plugins = lost(), &["coexist.kubelet"]),
