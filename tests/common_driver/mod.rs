@@ -92,6 +92,7 @@ keep Driver_Install_Type full; keep Driver_Install_Path_Param /usr/local/Ascend
 keep Driver_Install_For_All "$all"; keep Driver_Install_Mode normal
 tell '[INFO]upgradePercentage:30%'
 has half-driver && { printf 'Version=%s\n' "$VERSION" > "$ASCEND/driver/version.info"; kill -9 $$; }
+has hangs && { printf 'Version=%s\n' "$VERSION" > "$ASCEND/driver/version.info"; sync; sleep 900; }
 if has dkms; then
     log '[ERROR]make: *** [Makefile:7: davinci] Error 2'
     tell "[ERROR]${red}Dkms install failed, details in : var/log/ascend_seclog/ascend_install.log. ${plain}"

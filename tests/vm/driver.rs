@@ -11,6 +11,9 @@ const FIRMWARE: &str = "/data/packages/Ascend-hdk-910b-npu-firmware_7.8.0.6.201.
 const MARKER: &str = "/var/lib/berth/bootstrap/resume";
 const BOOTSTRAP: &str = "/root/berth bootstrap --profile /root/node.toml";
 const LOG: &str = "journalctl -b --no-pager -u berth-bootstrap";
+/// The driver's package wrote its version, and has not ended.
+const HALF: &str = "grep -q Version=25.5.1 /usr/local/Ascend/driver/version.info && \
+     ! grep -q complete /etc/ascend_install.info";
 /// What a second run must find as it was.
 const STATE: &str = "tar -C / --sort=name --mtime=@0 -cf - etc usr/local/Ascend | sha256sum; \
      sha256sum /var/lib/berth/bootstrap/journal.jsonl";
@@ -130,14 +133,20 @@ fn a_power_cut_in_the_installation_is_gone_on_with_and_a_failure_only_once() {
     deliver(&machine);
     machine.ok("mkdir -p /lib/modules/$(uname -r)/build");
 
-    // The package dies in the middle, and then the power goes.
+    // What fails before anything is installed is the admin's to look at: no boot goes on with it.
     machine.ok("echo half-driver > /etc/sim-run-mode");
     let ran = machine.run_within(Duration::from_mins(10), &format!("{BOOTSTRAP} --apply --yes"));
     assert_eq!(ran.code, 5, "{}{}", ran.out, ran.err);
     assert!(ran.err.contains("ended with status 137"), "{}", ran.err);
-    machine.ok("grep -q Version=25.5.1 /usr/local/Ascend/driver/version.info && ! grep -q complete /etc/ascend_install.info");
-    machine.ok("rm /etc/sim-run-mode && sync");
+    machine.ok(&format!("test ! -e {MARKER} && {HALF} && rm /usr/local/Ascend/driver/version.info"));
+
+    // The power goes in the middle of the package.
+    machine.ok("echo hangs > /etc/sim-run-mode");
+    let cut_off = machine.follow(&format!("{BOOTSTRAP} --apply --yes 2>&1"));
+    machine.ok(&format!("timeout 200 sh -c 'until {HALF}; do sleep 0.5; done'"));
+    machine.ok(&format!("test -e {MARKER} && rm /etc/sim-run-mode && sync"));
     machine.cut();
+    drop(cut_off);
 
     // A power cut is a reboot: the driver is installed again, and asks for another one.
     machine.power_on();

@@ -95,7 +95,7 @@ fn run(ground: &Ground, cmd: Cmd) -> Result<Output> {
     if output.status == 0 {
         return Ok(output);
     }
-    let said = tail(&format!("{}\n{}", output.stdout, output.stderr), 8);
+    let said = tail(&format!("{}\n{}", output.stdout, output.stderr), 16);
     if said.contains("Could not get lock") || said.contains("is locked by another process") {
         return Err(Fault::busy(format!("the package manager is in use: {said}"))
             .help("wait until the other one has ended, and run this again")
