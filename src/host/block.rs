@@ -108,7 +108,9 @@ fn read_at(device: &mut File, offset: u64, length: u64) -> io::Result<Vec<u8>> {
 
 /// New disks, and discarded blocks, read as zeros; some as ones.
 fn is_nothing(bytes: &[u8]) -> bool {
-    bytes.iter().all(|byte| *byte == 0) || bytes.iter().all(|byte| *byte == 0xff)
+    let [first, rest @ ..] = bytes else { return true };
+    // All are equal when each equals the one before it.
+    matches!(first, 0 | 0xff) && bytes.starts_with(rest)
 }
 
 /// What a wipe leaves at the start, so that the middle of the disk need not be overwritten.
@@ -238,6 +240,18 @@ mod tests {
         let mut file = File::options().write(true).open(path).unwrap();
         file.seek(SeekFrom::Start(place)).unwrap();
         file.write_all(what).unwrap();
+    }
+
+    #[test]
+    fn one_byte_is_something() {
+        for nothing in [&[][..], &[0], &[0xff; 3], &[0; 3]] {
+            assert!(is_nothing(nothing), "{nothing:?}");
+        }
+        for data in
+            [&[1][..], &[0, 0, 1], &[1, 0, 0], &[0, 0xff], &[0xff, 0], &[0xff, 0xff, 0xfe], &[7, 7, 7]]
+        {
+            assert!(!is_nothing(data), "{data:?}");
+        }
     }
 
     #[test]

@@ -40,16 +40,36 @@ fn a_bare_server_becomes_one_that_people_work_on() {
     assert_eq!(site::state(&machine), before, "a second bootstrap changes nothing");
 }
 
-/// One of the packages cannot be configured. The next run goes on with what is there.
+/// Somebody else installs, and then one of the packages cannot be configured. The next run goes on with what is there.
 fn fails_in_the_middle(machine: &Machine) {
-    machine.ok(
-        "set -e; mkdir -p /root/broken/DEBIAN; cd /root/broken/DEBIAN; touch /root/fail
-         printf 'Package: zz-broken\\nVersion: 1\\nArchitecture: all\\nMaintainer: x <x@example.com>\\n' >control
-         echo 'Description: fails' >>control
-         printf '#!/bin/sh\\n[ ! -e /root/fail ] || { echo not today >&2; exit 1; }\\n' >postinst
-         chmod 755 postinst; dpkg-deb -b /root/broken /root/debs/zz-broken.deb",
+    make_package(machine, "zz-slow", "/root", "while [ -e /root/wait ]; do sleep 0.2; done");
+    machine.ok("touch /root/wait && systemd-run -q --unit=other dpkg -i /root/zz-slow.deb");
+    machine.ok("timeout 60 sh -c 'until dpkg -s zz-slow 2>&1 | grep -q half-configured; do sleep 0.2; done'");
+    let locked = site::bootstrap(machine, "--apply --yes");
+    assert!(
+        locked.code == 7 && locked.err.contains("the package manager is in use"),
+        "{}: {}",
+        locked.code,
+        locked.err
     );
+    machine.ok("rm /root/wait; timeout 60 sh -c 'while systemctl is-active -q other; do sleep 0.2; done'");
+
+    let postinst = "[ ! -e /root/fail ] || { echo not today >&2; exit 1; }";
+    make_package(machine, "zz-broken", "/root/debs", postinst);
+    machine.ok("touch /root/fail");
     let failed = site::bootstrap(machine, "--apply --yes");
     assert!(failed.code == 5 && failed.err.contains("not today"), "{}: {}", failed.code, failed.err);
     machine.ok("rm /root/fail");
+}
+
+/// An empty package that does this when it is configured.
+fn make_package(machine: &Machine, name: &str, dir: &str, postinst: &str) {
+    let control = format!(
+        "Package: {name}\nVersion: 1\nArchitecture: all\nMaintainer: x <x@example.com>\nDescription: x\n"
+    );
+    machine.ok(&format!("mkdir -p /root/{name}/DEBIAN"));
+    machine.write(&format!("/root/{name}/DEBIAN/control"), &control);
+    machine.write(&format!("/root/{name}/DEBIAN/postinst"), &format!("#!/bin/sh\n{postinst}\n"));
+    machine
+        .ok(&format!("chmod 755 /root/{name}/DEBIAN/postinst && dpkg-deb -b /root/{name} {dir}/{name}.deb"));
 }

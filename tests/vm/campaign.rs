@@ -3,8 +3,11 @@
 use crate::cuts::{Ended, boot_again, cut_everywhere, is_whole, run_until, said, server};
 use crate::qemu::Rig;
 use crate::site;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 const BEGIN: &str = "<!-- power-cuts:begin (written by scripts/power-cuts) -->\n";
@@ -19,32 +22,47 @@ fn campaign() {
     let moments = number("BERTH_MOMENTS", 20);
     eprintln!("BERTH_SEED={seed}");
 
-    // Side by side: a server that waits for its disk leaves the processor to the other one.
-    std::thread::scope(|scope| {
-        let boundaries = scope.spawn(|| at_every_line(&rig));
-        let took = undisturbed(&rig);
-        let mut random = Random(seed);
-        let mut rows = String::new();
-        for number in 1..=moments {
-            let after = took.mul_f64(random.next());
+    let mut random = Random(seed);
+    let shares: Vec<f64> = (0..moments).map(|_| random.next()).collect();
+    let took = OnceLock::new();
+    let next = AtomicUsize::new(0);
+    let rows = Mutex::new(BTreeMap::new());
+    let cut_at_moments = || {
+        while let Some(share) = shares.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let took: &Duration = took.get().expect("it was measured before");
+            let after = took.mul_f64(*share);
             let row = at_a_moment(&rig, after);
-            eprintln!("{number}: {row}");
-            writeln!(rows, "| {number} | {row} |").unwrap();
+            eprintln!("{row}");
+            rows.lock().unwrap().insert(after, row);
         }
-        let boundaries = boundaries.join().expect("its panic was shown");
-        write(&report(seed, took, &boundaries, &rows));
+    };
+
+    // Side by side: a server that waits for its disk leaves the processor to the other one.
+    let boundaries = std::thread::scope(|scope| {
+        let boundaries = scope.spawn(|| {
+            let boundaries = at_every_line(&rig);
+            cut_at_moments();
+            boundaries
+        });
+        took.set(undisturbed(&rig)).expect("nobody else sets it");
+        cut_at_moments();
+        boundaries.join().expect("its panic was shown")
     });
+    let rows: Vec<String> = rows.into_inner().unwrap().into_values().collect();
+    write(&report(seed, took.into_inner().expect("it was set"), &boundaries, &rows));
 }
 
-fn report(seed: u64, took: Duration, boundaries: &str, rows: &str) -> String {
+fn report(seed: u64, took: Duration, boundaries: &str, rows: &[String]) -> String {
     let now = jiff::Zoned::now().strftime("%Y-%m-%d").to_string();
     let text = format!(
         "Last run: {now}, seed {seed}; a run without a cut took {} s beside another server.\n\n\
          One machine, cut at each of {} lines of the journal, went on after each and converged:\n\n{boundaries}\n\
-         Machines cut once, at a random moment of the run:\n\n\
-         | | after | last line of the journal | next run |\n|---|---|---|---|\n{rows}",
+         {} machines cut once, at a random moment of the run:\n\n\
+         | after | last line of the journal | next run |\n|---|---|---|\n{}\n",
         took.as_secs(),
-        boundaries.lines().count()
+        boundaries.lines().count(),
+        rows.len(),
+        rows.join("\n")
     );
     eprintln!("{text}");
     text
@@ -94,7 +112,7 @@ fn at_a_moment(rig: &Rig, after: Duration) -> String {
         3 => format!("refused: {}", said(&machine).lines().next().unwrap_or_default()),
         code => panic!("cut after {} s, after {last}: exit {code}:\n{}", after.as_secs(), said(&machine)),
     };
-    format!("{} s | {last} | {outcome}", after.as_secs())
+    format!("| {} s | {last} | {outcome} |", after.as_secs())
 }
 
 /// Between two markers of docs/reliability.md.

@@ -96,7 +96,8 @@ fn run(ground: &Ground, cmd: Cmd) -> Result<Output> {
         return Ok(output);
     }
     let said = tail(&format!("{}\n{}", output.stdout, output.stderr), 16);
-    if said.contains("Could not get lock") || said.contains("is locked by another process") {
+    // apt's words, and dpkg's. dnf and yum wait by themselves.
+    if said.contains("Could not get lock") || said.contains("locked by another process") {
         return Err(Fault::busy(format!("the package manager is in use: {said}"))
             .help("wait until the other one has ended, and run this again")
             .into());
