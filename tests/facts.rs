@@ -216,6 +216,7 @@ fn a_tool_without_a_table_is_an_error_and_never_no_cards() {
         ("exit 0", None, "printed nothing (status 0)"),
         ("exit 187", Some(-8005), "as with DCMI error -8005"),
         ("exit 172", Some(-8020), "as with DCMI error -8020"),
+        ("echo 'in other words'; exit 172", Some(-8020), "as with DCMI error -8020"),
         ("echo '| npu-smi 1 Version: 1 |'", None, "printed no table"),
         ("echo 'open: Permission denied' >&2; exit 1", None, "Permission denied"),
         ("echo 'There is no NPU card on this server.'", None, "no NPU card"),

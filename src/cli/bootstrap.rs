@@ -5,11 +5,11 @@ use super::{Global, render};
 use crate::error::Fault;
 use crate::host::RealHost;
 use crate::ops::bootstrap::{Applied, Draft, Ground, Progress, Wishes, apply, check_rights, draft, refuse};
-use crate::plan::{Danger, Step, read_plan, write_plan};
+use crate::plan::{Danger, Planned, Step, read_plan, write_plan};
 use crate::profile::{DEFAULT_CONFIG, load_profile};
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::io::{IsTerminal as _, stderr, stdin};
 use std::path::{Path, PathBuf};
@@ -29,9 +29,10 @@ run again. It needs root, also to look.
 Where firmware or a driver needs a reboot, it says so and ends; after the
 reboot it goes on by itself (journalctl -u berth-bootstrap).
 
-Exit codes: 0 done, or what would be done; 3 refused, nothing was changed;
-4 all was done and a check failed (berth check); 7 another bootstrap is at
-work.
+Exit codes: 0 done, or what would be done; 3 refused, before anything was
+changed, or, where steps were shown as done, by the one that came next; 4 all
+was done and a check failed (berth check); 5 a step failed, or you stopped it;
+7 another bootstrap or package manager is at work.
 
 A disk that holds anything is never written to, unless its serial number is
 given with --wipe; a disk in use never is.
@@ -70,6 +71,7 @@ pub(crate) struct Args {
 pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
     let host = RealHost::default();
     let mut config = global.config()?;
+    let own_profile = config.profile.clone();
     if let Some(profile) = &args.profile {
         config.profile = named_profile(profile)?;
     }
@@ -79,6 +81,7 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
         host: &host,
         root: Path::new("/"),
         config: &config,
+        own_profile: &own_profile,
         profile: &profile,
         config_path: global.config_path(),
     };
@@ -103,7 +106,8 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
         write_plan(&host, path, &draft.plan)?;
     }
     if global.json {
-        render::json(&json!({ "plan": draft.plan, "notes": draft.notes }))?;
+        let steps: Vec<_> = draft.plan.steps.iter().map(as_json).collect();
+        render::json(&json!({ "schema": 1, "steps": steps, "plan": draft.plan, "notes": draft.notes }))?;
         return Ok(ExitCode::SUCCESS);
     }
     show_draft(&draft, render::line);
@@ -115,6 +119,15 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
         render::line(&format!("Nothing was changed. To do this: berth bootstrap --apply{file}"));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a person is shown of a step.
+fn as_json(planned: &Planned) -> Value {
+    let step = &planned.step;
+    json!({
+        "key": step.key(), "what": step.describe(), "why": planned.why,
+        "danger": step.danger(), "commands": step.commands(),
+    })
 }
 
 /// What was said with this command, to be said again: the next one decides anew.

@@ -6,7 +6,7 @@ use super::volumes::{Existing, find};
 use crate::model::Size;
 use crate::model::disk::{Disk, DiskId};
 use crate::model::observed::Observed;
-use crate::plan::{DiskPart, Format, GrowVolume, MakeVolume, MoveTree, Part, Step};
+use crate::plan::{DiskPart, Format, GrowVolume, MakeVolume, MoveTree, Part, Step, group_name};
 use crate::profile::{DiskWants, Layout};
 use std::path::PathBuf;
 
@@ -86,7 +86,9 @@ fn share_out(seen: &Observed, request: &Request, volumes: Vec<Wanted>, supply: S
     }
     let mut free = supply.free.into_iter();
     let begun = supply.begun;
+    let mut parts: Vec<(PathBuf, Part)> = Vec::new();
     for (index, wanted) in volumes.into_iter().enumerate() {
+        let mut part = Part::default();
         // Only the last volume grows: the first of `split` is one disk.
         let is_last = index + 1 == count;
         let mut take = |all: bool| -> Vec<&Disk> {
@@ -98,26 +100,52 @@ fn share_out(seen: &Observed, request: &Request, volumes: Vec<Wanted>, supply: S
                 let volume = make(&wanted, members(&disks, &begun, request), (request.new_uuid)());
                 let (uuid, name) = (volume.uuid.clone(), wanted.name);
                 part.add(Step::MakeVolume(volume), format!("there is no volume {name} yet"));
-                finish(seen, request, &wanted, &uuid, true, part);
+                finish(seen, request, &wanted, &uuid, true, &mut part);
             }
             Existing::Unfinished(ref volume) => {
                 let uuid = volume.uuid.clone();
                 part.add(Step::MakeVolume(volume.clone()), "an interrupted run had begun it");
-                finish(seen, request, &wanted, &uuid, true, part);
+                finish(seen, request, &wanted, &uuid, true, &mut part);
                 // Disks that came since.
                 let disks = if is_last { take(true) } else { Vec::new() };
-                grow(&wanted, members(&disks, &begun, request), 0, part);
+                grow(&wanted, members(&disks, &begun, request), 0, &mut part);
             }
             Existing::Yes { ref uuid, free_bytes } => {
                 let is_fresh = request.fresh.contains(uuid);
                 part.is_right(format!("volume {} is there", wanted.name));
-                finish(seen, request, &wanted, uuid, is_fresh, part);
+                finish(seen, request, &wanted, uuid, is_fresh, &mut part);
                 let disks = if is_last { take(true) } else { Vec::new() };
-                grow(&wanted, members(&disks, &begun, request), free_bytes, part);
+                let disks = members(&disks, &begun, request);
+                match half_grown(seen, request, wanted.name) {
+                    Some(mut joined) => {
+                        joined.extend(disks);
+                        part.add(grown_by(&wanted, joined), "an interrupted run had begun it");
+                    }
+                    None => grow(&wanted, disks, free_bytes, &mut part),
+                }
             }
             Existing::Refused => {}
         }
+        parts.push((wanted.target, part));
     }
+    // A mount point may lie on the other volume, which is mounted first then.
+    parts.sort_by_key(|(target, _)| target.components().count());
+    for (_, of_volume) in parts {
+        part.append(of_volume);
+    }
+}
+
+/// What a run that was interrupted had added already: the file system may not know of it yet.
+fn half_grown(seen: &Observed, request: &Request, name: &str) -> Option<Vec<DiskPart>> {
+    let begun = request.unfinished.iter().find_map(|step| match step {
+        Step::GrowVolume(volume) if volume.name == name => Some(&volume.disks),
+        _ => None,
+    })?;
+    let is_in = |part: &&DiskPart| {
+        let pv = seen.disk(&part.id.serial).and_then(|disk| disk.pv.as_ref());
+        pv.is_some_and(|pv| pv.group.as_deref() == Some(&group_name(name)))
+    };
+    Some(begun.iter().filter(is_in).cloned().collect())
 }
 
 fn names(volumes: &[Wanted]) -> String {
@@ -180,10 +208,16 @@ fn finish(seen: &Observed, request: &Request, wanted: &Wanted, uuid: &str, is_fr
             };
             part.add(Step::MoveTree(step), format!("volume {} will be mounted over it", wanted.name));
         } else {
-            part.refuse(
-                format!("{target} is not empty ({entries} names), and volume {} would hide it", wanted.name),
-                "move its contents away, or set move-contents = true in [bootstrap.disks] for a new first disk",
-            );
+            let help = if wanted.name == "home" && is_fresh {
+                format!("move them away, or set move-contents = true in [bootstrap.disks] for a new {target}")
+            } else {
+                "move them to another place, and what is needed of them back when the volume is mounted; \
+                 nobody may be logged in from there meanwhile"
+                    .to_owned()
+            };
+            let what =
+                format!("{target} is not empty ({entries} names), and volume {} would hide it", wanted.name);
+            part.refuse(what, help);
         }
     }
     plan_mount(seen, wanted, uuid, part);
@@ -205,7 +239,10 @@ fn grow(wanted: &Wanted, disks: Vec<DiskPart>, free_bytes: u64, part: &mut Part)
     if disks.is_empty() && free_bytes < WORTH_IT {
         return;
     }
-    let step =
-        GrowVolume { name: wanted.name.into(), format: wanted.format, disks, target: wanted.target.clone() };
-    part.add(Step::GrowVolume(step), why);
+    part.add(grown_by(wanted, disks), why);
+}
+
+fn grown_by(wanted: &Wanted, disks: Vec<DiskPart>) -> Step {
+    let (name, target) = (wanted.name.into(), wanted.target.clone());
+    Step::GrowVolume(GrowVolume { name, format: wanted.format, disks, target })
 }

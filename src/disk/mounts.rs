@@ -1,7 +1,7 @@
 //! Mounts of our volumes: what fstab should say, and when it must not be touched.
 
 use super::layout::Wanted;
-use crate::model::observed::{FstabEntry, Observed};
+use crate::model::observed::{FstabEntry, Mount, Observed};
 use crate::plan::{AddMount, Format, Part, Step};
 
 /// `nofail`: a server whose data disk is gone must still boot. `pquota`: personal storage has limits.
@@ -54,11 +54,34 @@ pub(super) fn plan_mount(seen: &Observed, wanted: &Wanted, uuid: &str, part: &mu
     }
     let is_mounted = seen.mounted_at(&target).is_some();
     let entry = seen.fstab.entries.iter().find(|entry| entry.spec == spec);
+    let mut step = step;
+    if let Some(entry) = entry {
+        step.options = with_theirs(&step.options, &entry.options);
+    }
+    let quotas = ["prjquota", "pquota"];
+    let has_quotas = |mount: &Mount| mount.options.iter().any(|option| quotas.contains(&option.as_str()));
+    if wanted.format != Format::Btrfs && seen.mounted_at(&target).is_some_and(|mount| !has_quotas(mount)) {
+        part.notes
+            .push(format!("{target} is mounted without project quotas: they begin with the next mount"));
+    }
     match (is_mounted, entry.is_some_and(|entry| is_safe(entry, wanted.format))) {
         (true, true) => part.is_right(format!("volume {} is mounted at {target}", wanted.name)),
         (true, false) => part.add(Step::AddMount(step), "/etc/fstab does not say so for the next boot"),
         (false, _) => part.add(Step::AddMount(step), "it is not mounted"),
     }
+}
+
+/// What is ours, and behind it what an admin had added to the line; not what would undo it.
+fn with_theirs(ours: &str, theirs: &[String]) -> String {
+    const AGAINST: [&str; 6] = ["noauto", "fail", "noquota", "nopquota", "prjquota", "pqnoenforce"];
+    let key = |option: &str| option.split('=').next().unwrap_or_default().to_owned();
+    let known: Vec<String> = ours.split(',').map(key).collect();
+    let kept = theirs.iter().filter(|option| {
+        let key = key(option);
+        !AGAINST.contains(&key.as_str()) && !known.contains(&key)
+    });
+    let kept: Vec<&str> = kept.map(String::as_str).collect();
+    [&[ours], kept.as_slice()].concat().join(",")
 }
 
 fn is_safe(entry: &FstabEntry, format: Format) -> bool {

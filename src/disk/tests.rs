@@ -124,6 +124,16 @@ fn the_first_disk_of_a_split_is_for_homes() {
     assert!(
         refusals(&machine(vec![disk("NV1")]), &asked(Layout::Split)).contains("2 empty disks are needed")
     );
+    // Where they are mounted below the other volume, that one is mounted first.
+    let mut below = asked(Layout::Split);
+    below.wants.first_mount = "/data/berth".into();
+    let part = decide(&seen, &below);
+    let targets = part.steps.iter().filter_map(|planned| match &planned.step {
+        Step::AddMount(mount) => mount.target.to_str(),
+        _ => None,
+    });
+    assert_eq!(targets.collect::<Vec<_>>(), ["/data", "/data/berth"]);
+    assert!(steps(&part)[2].contains("volume home (LVM linear, XFS) over NV1"), "{part:?}");
 }
 
 #[test]
@@ -214,6 +224,14 @@ fn an_interrupted_growth_goes_on() {
     assert_eq!(decide(&seen, &asked).steps[0].step, grow, "with the same identifiers");
     *seen.disks.last_mut().unwrap() = orphan("another");
     assert!(refusals(&seen, &asked).contains("(NV2, "));
+    // It is in the volume, which has no room left, and the file system may not know of it.
+    let mut joined = orphan(&uuid);
+    joined.pv.as_mut().unwrap().group = Some("berth_data".into());
+    *seen.disks.last_mut().unwrap() = joined;
+    seen.groups[0].disks = 2;
+    assert_eq!(decide(&seen, &asked).steps[0].step, grow);
+    asked.unfinished.clear();
+    assert!(decide(&seen, &asked).steps.is_empty());
 }
 
 #[test]
@@ -461,4 +479,16 @@ fn fstab_keeps_every_line_of_others() {
     assert_eq!(edit_fstab(&new, &mount), new);
     let changed = new.replace("defaults,nofail", "defaults");
     assert_eq!(edit_fstab(&changed, &mount), new);
+}
+
+#[test]
+fn options_of_an_admin_stay() {
+    let mut seen = with_volume();
+    seen.fstab = fstab::parse("UUID=fs /data xfs noauto,noatime,x-systemd.device-timeout=5 0 0\n");
+    seen.mounts[1].options = vec!["rw".into()];
+    let part = decide(&seen, &asked(Layout::Merge));
+    let [planned] = part.steps.as_slice() else { panic!("{part:?}") };
+    let Step::AddMount(mount) = &planned.step else { panic!("{part:?}") };
+    assert_eq!(mount.options, "defaults,nofail,pquota,x-systemd.device-timeout=60s,noatime");
+    assert!(part.notes.iter().any(|note| note.contains("without project quotas")), "{:?}", part.notes);
 }

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// Ours. Files are applied in the order of their names, whatever their directory.
-pub const FILE: &str = "/etc/sysctl.d/90-berth.conf";
+/// Ours. Files are applied in the order of their names, whatever their directory: it comes behind 99-sysctl.conf, the
+/// link to /etc/sysctl.conf, where images of servers switch forwarding off.
+pub const FILE: &str = "/etc/sysctl.d/99-zz-berth.conf";
 const DIRECTORIES: [&str; 4] =
     ["/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d"];
 
@@ -81,11 +82,12 @@ mod tests {
             .with_file("/proc/sys/vm/max_map_count", "65530\n")
             .with_file(FILE, "vm.max_map_count = 262144\n")
             .with_file("/etc/sysctl.d/10-first.conf", "vm.max_map_count = 1\n")
-            .with_file("/usr/lib/sysctl.d/99-last.conf", "# vm\n-vm/max_map_count=1\nkernel.other=2\n");
+            .with_file("/etc/sysctl.d/99-sysctl.conf", "vm.max_map_count = 1\n")
+            .with_file("/usr/lib/sysctl.d/zz-last.conf", "# vm\n-vm/max_map_count=1\nkernel.other=2\n");
         let seen = gather(&host, names.iter()).unwrap();
         let values: Vec<_> = seen.values.values().copied().collect();
         assert_eq!(values, [None, Some(1), Some(65530)]);
-        assert_eq!(seen.overridden, ["/usr/lib/sysctl.d/99-last.conf sets vm.max_map_count"]);
+        assert_eq!(seen.overridden, ["/usr/lib/sysctl.d/zz-last.conf sets vm.max_map_count"]);
         assert_eq!(seen.file.as_deref(), Some("vm.max_map_count = 262144\n"));
         let bad = FakeHost::default().with_file("/proc/sys/vm/max_map_count", "1 2 3\n");
         assert!(gather(&bad, names.iter()).unwrap_err().contains("no number"));

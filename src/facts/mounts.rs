@@ -1,14 +1,16 @@
 //! What is mounted in pid 1's namespace, and what is swapped to.
 
 use super::fstab::unescape;
-use crate::host::{Host, read_text};
-use std::path::Path;
+use crate::host::{Host, block, read_text};
+use std::path::{Path, PathBuf};
 
 /// One line of mountinfo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MountLine {
     /// `259:1`; btrfs and overlays have numbers of no device.
     pub device: String,
+    /// What of the file system is shown: all of it, or a directory of it.
+    pub root: String,
     pub target: String,
     pub options: Vec<String>,
     pub kind: String,
@@ -28,7 +30,16 @@ pub fn gather_own(host: &dyn Host) -> Result<Vec<MountLine>, String> {
 fn gather_from(host: &dyn Host, path: &Path) -> Result<Vec<MountLine>, String> {
     let text =
         read_text(host, path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-    parse(&text)
+    let mut lines = parse(&text)?;
+    for line in &mut lines {
+        // A btrfs keeps the name by which mkfs called its device.
+        if line.source.starts_with("/dev/disk/")
+            && let Ok(name) = block::kernel_name(Path::new(&line.source))
+        {
+            line.source = format!("/dev/{name}");
+        }
+    }
+    Ok(lines)
 }
 
 pub fn parse(text: &str) -> Result<Vec<MountLine>, String> {
@@ -46,13 +57,46 @@ fn parse_line(line: &str) -> Option<MountLine> {
     let (before, after) = line.split_once(" - ")?;
     let mut before = before.split(' ').skip(2);
     let device = before.next()?.to_owned();
-    let target = unescape(before.nth(1)?);
+    let root = unescape(before.next()?);
+    let target = unescape(before.next()?);
     let options = before.next()?;
     let mut after = after.split(' ');
     let (kind, source) = (after.next()?.to_owned(), unescape(after.next()?));
     let options = options.split(',').chain(after.next().unwrap_or("").split(','));
     let options = options.filter(|option| !option.is_empty()).map(str::to_owned).collect();
-    Some(MountLine { device, target, options, kind, source })
+    Some(MountLine { device, root, target, options, kind, source })
+}
+
+/// Where else a part of this directory is mounted so that it can be written: in the machine's own namespace, by its
+/// target, and in those of processes, mostly of containers, by their ids.
+pub fn also_at(host: &dyn Host, top: &Path) -> Result<(Vec<String>, Vec<u32>), String> {
+    let own = gather(host)?;
+    let Some((device, inner)) = place_of(&own, top) else { return Ok((Vec::new(), Vec::new())) };
+    let shows = |line: &&MountLine| {
+        line.device == device
+            && Path::new(&line.root).starts_with(&inner)
+            && Path::new(&line.target) != top
+            && !line.options.iter().any(|option| option == "ro")
+    };
+    let targets: Vec<String> = own.iter().filter(shows).map(|line| line.target.clone()).collect();
+    let entries = host.list(Path::new("/proc")).map_err(|error| format!("/proc cannot be read: {error}"))?;
+    let pids = entries.iter().filter_map(|path| path.file_name()?.to_str()?.parse::<u32>().ok());
+    let has_it = |pid: &u32| {
+        // One that has ended, or has no namespace any more, has nothing mounted.
+        let lines = gather_from(host, Path::new(&format!("/proc/{pid}/mountinfo"))).unwrap_or_default();
+        lines.iter().any(|line| shows(&line) && !targets.contains(&line.target))
+    };
+    let pids = pids.filter(has_it).collect();
+    Ok((targets, pids))
+}
+
+/// On which device a directory is, and where in its file system.
+fn place_of(lines: &[MountLine], top: &Path) -> Option<(String, PathBuf)> {
+    let above = lines.iter().filter(|line| top.starts_with(&line.target));
+    // The last of several at one place is the one that is seen.
+    let mount = above.max_by_key(|line| Path::new(&line.target).components().count())?;
+    let below = top.strip_prefix(&mount.target).ok()?;
+    Some((mount.device.clone(), Path::new(&mount.root).join(below)))
 }
 
 /// Devices and files that are swapped to.
@@ -65,6 +109,7 @@ pub fn gather_swaps(host: &dyn Host) -> Result<Vec<String>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::FakeHost;
 
     #[test]
     fn a_line_of_mountinfo_is_read() {
@@ -76,6 +121,29 @@ mod tests {
         assert_eq!((found[0].device.as_str(), found[0].target.as_str()), ("254:0", "/"));
         assert_eq!((found[1].target.as_str(), found[1].source.as_str()), ("/my data", "/dev/nvme0n1"));
         assert_eq!(found[1].options, ["rw", "noatime", "rw", "space_cache"]);
+        assert_eq!((found[0].root.as_str(), found[1].root.as_str()), ("/", "/"));
         assert!(parse("nonsense\n").is_err());
+    }
+
+    #[test]
+    fn a_container_that_was_given_a_part_of_a_directory_is_found() {
+        let root = "25 1 254:0 / / rw - ext4 /dev/vda rw\n";
+        let given = |from: &str, options: &str| {
+            format!(
+                "1 0 0:40 / / rw - overlay overlay rw\n9 1 254:0 {from} /work {options} - ext4 /dev/vda rw\n"
+            )
+        };
+        let host = FakeHost::default()
+            .with_file("/proc/1/mountinfo", root)
+            .with_file("/proc/7/mountinfo", &given("/home/alice", "rw"))
+            .with_file("/proc/8/mountinfo", &given("/home/alice", "ro"))
+            .with_file("/proc/9/mountinfo", &given("/homework", "rw"))
+            .with_file("/proc/10/mountinfo", root);
+        assert_eq!(also_at(&host, Path::new("/home")).unwrap(), (vec![], vec![7]));
+
+        let bound = format!("{root}30 25 254:0 /home/bob /srv/bob rw - ext4 /dev/vda rw\n");
+        let host = host.with_file("/proc/1/mountinfo", &bound).with_file("/proc/10/mountinfo", &bound);
+        assert_eq!(also_at(&host, Path::new("/home")).unwrap(), (vec!["/srv/bob".into()], vec![7]));
+        assert_eq!(also_at(&host, Path::new("/data")).unwrap(), (vec![], vec![]));
     }
 }

@@ -29,6 +29,7 @@ pub fn gather(host: &dyn Host, wanted: &Wanted) -> Result<OwnParts, String> {
         group: has_group(host, wanted.group)?,
         storage: files::directory_mode(wanted.storage)
             .map_err(|error| format!("{} cannot be read: {error}", wanted.storage.display()))?,
+        storage_is_new: files::is_new_directory(wanted.storage),
         enabled: wanted.units.iter().all(|unit| says(host, "is-enabled", unit)),
         active: wanted.units.iter().all(|unit| says(host, "is-active", unit)),
     })

@@ -45,6 +45,9 @@ pub struct OwnParts {
     pub group: bool,
     /// The mode of the directory of personal storage, where it is there.
     pub storage: Option<u32>,
+    /// It is root's and empty: nobody relies on its mode.
+    #[serde(default)]
+    pub storage_is_new: bool,
     pub enabled: bool,
     pub active: bool,
 }

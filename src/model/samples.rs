@@ -66,6 +66,7 @@ pub fn machine(disks: Vec<Disk>) -> Observed {
             files: Vec::new(),
             group: true,
             storage: Some(0o700),
+            storage_is_new: false,
             enabled: true,
             active: true,
         },

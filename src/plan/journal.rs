@@ -135,6 +135,18 @@ impl Journal {
         fresh
     }
 
+    /// Serial numbers of disks that were wiped by runs of which none came to its end: nobody asks for that twice.
+    pub fn wiped(&self) -> Vec<String> {
+        let since =
+            self.entries.iter().rposition(|entry| entry.event == Event::Finished).map_or(0, |at| at + 1);
+        let done = self.entries.iter().skip(since).filter(|entry| entry.event == Event::Done);
+        let serial = |entry: &Entry| match &entry.what {
+            Some(Step::WipeDisk(wipe)) => Some(wipe.disk.serial.clone()),
+            _ => None,
+        };
+        done.filter_map(serial).collect()
+    }
+
     /// Whether one of these steps was started after the last time that `cure` was done.
     pub fn is_open_behind(&self, causes: &[&str], cure: &str) -> bool {
         let last = |events: &[Event], keys: &[&str]| {

@@ -242,7 +242,9 @@ impl Step {
             Self::RunDocker(run) => run.commands(),
             Self::ApplySysctl(sysctl) => vec![format!("sysctl --load {}", sysctl.file.display())],
             Self::CloseMetadata(close) => close.commands(),
-            Self::WriteFile(_) | Self::InstallProgram(_) | Self::ConfigureDocker(_) => Vec::new(),
+            Self::InstallProgram(program) => vec![format!("install -m 755 berth {}", program.to.display())],
+            // Their descriptions say what is written, or what for; --json has the text.
+            Self::WriteFile(_) | Self::ConfigureDocker(_) => Vec::new(),
             Self::MakeGroup(group) => vec![format!("groupadd --system {}", group.name)],
             Self::MakeDirectory(directory) => {
                 vec![format!("install -d -m {:o} {}", directory.mode, directory.path.display())]

@@ -2,8 +2,8 @@
 
 use super::journal::{Event, Journal};
 use super::{
-    AddMount, DiskPart, Expected, Format, MakeVolume, Plan, Planned, SCHEMA, Step, WriteFile, approve,
-    check_made_for, check_still_true, read_plan, write_plan,
+    AddMount, DiskPart, Expected, Format, MakeVolume, Plan, Planned, SCHEMA, Step, WipeDisk, WriteFile,
+    approve, check_made_for, check_still_true, read_plan, write_plan,
 };
 use crate::error::{ErrorClass, Fault};
 use crate::host::{FakeHost, Host as _, RealHost, read_text};
@@ -133,6 +133,22 @@ fn a_journal_says_what_is_unfinished() {
     let mut third = journal(dir.path());
     third.begin(now).unwrap();
     assert_eq!(journal(dir.path()).awaited_reboot(), None);
+}
+
+#[test]
+fn what_an_interrupted_run_wiped_is_known_until_a_run_ends_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = Timestamp::now();
+    let wipe =
+        Step::WipeDisk(WipeDisk { disk: disk("NV1").id.unwrap(), size: Size(1), holds: "ext4".into() });
+    let mut journal = journal(dir.path());
+    journal.started(now, &wipe).unwrap();
+    assert!(journal.wiped().is_empty(), "it may not have come to it");
+    journal.done(now, &wipe).unwrap();
+    journal.failed(now, &volume(), "why").unwrap();
+    assert_eq!(journal.wiped(), ["NV1"]);
+    journal.finished(now).unwrap();
+    assert!(journal.wiped().is_empty());
 }
 
 #[test]

@@ -131,7 +131,7 @@ fn pci(scope: &Scope) -> Result<Outcome, NotLooked> {
 
 fn lost(scope: &Scope) -> Result<Outcome, NotLooked> {
     const REBOOT: &str =
-        "reboot the node; power it off and on when the card stays away, then have it repaired";
+        "systemctl reboot; power the node off and on when the card stays away, then have it repaired";
     let wanted = scope.profile.devices.cards;
     if scope.profile.simulation.is_some() {
         let facts = shown(scope)?;
@@ -169,7 +169,7 @@ fn lost(scope: &Scope) -> Result<Outcome, NotLooked> {
     let lost: Vec<&str> = pci.iter().map(|d| d.address.as_str()).filter(|a| !no_ids && !shown(a)).collect();
     if let [first, ..] = lost.as_slice() {
         let seen = format!("on the bus, and not shown by the driver: {}", list(lost.iter()));
-        return Ok(bad(seen, format!("dmesg | grep -i {first}; then reboot the node")));
+        return Ok(bad(seen, format!("dmesg | grep -i {first}; then systemctl reboot")));
     }
     let shown = facts.devices.len();
     if shown < pci.len() {

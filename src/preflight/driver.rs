@@ -101,7 +101,10 @@ fn driver_version(scope: &Scope) -> Result<Outcome, NotLooked> {
             .all(|known| compare(known, &version).is_ne())
     {
         let seen = format!("{version} runs, {installed} is installed");
-        return Ok(doubtful(seen, "reboot the node: the driver that was installed is not the one that runs"));
+        return Ok(doubtful(
+            seen,
+            "systemctl reboot: the driver that was installed is not the one that runs",
+        ));
     }
     if let Some(oldest) = &scope.profile.check.driver {
         if !is_version(&version) {
@@ -147,7 +150,7 @@ fn firmware_pair(scope: &Scope) -> Result<Outcome, NotLooked> {
     {
         return Ok(bad(
             format!("firmware {installed} is installed, {running} runs"),
-            "reboot the node: firmware takes effect at the start",
+            "systemctl reboot: firmware takes effect at the start",
         ));
     }
     let compatibility = scope.facts.board.as_ref().ok().and_then(|board| board.compatibility.clone());

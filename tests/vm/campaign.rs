@@ -1,8 +1,11 @@
 //! The long campaign: a power cut at every line of the journal and at random moments. `scripts/power-cuts` runs it.
 
-use crate::cuts::{Ended, boot_again, cut_everywhere, is_whole, run_until, said, server};
+use crate::cuts::{
+    Ended, boot_again, cut_everywhere, is_whole, run_until, said, server, theirs_is_as_it_was,
+};
 use crate::qemu::Rig;
 use crate::site;
+use crate::used;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -45,22 +48,28 @@ fn campaign() {
             boundaries
         });
         took.set(undisturbed(&rig)).expect("nobody else sets it");
+        let of_used = used::at_every_line(&rig);
         cut_at_moments();
-        boundaries.join().expect("its panic was shown")
+        (boundaries.join().expect("its panic was shown"), of_used)
     });
     let rows: Vec<String> = rows.into_inner().unwrap().into_values().collect();
-    write(&report(seed, took.into_inner().expect("it was set"), &boundaries, &rows));
+    write(&report(seed, took.into_inner().expect("it was set"), [&boundaries.0, &boundaries.1], &rows));
 }
 
-fn report(seed: u64, took: Duration, boundaries: &str, rows: &[String]) -> String {
+fn report(seed: u64, took: Duration, boundaries: [&[String]; 2], rows: &[String]) -> String {
     let now = jiff::Zoned::now().strftime("%Y-%m-%d").to_string();
     let text = format!(
         "Last run: {now}, seed {seed}; a run without a cut took {} s beside another server.\n\n\
-         One machine, cut at each of {} lines of the journal, went on after each and converged:\n\n{boundaries}\n\
+         A bare server, cut at each of {} lines of the journal, went on after each and converged:\n\n{}\n\
+         A server in use, with homes to move, a disk to wipe, Docker with images and containers, and later a disk \
+         more, likewise at {} lines of the steps that the first has not:\n\n{}\n\
          {} machines cut once, at a random moment of the run:\n\n\
          | after | last line of the journal | next run |\n|---|---|---|\n{}\n",
         took.as_secs(),
-        boundaries.lines().count(),
+        boundaries[0].len(),
+        list(boundaries[0]),
+        boundaries[1].len(),
+        list(boundaries[1]),
         rows.len(),
         rows.join("\n")
     );
@@ -72,7 +81,7 @@ fn report(seed: u64, took: Duration, boundaries: &str, rows: &[String]) -> Strin
 fn undisturbed(rig: &Rig) -> Duration {
     let mut machine = server(rig, site::OFFLINE);
     let start = Instant::now();
-    let ended = run_until(&mut machine, None, |_| false);
+    let ended = run_until(&mut machine, "", None, |_| false);
     assert!(matches!(ended, Ended::Exit(code) if site::is_done(code)), "{ended:?}: {}", said(&machine));
     let took = start.elapsed();
     is_whole(&machine);
@@ -80,12 +89,16 @@ fn undisturbed(rig: &Rig) -> Duration {
 }
 
 /// Where a machine was cut that is whole in the end.
-fn at_every_line(rig: &Rig) -> String {
+fn at_every_line(rig: &Rig) -> Vec<String> {
     let mut machine = server(rig, site::OFFLINE);
-    let cut = cut_everywhere(&mut machine, |_| true);
+    let cut = cut_everywhere(&mut machine, "", |_| true);
     is_whole(&machine);
+    cut
+}
+
+fn list(lines: &[String]) -> String {
     let mut listed = String::new();
-    for line in cut {
+    for line in lines {
         writeln!(listed, "- {line}").unwrap();
     }
     listed
@@ -93,11 +106,11 @@ fn at_every_line(rig: &Rig) -> String {
 
 fn at_a_moment(rig: &Rig, after: Duration) -> String {
     let mut machine = server(rig, site::OFFLINE);
-    let (last, next) = match run_until(&mut machine, Some(after), |_| false) {
+    let (last, next) = match run_until(&mut machine, "", Some(after), |_| false) {
         Ended::Exit(code) => ("it had ended".to_owned(), code),
         Ended::Cut(last) => {
             boot_again(&mut machine);
-            match run_until(&mut machine, None, |_| false) {
+            match run_until(&mut machine, "", None, |_| false) {
                 Ended::Exit(code) => (last, code),
                 Ended::Cut(_) => unreachable!("nobody asked for it"),
             }
@@ -109,7 +122,13 @@ fn at_a_moment(rig: &Rig, after: Duration) -> String {
             "converged".to_owned()
         }
         // A refusal is clean when it changes nothing, and says why.
-        3 => format!("refused: {}", said(&machine).lines().next().unwrap_or_default()),
+        3 => {
+            let state = site::state_of_disks(&machine);
+            let said = site::refused(&machine, "--apply --yes");
+            assert_eq!(site::state_of_disks(&machine), state, "{said}");
+            theirs_is_as_it_was(&machine);
+            format!("refused: {}", said.lines().next().unwrap_or_default())
+        }
         code => panic!("cut after {} s, after {last}: exit {code}:\n{}", after.as_secs(), said(&machine)),
     };
     format!("| {} s | {last} | {outcome} |", after.as_secs())

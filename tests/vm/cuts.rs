@@ -25,20 +25,35 @@ pub fn server(rig: &Rig, docker: &str) -> Machine {
     let mut disks = ["NV1", "NV2", "NV3"].map(|serial| Disk::new(serial, 1024)).to_vec();
     disks.insert(1, Disk::new("THEIRS", 1024));
     let machine = Machine::boot(rig, Base::Bare, disks);
-    machine.ok("d=$(readlink -f /dev/disk/by-id/nvme-*_THEIRS) && mkfs.ext4 -q $d && mount $d /mnt && \
-                echo canary >/mnt/canary && umount /mnt");
+    make_theirs(&machine);
     let disks = format!("{}leave = [\"THEIRS\"]\n", site::MERGE);
     site::deliver(&machine, &[&disks, docker]);
     machine.ok("sync");
     machine
 }
 
-/// Runs bootstrap, and cuts the power when a line of its journal says so (`at`), or when the time has come.
-pub fn run_until(machine: &mut Machine, after: Option<Duration>, mut at: impl FnMut(&str) -> bool) -> Ended {
+/// Somebody's file on the disk THEIRS.
+pub fn make_theirs(machine: &Machine) {
+    machine.ok("d=$(readlink -f /dev/disk/by-id/nvme-*_THEIRS) && mkfs.ext4 -q $d && mount $d /mnt && \
+                echo canary >/mnt/canary && umount /mnt");
+}
+
+#[track_caller]
+pub fn theirs_is_as_it_was(machine: &Machine) {
+    assert_eq!(machine.ok(CANARY), "ext4\ncanary");
+}
+
+/// Runs bootstrap with `args`, and cuts the power when a line of its journal says so (`at`), or when the time has come.
+pub fn run_until(
+    machine: &mut Machine,
+    args: &str,
+    after: Option<Duration>,
+    mut at: impl FnMut(&str) -> bool,
+) -> Ended {
     let (journal, program) = (site::JOURNAL, site::PROGRAM);
     let script = format!(
         "mkdir -p $(dirname {journal}); touch {journal}; tail -n 0 -F {journal} 2>/dev/null & \
-         {program} bootstrap --apply --yes >/root/said 2>&1; echo exit=$?; kill $!"
+         {program} bootstrap --apply --yes {args} >/root/said 2>&1; echo exit=$?; kill $!"
     );
     let lines = machine.follow(&script);
     let start = Instant::now();
@@ -77,7 +92,7 @@ fn name(line: &str) -> String {
 pub fn boot_again(machine: &mut Machine) {
     machine.disks.rotate_left(1);
     machine.power_on();
-    assert_eq!(machine.ok(CANARY), "ext4\ncanary");
+    theirs_is_as_it_was(machine);
 }
 
 /// What bootstrap said last.
@@ -86,10 +101,11 @@ pub fn said(machine: &Machine) -> String {
 }
 
 /// Cuts at each new line of the journal, boots, goes on, until there is no new line; the lines where it was cut.
-pub fn cut_everywhere(machine: &mut Machine, wanted: impl Fn(&str) -> bool) -> Vec<String> {
+pub fn cut_everywhere(machine: &mut Machine, args: &str, wanted: impl Fn(&str) -> bool) -> Vec<String> {
     let mut cut: Vec<String> = Vec::new();
     loop {
-        match run_until(machine, None, |line| wanted(line) && !cut.iter().any(|before| before == line)) {
+        match run_until(machine, args, None, |line| wanted(line) && !cut.iter().any(|before| before == line))
+        {
             Ended::Cut(line) => {
                 eprintln!("cut after {line}");
                 cut.push(line);
@@ -109,7 +125,7 @@ pub fn is_whole(machine: &Machine) {
     assert_eq!(machine.ok("vgs --noheadings -o pv_count berth_data").trim(), "3");
     assert_eq!(machine.ok("findmnt -no FSTYPE /data"), "xfs");
     assert_eq!(machine.ok("grep -c ' /data ' /etc/fstab"), "1");
-    assert_eq!(machine.ok(CANARY), "ext4\ncanary");
+    theirs_is_as_it_was(machine);
     machine.ok("systemctl is-active berth.service");
 }
 
@@ -117,7 +133,7 @@ pub fn is_whole(machine: &Machine) {
 fn a_run_that_lost_its_power_goes_on() {
     let Some(rig) = Rig::find() else { return };
     let mut machine = server(&rig, "");
-    let cut = cut_everywhere(&mut machine, |line| {
+    let cut = cut_everywhere(&mut machine, "", |line| {
         ["started volume.make:data", "done volume.make:data", "started mount.add:/data"].contains(&line)
     });
     assert_eq!(cut.len(), 3, "{cut:?}");

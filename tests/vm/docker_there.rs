@@ -14,7 +14,10 @@ fn an_existing_docker_moves_with_its_images_and_its_container_runs_again() {
     let mut machine = Machine::boot(&rig, Base::Docker, two_disks());
     site::put_image(&rig, &machine);
     machine.ok("docker import /root/workspace.tar theirs:1");
-    machine.ok("docker run -d --name theirs --restart always -v kept:/kept theirs:1 sleep 1000000");
+    machine.ok("docker run -d --stop-signal KILL --name theirs --restart always -v kept:/kept theirs:1 sleep 1000000");
+    // Nobody but bootstrap starts this one again.
+    machine
+        .ok("docker run -d --stop-signal KILL --name plain theirs:1 sleep 1000000 && docker create --name never theirs:1 true");
     machine.ok("docker exec theirs sh -c 'echo inside >/home/ma-user/file; echo volume >/kept/file'");
     machine.write("/etc/docker/daemon.json", "{\"debug\": false, \"labels\": [\"theirs=1\"]}\n");
     let image = machine.ok("docker image inspect -f '{{.Id}}' theirs:1");
@@ -30,6 +33,11 @@ fn an_existing_docker_moves_with_its_images_and_its_container_runs_again() {
         assert!(machine.ok("cat /etc/docker/daemon.json").contains("theirs=1"), "daemon.json is merged");
     };
     see(&machine);
+    assert_eq!(machine.ok("docker ps --format '{{.Names}}' | sort"), "plain\ntheirs");
+    let settings = "docker info -f '{{.LiveRestoreEnabled}} {{.LoggingDriver}}' && \
+                    docker inspect -f '{{.HostConfig.LogConfig.Config}}' $(docker run -d theirs:1 true) && \
+                    iptables -S DOCKER-USER | grep -c 169.254.169.254";
+    assert_eq!(machine.ok(settings), "true json-file\nmap[max-file:3 max-size:100m]\n1");
     machine.reboot();
     see(&machine);
 }

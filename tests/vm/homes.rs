@@ -58,7 +58,7 @@ fn homes_move_after_all_that_was_wrong_is_refused() {
 
 /// A copy that was finished, never mounted by a run, and worked on by hand is nobody's to empty.
 fn somebody_works_on_a_copy(machine: &mut Machine) {
-    let ended = run_until(machine, None, |line| line == "done tree.move:/home");
+    let ended = run_until(machine, "", None, |line| line == "done tree.move:/home");
     assert_eq!(ended, Ended::Cut("done tree.move:/home".into()));
     machine.power_on();
     machine.ok("mount /dev/berth_home/home /mnt && echo new >/mnt/worked && umount /mnt");

@@ -43,6 +43,12 @@ impl Machine {
         self.dir.as_ref().expect("it has one until it is dropped").path()
     }
 
+    /// The system is installed anew, on the same disks.
+    pub fn reinstall(&mut self, base: Base) {
+        assert!(self.qemu.is_none(), "the machine is on");
+        qemu::make_root(&self.image, base, self.dir());
+    }
+
     /// Boots, and waits for a login.
     pub fn power_on(&mut self) {
         assert!(self.qemu.is_none(), "the machine is on");

@@ -13,6 +13,7 @@
 )]
 #![allow(clippy::print_stderr, reason = "a part that cannot run here says so")]
 
+mod adopted;
 mod bare;
 mod campaign;
 mod cuts;
@@ -27,3 +28,4 @@ mod qemu;
 mod refusals;
 mod shell;
 mod site;
+mod used;

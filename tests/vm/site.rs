@@ -94,6 +94,12 @@ pub fn state(machine: &Machine) -> String {
     machine.ok(&format!("{etc} && {disks} && {own}"))
 }
 
+/// What is on disks, and what is mounted.
+pub fn state_of_disks(machine: &Machine) -> String {
+    machine.ok("vgs --noheadings -o vg_name,vg_uuid,vg_seqno; pvs --noheadings -o pv_name,pv_uuid,vg_name; \
+                findmnt --real -rn -o TARGET,UUID; sha256sum /etc/fstab; lsblk -nro NAME,FSTYPE,UUID")
+}
+
 /// The agent answers, maybe after a boot.
 pub fn wait_for_agent(machine: &Machine) {
     machine.ok(

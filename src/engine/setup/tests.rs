@@ -64,7 +64,7 @@ fn refused(part: &Part, why: &str) {
 
 type Change = fn(&mut Observed);
 
-const SYSCTL_KEY: &str = "file.write:/etc/sysctl.d/90-berth.conf";
+const SYSCTL_KEY: &str = "file.write:/etc/sysctl.d/99-zz-berth.conf";
 const DROP_IN_KEY: &str = "file.write:/etc/systemd/system/docker.service.d/berth.conf";
 
 /// A machine on which all of the plan was done.

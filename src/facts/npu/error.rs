@@ -71,9 +71,10 @@ pub fn from_output(output: &Output) -> NpuError {
         );
     }
     error(
-        None,
+        code_of_status(status),
         format!(
-            "could not look at the cards: npu-smi printed no table (status {status}): {}",
+            "could not look at the cards: npu-smi printed no table (status {status}{}): {}",
+            hint(status),
             first_line(&text)
         ),
         "run npu-smi info by hand and look at what it prints",

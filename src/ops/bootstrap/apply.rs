@@ -193,14 +193,11 @@ fn check_converged(ground: &Ground, wishes: &Wishes, journal: &Journal) -> Resul
     // What was named to be wiped is in use now.
     let wishes = Wishes { wipe: Vec::new(), ..wishes.clone() };
     let again = decide(ground, &wishes, look_at_all(ground)?, journal, Timestamp::now());
-    refuse(&again)?;
-    match again.plan.steps.first() {
-        None => Ok(()),
-        Some(left) => Err(Fault::bug(format!(
-            "every step was done, and this is still to do: {} ({})",
-            left.step.describe(),
-            left.why
-        ))
-        .into()),
-    }
+    let left = again.refusals.first().map(|refusal| refusal.what.clone());
+    let left = left
+        .or_else(|| again.plan.steps.first().map(|left| format!("{} ({})", left.step.describe(), left.why)));
+    let Some(left) = left else { return Ok(()) };
+    Err(Fault::host(format!("every step was done, and this came up meanwhile, or did not hold: {left}"))
+        .help("look at the plan again: berth bootstrap")
+        .into())
 }

@@ -30,13 +30,15 @@ pub(super) fn copy_and_switch(ground: &Ground, step: &MoveDockerData, progress: 
         .into());
     }
     check_target(ground, &step.to)?;
+    let mut stopped = Ok(());
     if seen.service.as_ref().is_some_and(|service| service.is_active) {
         let inventory = inventory(ground)?;
         owed::add(ground, inventory.clone())?;
         progress.says(&format!("stopping {} containers and Docker", inventory.running.len()));
-        stop_all(ground, &inventory)?;
+        stopped = stop_all(ground, &inventory);
     }
-    let moved = stop_docker(ground, seen.has_socket_unit)
+    let moved = stopped
+        .and_then(|()| stop_docker(ground, seen.has_socket_unit))
         .and_then(|()| copy(ground, step, progress))
         .and_then(|()| configure(ground, &step.configure));
     moved.map_err(|error| with_docker_back(ground, progress, error))

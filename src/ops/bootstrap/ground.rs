@@ -13,6 +13,8 @@ pub struct Ground<'a> {
     /// `/`; tests have a root of their own.
     pub root: &'a Path,
     pub config: &'a Config,
+    /// The profile that the config itself names, whatever the admin named for this run.
+    pub own_profile: &'a str,
     pub profile: &'a Profile,
     /// The config's file, whether it is there or not.
     pub config_path: PathBuf,

@@ -68,6 +68,7 @@ impl Machine {
 
     fn ground(&self) -> Ground<'_> {
         Ground {
+            own_profile: "snt9b",
             host: &self.host,
             root: self.dir.path(),
             config: &self.config,

@@ -30,6 +30,7 @@ use crate::disk;
 use crate::error::Fault;
 use crate::facts::server;
 use crate::host::read_text;
+use crate::model::disk::Disk;
 use crate::model::observed::Observed;
 use crate::plan::journal::Journal;
 use crate::plan::{Part, Plan, Refusal, SCHEMA, Step};
@@ -163,14 +164,22 @@ fn refuse_new_disks(disks: &mut Part, journal: &Journal) {
 fn plan_disks(ground: &Ground, wishes: &Wishes, seen: &Observed, journal: &Journal) -> Part {
     let mut wants = ground.profile.bootstrap.disks.clone();
     wants.leave.extend(wishes.leave.iter().cloned());
+    // The command of an interrupted run is given again as it was: what came of its wipe must not be wiped.
+    let wiped = journal.wiped();
+    let is_in_use = |serial: &String| wiped.contains(serial) && seen.disk(serial).is_some_and(is_of_volume);
+    let wipe: Vec<String> = wishes.wipe.iter().filter(|serial| !is_in_use(serial)).cloned().collect();
     let request = disk::Request {
         wants: &wants,
-        wipe: &wishes.wipe,
+        wipe: &wipe,
         unfinished: &journal.unfinished(),
         fresh: &journal.fresh_volumes(),
         new_uuid: &|| new_uuid(ground),
     };
     disk::plan(seen, &request)
+}
+
+fn is_of_volume(disk: &Disk) -> bool {
+    disk.pv.is_some() || disk.signatures.iter().any(|signature| signature.kind == "btrfs")
 }
 
 /// The kernel's; where it cannot be read, no file system is made with what comes of it.

@@ -3,7 +3,7 @@
 use super::Ground;
 use crate::error::Fault;
 use crate::facts::own::Wanted;
-use crate::host::{Cmd, Tool, dirs, files};
+use crate::host::{Cmd, Tool, dirs, files, trust};
 use crate::model::observed::{Observed, OwnParts, Presence};
 use crate::plan::{InstallProgram, MakeDirectory, MakeGroup, Part, RunUnits, Step, WriteFile};
 use crate::profile::{DEFAULT_CONFIG, shipped_profile};
@@ -112,6 +112,10 @@ pub(super) fn plan(ground: &Ground, seen: &Observed) -> Part {
         let presence = own.files.iter().find(|file| file.path == wanted.file.path).map(|file| file.presence);
         let path = wanted.file.path.display().to_string();
         match (presence, wanted.once) {
+            (Some(Presence::Other), true) if wanted.file.path == ground.config_path => {
+                note_other_profile(ground, &path, &mut part);
+                part.is_right(format!("{path} is there"));
+            }
             (Some(Presence::Same), _) | (Some(Presence::Other), true) => {
                 part.is_right(format!("{path} is there"));
             }
@@ -124,6 +128,9 @@ pub(super) fn plan(ground: &Ground, seen: &Observed) -> Part {
             }
             (Some(Presence::Absent) | None, _) => {
                 changed = true;
+                if wanted.file.path == ground.config_path {
+                    refuse_open_profile(ground, &mut part);
+                }
                 part.add(Step::WriteFile(wanted.file), "it is not there yet");
             }
         }
@@ -138,10 +145,38 @@ pub(super) fn plan(ground: &Ground, seen: &Observed) -> Part {
     part
 }
 
+/// A profile that others can write decides for root.
+fn refuse_open_profile(ground: &Ground, part: &mut Part) {
+    let profile = Path::new(&ground.config.profile);
+    if !profile.is_absolute() {
+        return;
+    }
+    if let Err(why) = trust::check_root_only(Path::new("/"), profile) {
+        part.refuse(
+            format!("the agent would go by {}, and {why}", profile.display()),
+            "copy it to where only root can write, such as /etc/berth, and name it there",
+        );
+    }
+}
+
+/// The agent goes by its config, whatever profile was named to us.
+fn note_other_profile(ground: &Ground, path: &str, part: &mut Part) {
+    let (wanted, own) = (ground.config.profile.as_str(), ground.own_profile);
+    if own != wanted {
+        part.notes.push(format!(
+            "the agent will not go by the profile {wanted}: {path} names {own}; change it there, if it should"
+        ));
+    }
+}
+
 fn plan_storage(ground: &Ground, own: &OwnParts, part: &mut Part) {
     let path = &ground.config.paths.storage;
     match own.storage {
         Some(0o700) => part.is_right(format!("personal storage is in {}", path.display())),
+        Some(_) if own.storage_is_new => {
+            let step = MakeDirectory { path: path.clone(), mode: 0o700 };
+            part.add(Step::MakeDirectory(step), "it is empty, and others could look into it");
+        }
         Some(mode) => part.refuse(
             format!("{} has the mode {mode:o}, and personal storage must be root's alone", path.display()),
             "look whose it is; then chmod 700, or name another directory in paths.storage",
@@ -179,7 +214,10 @@ pub(super) fn make_group(ground: &Ground, group: &MakeGroup) -> Result<()> {
 
 pub(super) fn make_directory(directory: &MakeDirectory) -> Result<(), Fault> {
     dirs::make_dir(&directory.path, directory.mode)?;
-    // One that a mount has just brought with it keeps its mode, and is no new one.
+    // The top of a new volume is as mkfs made it. One with contents, that a mount brought with it, keeps its mode.
+    if files::is_new_directory(&directory.path) {
+        dirs::set_mode(&directory.path, directory.mode)?;
+    }
     let found = files::directory_mode(&directory.path)
         .map_err(|error| Fault::host(format!("{} cannot be read: {error}", directory.path.display())))?;
     if found == Some(directory.mode) {

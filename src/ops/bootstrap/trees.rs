@@ -89,13 +89,31 @@ fn check_nobody_works(ground: &Ground, from: &Path) -> Result<()> {
     let proc_root = ground.root.join("proc");
     let at_work = procs::at_work_below(&proc_root, from).context("looking at processes")?;
     if at_work.is_empty() {
-        return Ok(());
+        return check_not_given(ground, from);
     }
     let more = at_work.len().saturating_sub(MOST);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     let shown = at_work.get(..MOST).unwrap_or(&at_work).join(", ");
     Err(Fault::refused(format!("somebody is at work in {}: {shown}{more}", from.display()))
         .help("nobody may work in it while it is copied: log everybody out, run this from another directory (cd /)")
+        .into())
+}
+
+/// A container that has a part of it mounted goes on writing there, whatever is mounted over it here.
+fn check_not_given(ground: &Ground, from: &Path) -> Result<()> {
+    let (targets, pids) = mounts::also_at(ground.host, from).map_err(Fault::host)?;
+    let proc_root = ground.root.join("proc");
+    let container = |pid: &u32| match procs::container_of(&proc_root, *pid) {
+        Some(id) => format!("container {}", id.get(..12).unwrap_or(&id)),
+        None => format!("process {pid}"),
+    };
+    let mut users: Vec<String> = targets.into_iter().chain(pids.iter().map(container)).collect();
+    users.dedup();
+    if users.is_empty() {
+        return Ok(());
+    }
+    Err(Fault::refused(format!("a part of {} is mounted elsewhere: {}", from.display(), users.join(", ")))
+        .help("stop those containers (docker ps), or unmount it there, and run this again")
         .into())
 }
 

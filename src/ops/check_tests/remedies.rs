@@ -69,7 +69,7 @@ fn settings_of_the_kernel_overwrite_no_file() {
     assert!(forward.contains("berth bootstrap --apply") && forward.contains(" >> /etc/sysctl.conf"));
     for text in [&forward, &remedy(&facts, "kernel.limits")] {
         assert!(
-            text.starts_with("sysctl -w ") && !text.contains("90-berth") && !text.contains(" > "),
+            text.starts_with("sysctl -w ") && !text.contains("99-zz-berth") && !text.contains(" > "),
             "{text}"
         );
     }
