@@ -135,11 +135,13 @@ impl Journal {
         fresh
     }
 
-    /// Serial numbers of disks that were wiped by runs of which none came to its end: nobody asks for that twice.
+    /// Serial numbers of disks that were wiped by runs of which none came to its end: nobody asks for that twice. A power
+    /// cut may take the line that says so; the next run sees that nothing is left to wipe, and settles it.
     pub fn wiped(&self) -> Vec<String> {
         let since =
             self.entries.iter().rposition(|entry| entry.event == Event::Finished).map_or(0, |at| at + 1);
-        let done = self.entries.iter().skip(since).filter(|entry| entry.event == Event::Done);
+        let is_over = |entry: &&Entry| matches!(entry.event, Event::Done | Event::Settled);
+        let done = self.entries.iter().skip(since).filter(is_over);
         let serial = |entry: &Entry| match &entry.what {
             Some(Step::WipeDisk(wipe)) => Some(wipe.disk.serial.clone()),
             _ => None,

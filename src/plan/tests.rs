@@ -144,9 +144,11 @@ fn what_an_interrupted_run_wiped_is_known_until_a_run_ends_well() {
     let mut journal = journal(dir.path());
     journal.started(now, &wipe).unwrap();
     assert!(journal.wiped().is_empty(), "it may not have come to it");
+    journal.settled(now, &wipe).unwrap();
+    assert_eq!(journal.wiped(), ["NV1"], "a power cut took the line that said so");
     journal.done(now, &wipe).unwrap();
     journal.failed(now, &volume(), "why").unwrap();
-    assert_eq!(journal.wiped(), ["NV1"]);
+    assert_eq!(journal.wiped(), ["NV1", "NV1"]);
     journal.finished(now).unwrap();
     assert!(journal.wiped().is_empty());
 }

@@ -6,75 +6,75 @@ use crate::cuts::{
 use crate::qemu::Rig;
 use crate::site;
 use crate::used;
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-const BEGIN: &str = "<!-- power-cuts:begin (written by scripts/power-cuts) -->\n";
-const END: &str = "<!-- power-cuts:end -->";
+#[test]
+#[ignore = "takes an hour: scripts/power-cuts"]
+fn at_lines_of_a_bare_server() {
+    let rig = Rig::find().expect("scripts/power-cuts prepares it");
+    let mut machine = server(&rig, site::OFFLINE);
+    let cut = cut_everywhere(&mut machine, "", |_| true);
+    is_whole(&machine);
+    write(
+        "bare",
+        &format!(
+            "A bare server, cut at each of {} lines of the journal, went on after each and converged:\n\n{}",
+            cut.len(),
+            list(&cut)
+        ),
+    );
+}
 
 #[test]
-#[ignore = "takes an hour or more: scripts/power-cuts"]
-fn campaign() {
+#[ignore = "takes an hour: scripts/power-cuts"]
+fn at_lines_of_a_server_in_use() {
+    let rig = Rig::find().expect("scripts/power-cuts prepares it");
+    let cut = used::at_every_line(&rig);
+    write(
+        "used",
+        &format!(
+            "A server in use, cut at each of {} lines of the steps that the bare one has not, went on after each and \
+             converged:\n\n{}",
+            cut.len(),
+            list(&cut)
+        ),
+    );
+}
+
+#[test]
+#[ignore = "takes an hour: scripts/power-cuts"]
+fn at_random_moments() {
     let rig = Rig::find().expect("scripts/power-cuts prepares it");
     let number = |name: &str, default| std::env::var(name).map_or(default, |text| text.parse().unwrap());
     let seed = number("BERTH_SEED", u64::from(std::process::id()));
     let moments = number("BERTH_MOMENTS", 20);
     eprintln!("BERTH_SEED={seed}");
-
+    let took = undisturbed(&rig);
     let mut random = Random(seed);
-    let shares: Vec<f64> = (0..moments).map(|_| random.next()).collect();
-    let took = OnceLock::new();
-    let next = AtomicUsize::new(0);
-    let rows = Mutex::new(BTreeMap::new());
-    let cut_at_moments = || {
-        while let Some(share) = shares.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let took: &Duration = took.get().expect("it was measured before");
-            let after = took.mul_f64(*share);
-            let row = at_a_moment(&rig, after);
-            eprintln!("{row}");
-            rows.lock().unwrap().insert(after, row);
-        }
-    };
-
-    // Side by side: a server that waits for its disk leaves the processor to the other one.
-    let boundaries = std::thread::scope(|scope| {
-        let boundaries = scope.spawn(|| {
-            let boundaries = at_every_line(&rig);
-            cut_at_moments();
-            boundaries
-        });
-        took.set(undisturbed(&rig)).expect("nobody else sets it");
-        let of_used = used::at_every_line(&rig);
-        cut_at_moments();
-        (boundaries.join().expect("its panic was shown"), of_used)
-    });
-    let rows: Vec<String> = rows.into_inner().unwrap().into_values().collect();
-    write(&report(seed, took.into_inner().expect("it was set"), [&boundaries.0, &boundaries.1], &rows));
+    let mut rows = String::new();
+    for _ in 0..moments {
+        let row = at_a_moment(&rig, took.mul_f64(random.next()));
+        eprintln!("{row}");
+        writeln!(rows, "{row}").unwrap();
+    }
+    write(
+        "moments",
+        &format!(
+            "{moments} bare servers, each cut once, at a random moment of the run (seed {seed}; a run without a cut \
+             took {} s):\n\n| after | last line of the journal | next run |\n|---|---|---|\n{rows}",
+            took.as_secs()
+        ),
+    );
 }
 
-fn report(seed: u64, took: Duration, boundaries: [&[String]; 2], rows: &[String]) -> String {
-    let now = jiff::Zoned::now().strftime("%Y-%m-%d").to_string();
-    let text = format!(
-        "Last run: {now}, seed {seed}; a run without a cut took {} s beside another server.\n\n\
-         A bare server, cut at each of {} lines of the journal, went on after each and converged:\n\n{}\n\
-         A server in use, with homes to move, a disk to wipe, Docker with images and containers, and later a disk \
-         more, likewise at {} lines of the steps that the first has not:\n\n{}\n\
-         {} machines cut once, at a random moment of the run:\n\n\
-         | after | last line of the journal | next run |\n|---|---|---|\n{}\n",
-        took.as_secs(),
-        boundaries[0].len(),
-        list(boundaries[0]),
-        boundaries[1].len(),
-        list(boundaries[1]),
-        rows.len(),
-        rows.join("\n")
-    );
-    eprintln!("{text}");
-    text
+fn list(lines: &[String]) -> String {
+    let mut listed = String::new();
+    for line in lines {
+        writeln!(listed, "- {line}").unwrap();
+    }
+    listed
 }
 
 /// How long a run without cuts takes.
@@ -86,22 +86,6 @@ fn undisturbed(rig: &Rig) -> Duration {
     let took = start.elapsed();
     is_whole(&machine);
     took
-}
-
-/// Where a machine was cut that is whole in the end.
-fn at_every_line(rig: &Rig) -> Vec<String> {
-    let mut machine = server(rig, site::OFFLINE);
-    let cut = cut_everywhere(&mut machine, "", |_| true);
-    is_whole(&machine);
-    cut
-}
-
-fn list(lines: &[String]) -> String {
-    let mut listed = String::new();
-    for line in lines {
-        writeln!(listed, "- {line}").unwrap();
-    }
-    listed
 }
 
 fn at_a_moment(rig: &Rig, after: Duration) -> String {
@@ -134,16 +118,23 @@ fn at_a_moment(rig: &Rig, after: Duration) -> String {
     format!("| {} s | {last} | {outcome} |", after.as_secs())
 }
 
-/// Between two markers of docs/reliability.md.
-fn write(text: &str) {
+/// The result, between two markers of docs/reliability.md.
+fn write(part: &str, text: &str) {
+    let now = jiff::Zoned::now().strftime("%Y-%m-%d").to_string();
+    let text = format!("On {now}. {text}");
+    eprintln!("{text}");
     if std::env::var_os("BERTH_WRITE_DOCS").is_none() {
         return;
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reliability.md");
+    // Another part may end at the same time.
+    let lock = std::fs::File::open(&path).unwrap();
+    lock.lock().unwrap();
     let page = std::fs::read_to_string(&path).unwrap();
-    let (before, rest) = page.split_once(BEGIN).expect("the page has the first marker");
-    let (_, after) = rest.split_once(END).expect("the page has the second marker");
-    std::fs::write(&path, format!("{before}{BEGIN}{text}{END}{after}")).unwrap();
+    let begin = format!("<!-- power-cuts {part}: begin (written by scripts/power-cuts) -->\n");
+    let (before, rest) = page.split_once(&begin).expect("the page has the first marker");
+    let (_, after) = rest.split_once("<!-- end -->").expect("the page has the second marker");
+    std::fs::write(&path, format!("{before}{begin}{text}<!-- end -->{after}")).unwrap();
 }
 
 /// splitmix64: the same seed, the same moments.

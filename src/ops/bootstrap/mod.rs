@@ -164,18 +164,28 @@ fn refuse_new_disks(disks: &mut Part, journal: &Journal) {
 fn plan_disks(ground: &Ground, wishes: &Wishes, seen: &Observed, journal: &Journal) -> Part {
     let mut wants = ground.profile.bootstrap.disks.clone();
     wants.leave.extend(wishes.leave.iter().cloned());
-    // The command of an interrupted run is given again as it was: what came of its wipe must not be wiped.
+    let (unfinished, fresh) = (journal.unfinished(), journal.fresh_volumes());
+    let plan = |wipe: &[String]| {
+        let new_uuid = || new_uuid(ground);
+        let request = disk::Request {
+            wants: &wants,
+            wipe,
+            unfinished: &unfinished,
+            fresh: &fresh,
+            new_uuid: &new_uuid,
+        };
+        disk::plan(seen, &request)
+    };
+    // The command of an interrupted run is given again as it was: what came of its wipe is not wiped, if it can go on.
     let wiped = journal.wiped();
     let is_in_use = |serial: &String| wiped.contains(serial) && seen.disk(serial).is_some_and(is_of_volume);
-    let wipe: Vec<String> = wishes.wipe.iter().filter(|serial| !is_in_use(serial)).cloned().collect();
-    let request = disk::Request {
-        wants: &wants,
-        wipe: &wipe,
-        unfinished: &journal.unfinished(),
-        fresh: &journal.fresh_volumes(),
-        new_uuid: &|| new_uuid(ground),
-    };
-    disk::plan(seen, &request)
+    let left: Vec<String> = wishes.wipe.iter().filter(|serial| !is_in_use(serial)).cloned().collect();
+    let goes_on = plan(&left);
+    if goes_on.refusals.is_empty() || left.len() == wishes.wipe.len() {
+        return goes_on;
+    }
+    let as_typed = plan(&wishes.wipe);
+    if as_typed.refusals.is_empty() { as_typed } else { goes_on }
 }
 
 fn is_of_volume(disk: &Disk) -> bool {
