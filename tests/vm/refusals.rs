@@ -109,7 +109,7 @@ fn sums(machine: &Machine) -> BTreeMap<String, String> {
 }
 
 fn sum(file: &std::path::Path) -> String {
-    let output = Command::new("sha256sum").arg(file).output().unwrap();
+    let output = Command::new("b2sum").arg(file).output().unwrap();
     assert!(output.status.success());
     String::from_utf8_lossy(&output.stdout).split_whitespace().next().unwrap().to_owned()
 }
