@@ -119,7 +119,7 @@ fn share_out(seen: &Observed, request: &Request, volumes: Vec<Wanted>, supply: S
                 match half_grown(seen, request, wanted.name) {
                     Some(mut joined) => {
                         joined.extend(disks);
-                        part.add(grown_by(&wanted, joined), "an interrupted run had begun it");
+                        part.add(growth(&wanted, joined), "an interrupted run had begun it");
                     }
                     None => grow(&wanted, disks, free_bytes, &mut part),
                 }
@@ -141,10 +141,9 @@ fn half_grown(seen: &Observed, request: &Request, name: &str) -> Option<Vec<Disk
         Step::GrowVolume(volume) if volume.name == name => Some(&volume.disks),
         _ => None,
     })?;
-    let is_in = |part: &&DiskPart| {
-        let pv = seen.disk(&part.id.serial).and_then(|disk| disk.pv.as_ref());
-        pv.is_some_and(|pv| pv.group.as_deref() == Some(&group_name(name)))
-    };
+    let group = group_name(name);
+    let is_in =
+        |part: &&DiskPart| seen.disk(&part.id.serial).is_some_and(|disk| disk.group() == Some(&group));
     Some(begun.iter().filter(is_in).cloned().collect())
 }
 
@@ -239,10 +238,10 @@ fn grow(wanted: &Wanted, disks: Vec<DiskPart>, free_bytes: u64, part: &mut Part)
     if disks.is_empty() && free_bytes < WORTH_IT {
         return;
     }
-    part.add(grown_by(wanted, disks), why);
+    part.add(growth(wanted, disks), why);
 }
 
-fn grown_by(wanted: &Wanted, disks: Vec<DiskPart>) -> Step {
+fn growth(wanted: &Wanted, disks: Vec<DiskPart>) -> Step {
     let (name, target) = (wanted.name.into(), wanted.target.clone());
     Step::GrowVolume(GrowVolume { name, format: wanted.format, disks, target })
 }

@@ -1,6 +1,7 @@
 //! Mounts of our volumes: what fstab should say, and when it must not be touched.
 
 use super::layout::Wanted;
+use crate::model::disk::has_project_quotas;
 use crate::model::observed::{FstabEntry, Mount, Observed};
 use crate::plan::{AddMount, Format, Part, Step};
 
@@ -19,7 +20,7 @@ pub(super) fn plan_mount(seen: &Observed, wanted: &Wanted, uuid: &str, part: &mu
         "home" => format!("{options},{BEFORE_LOGINS}"),
         _ => options.to_owned(),
     };
-    let step = AddMount {
+    let mut step = AddMount {
         name: wanted.name.into(),
         uuid: uuid.to_owned(),
         kind: wanted.format.file_system().into(),
@@ -52,19 +53,17 @@ pub(super) fn plan_mount(seen: &Observed, wanted: &Wanted, uuid: &str, part: &mu
             return;
         }
     }
-    let is_mounted = seen.mounted_at(&target).is_some();
+    let mounted = seen.mounted_at(&target);
     let entry = seen.fstab.entries.iter().find(|entry| entry.spec == spec);
-    let mut step = step;
     if let Some(entry) = entry {
         step.options = with_theirs(&step.options, &entry.options);
     }
-    let quotas = ["prjquota", "pquota"];
-    let has_quotas = |mount: &Mount| mount.options.iter().any(|option| quotas.contains(&option.as_str()));
-    if wanted.format != Format::Btrfs && seen.mounted_at(&target).is_some_and(|mount| !has_quotas(mount)) {
+    let lacks_quotas = |mount: &Mount| !has_project_quotas(&mount.options);
+    if wanted.format != Format::Btrfs && mounted.is_some_and(lacks_quotas) {
         part.notes
             .push(format!("{target} is mounted without project quotas: they begin with the next mount"));
     }
-    match (is_mounted, entry.is_some_and(|entry| is_safe(entry, wanted.format))) {
+    match (mounted.is_some(), entry.is_some_and(|entry| is_safe(entry, wanted.format))) {
         (true, true) => part.is_right(format!("volume {} is mounted at {target}", wanted.name)),
         (true, false) => part.add(Step::AddMount(step), "/etc/fstab does not say so for the next boot"),
         (false, _) => part.add(Step::AddMount(step), "it is not mounted"),
@@ -75,18 +74,14 @@ pub(super) fn plan_mount(seen: &Observed, wanted: &Wanted, uuid: &str, part: &mu
 fn with_theirs(ours: &str, theirs: &[String]) -> String {
     const AGAINST: [&str; 6] = ["noauto", "fail", "noquota", "nopquota", "prjquota", "pqnoenforce"];
     let key = |option: &str| option.split('=').next().unwrap_or_default().to_owned();
-    let known: Vec<String> = ours.split(',').map(key).collect();
-    let kept = theirs.iter().filter(|option| {
-        let key = key(option);
-        !AGAINST.contains(&key.as_str()) && !known.contains(&key)
-    });
-    let kept: Vec<&str> = kept.map(String::as_str).collect();
-    [&[ours], kept.as_slice()].concat().join(",")
+    let known: Vec<String> = ours.split(',').chain(AGAINST).map(key).collect();
+    let kept = theirs.iter().map(String::as_str).filter(|option| !known.contains(&key(option)));
+    std::iter::once(ours).chain(kept).collect::<Vec<_>>().join(",")
 }
 
 fn is_safe(entry: &FstabEntry, format: Format) -> bool {
-    let has = |wanted: &str| entry.options.iter().any(|option| option == wanted);
-    has(NEEDED) && (format == Format::Btrfs || has("pquota") || has("prjquota"))
+    let has_needed = entry.options.iter().any(|option| option == NEEDED);
+    has_needed && (format == Format::Btrfs || has_project_quotas(&entry.options))
 }
 
 /// The text of fstab with the mount in it: in place of a line for the same file system, else at the end.

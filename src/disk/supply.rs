@@ -144,7 +144,7 @@ fn belongs(seen: &Observed, disk: &Disk, volumes: &[Wanted]) -> bool {
         // What is wrong with such a volume is among the refusals already.
         Existing::Yes { .. } | Existing::Refused => {
             let tag = volume_tag(wanted.name);
-            let group = disk.pv.as_ref().and_then(|pv| pv.group.as_deref()).and_then(|name| seen.group(name));
+            let group = disk.group().and_then(|name| seen.group(name));
             let of_btrfs = |signature: &crate::model::disk::Signature| {
                 signature.kind == "btrfs" && signature.label.as_deref() == Some(&label(wanted.name))
             };

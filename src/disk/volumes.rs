@@ -95,7 +95,7 @@ fn against_adoption(seen: &Observed, name: &str, wants: &DiskWants) -> Option<St
     let (tag, label) = (volume_tag(name), label(name));
     let group = seen.groups.iter().find(|group| group.tags.contains(&tag));
     let is_member = |disk: &&Disk| {
-        let of = disk.pv.as_ref().and_then(|pv| pv.group.as_deref());
+        let of = disk.group();
         let is_btrfs =
             |signature: &Signature| signature.kind == "btrfs" && signature.label.as_ref() == Some(&label);
         (of.is_some() && of == group.map(|group| group.name.as_str())) || disk.signatures.iter().any(is_btrfs)
@@ -110,9 +110,9 @@ fn against_adoption(seen: &Observed, name: &str, wants: &DiskWants) -> Option<St
 
 /// Whether a disk of this volume is to be wiped.
 fn is_member_named(disk: &Disk, name: &str, request: &Request) -> bool {
-    let group = disk.pv.as_ref().and_then(|pv| pv.group.as_deref());
     let serial = disk.id.as_ref().map(|id| &id.serial);
-    group == Some(group_name(name).as_str()) && serial.is_some_and(|serial| request.wipe.contains(serial))
+    disk.group() == Some(group_name(name).as_str())
+        && serial.is_some_and(|serial| request.wipe.contains(serial))
 }
 
 enum Found {

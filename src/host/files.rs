@@ -116,10 +116,9 @@ pub fn directory_mode(path: &Path) -> std::io::Result<Option<u32>> {
 pub fn is_new_directory(path: &Path) -> bool {
     let is_roots =
         fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir() && meta.uid() == 0 && meta.gid() == 0);
-    let is_ours = |name: &std::ffi::OsStr| name == "lost+found";
-    is_roots
-        && fs::read_dir(path)
-            .is_ok_and(|mut names| names.all(|name| name.is_ok_and(|name| is_ours(&name.file_name()))))
+    let is_of_mkfs =
+        |entry: std::io::Result<fs::DirEntry>| entry.is_ok_and(|it| it.file_name() == "lost+found");
+    is_roots && fs::read_dir(path).is_ok_and(|mut entries| entries.all(is_of_mkfs))
 }
 
 /// Adds a line to a file of ours; it is on the disk when this returns.

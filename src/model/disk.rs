@@ -77,6 +77,11 @@ pub enum Content {
     Unreadable(String),
 }
 
+/// Whether a file system's options limit directories, in the kernel's words or an admin's.
+pub fn has_project_quotas(options: &[String]) -> bool {
+    options.iter().any(|option| matches!(option.as_str(), "prjquota" | "pquota"))
+}
+
 impl Disk {
     /// Nothing on it, nobody on it.
     pub fn is_empty(&self) -> bool {
@@ -85,6 +90,11 @@ impl Disk {
             && self.uses.is_empty()
             && self.pv.is_none()
             && self.content == Content::Blank
+    }
+
+    /// The volume group that it is a member of.
+    pub fn group(&self) -> Option<&str> {
+        self.pv.as_ref()?.group.as_deref()
     }
 
     /// For people: today's name, the serial number and the size.

@@ -110,7 +110,7 @@ fn is_own_volume(used: &str, expected: Expected) -> bool {
 /// What is on a disk, in words.
 pub fn contents(disk: &Disk) -> Vec<String> {
     let mut found: Vec<String> = disk.signatures.iter().map(describe).collect();
-    if let Some(group) = disk.pv.as_ref().and_then(|pv| pv.group.as_ref()) {
+    if let Some(group) = disk.group() {
         found.push(format!("a part of the LVM volume group {group}"));
     }
     for partition in &disk.partitions {

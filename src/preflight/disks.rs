@@ -5,6 +5,7 @@ use super::{Check, Need, On, Scope, Wants};
 use crate::model::Size;
 use crate::model::check::Severity;
 use crate::model::check_facts::{CheckFacts, Mounted, NotLooked, Space};
+use crate::model::disk::has_project_quotas;
 use crate::model::facts::BlockDevice;
 use crate::model::observed::FstabEntry;
 use std::path::Path;
@@ -148,9 +149,8 @@ fn quota(scope: &Scope) -> Result<Outcome, NotLooked> {
     if mount.target == "/" {
         return Ok(skipped("there is no data volume"));
     }
-    let on = mount.options.iter().any(|option| matches!(option.as_str(), "prjquota" | "pquota"));
     let seen = format!("{} is {} with {}", mount.target, mount.fs_type, mount.options.join(","));
-    if on || mount.fs_type == "btrfs" {
+    if has_project_quotas(&mount.options) || mount.fs_type == "btrfs" {
         return Ok(good(seen));
     }
     Ok(bad(

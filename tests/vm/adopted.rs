@@ -26,8 +26,7 @@ fn outlives_its_system(rig: &Rig, layout: &str) -> Machine {
     assert_eq!(machine.ok("cat /data/file && findmnt -no UUID /data"), format!("kept\n{uuid}"));
     let bytes: u64 = machine.ok("findmnt -bno SIZE /data").parse().unwrap();
     assert!(bytes > 2700 << 20, "the file system has {bytes} bytes");
-    let again = site::bootstrap(&machine, "");
-    assert!(again.out.contains("Nothing is to be done."), "{}{}", again.out, again.err);
+    site::nothing_is_left(&machine);
     machine
 }
 

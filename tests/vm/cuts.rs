@@ -120,8 +120,7 @@ pub fn cut_everywhere(machine: &mut Machine, args: &str, wanted: impl Fn(&str) -
 /// Everything is as if there had been no cut.
 #[track_caller]
 pub fn is_whole(machine: &Machine) {
-    let again = site::bootstrap(machine, "");
-    assert!(again.code == 0 && again.out.contains("Nothing is to be done."), "{}{}", again.out, again.err);
+    site::nothing_is_left(machine);
     assert_eq!(machine.ok("vgs --noheadings -o pv_count berth_data").trim(), "3");
     assert_eq!(machine.ok("findmnt -no FSTYPE /data"), "xfs");
     assert_eq!(machine.ok("grep -c ' /data ' /etc/fstab"), "1");

@@ -60,6 +60,12 @@ pub fn bootstrap(machine: &Machine, args: &str) -> Ran {
 pub fn apply(machine: &Machine) {
     let ran = bootstrap(machine, "--apply --yes");
     assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
+    nothing_is_left(machine);
+}
+
+/// A plan is empty.
+#[track_caller]
+pub fn nothing_is_left(machine: &Machine) {
     let again = bootstrap(machine, "");
     assert!(again.code == 0 && again.out.contains("Nothing is to be done."), "{}{}", again.out, again.err);
 }

@@ -43,8 +43,7 @@ pub fn at_every_line(rig: &Rig) -> Vec<String> {
 
 /// Everything is where it should be, on volume `data` over that many disks.
 fn is_whole(machine: &Machine, disks: u64) {
-    let again = site::bootstrap(machine, "");
-    assert!(again.code == 0 && again.out.contains("Nothing is to be done."), "{}{}", again.out, again.err);
+    site::nothing_is_left(machine);
     assert_eq!(machine.ok("vgs --noheadings -o pv_count berth_data").trim(), disks.to_string());
     let bytes: u64 = machine.ok("findmnt -bno SIZE /data").parse().unwrap();
     assert!(bytes > (disks * 900) << 20, "the file system has {bytes} bytes");

@@ -84,10 +84,8 @@ fn make_members(ground: &Ground, seen: &Observed, disks: &[DiskPart], approved: 
 
 fn make_group(ground: &Ground, volume: &MakeVolume, seen: &Observed) -> Result<()> {
     let group = volume.group();
-    let is_in = |part: &&DiskPart| {
-        let pv = seen.disk(&part.id.serial).and_then(|disk| disk.pv.as_ref());
-        pv.is_some_and(|pv| pv.group.as_deref() == Some(group.as_str()))
-    };
+    let is_in =
+        |part: &&DiskPart| seen.disk(&part.id.serial).is_some_and(|disk| disk.group() == Some(&group));
     let outside = volume.disks.iter().filter(|part| !is_in(part)).map(|part| part.id.path());
     let outside: Vec<String> = outside.collect();
     if outside.is_empty() {
@@ -201,11 +199,10 @@ pub(super) fn grow(ground: &Ground, volume: &GrowVolume) -> Result<()> {
 
 fn is_member(seen: &Observed, part: &DiskPart, volume: &GrowVolume) -> bool {
     let Some(disk) = seen.disk(&part.id.serial) else { return false };
-    let group = disk.pv.as_ref().and_then(|pv| pv.group.as_deref());
     let of_btrfs = disk.signatures.iter().any(|signature| {
         signature.kind == "btrfs" && signature.label.as_deref() == Some(&label(&volume.name))
     });
-    group == Some(volume.group().as_str()) || of_btrfs
+    disk.group() == Some(volume.group().as_str()) || of_btrfs
 }
 
 /// udev has seen what was written.

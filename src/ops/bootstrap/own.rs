@@ -112,11 +112,10 @@ pub(super) fn plan(ground: &Ground, seen: &Observed) -> Part {
         let presence = own.files.iter().find(|file| file.path == wanted.file.path).map(|file| file.presence);
         let path = wanted.file.path.display().to_string();
         match (presence, wanted.once) {
-            (Some(Presence::Other), true) if wanted.file.path == ground.config_path => {
-                note_other_profile(ground, &path, &mut part);
-                part.is_right(format!("{path} is there"));
-            }
             (Some(Presence::Same), _) | (Some(Presence::Other), true) => {
+                if wanted.file.path == ground.config_path {
+                    note_other_profile(ground, &path, &mut part);
+                }
                 part.is_right(format!("{path} is there"));
             }
             (Some(Presence::Other), false) => {
