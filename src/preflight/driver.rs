@@ -114,9 +114,14 @@ fn driver_version(scope: &Scope) -> Result<Outcome, NotLooked> {
             return Ok(bad(version, format!("upgrade the firmware, then the driver: {}", install(scope))));
         }
     }
-    // Another one may be installed than the one that runs.
+    // What is installed and what runs may be two: ok is only said of both.
     looked(&scope.facts.driver)?;
-    Ok(good(version))
+    match driver(scope)? {
+        Driver::Shows(_) => Ok(good(version)),
+        Driver::Absent(why) | Driver::Held(why) => {
+            Err(NotLooked { reason: format!("{version} is installed; {}", why.reason), ..why })
+        }
+    }
 }
 
 fn installed<'a>(scope: &Scope<'a>) -> Result<Result<&'a DriverFacts, Outcome>, NotLooked> {
@@ -160,17 +165,18 @@ fn firmware_pair(scope: &Scope) -> Result<Outcome, NotLooked> {
             "install the firmware that the driver names",
         ));
     }
-    let Some(firmware) = running.or_else(|| facts.firmware.clone()) else {
+    let Some(firmware) = running.as_ref().or(facts.firmware.as_ref()) else {
         let reason = match &scope.facts.board {
             Err(why) => format!("no firmware's version.info, and {}", why.reason),
             Ok(_) => "neither npu-smi nor a version.info names the firmware".into(),
         };
         return Err(reason.into());
     };
-    let fits = facts.firmware_ranges.iter().any(|range| is_within(&firmware, range));
-    if fits || facts.firmware_ranges.is_empty() {
+    let fits = facts.firmware_ranges.iter().any(|range| is_within(firmware, range));
+    if running.is_none() && (fits || facts.firmware_ranges.is_empty()) {
         // What is installed is as it should be; what runs may be something else.
         looked(&scope.facts.board)?;
+        return Err(format!("firmware {firmware} is installed, and npu-smi does not say which runs").into());
     }
     if facts.firmware_ranges.is_empty() {
         return Ok(skipped(format!("firmware {firmware}; the driver names no firmware that it goes with")));

@@ -86,10 +86,18 @@ fn hang(facts: &mut CheckFacts) {
     *facts = facts::npu::gather_table(&host, &config().tools);
 }
 
+fn held(facts: &mut CheckFacts) {
+    let host = FakeHost::default().with_output(SMI, 172, "", "");
+    let facts = &mut facts.npu.as_mut().unwrap().facts;
+    *facts = facts::npu::gather_table(&host, &config().tools);
+}
+
 /// A part of a source, and the checks that need it.
-const PARTS: [(Lose, &[&str]); 13] = [
+const PARTS: [(Lose, &[&str]); 15] = [
     (hang, &["npu.count", "npu.lost", "npu.health", "npu.hbm-held"]),
     (hang, &["driver.version", "driver.install-complete", "cann.driver-pair"]),
+    (held, &["npu.lost", "npu.health", "npu.hbm-held", "driver.version"]),
+    (|f| f.board.as_mut().unwrap().firmware = None, &["driver.firmware-pair"]),
     (|f| rivals(f).device_plugins = lost(), &["coexist.kubelet"]),
     (
         |f| {

@@ -138,6 +138,9 @@ fn lost_no_driver_held_and_unknown_are_told_apart() {
             .with_file("/sys/bus/pci/devices/0000:11:00.0/vendor", "0xffff")
     });
     assert_eq!(result(&off_the_bus, "npu.lost").verdict, Fail);
+    // With other ids than the profile's on the bus, nothing can be compared.
+    let none_on_the_bus = CheckFacts { pci: Ok(Vec::new()), ..facts_of(&good_host()) };
+    assert_eq!(result(&none_on_the_bus, "npu.lost").verdict, Verdict::Skipped);
     let nobody = CheckFacts { root: false, ..without(|h| h.with_output(SMI, 187, "ret is -8005\n", "")) };
     let count = result(&nobody, "npu.count");
     assert_eq!((count.verdict, count.remedy.as_deref()), (CouldNotLook, Some("sudo berth check --only npu")));
