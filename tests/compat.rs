@@ -2,9 +2,13 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 #![allow(clippy::indexing_slicing, reason = "a test ends where something is wrong")]
 
+use berth::host::RealHost;
 use berth::ledger::Ledger;
 use berth::model::BerthState;
+use berth::plan::journal::Journal;
+use berth::plan::{Step, read_plan};
 use rusqlite::Connection;
+use std::path::Path;
 
 #[test]
 fn a_ledger_of_schema_1_is_read() {
@@ -42,6 +46,25 @@ fn a_session_config_of_schema_1_is_read() {
     // Written again it is the same, so that the servers of then can read it too.
     let again: serde_json::Value = serde_json::to_value(&config).unwrap();
     assert_eq!(again, serde_json::from_slice::<serde_json::Value>(old).unwrap());
+}
+
+/// A plan with every kind of step, and the journal of its run.
+#[test]
+fn a_plan_and_a_journal_of_schema_1_are_read() {
+    let file = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/bootstrap").join(name);
+    let plan = read_plan(&RealHost::default(), &file("plan-v1.json")).unwrap();
+    let steps: Vec<&Step> = plan.steps.iter().map(|planned| &planned.step).collect();
+    let said: Vec<String> = steps.iter().map(|step| step.describe()).collect();
+    let golden = include_str!("fixtures/bootstrap/plan-v1.txt");
+    assert_eq!(said, golden.lines().collect::<Vec<_>>());
+    assert_eq!(plan.seen.disks[0].pv.as_ref().unwrap().group.as_deref(), Some("berth_data"));
+
+    let journal = Journal::read(&RealHost::default(), &file("journal-v1.jsonl"), "r2").unwrap();
+    let over = ["mount.add:/data", "disk.wipe:NV1"];
+    let open: Vec<&Step> = steps.into_iter().filter(|step| !over.contains(&step.key().as_str())).collect();
+    assert_eq!(journal.unfinished().iter().collect::<Vec<_>>(), open);
+    assert_eq!(journal.awaited_reboot(), Some("boot-1"));
+    assert!(journal.wiped().is_empty() && journal.fresh_volumes().is_empty());
 }
 
 /// As the agent asks for it: image, users, the image's own user.
