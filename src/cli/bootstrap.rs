@@ -29,10 +29,11 @@ run again. It needs root, also to look.
 Where firmware or a driver needs a reboot, it says so and ends; after the
 reboot it goes on by itself (journalctl -u berth-bootstrap).
 
-Exit codes: 0 done, or what would be done; 3 refused, before anything was
-changed, or, where steps were shown as done, by the one that came next; 4 all
-was done and a check failed (berth check); 5 a step failed, or you stopped it;
-7 another bootstrap or package manager is at work.
+Exit codes: 0 done, or what would be done; 2 words or files that cannot be
+understood; 3 refused, before anything was changed, or, where steps were shown
+as done, by the one that came next; 4 all was done and a check failed (berth
+check); 5 a step failed, or you stopped it; 6 Docker does not do what it
+should; 7 another bootstrap or package manager is at work.
 
 A disk that holds anything is never written to, unless its serial number is
 given with --wipe; a disk in use never is.
@@ -107,7 +108,11 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
     }
     if global.json {
         let steps: Vec<_> = draft.plan.steps.iter().map(as_json).collect();
-        render::json(&json!({ "schema": 1, "steps": steps, "plan": draft.plan, "notes": draft.notes }))?;
+        let (plan, notes) = (&draft.plan, &draft.notes);
+        let dangers = plan.dangers();
+        render::json(
+            &json!({ "schema": 1, "steps": steps, "dangers": dangers, "plan": plan, "notes": notes }),
+        )?;
         return Ok(ExitCode::SUCCESS);
     }
     show_draft(&draft, render::line);
@@ -169,6 +174,9 @@ fn show_draft(draft: &Draft, line: impl Fn(&str)) {
         for command in planned.step.commands() {
             line(&format!("     $ {}", render::printable(&command)));
         }
+    }
+    if !plan.steps.is_empty() {
+        line(&format!("Danger: {}.", render::printable(&plan.dangers().join("; "))));
     }
     for (title, list) in [("Right already:", &plan.right), ("Good to know:", &draft.notes)] {
         if !list.is_empty() {

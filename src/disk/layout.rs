@@ -26,14 +26,15 @@ pub struct Request<'a> {
 /// Steps for the disks of this machine.
 pub fn plan(seen: &Observed, request: &Request) -> Part {
     let mut part = Part::default();
+    // Also where no volume is made: nobody should find out at the reboot that a driver asks for.
+    if let Some(error) = &seen.fstab.error {
+        let what = format!("/etc/fstab line {} is no entry: {} ({:?})", error.line, error.why, error.text);
+        part.refuse(what, "mend the line, try `findmnt --verify`, and run this again");
+    }
     if request.wants.layout == Layout::None {
         refuse_stray_wipes(request, &[], &mut part);
         part.is_right("disks are left alone (layout none)");
         return part;
-    }
-    if let Some(error) = &seen.fstab.error {
-        let what = format!("/etc/fstab line {} is no entry: {} ({:?})", error.line, error.why, error.text);
-        part.refuse(what, "mend the line, try `findmnt --verify`, and run this again");
     }
     let volumes: Vec<Wanted> = wanted(seen, request, &mut part);
     let supply = supply::take_stock(seen, request, &volumes, &mut part);
@@ -191,20 +192,34 @@ fn as_lvm_uuid(uuid: &str) -> String {
 fn finish(seen: &Observed, request: &Request, wanted: &Wanted, uuid: &str, is_fresh: bool, part: &mut Part) {
     let target = wanted.target.display().to_string();
     let is_mounted = seen.mounted_at(&target).is_some();
-    let entries = seen.directories.iter().find(|known| known.path == target).map_or(0, |known| known.entries);
+    let directory = seen.directories.iter().find(|known| known.path == target);
+    let entries = directory.map_or(0, |known| known.entries);
+    if let Some(real) = directory.and_then(|known| known.link_to.as_ref()) {
+        part.refuse(
+            format!("{target} leads to {real}, and a volume is mounted where it is said to be"),
+            format!("name {real} in [bootstrap.disks], or remove the link"),
+        );
+        return;
+    }
     let spec = format!("UUID={uuid}");
     let is_entered = seen.fstab.entries.iter().any(|entry| entry.target == target && entry.spec == spec);
-    if entries > 0 && !is_mounted && is_entered {
+    let was_begun = mount_was_begun(request, uuid);
+    let moves = request.wants.move_contents && wanted.name == "home";
+    let step =
+        MoveTree { from: wanted.target.clone(), to_volume: wanted.name.into(), to_uuid: uuid.to_owned() };
+    if entries == 0 || is_mounted {
+        // Nothing is hidden.
+    } else if is_entered && moves && was_begun {
+        part.add(
+            Step::MoveTree(step),
+            "an interrupted run came as far as fstab: people may have worked there since",
+        );
+    } else if is_entered {
         // Every boot mounts it anyway; a move leaves the old contents below.
         part.notes.push(format!("{target} has {entries} names below the volume that is mounted over it"));
-    } else if entries > 0 && !is_mounted {
-        let is_fresh = is_fresh || was_never_mounted(request, uuid);
-        if request.wants.move_contents && is_fresh && wanted.name == "home" {
-            let step = MoveTree {
-                from: wanted.target.clone(),
-                to_volume: wanted.name.into(),
-                to_uuid: uuid.to_owned(),
-            };
+    } else {
+        let is_fresh = is_fresh || was_begun;
+        if moves && is_fresh {
             part.add(Step::MoveTree(step), format!("volume {} will be mounted over it", wanted.name));
         } else {
             let help = if wanted.name == "home" && is_fresh {
@@ -222,8 +237,8 @@ fn finish(seen: &Observed, request: &Request, wanted: &Wanted, uuid: &str, is_fr
     plan_mount(seen, wanted, uuid, part);
 }
 
-/// A run began to mount it and did not come as far as fstab, which the caller has seen to say nothing of it.
-fn was_never_mounted(request: &Request, uuid: &str) -> bool {
+/// A run began to mount it; where fstab says nothing of it, it never was.
+fn mount_was_begun(request: &Request, uuid: &str) -> bool {
     request.unfinished.iter().any(|step| matches!(step, Step::AddMount(mount) if mount.uuid == uuid))
 }
 

@@ -96,3 +96,25 @@ pub fn edit_fstab(text: &str, mount: &AddMount) -> String {
     let gap = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
     format!("{text}{gap}{MARK}{}\n{line}\n", mount.name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fstab_keeps_every_line_of_others() {
+        let mount = AddMount {
+            name: "data".into(),
+            uuid: "fs".into(),
+            kind: Format::XfsLinear.file_system().into(),
+            target: "/data".into(),
+            options: "defaults,nofail".into(),
+        };
+        let old = "# mine\nUUID=root / ext4 defaults 0 1";
+        let new = edit_fstab(old, &mount);
+        assert_eq!(new, format!("{old}\n# berth: volume data\nUUID=fs /data xfs defaults,nofail 0 0\n"));
+        assert_eq!(edit_fstab(&new, &mount), new);
+        let changed = new.replace("defaults,nofail", "defaults");
+        assert_eq!(edit_fstab(&changed, &mount), new);
+    }
+}

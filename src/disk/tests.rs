@@ -1,11 +1,11 @@
 //! Every way in which disks can be found, and what is decided about them.
 
-use super::{Request, edit_fstab, plan};
+use super::{Request, plan};
 use crate::facts::fstab;
 use crate::model::disk::{Content, Disk, HALF_BTRFS, Partition, PhysicalVolume, Signature};
 use crate::model::observed::{BtrfsVolume, FileSystem, LogicalVolume, Observed, VolumeGroup};
 use crate::model::samples::{GIB, disk, machine, mount, signature, system_disk};
-use crate::plan::{AddMount, Danger, Format, MakeVolume, Part, Step};
+use crate::plan::{AddMount, Danger, MakeVolume, Part, Step};
 use crate::profile::{DiskWants, Layout};
 use std::cell::Cell;
 
@@ -166,13 +166,17 @@ fn contents_are_never_hidden_unless_they_move() {
     let (name, uuid, kind, options) = ("home".into(), "h".into(), "xfs".into(), "defaults".into());
     asked.unfinished = vec![Step::AddMount(AddMount { name, uuid, kind, target, options })];
     assert!(steps(&decide(&adopted, &asked))[0].starts_with("copy /home"));
-    // The old contents below a volume that a boot did not mount.
+    // The old contents below a volume that is in fstab: of a run that did not come to mount it, they are compared again.
     adopted.fstab = fstab::parse("UUID=root / ext4\nUUID=h /home xfs defaults,nofail,pquota\n");
+    assert!(steps(&decide(&adopted, &asked))[0].starts_with("copy /home"));
+    asked.unfinished = Vec::new();
     assert!(steps(&decide(&adopted, &asked))[0].starts_with("mount volume home"));
     // The volume for everything else never moves anything.
     let mut seen = machine(vec![disk("NV1"), disk("NV2")]);
     seen.directories[0].entries = 1;
     assert!(refusals(&seen, &asked).contains("/data is not empty"));
+    seen.directories[0].link_to = Some("/mnt/big".into());
+    assert!(refusals(&seen, &asked).contains("/data leads to /mnt/big"));
 }
 
 #[test]
@@ -405,6 +409,13 @@ fn an_interrupted_run_goes_on_with_what_it_had_chosen() {
     again.unfinished = vec![Step::MakeVolume(volume.clone())];
     // Nothing was written: the same disks may become anything.
     assert!(matches!(&decide(&seen, &again).steps[0].step, Step::MakeVolume(_)));
+    // Nor is what somebody else put there since the run's.
+    let mut foreign = seen.clone();
+    foreign.disks[1].signatures = vec![signature("ext4", None)];
+    assert!(refusals(&foreign, &again).contains("(NV2, 2.9TiB) holds ext4"));
+    again.wants.leave = vec!["NV2".into()];
+    assert!(steps(&decide(&foreign, &again))[0].ends_with("over NV1 (2.9TiB)"));
+    again.wants.leave = Vec::new();
     // One member was made.
     let member = |group: Option<&str>, volume: &MakeVolume| PhysicalVolume {
         uuid: volume.disks[0].pv_uuid.clone(),
@@ -415,6 +426,9 @@ fn an_interrupted_run_goes_on_with_what_it_had_chosen() {
     half.disks[0].content = Content::Data;
     half.disks[0].pv = Some(member(None, &volume));
     assert_eq!(decide(&half, &again).steps[0].step, Step::MakeVolume(volume.clone()));
+    again.wants.leave = vec!["NV2".into()];
+    assert!(refusals(&half, &again).contains("it is named to be left alone"));
+    again.wants.leave = Vec::new();
     // Without the journal it is somebody's.
     assert!(refusals(&half, &asked(Layout::Merge)).contains("holds LVM2_member"));
     // The logical volume is there, its file system is not whole.
@@ -462,23 +476,6 @@ fn btrfs_is_known_by_its_label_and_its_members() {
     );
     seen.btrfs = vec![volume(2)];
     assert!(refusals(&seen, &asked(Layout::Btrfs)).contains("has 1 of its 2 disks"));
-}
-
-#[test]
-fn fstab_keeps_every_line_of_others() {
-    let mount = AddMount {
-        name: "data".into(),
-        uuid: "fs".into(),
-        kind: Format::XfsLinear.file_system().into(),
-        target: "/data".into(),
-        options: "defaults,nofail".into(),
-    };
-    let old = "# mine\nUUID=root / ext4 defaults 0 1";
-    let new = edit_fstab(old, &mount);
-    assert_eq!(new, format!("{old}\n# berth: volume data\nUUID=fs /data xfs defaults,nofail 0 0\n"));
-    assert_eq!(edit_fstab(&new, &mount), new);
-    let changed = new.replace("defaults,nofail", "defaults");
-    assert_eq!(edit_fstab(&changed, &mount), new);
 }
 
 #[test]

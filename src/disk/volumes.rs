@@ -4,7 +4,9 @@ use super::layout::Request;
 use super::supply::why_left;
 use crate::model::disk::{Disk, Signature};
 use crate::model::observed::{BtrfsVolume, Observed, VolumeGroup};
-use crate::plan::{Expected, Format, MakeVolume, Part, Step, group_name, label, objections, volume_tag};
+use crate::plan::{
+    DiskPart, Expected, Format, MakeVolume, Part, Step, group_name, label, objections, volume_tag,
+};
 use crate::profile::DiskWants;
 use std::path::Path;
 
@@ -40,8 +42,8 @@ pub(super) fn find(
         Format::XfsLinear | Format::XfsStriped => find_lvm(seen, name, begun, part),
     };
     match (found, begun) {
-        (Found::Nothing, Some(begun)) if is_touched(seen, begun) => resume(seen, begun, part),
-        (Found::Half, Some(begun)) => resume(seen, begun, part),
+        (Found::Nothing, Some(begun)) if is_touched(seen, begun) => resume(seen, begun, request.wants, part),
+        (Found::Half, Some(begun)) => resume(seen, begun, request.wants, part),
         (Found::Nothing, _) => Existing::No,
         (Found::Whole { uuid, free_bytes }, _) => {
             let target = target.display().to_string();
@@ -197,13 +199,22 @@ fn find_btrfs(seen: &Observed, name: &str, begun: Option<&MakeVolume>, part: &mu
     }
 }
 
-/// Whether an interrupted run got as far as writing on any of its disks.
+/// Whether an interrupted run got as far as writing on any of its disks: what somebody else put there since is not its.
 fn is_touched(seen: &Observed, begun: &MakeVolume) -> bool {
-    begun.disks.iter().any(|member| seen.disk(&member.id.serial).is_some_and(|disk| !disk.is_empty()))
+    let group = begun.group();
+    let is_its = |member: &DiskPart| {
+        let disk = seen.disk(&member.id.serial).filter(|disk| !disk.is_empty());
+        disk.is_some_and(|disk| objections(disk, own(begun, member, &group)).is_empty())
+    };
+    begun.disks.iter().any(is_its)
 }
 
-/// The same volume again, if all of its disks are there and hold nothing but what that run wrote.
-fn resume(seen: &Observed, begun: &MakeVolume, part: &mut Part) -> Existing {
+fn own<'a>(begun: &'a MakeVolume, member: &'a DiskPart, group: &'a str) -> Expected<'a> {
+    Expected::Own { member: &member.pv_uuid, group, file_system: &begun.uuid }
+}
+
+/// The same volume again, if all of its disks are there, meant, and hold nothing but what that run wrote.
+fn resume(seen: &Observed, begun: &MakeVolume, wants: &DiskWants, part: &mut Part) -> Existing {
     let mut against = Vec::new();
     let group = begun.group();
     for member in &begun.disks {
@@ -211,8 +222,8 @@ fn resume(seen: &Observed, begun: &MakeVolume, part: &mut Part) -> Existing {
             against.push(format!("disk {} is not there", member.id.serial));
             continue;
         };
-        let expected = Expected::Own { member: &member.pv_uuid, group: &group, file_system: &begun.uuid };
-        against.extend(objections(disk, expected));
+        against.extend(objections(disk, own(begun, member, &group)));
+        against.extend(why_left(disk, wants).map(|why| format!("disk {}: {why}", disk.describe())));
     }
     if against.is_empty() {
         return Existing::Unfinished(begun.clone());
@@ -220,7 +231,7 @@ fn resume(seen: &Observed, begun: &MakeVolume, part: &mut Part) -> Existing {
     for what in against {
         part.refuse(
             format!("volume {} was begun by an interrupted run and cannot go on: {what}", begun.name),
-            "bring the disk back as it was, or name the disks of that volume with --wipe SERIAL",
+            "bring the disk back as it was, or name the disks that the run had written on with --wipe SERIAL",
         );
     }
     Existing::Refused

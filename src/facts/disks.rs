@@ -184,7 +184,9 @@ fn identify(serial: &str, kernel_name: &str, links: &[(String, String)]) -> Opti
     let plain = serial.replace(|c: char| !c.is_ascii_alphanumeric() && !"-_.:".contains(c), "_");
     let of_disk = || links.iter().filter(|(_, target)| target == kernel_name).map(|(link, _)| link);
     let by_serial = of_disk().filter(|link| link.contains(&plain)).max_by_key(|link| link.len());
-    let link = by_serial.or_else(|| of_disk().min())?;
+    // Names by what is written on a disk come and go with it.
+    let stays = |link: &&String| !["lvm-pv-uuid-", "md-uuid-", "dm-"].iter().any(|of| link.starts_with(of));
+    let link = by_serial.or_else(|| of_disk().filter(stays).min())?;
     Some(DiskId { serial: serial.to_owned(), link: link.clone() })
 }
 

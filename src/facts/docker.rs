@@ -12,6 +12,8 @@ pub const DROP_IN: &str = "/etc/systemd/system/docker.service.d/berth.conf";
 const DAEMON_FILE: &str = "/etc/docker/daemon.json";
 const DEFAULT_ROOT: &str = "/var/lib/docker";
 const ASCEND_RUNTIME: &str = "/usr/local/Ascend/Ascend-Docker-Runtime/ascend-docker-runtime";
+/// Their images cannot be copied as files to another file system.
+const BOUND_DRIVERS: [&str; 3] = ["btrfs", "zfs", "devicemapper"];
 const PROGRAMS: [&str; 3] = ["/usr/bin/dockerd", "/usr/sbin/dockerd", "/usr/local/bin/dockerd"];
 
 /// `wanted`: where the profile wants the data.
@@ -29,6 +31,10 @@ pub fn gather(host: &dyn Host, wanted: Option<&Path>, systemd: bool) -> Result<D
         daemon_file,
         root: tree::real_path(&root).display().to_string(),
         root_holds: holds || has_swarm,
+        root_driver: BOUND_DRIVERS
+            .iter()
+            .find(|driver| host.list(&root.join(driver)).is_ok_and(|paths| !paths.is_empty()))
+            .map(|driver| (*driver).to_owned()),
         has_swarm,
         wanted: wanted.map_or(Ok(Place::Free), place)?,
         copy: wanted.map_or(Ok(Place::Free), |path| place(&copy_of(path)))?,

@@ -23,9 +23,14 @@ pub fn gather<'a>(host: &dyn Host, names: impl Iterator<Item = &'a String>) -> R
     Ok(KernelSeen { file: read(host, Path::new(FILE))?, overridden: overridden(host, &values)?, values })
 }
 
-/// Where a setting is in /proc/sys. A slash in a name is a dot of an interface's name.
+/// Where a setting is in /proc/sys. A slash in a name is a dot of an interface's name. The profile's names are plain.
 pub fn path_of(name: &str) -> PathBuf {
-    Path::new("/proc/sys").join(name.replace('.', "/"))
+    let swap = |c: char| match c {
+        '.' => '/',
+        '/' => '.',
+        c => c,
+    };
+    Path::new("/proc/sys").join(name.chars().map(swap).collect::<String>())
 }
 
 fn value(host: &dyn Host, name: &str) -> Result<Option<u64>, String> {

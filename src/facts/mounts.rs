@@ -1,12 +1,17 @@
 //! What is mounted in pid 1's namespace, and what is swapped to.
 
 use super::fstab::unescape;
+use crate::host::procs::has_ended;
 use crate::host::{Host, block, read_text};
 use std::path::{Path, PathBuf};
 
 /// One line of mountinfo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MountLine {
+    /// Of this mount and no other, in whatever namespace.
+    pub id: u64,
+    /// What is mounted above it elsewhere later comes here too.
+    pub is_slave: bool,
     /// `259:1`; btrfs and overlays have numbers of no device.
     pub device: String,
     /// What of the file system is shown: all of it, or a directory of it.
@@ -55,39 +60,74 @@ pub fn parse(text: &str) -> Result<Vec<MountLine>, String> {
 /// `36 35 98:0 /root /target rw,noatime master:1 - ext3 /dev/root rw,errors=continue`, as proc(5) describes it.
 fn parse_line(line: &str) -> Option<MountLine> {
     let (before, after) = line.split_once(" - ")?;
-    let mut before = before.split(' ').skip(2);
+    let mut before = before.split(' ');
+    let id = before.next()?.parse().ok()?;
+    let mut before = before.skip(1);
     let device = before.next()?.to_owned();
     let root = unescape(before.next()?);
     let target = unescape(before.next()?);
     let options = before.next()?;
+    let is_slave = before.any(|field| field.starts_with("master:"));
     let mut after = after.split(' ');
     let (kind, source) = (after.next()?.to_owned(), unescape(after.next()?));
     let options = options.split(',').chain(after.next().unwrap_or("").split(','));
     let options = options.filter(|option| !option.is_empty()).map(str::to_owned).collect();
-    Some(MountLine { device, root, target, options, kind, source })
+    Some(MountLine { id, is_slave, device, root, target, options, kind, source })
 }
 
-/// Where else a part of this directory is mounted so that it can be written: in the machine's own namespace, by its
-/// target, and in those of processes, mostly of containers, by their ids.
+/// Where else this directory, or a part of it, can be written: in the machine's own namespace, by its target, and in those
+/// of processes, mostly of containers, by their ids. What is mounted over it later would not come there.
 pub fn also_at(host: &dyn Host, top: &Path) -> Result<(Vec<String>, Vec<u32>), String> {
     let own = gather(host)?;
     let Some((device, inner)) = place_of(&own, top) else { return Ok((Vec::new(), Vec::new())) };
-    let shows = |line: &&MountLine| {
-        line.device == device
-            && Path::new(&line.root).starts_with(&inner)
-            && Path::new(&line.target) != top
-            && !line.options.iter().any(|option| option == "ro")
+    let is_of_it =
+        |line: &&MountLine| line.device == device && !line.options.iter().any(|option| option == "ro");
+    let is_part = |line: &&MountLine| Path::new(&line.root).starts_with(&inner);
+    let parts = own.iter().filter(|line| is_of_it(line) && is_part(line) && Path::new(&line.target) != top);
+    let targets: Vec<String> = parts.map(|line| line.target.clone()).collect();
+    // All of it, or more: a slave gets what is mounted over it.
+    let has_all = |line: &&MountLine| inner.starts_with(&line.root) && !line.is_slave;
+    let is_foreign = |line: &&MountLine| {
+        let is_own = own.iter().any(|other| other.id == line.id);
+        let has_part = is_part(line) && Path::new(&line.root) != inner && !targets.contains(&line.target);
+        !is_own && is_of_it(line) && (has_part || has_all(line))
     };
-    let targets: Vec<String> = own.iter().filter(shows).map(|line| line.target.clone()).collect();
     let entries = host.list(Path::new("/proc")).map_err(|error| format!("/proc cannot be read: {error}"))?;
-    let pids = entries.iter().filter_map(|path| path.file_name()?.to_str()?.parse::<u32>().ok());
-    let has_it = |pid: &u32| {
-        // One that has ended, or has no namespace any more, has nothing mounted.
-        let lines = gather_from(host, Path::new(&format!("/proc/{pid}/mountinfo"))).unwrap_or_default();
-        lines.iter().any(|line| shows(&line) && !targets.contains(&line.target))
-    };
-    let pids = pids.filter(has_it).collect();
-    Ok((targets, pids))
+    let mut found = Vec::new();
+    for pid in entries.iter().filter_map(|path| path.file_name()?.to_str()?.parse::<u32>().ok()) {
+        if of_process(host, pid)?.iter().any(|line| is_foreign(&line)) {
+            found.push(pid);
+        }
+    }
+    Ok((targets, found))
+}
+
+/// One that has ended, or is about to, has nothing mounted.
+fn of_process(host: &dyn Host, pid: u32) -> Result<Vec<MountLine>, String> {
+    let path = format!("/proc/{pid}/mountinfo");
+    match read_text(host, Path::new(&path)) {
+        Ok(text) => parse(&text).map_err(|why| format!("{path}: {why}")),
+        Err(error) if has_ended(&error) => Ok(Vec::new()),
+        Err(error) => Err(format!("{path} cannot be read: {error}")),
+    }
+}
+
+/// Files below a directory that the kernel itself has open: swap, and the backing files of loop devices.
+pub fn files_in_use(host: &dyn Host, top: &Path) -> Result<Vec<String>, String> {
+    let mut files: Vec<(String, String)> =
+        gather_swaps(host)?.into_iter().map(|path| (path, "used as swap".to_owned())).collect();
+    // Without the module there are none.
+    for device in host.list(Path::new("/sys/block")).unwrap_or_default() {
+        let name = device.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        // Only one that is set up has the file.
+        if name.starts_with("loop")
+            && let Ok(path) = read_text(host, &device.join("loop/backing_file"))
+        {
+            files.push((path.trim_end().to_owned(), format!("the file of {name}")));
+        }
+    }
+    let below = files.into_iter().filter(|(path, _)| Path::new(path).starts_with(top));
+    Ok(below.map(|(path, what)| format!("{path}, {what}")).collect())
 }
 
 /// On which device a directory is, and where in its file system.
@@ -141,9 +181,37 @@ mod tests {
             .with_file("/proc/10/mountinfo", root);
         assert_eq!(also_at(&host, Path::new("/home")).unwrap(), (vec![], vec![7]));
 
+        let whole = |line: &str| {
+            FakeHost::default().with_file("/proc/1/mountinfo", root).with_file("/proc/7/mountinfo", line)
+        };
+        for (line, is_seen) in [
+            ("9 1 254:0 /home /home rw - ext4 /dev/vda rw\n", true),
+            ("9 1 254:0 / /host rw - ext4 /dev/vda rw\n", true),
+            ("9 1 254:0 / /host ro - ext4 /dev/vda rw\n", false),
+            // As systemd starts services: a mount over /home comes there too.
+            ("9 1 254:0 / / rw master:1 - ext4 /dev/vda rw\n", false),
+            // A part does not have the place where it would come.
+            ("9 1 254:0 /home/alice /work rw master:1 - ext4 /dev/vda rw\n", true),
+        ] {
+            let pids = if is_seen { vec![7] } else { vec![] };
+            assert_eq!(also_at(&whole(line), Path::new("/home")).unwrap(), (vec![], pids), "{line}");
+        }
+        assert!(also_at(&whole("nonsense\n"), Path::new("/home")).unwrap_err().contains("/proc/7/mountinfo"));
+
         let bound = format!("{root}30 25 254:0 /home/bob /srv/bob rw - ext4 /dev/vda rw\n");
         let host = host.with_file("/proc/1/mountinfo", &bound).with_file("/proc/10/mountinfo", &bound);
         assert_eq!(also_at(&host, Path::new("/home")).unwrap(), (vec!["/srv/bob".into()], vec![7]));
         assert_eq!(also_at(&host, Path::new("/data")).unwrap(), (vec![], vec![]));
+    }
+
+    #[test]
+    fn files_that_the_kernel_has_are_found() {
+        let host = FakeHost::default()
+            .with_file("/proc/swaps", "Filename Type Size Used Priority\n/home/swap\\040file file 1 0 -2\n")
+            .with_file("/sys/block/loop0/loop/backing_file", "/home/a/disk.img\n")
+            .with_file("/sys/block/loop1/loop/backing_file", "/homework/disk.img\n")
+            .with_file("/sys/block/loop2/size", "0\n");
+        let found = files_in_use(&host, Path::new("/home")).unwrap();
+        assert_eq!(found, ["/home/swap file, used as swap", "/home/a/disk.img, the file of loop0"]);
     }
 }

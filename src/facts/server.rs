@@ -5,7 +5,7 @@ use super::disks::{self, Surroundings};
 use super::lvm::{self, Lvm};
 use super::mounts::{self, MountLine};
 use super::{fstab, os};
-use crate::host::{Host, Tool, block, read_text};
+use crate::host::{Host, Tool, block, read_text, tree};
 use crate::model::disk::Disk;
 use crate::model::docker_seen::{DockerSeen, KernelSeen, PackagesSeen};
 use crate::model::driver::BootSeen;
@@ -77,7 +77,9 @@ fn directory(host: &dyn Host, path: &Path) -> Result<Directory, String> {
         Err(error) if error.kind() == ErrorKind::NotFound => 0,
         Err(error) => return Err(format!("{} cannot be read: {error}", path.display())),
     };
-    Ok(Directory { path: path.display().to_string(), entries })
+    let real = tree::real_path(path);
+    let link_to = (real != path).then(|| real.display().to_string());
+    Ok(Directory { path: path.display().to_string(), entries, link_to })
 }
 
 /// Programs that make volumes; not every system image brings them.

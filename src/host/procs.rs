@@ -92,6 +92,11 @@ fn vanished(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(nix::libc::ESRCH)
 }
 
+/// Of a file below /proc/PID: the process is not there any more, or only its exit status is.
+pub fn has_ended(error: &io::Error) -> bool {
+    vanished(error) || error.kind() == io::ErrorKind::InvalidInput
+}
+
 fn devices_of(dir: &Path, rdevs: &[(u32, u32)]) -> io::Result<BTreeSet<(u32, u32)>> {
     let mut open = BTreeSet::new();
     for entry in fs::read_dir(dir.join("fd"))? {

@@ -1,12 +1,13 @@
 //! Whole directory trees: comparing a copy with what it was made of, measuring, emptying. No link in them is followed.
 //!
-//! A directory that one of our runs is still filling carries a mark (an extended attribute that only root can set), so
-//! that what is removed later is never somebody else's.
+//! A directory that one of our runs is still filling carries a mark (an extended attribute that only root can set) with
+//! the system's id, so that what is removed later is never somebody else's: a copy that another system made, or this
+//! machine before it was installed anew, may be all that is left.
 
 use crate::model::docker_seen::Place;
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, XattrFlags, fstat, lgetxattr, llistxattr, lremovexattr,
-    lsetxattr, openat, readlinkat, statat,
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, StatxAttributes, StatxFlags, XattrFlags, fstat,
+    lgetxattr, llistxattr, lremovexattr, lsetxattr, openat, readlinkat, statat, statx,
 };
 use rustix::io::Errno;
 use std::collections::{HashMap, HashSet};
@@ -16,7 +17,9 @@ use std::io::{self, BufReader, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+const MACHINE_ID: &str = "/etc/machine-id";
 const MARK: &str = "trusted.berth.unfinished";
 /// Deeper than anything that people make; each level keeps two directories open.
 const DEEPEST: usize = 256;
@@ -97,6 +100,9 @@ impl Comparison {
         }
         if xattrs(a, name)? != xattrs(b, name)? {
             return different("its extended attributes differ");
+        }
+        if protection(a, name)? != protection(b, name)? {
+            return different("it may not be changed, or only grow (lsattr), and cp does not copy that");
         }
         match FileType::from_raw_mode(stat_a.st_mode) {
             FileType::Directory => {
@@ -201,6 +207,12 @@ fn xattrs(dir: &OwnedFd, name: &CString) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> 
     Ok(found)
 }
 
+/// `chattr +i`, `chattr +a`.
+fn protection(dir: &OwnedFd, name: &CString) -> io::Result<StatxAttributes> {
+    let stat = statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS)?;
+    Ok(stat.stx_attributes & (StatxAttributes::IMMUTABLE | StatxAttributes::APPEND))
+}
+
 fn same_content(a: &OwnedFd, b: &OwnedFd, name: &CString) -> io::Result<bool> {
     let open = |dir: &OwnedFd| {
         // Should it have become a pipe in between, nobody waits for it.
@@ -223,6 +235,46 @@ fn same_bytes(mut a: impl io::BufRead, mut b: impl io::BufRead) -> io::Result<bo
         a.consume(length);
         b.consume(length);
     }
+}
+
+/// The first name in a tree whose contents, rights or place were changed at or after a moment, whatever its times say.
+pub fn changed_since(root: &Path, when: SystemTime) -> io::Result<Option<PathBuf>> {
+    // The kernel stamps with a clock that ticks; the last tick may be one before.
+    const TICK: Duration = Duration::from_millis(20);
+    let when =
+        when.checked_sub(TICK).and_then(|when| when.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+    let is_late = |stat: &Stat| {
+        let nanos = stat.st_ctime_nsec;
+        u64::try_from(stat.st_ctime)
+            .is_ok_and(|seconds| Duration::from_secs(seconds) + Duration::from_nanos(nanos) >= when)
+    };
+    let dir = open_dir(CWD, root.as_os_str())?;
+    if is_late(&fstat(&dir)?) {
+        return Ok(Some(root.to_path_buf()));
+    }
+    find(&dir, root, &is_late, 0)
+}
+
+fn find(
+    dir: &OwnedFd,
+    path: &Path,
+    is_it: &dyn Fn(&Stat) -> bool,
+    depth: usize,
+) -> io::Result<Option<PathBuf>> {
+    for name in names(dir)? {
+        let below = path.join(as_os(&name));
+        let stat = statat(dir, &name, AtFlags::SYMLINK_NOFOLLOW)?;
+        if is_it(&stat) {
+            return Ok(Some(below));
+        }
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory && depth < DEEPEST {
+            let found = find(&open_dir(dir.as_fd(), as_os(&name))?, &below, is_it, depth + 1)?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// How much room the contents take; a file with several names counts once.
@@ -273,11 +325,12 @@ pub fn look_at(path: &Path, known: &[&str]) -> io::Result<Place> {
     let names = names(&dir)?;
     let is_empty = names.iter().all(|name| name.to_bytes() == b"lost+found");
     let is_known = |name: &&str| CString::new(*name).is_ok_and(|name| names.contains(&name));
-    Ok(match (is_empty, is_marked(path)?) {
+    Ok(match (is_empty, mark_of(path)?) {
         (true, _) => Place::Free,
-        (false, true) => Place::Unfinished,
-        (false, false) if known.iter().filter(|name| is_known(name)).count() > 1 => Place::Docker,
-        (false, false) => Place::Taken,
+        (false, Some(mark)) if mark == own_mark()? => Place::Unfinished,
+        (false, None) if known.iter().filter(|name| is_known(name)).count() > 1 => Place::Docker,
+        // Or marked by another system.
+        (false, _) => Place::Taken,
     })
 }
 
@@ -290,7 +343,7 @@ pub fn begin(path: &Path) -> io::Result<()> {
     if look_at(path, &[])? == Place::Taken {
         return Err(io::Error::new(ErrorKind::DirectoryNotEmpty, "it is not empty"));
     }
-    Ok(lsetxattr(path, MARK, b"1", XattrFlags::empty())?)
+    Ok(lsetxattr(path, MARK, &own_mark()?, XattrFlags::empty())?)
 }
 
 /// Takes the mark away: what is there counts from now on.
@@ -301,18 +354,27 @@ pub fn finish(path: &Path) -> io::Result<()> {
     }
 }
 
-pub fn is_marked(path: &Path) -> io::Result<bool> {
-    let mut value = [0; 8];
+fn own_mark() -> io::Result<Vec<u8>> {
+    match fs::read(MACHINE_ID) {
+        Ok(text) => Ok(text.trim_ascii().to_vec()),
+        // Bootstrap does not run there.
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(b"none".to_vec()),
+        Err(error) => Err(error),
+    }
+}
+
+fn mark_of(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let mut value = [0; 256];
     match lgetxattr(path, MARK, &mut value) {
-        Ok(_) => Ok(true),
-        Err(Errno::NODATA | Errno::NOTSUP | Errno::NOENT) => Ok(false),
+        Ok(length) => Ok(Some(value.get(..length).unwrap_or_default().to_vec())),
+        Err(Errno::NODATA | Errno::NOTSUP | Errno::NOENT) => Ok(None),
         Err(errno) => Err(errno.into()),
     }
 }
 
 /// Removes all that is in a directory which carries our mark, and nothing else ever.
 pub fn empty(path: &Path) -> io::Result<()> {
-    if !is_marked(path)? {
+    if mark_of(path)? != Some(own_mark()?) {
         return Err(io::Error::new(ErrorKind::PermissionDenied, "it is not marked as ours"));
     }
     for entry in fs::read_dir(path)? {

@@ -55,6 +55,47 @@ fn a_copy_by_cp_is_the_same() {
 }
 
 #[test]
+fn what_chattr_protects_is_not_the_same_without() {
+    let (_dir, a, b) = tree_and_copy();
+    for flag in ["i", "a"] {
+        let chattr = |sign: &str| {
+            let set = Command::new("chattr").arg(format!("{sign}{flag}")).arg(a.join("file")).output();
+            set.is_ok_and(|output| output.status.success())
+        };
+        if !chattr("+") {
+            let _ = io::Write::write_all(
+                &mut io::stderr(),
+                b"SKIPPED: chattr needs root and a file system that knows it\n",
+            );
+            return;
+        }
+        let found = compare(&a, &b).unwrap();
+        assert!(chattr("-"));
+        assert!(found.unwrap().what.contains("lsattr"));
+    }
+    assert_eq!(compare(&a, &b).unwrap(), None);
+}
+
+#[test]
+fn what_changed_meanwhile_is_found_whatever_its_times_say() {
+    let (_dir, a, _) = tree_and_copy();
+    std::thread::sleep(Duration::from_millis(60));
+    let when = SystemTime::now();
+    assert_eq!(changed_since(&a, when).unwrap(), None);
+    let path = a.join("sub/link");
+    let old = fs::metadata(&path).unwrap().modified().unwrap();
+    fs::write(&path, "changed").unwrap();
+    File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
+    let found = changed_since(&a, when).unwrap().unwrap();
+    // Two names of one file.
+    assert!(found == path || found == a.join("file"), "{found:?}");
+    let when = SystemTime::now() + Duration::from_millis(50);
+    fs::rename(a.join("empty"), a.join("sub/deeper/empty")).unwrap();
+    assert_eq!(changed_since(&a, when).unwrap(), None);
+    assert_eq!(changed_since(&a, when - Duration::from_millis(200)).unwrap(), Some(a));
+}
+
+#[test]
 fn every_difference_is_found() {
     type Change = fn(&Path);
     fn keep_time(path: &Path, change: impl FnOnce(&Path)) {
@@ -178,6 +219,11 @@ fn only_what_is_marked_is_ever_removed() {
     fs::write(place.join("image/file"), "").unwrap();
     assert_eq!(look_at(&place, &["image"]).unwrap(), Place::Unfinished);
     begin(&place).unwrap();
+    // Of another system: it may be all that is left.
+    lsetxattr(&place, MARK, b"another machine", XattrFlags::empty()).unwrap();
+    assert_eq!(look_at(&place, &["image"]).unwrap(), Place::Taken);
+    assert!(discard(&place).is_err() && empty(&place).is_err() && begin(&place).is_err());
+    lsetxattr(&place, MARK, &own_mark().unwrap(), XattrFlags::empty()).unwrap();
     let to = dir.path().join("to");
     settle(&place, &to).unwrap();
     assert_eq!(look_at(&to, &["image"]).unwrap(), Place::Unfinished);

@@ -16,6 +16,9 @@ pub struct DockerSeen {
     pub root: String,
     /// Containers, images, volumes or a swarm are there: more than what dockerd makes when it starts.
     pub root_holds: bool,
+    /// A storage driver in there that works on one kind of file system only.
+    #[serde(default)]
+    pub root_driver: Option<String>,
     /// A swarm's state is there.
     pub has_swarm: bool,
     /// Where the profile wants the data.

@@ -71,6 +71,9 @@ pub struct Directory {
     pub path: String,
     /// How many names are in it; 0 when it is not there.
     pub entries: usize,
+    /// Where it really is, when a part of its path is a link.
+    #[serde(default)]
+    pub link_to: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -58,8 +58,8 @@ pub fn machine(disks: Vec<Disk>) -> Observed {
         mounts: vec![mount("/", "root")],
         fstab: Fstab { text: "UUID=root / ext4 defaults 0 1\n".into(), ..Fstab::default() },
         directories: vec![
-            Directory { path: "/data".into(), entries: 0 },
-            Directory { path: "/home".into(), entries: 0 },
+            Directory { path: "/data".into(), entries: 0, link_to: None },
+            Directory { path: "/home".into(), entries: 0, link_to: None },
         ],
         own: OwnParts {
             program: Presence::Same,

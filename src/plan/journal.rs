@@ -177,9 +177,12 @@ impl Journal {
         self.entries.iter().any(|entry| entry.event == Event::Begun && entry.at >= at)
     }
 
-    /// Whether some run started exactly this step.
+    /// Whether some run started this.
     pub fn knows(&self, step: &Step) -> bool {
-        self.entries.iter().any(|entry| entry.event == Event::Started && entry.what.as_ref() == Some(step))
+        let is_it = |known: &Step| step.is_same_work(known);
+        self.entries
+            .iter()
+            .any(|entry| entry.event == Event::Started && entry.what.as_ref().is_some_and(is_it))
     }
 
     fn write(

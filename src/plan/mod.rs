@@ -30,6 +30,7 @@ pub use step_own::{InstallProgram, MakeDirectory, MakeGroup, RunUnits};
 use crate::model::observed::Observed;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 pub const SCHEMA: u32 = 1;
 
@@ -45,6 +46,31 @@ pub struct Plan {
     pub steps: Vec<Planned>,
     /// What is already as the profile wants it.
     pub right: Vec<String>,
+}
+
+impl Plan {
+    /// What a person should think of before agreeing, in a few words each; never empty.
+    pub fn dangers(&self) -> Vec<String> {
+        let steps = || self.steps.iter().map(|planned| &planned.step);
+        let destroyed = |step: &Step| match step.danger() {
+            Danger::Destroys(disks) => disks,
+            Danger::None | Danger::Changes => Vec::new(),
+        };
+        let wiped: Vec<String> = steps().flat_map(destroyed).map(|disk| disk.serial).collect();
+        let mut found = vec![match wiped.as_slice() {
+            [] => "destroys nothing".to_owned(),
+            serials => format!("DESTROYS what is on {}", serials.join(", ")),
+        }];
+        let stopped: BTreeSet<&String> = steps().flat_map(Step::stops).collect();
+        if !stopped.is_empty() {
+            let plural = if stopped.len() == 1 { "" } else { "s" };
+            found.push(format!("STOPS {} running container{plural} for a while", stopped.len()));
+        }
+        if steps().any(|step| *step == Step::AskReboot) {
+            found.push("nobody gets a card until the reboot".into());
+        }
+        found
+    }
 }
 
 /// A step with its reason.

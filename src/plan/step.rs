@@ -149,14 +149,21 @@ impl Step {
         }
     }
 
-    /// Whether it does the same to the same things; identifiers that are made anew for each plan do not count.
+    /// Whether it says to do the other, as far as that is left: the same to the same things. Identifiers that are made
+    /// anew for each plan do not count.
     pub fn is_same_work(&self, other: &Self) -> bool {
+        self.key() == other.key() && self.covers(other)
+    }
+
+    fn covers(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::MakeVolume(a), Self::MakeVolume(b)) => {
                 a.format == b.format && same_disks(&a.disks, &b.disks)
             }
             (Self::GrowVolume(a), Self::GrowVolume(b)) => same_disks(&a.disks, &b.disks),
-            (Self::AddMount(a), Self::AddMount(b)) => a.target == b.target && a.name == b.name,
+            (Self::AddMount(a), Self::AddMount(b)) => {
+                (&a.target, &a.name, &a.kind, &a.options) == (&b.target, &b.name, &b.kind, &b.options)
+            }
             (Self::MoveTree(a), Self::MoveTree(b)) => a.from == b.from && a.to_volume == b.to_volume,
             // Containers come and go; what stops is looked at anew.
             (Self::MoveDockerData(a), Self::MoveDockerData(b)) => {
@@ -166,7 +173,9 @@ impl Step {
                 (&a.file, &a.settings) == (&b.file, &b.settings)
             }
             (Self::RunDocker(a), Self::RunDocker(b)) => a.data_root == b.data_root,
-            (Self::ApplySysctl(a), Self::ApplySysctl(b)) => a.file == b.file,
+            (Self::ApplySysctl(a), Self::ApplySysctl(b)) => {
+                a.file == b.file && b.values.iter().all(|(name, value)| a.values.get(name) == Some(value))
+            }
             _ => self == other,
         }
     }
@@ -210,6 +219,15 @@ impl Step {
                 format!("make the directory {} (mode {:o})", directory.path.display(), directory.mode)
             }
             Self::RunUnits(units) => units.describe(),
+        }
+    }
+
+    /// Names of running containers that it stops.
+    pub fn stops(&self) -> &[String] {
+        match self {
+            Self::MoveDockerData(data) => &data.stops,
+            Self::RunDocker(run) => &run.stops,
+            _ => &[],
         }
     }
 

@@ -5,7 +5,7 @@ use super::driver::{DriverWants, HccnWants};
 use crate::model::Size;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -33,13 +33,23 @@ impl Bootstrap {
     /// What is wrong with it, if anything.
     pub fn problem(&self) -> Option<String> {
         let plain = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
-        let is_name = |name: &str| name.contains('.') && !name.contains("..") && name.chars().all(plain);
+        // A part of nothing, or of slashes alone, would be a path of its own.
+        let is_part = |part: &str| part.contains(|c: char| c.is_ascii_alphanumeric());
+        let is_name =
+            |name: &str| name.contains('.') && name.split('.').all(is_part) && name.chars().all(plain);
         if let Some(name) = self.sysctl.keys().find(|name| !is_name(name)) {
             return Some(format!("[bootstrap.sysctl] {name:?} is no name of a setting"));
         }
         let disks = self.disks.problem().map(|problem| format!("[bootstrap.disks] {problem}"));
         disks.or_else(|| self.docker.problem().map(|problem| format!("[bootstrap.docker] {problem}")))
     }
+}
+
+/// Absolute, and written as the kernel writes it: without `..`, double slashes or one at the end.
+pub(super) fn is_clean(path: &Path) -> bool {
+    let plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    let again: PathBuf = path.components().collect();
+    path.is_absolute() && plain && path.components().count() > 1 && again.as_os_str() == path.as_os_str()
 }
 
 /// Which disks become which volumes.
@@ -109,11 +119,11 @@ impl DiskWants {
     /// What is wrong with it, if anything.
     pub fn problem(&self) -> Option<String> {
         for (name, target) in self.volumes() {
-            let plain = target
-                .components()
-                .all(|part| !matches!(part, std::path::Component::ParentDir | std::path::Component::CurDir));
-            if !target.is_absolute() || !plain || target.components().count() < 2 {
-                return Some(format!("volume {name} cannot be mounted at {}", target.display()));
+            if !is_clean(&target) {
+                let shown = target.display();
+                return Some(format!(
+                    "volume {name} cannot be mounted at {shown}; write a path such as /data"
+                ));
             }
             if target.to_str().is_none_or(|text| text.contains(char::is_whitespace)) {
                 return Some(format!("the mount point {} has a space in it", target.display()));
@@ -123,5 +133,29 @@ impl DiskWants {
             return Some("mount and first-mount are the same".into());
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_settings_and_mount_points_are_plain() {
+        let setting = |name: &str| {
+            Bootstrap { sysctl: [(name.to_owned(), 1)].into(), ..Bootstrap::default() }.problem().is_none()
+        };
+        assert!(setting("vm.max_map_count") && setting("net.ipv4.conf.eth0/100.forwarding"));
+        for name in ["", "vm", "/etc.shadow.", "..etc.shadow", "a./.b", "a.//.b", ".a.b", "a b.c"] {
+            assert!(!setting(name), "{name}");
+        }
+        let mount = |path: &str| {
+            let disks = DiskWants { layout: Layout::Merge, mount: path.into(), ..DiskWants::default() };
+            disks.problem().is_none()
+        };
+        assert!(mount("/data") && mount("/srv/data"));
+        for path in ["", "/", "data", "/data/", "//data", "/data/../etc", "/./data", "/my data"] {
+            assert!(!mount(path), "{path}");
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! `[bootstrap.docker]` of a profile: how Docker should be set up on a node.
 
+use super::bootstrap::is_clean;
 use serde::{Deserialize, Serialize};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -92,10 +93,7 @@ impl AddressPool {
 /// It stands in a unit of systemd, where spaces and percent signs mean something.
 fn is_plain(path: &Path) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
-    path.is_absolute()
-        && path.components().count() > 1
-        && path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)))
-        && path.to_str().is_some_and(|text| text.chars().all(plain))
+    is_clean(path) && path.to_str().is_some_and(|text| text.chars().all(plain))
 }
 
 #[cfg(test)]

@@ -110,7 +110,7 @@ const WRONG: [Wrong; 7] = [
         make: "mount --bind /etc /etc && mount -o remount,bind,ro /etc",
         run: "berth bootstrap --apply --yes",
         mend: "umount /etc",
-        code: 5,
+        code: 3,
         says: "/etc cannot be written",
     },
     Wrong {

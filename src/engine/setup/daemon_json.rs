@@ -34,6 +34,9 @@ pub fn merge(
     has_swarm: bool,
 ) -> Result<Merged, Unmergeable> {
     let text = text.unwrap_or("");
+    if text.contains(char::REPLACEMENT_CHARACTER) {
+        return Err(no_json(path, "it is no UTF-8, and merging would change bytes that are not ours"));
+    }
     let json = Json::parse(text).map_err(|why| no_json(path, &why))?;
     if !matches!(json, Json::Object(_)) {
         return Err(no_json(path, "it is no object"));
@@ -145,7 +148,13 @@ impl Merge<'_> {
     }
 
     fn live_restore(&mut self, wanted: bool, has_swarm: bool) {
-        if !wanted || self.flag("live-restore").is_some() {
+        if !wanted {
+            return;
+        }
+        if let Some(flag) = self.flag("live-restore") {
+            if flag.value.as_deref().is_some_and(|value| value != "true") {
+                self.notes.push("live-restore is off, as a flag of dockerd's unit says".into());
+            }
             return;
         }
         if has_swarm {
@@ -162,7 +171,11 @@ impl Merge<'_> {
 
     fn address_pools(&mut self, pools: &[(String, u8)]) {
         const KEY: &str = "default-address-pools";
-        if pools.is_empty() || self.flag(KEY).is_some() {
+        if pools.is_empty() {
+            return;
+        }
+        if self.flag(KEY).is_some() {
+            self.notes.push("networks get their addresses as a flag of dockerd's unit says".into());
             return;
         }
         let list: Vec<Value> =

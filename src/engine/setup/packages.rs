@@ -59,6 +59,15 @@ pub fn plan_tools(seen: &Observed, request: &Request) -> Part {
         );
     }
     if let Some(step) = install(seen, request, TOOLS, &names, &mut part) {
+        let is_there = |name: &str| files(seen).iter().any(|file| is_file_of(file, name));
+        let absent = names.iter().filter(|name| step.from.is_some() && !is_there(name));
+        for name in absent {
+            let dir = request.wants.docker.packages.display();
+            part.refuse(
+                format!("no package in {dir} is {name}, which the layout of the disks needs"),
+                format!("put {name} there with all that it depends on, or install it by hand"),
+            );
+        }
         part.add(Step::InstallPackages(step), "the layout of the disks needs them");
     }
     part
@@ -114,6 +123,12 @@ fn install(
 
 fn files(seen: &Observed) -> &[String] {
     seen.packages.offline.as_deref().unwrap_or(&[])
+}
+
+/// `lvm2_2.03.16-2_amd64.deb`, `lvm2-2.03.14-5.oe2203.aarch64.rpm`
+fn is_file_of(file: &str, name: &str) -> bool {
+    let version = file.strip_prefix(name).and_then(|rest| rest.strip_prefix(['_', '-']));
+    version.is_some_and(|version| version.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 fn is_of_docker(name: &str) -> bool {

@@ -63,6 +63,12 @@ fn check_move(seen: &Observed, request: &Request, to: &Path, part: &mut Part) {
             "name another data-root in [bootstrap.docker]",
         );
     }
+    if let Some(driver) = &seen.docker.root_driver {
+        part.refuse(
+            format!("Docker's data in {} are kept by its storage driver {driver}, and cannot be copied as files", from.display()),
+            format!("set data-root = \"{}\" in [bootstrap.docker], or save the images (docker save) and start with an empty one", from.display()),
+        );
+    }
     let was_begun = request
         .unfinished
         .iter()

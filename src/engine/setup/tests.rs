@@ -229,6 +229,8 @@ fn a_copy_of_ours_is_made_anew() {
     let again = Request { unfinished: &[begun], ..request(&wants) };
     let part = plan(&seen, &again);
     assert_eq!((part.refusals.len(), keys(&part)[1].as_str()), (0, "docker.move"));
+    seen.docker.root_driver = Some("btrfs".into());
+    refused(&plan(&seen, &again), "storage driver btrfs");
 }
 
 #[test]
@@ -310,6 +312,22 @@ fn tools_for_volumes_are_installed_before() {
     assert!(matches!(&part.steps[0].step, Step::InstallPackages(step) if step.names == ["lvm2"]));
     let off = Bootstrap::default();
     assert!(plan_tools(&seen, &request(&off)).steps.is_empty());
+    let mut offline = wants.clone();
+    offline.docker.packages = "/root/debs".into();
+    for (files, is_refused) in [
+        (["docker.io_20.10_amd64.deb", "liblvm2cmd2.03_2.03_amd64.deb"], true),
+        (["docker.io_20.10_amd64.deb", "lvm2-dbusd_2.03_all.deb"], true),
+        (["docker.io_20.10_amd64.deb", "lvm2_2.03.16-2_amd64.deb"], false),
+        (["docker-engine-18.09-1.aarch64.rpm", "lvm2-2.03.14-5.oe2203.aarch64.rpm"], false),
+    ] {
+        seen.packages.offline = Some(files.map(str::to_owned).into());
+        let part = plan_tools(&seen, &request(&offline));
+        if is_refused {
+            refused(&part, "no package in /root/debs is lvm2");
+        } else {
+            assert_eq!((part.refusals.len(), part.steps.len()), (0, 1), "{files:?}");
+        }
+    }
     seen.disks = vec![Disk {
         name: "nvme0n1".into(),
         id: None,

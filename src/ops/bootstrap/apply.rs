@@ -60,13 +60,13 @@ fn apply_locked(
             check_still_true(plan, &seen)?;
         }
     }
-    let mut draft = decide(ground, wishes, seen, &journal, now);
+    let draft = decide(ground, wishes, seen, &journal, now);
     if draft.awaits_reboot {
         return Ok(Applied { done: Vec::new(), right: draft.plan.right, notes: draft.notes, reboot: true });
     }
     refuse(&draft)?;
     if let Some(plan) = from_file {
-        hold_to(plan, &mut draft)?;
+        hold_to(plan, &draft)?;
     }
     // Trying whether a directory can be written leaves its mark there: not where nothing is to be done.
     if !draft.plan.steps.is_empty() {
@@ -117,19 +117,17 @@ fn is_begun(plan: &Plan, journal: &Journal) -> bool {
     journal.was_begun_after(plan.made_at) && plan.steps.iter().any(|planned| journal.knows(&planned.step))
 }
 
-/// What is left to do must be in the plan that the admin read.
-fn hold_to(plan: &Plan, draft: &mut Draft) -> Result<(), Fault> {
-    for planned in &mut draft.plan.steps {
-        let agreed = plan.steps.iter().find(|agreed| agreed.step.key() == planned.step.key());
-        let Some(agreed) = agreed.filter(|agreed| agreed.step.is_same_work(&planned.step)) else {
+/// What is left to do must be in the plan that the admin read. The file forbids; it never says how anything is done.
+fn hold_to(plan: &Plan, draft: &Draft) -> Result<(), Fault> {
+    let is_agreed = |step: &Step| plan.steps.iter().any(|agreed| agreed.step.is_same_work(step));
+    match draft.plan.steps.iter().find(|planned| !is_agreed(&planned.step)) {
+        None => Ok(()),
+        Some(planned) => {
             let what = planned.step.describe();
-            return Err(Fault::refused(format!("the plan does not say what is to be done now: {what}"))
-                .help("make a new plan: berth bootstrap --out FILE"));
-        };
-        // With the identifiers that the file has.
-        planned.step = agreed.step.clone();
+            Err(Fault::refused(format!("the plan does not say what is to be done now: {what}"))
+                .help("make a new plan: berth bootstrap --out FILE"))
+        }
     }
-    Ok(())
 }
 
 /// All steps, or those up to a reboot.

@@ -3,7 +3,7 @@
 
 use super::Ground;
 use crate::engine::{CardNode, Engine, ForeignScan, Known};
-use crate::error::flatten;
+use crate::error::{Fault, flatten};
 use crate::facts;
 use crate::model::driver::CardsSeen;
 use crate::model::facts::NpuDevice;
@@ -40,6 +40,18 @@ pub(super) fn look(ground: &Ground) -> CardsSeen {
     }
     let not_looked = (!reasons.is_empty()).then(|| reasons.join("; "));
     CardsSeen { holders: found.into_iter().collect(), not_looked }
+}
+
+/// Right before something is done to the cards.
+pub(super) fn check_free(ground: &Ground) -> Result<(), Fault> {
+    let seen = look(ground);
+    let not_looked = seen.not_looked.map(|why| format!("who has cards could not be looked at: {why}"));
+    let objections: Vec<String> = seen.holders.into_iter().chain(not_looked).collect();
+    if objections.is_empty() {
+        return Ok(());
+    }
+    Err(Fault::refused(objections.join("; "))
+        .help("release the berths, and stop the containers and processes (berth cards shows them)"))
 }
 
 /// What npu-smi lists. One that fails hides nobody: each process with a card open was seen already.

@@ -6,7 +6,7 @@ use crate::engine::{Engine, Inventory};
 use crate::error::{Fault, flatten};
 use crate::facts::{docker, kernel_settings};
 use crate::host::{Cmd, Tool, files, firewall, tree};
-use crate::model::docker_seen::DockerSeen;
+use crate::model::docker_seen::{DockerSeen, Place};
 use crate::model::observed::Observed;
 use crate::plan::journal::Journal;
 use crate::plan::{ConfigureDocker, Part, RunDocker, Step};
@@ -106,8 +106,22 @@ pub(super) fn fresh(ground: &Ground) -> Result<DockerSeen, Fault> {
         .map_err(|why| Fault::host(format!("looking at Docker: {why}")))
 }
 
-/// With what the file and the flags say now: an installation may have brought some.
+/// Where it tells Docker of another place, that may have been mounted only now.
 pub(super) fn configure(ground: &Ground, step: &ConfigureDocker) -> Result<()> {
+    let seen = fresh(ground)?;
+    if let Some(root) = step.settings.data_root.as_deref().filter(|root| *root != Path::new(&seen.root))
+        && matches!(seen.wanted, Place::Taken | Place::Unfinished)
+    {
+        let place = root.display();
+        return Err(Fault::refused(format!("{place} is to hold Docker's data, and holds something else"))
+            .help("look at the plan again, now that its volume is mounted: berth bootstrap")
+            .into());
+    }
+    write_settings(ground, step)
+}
+
+/// With what the file and the flags say now: an installation may have brought some.
+pub(super) fn write_settings(ground: &Ground, step: &ConfigureDocker) -> Result<()> {
     let seen = fresh(ground)?;
     let flags = seen.service.as_ref().map_or(&[][..], |service| service.flags.as_slice());
     let path = &seen.daemon_file.path;

@@ -1,7 +1,7 @@
 //! Moving Docker's data: everything is stopped, copied, compared and only then switched to. Until the switch Docker
 //! starts with the old data at every boot, so that a copy of an earlier run is made anew and never used.
 
-use super::docker::{configure, fresh, inventory, pay, start, stop_all, systemctl};
+use super::docker::{fresh, inventory, pay, start, stop_all, systemctl, write_settings};
 use super::{Ground, Progress, owed};
 use crate::disk;
 use crate::error::{Fault, flatten};
@@ -9,6 +9,7 @@ use crate::facts::docker::copy_of;
 use crate::facts::mounts;
 use crate::host::{Tool, files, tree};
 use crate::model::Size;
+use crate::model::docker_seen::{DockerSeen, Place};
 use crate::plan::MoveDockerData;
 use anyhow::{Context as _, Result};
 use std::path::Path;
@@ -30,6 +31,7 @@ pub(super) fn copy_and_switch(ground: &Ground, step: &MoveDockerData, progress: 
         .into());
     }
     check_target(ground, &step.to)?;
+    check_places(&seen, &step.to)?;
     let mut stopped = Ok(());
     if seen.service.as_ref().is_some_and(|service| service.is_active) {
         let inventory = inventory(ground)?;
@@ -40,7 +42,7 @@ pub(super) fn copy_and_switch(ground: &Ground, step: &MoveDockerData, progress: 
     let moved = stopped
         .and_then(|()| stop_docker(ground, seen.has_socket_unit))
         .and_then(|()| copy(ground, step, progress))
-        .and_then(|()| configure(ground, &step.configure));
+        .and_then(|()| write_settings(ground, &step.configure));
     moved.map_err(|error| with_docker_back(ground, progress, error))
 }
 
@@ -52,6 +54,20 @@ fn check_target(ground: &Ground, to: &Path) -> Result<()> {
             return Err(
                 Fault::refused(format!("volume {name} is not mounted at {}", target.display())).into()
             );
+        }
+    }
+    Ok(())
+}
+
+/// The volume may have been mounted only now, and hold what nobody saw when the plan was made.
+fn check_places(seen: &DockerSeen, to: &Path) -> Result<(), Fault> {
+    for (path, place) in [(to.to_path_buf(), seen.wanted), (copy_of(to), seen.copy)] {
+        if matches!(place, Place::Docker | Place::Taken) {
+            let (to, path) = (to.display(), path.display());
+            return Err(Fault::refused(format!(
+                "Docker's data should move to {to}, and {path} holds something"
+            ))
+            .help("look at the plan again, now that its volume is mounted: berth bootstrap"));
         }
     }
     Ok(())
@@ -138,6 +154,25 @@ fn with_docker_back(ground: &Ground, progress: &dyn Progress, error: anyhow::Err
         Ok(()) => error,
         Err(other) => {
             error.context(format!("Docker does not run again either ({})", flatten(&other).message))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_move_only_to_a_free_place_or_over_what_was_copied_before() {
+        let allowed = |wanted, copy| {
+            let seen = DockerSeen { wanted, copy, ..DockerSeen::default() };
+            check_places(&seen, Path::new("/data/docker")).is_ok()
+        };
+        for place in [Place::Free, Place::Unfinished] {
+            assert!(allowed(place, Place::Free) && allowed(Place::Free, place));
+        }
+        for place in [Place::Docker, Place::Taken] {
+            assert!(!allowed(place, Place::Free) && !allowed(Place::Free, place));
         }
     }
 }

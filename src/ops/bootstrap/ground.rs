@@ -62,7 +62,8 @@ pub fn check_ground(ground: &Ground) -> Result<(), Fault> {
     let directory = ground.directory();
     for path in [Path::new("/etc"), &directory] {
         dirs::check_writable(path).map_err(|fault| {
-            fault.help("nothing was changed; is its file system mounted read-only (findmnt -T)?")
+            Fault::refused(fault.message)
+                .help("nothing was changed; is its file system mounted read-only (findmnt -T)?")
         })?;
     }
     for path in [Path::new("/etc"), &directory] {

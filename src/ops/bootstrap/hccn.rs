@@ -1,6 +1,6 @@
 //! Setting the cards' network addresses, and asking the cards afterwards.
 
-use super::Ground;
+use super::{Ground, cards};
 use crate::error::Fault;
 use crate::facts::addresses;
 use crate::host::Tool;
@@ -11,6 +11,8 @@ use std::time::Duration;
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(super) fn set(ground: &Ground, set: &SetAddresses) -> Result<()> {
+    // The steps before this one may have started containers.
+    cards::check_free(ground)?;
     let tools = &ground.config.tools;
     let tool = Tool::HccnTool(tools.hccn_tool.clone());
     for port in &set.ports {

@@ -74,17 +74,7 @@ fn approve(ground: &Ground, run: &InstallRun) -> Result<(), Fault> {
         ))
         .help("look again: berth bootstrap"));
     }
-    if !look(ground)?.module_loaded {
-        return Ok(());
-    }
-    let seen = cards::look(ground);
-    let not_looked = seen.not_looked.map(|why| format!("who has cards could not be looked at: {why}"));
-    let objections: Vec<String> = seen.holders.into_iter().chain(not_looked).collect();
-    if objections.is_empty() {
-        return Ok(());
-    }
-    Err(Fault::refused(objections.join("; "))
-        .help("release the berths, and stop the containers and processes (berth cards shows them)"))
+    if look(ground)?.module_loaded { cards::check_free(ground) } else { Ok(()) }
 }
 
 fn look(ground: &Ground) -> Result<DriverFacts, Fault> {

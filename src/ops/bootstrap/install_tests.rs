@@ -230,9 +230,12 @@ fn a_loaded_driver_and_a_docker_that_is_silent_stop_it() {
     let mut hidden = machine.config.clone();
     hidden.docker.socket = "/docker.sock".into();
     let ground = Ground { config: &hidden, ..machine.ground() };
-    let error = flatten(&install(&ground, &run, &Quiet).unwrap_err());
-    assert_eq!(error.class, ErrorClass::Refused);
-    assert!(error.message.contains("who has cards could not be looked at"), "{}", error.message);
+    let set = SetAddresses { ports: vec![address(0)] };
+    for stopped in [install(&ground, &run, &Quiet), hccn::set(&ground, &set)] {
+        let error = flatten(&stopped.unwrap_err());
+        assert_eq!(error.class, ErrorClass::Refused);
+        assert!(error.message.contains("who has cards could not be looked at"), "{}", error.message);
+    }
 }
 
 #[test]

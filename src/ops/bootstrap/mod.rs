@@ -145,8 +145,7 @@ fn refuse_new_disks(disks: &mut Part, journal: &Journal) {
         Step::GrowVolume(volume) => !volume.disks.is_empty(),
         _ => false,
     };
-    let is_begun =
-        |step: &Step| begun.iter().any(|other| other.key() == step.key() && other.is_same_work(step));
+    let is_begun = |step: &Step| begun.iter().any(|other| other.is_same_work(step));
     let new: Vec<String> = disks
         .steps
         .iter()

@@ -11,9 +11,9 @@ use crate::host::{Tool, dirs, files, procs, tree};
 use crate::model::Size;
 use crate::model::docker_seen::Place;
 use crate::plan::MoveTree;
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Where the volume is mounted meanwhile.
 const PLACE: &str = "/run/berth/new";
@@ -99,7 +99,8 @@ fn check_nobody_works(ground: &Ground, from: &Path) -> Result<()> {
         .into())
 }
 
-/// A container that has a part of it mounted goes on writing there, whatever is mounted over it here.
+/// A container that has a part of it mounted goes on writing there, whatever is mounted over it here; so does the kernel
+/// to a file that it has as swap or as a device.
 fn check_not_given(ground: &Ground, from: &Path) -> Result<()> {
     let (targets, pids) = mounts::also_at(ground.host, from).map_err(Fault::host)?;
     let proc_root = ground.root.join("proc");
@@ -107,22 +108,29 @@ fn check_not_given(ground: &Ground, from: &Path) -> Result<()> {
         Some(id) => format!("container {}", id.get(..12).unwrap_or(&id)),
         None => format!("process {pid}"),
     };
-    let mut users: Vec<String> = targets.into_iter().chain(pids.iter().map(container)).collect();
+    let files = mounts::files_in_use(ground.host, from).map_err(Fault::host)?;
+    let mut users: Vec<String> = targets.into_iter().chain(pids.iter().map(container)).chain(files).collect();
     users.dedup();
     if users.is_empty() {
         return Ok(());
     }
-    Err(Fault::refused(format!("a part of {} is mounted elsewhere: {}", from.display(), users.join(", ")))
-        .help("stop those containers (docker ps), or unmount it there, and run this again")
+    Err(Fault::refused(format!("a part of {} is in use elsewhere: {}", from.display(), users.join(", ")))
+        .help("stop those containers (docker ps), or end that use of it (umount, swapoff, losetup -d), and run this again")
         .into())
 }
 
 fn copy_once(ground: &Ground, from: &Path, place: &Path, progress: &dyn Progress) -> Result<()> {
     // Refuses a volume that has anything on it without our mark.
     tree::begin(place).and_then(|()| tree::empty(place)).context("emptying the new volume")?;
+    let began = SystemTime::now();
     copy_tree(ground, from, place)?;
     progress.says("comparing");
-    check_same(from, place)
+    check_same(from, place)?;
+    // What was written behind the comparison, by somebody who has ended since or whom no list of processes shows.
+    match tree::changed_since(from, began).with_context(|| format!("looking through {}", from.display()))? {
+        None => Ok(()),
+        Some(path) => bail!("{} changed while it was copied", path.display()),
+    }
 }
 
 /// Nobody has it mounted now.
