@@ -237,16 +237,16 @@ fn same_bytes(mut a: impl io::BufRead, mut b: impl io::BufRead) -> io::Result<bo
     }
 }
 
-/// The first name in a tree whose contents, rights or place were changed at or after a moment, whatever its times say.
+/// The first name in a tree whose contents, rights or place were changed between a moment and now, whatever its times say.
 pub fn changed_since(root: &Path, when: SystemTime) -> io::Result<Option<PathBuf>> {
     // The kernel stamps with a clock that ticks; the last tick may be one before.
     const TICK: Duration = Duration::from_millis(20);
-    let when =
-        when.checked_sub(TICK).and_then(|when| when.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+    let since = |when: SystemTime| when.duration_since(UNIX_EPOCH).unwrap_or_default();
+    // A clock that was wrong when the system was installed may have stamped with times that are still to come.
+    let meanwhile = since(when).saturating_sub(TICK)..=since(SystemTime::now());
     let is_late = |stat: &Stat| {
-        let nanos = stat.st_ctime_nsec;
-        u64::try_from(stat.st_ctime)
-            .is_ok_and(|seconds| Duration::from_secs(seconds) + Duration::from_nanos(nanos) >= when)
+        let seconds = u64::try_from(stat.st_ctime).unwrap_or_default();
+        meanwhile.contains(&(Duration::from_secs(seconds) + Duration::from_nanos(stat.st_ctime_nsec)))
     };
     let dir = open_dir(CWD, root.as_os_str())?;
     if is_late(&fstat(&dir)?) {
