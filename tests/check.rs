@@ -188,6 +188,7 @@ const FILES: &[(&str, &str)] = &[
     ("etc/os-release", "ID=hce\nVERSION_ID=2.0\nPRETTY_NAME=\"Huawei Cloud EulerOS 2.0\"\n"),
     ("etc/fstab", "UUID=1 / ext4 defaults 0 1\nUUID=2 /data xfs nofail,pquota 0 0\n"),
     ("etc/ascend_install.info", "Driver_Install_Status=complete\n"),
+    ("etc/hccn.conf", "address_0=29.1.0.0\naddress_1=29.1.0.1\n"),
     ("usr/local/Ascend/driver/version.info", "Version=24.1.0.3\ncompatible_version_fw=[7.0.0,7.5.99]\n"),
     ("usr/local/Ascend/firmware/version.info", "Version=7.5.0.5.220\n"),
     ("lib/modules/5.10.0-60.hce2/build/Makefile", ""),

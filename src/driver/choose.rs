@@ -104,7 +104,7 @@ impl Chooser<'_> {
         if named.kind != self.kind {
             return Some(format!("a {}", named.kind));
         }
-        if named.product != self.wants.product {
+        if !named.product.eq_ignore_ascii_case(&self.wants.product) {
             return Some(format!("for {}", named.product));
         }
         if let Some(arch) = named.arch.as_ref().filter(|arch| *arch != self.arch) {
@@ -146,13 +146,13 @@ impl Chooser<'_> {
 
     fn example(&self, wanted: &str) -> String {
         let version = if wanted.is_empty() { "VERSION" } else { wanted };
-        let product = &self.wants.product;
+        let begin = name::begin(&self.wants.product);
         match self.kind {
             PackageKind::Driver => {
                 let arch = self.arch.replace('_', "-");
-                format!("Ascend-hdk-{product}-npu-driver_{version}_linux-{arch}.run")
+                format!("{begin}driver_{version}_linux-{arch}.run")
             }
-            PackageKind::Firmware => format!("Ascend-hdk-{product}-npu-firmware_{version}.run"),
+            PackageKind::Firmware => format!("{begin}firmware_{version}.run"),
         }
     }
 

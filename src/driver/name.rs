@@ -12,12 +12,25 @@ pub(super) struct Named {
     pub(super) arch: Option<String>,
 }
 
-/// `Ascend-hdk-910b-npu-driver_25.5.1_linux-aarch64.run`, `Ascend-hdk-910b-npu-firmware_7.8.0.6.201.run`
+/// What a package of this product is called: the vendor names the product behind `hdk`, or for A3 before it.
+pub(super) fn begin(product: &str) -> String {
+    if product.eq_ignore_ascii_case("A3") {
+        format!("Atlas-{product}-hdk-npu-")
+    } else {
+        format!("Ascend-hdk-{product}-npu-")
+    }
+}
+
+/// `Ascend-hdk-910b-npu-driver_25.5.1_linux-aarch64.run`, `Ascend-hdk-910b-npu-firmware_7.8.0.6.201.run`,
+/// `Atlas-A3-hdk-npu-driver_25.5.0_linux-aarch64.run`
 pub(super) fn parse(name: &str) -> Option<Named> {
-    let middle = name.strip_prefix("Ascend-hdk-")?.strip_suffix(".run")?;
-    let kinds = [("-npu-driver_", PackageKind::Driver), ("-npu-firmware_", PackageKind::Firmware)];
-    let ((product, rest), kind) =
-        kinds.into_iter().find_map(|(word, kind)| Some((middle.split_once(word)?, kind)))?;
+    let whole = name.strip_suffix(".run")?;
+    let (product, rest) = match whole.strip_prefix("Ascend-hdk-") {
+        Some(middle) => middle.split_once("-npu-")?,
+        None => whole.strip_prefix("Atlas-")?.split_once("-hdk-npu-")?,
+    };
+    let kinds = [("driver_", PackageKind::Driver), ("firmware_", PackageKind::Firmware)];
+    let (rest, kind) = kinds.into_iter().find_map(|(word, kind)| Some((rest.strip_prefix(word)?, kind)))?;
     let (version, arch) = match rest.rsplit_once("_linux-") {
         // The vendor writes x86-64.
         Some((version, arch)) => (version, Some(arch.replace('-', "_"))),
@@ -47,6 +60,13 @@ mod tests {
         let firmware = parse("Ascend-hdk-910b-npu-firmware_7.8.0.6.201.run").unwrap();
         assert_eq!((firmware.kind, firmware.version.as_str()), (PackageKind::Firmware, "7.8.0.6.201"));
         assert_eq!(firmware.arch, None);
+        let a3 = parse("Atlas-A3-hdk-npu-driver_25.5.0.b061_linux-aarch64.run").unwrap();
+        assert_eq!(
+            (a3.product.as_str(), a3.version.as_str(), a3.kind),
+            ("A3", "25.5.0.b061", PackageKind::Driver)
+        );
+        let a3 = parse("Atlas-A3-hdk-npu-firmware_7.7.0.3.228.run").unwrap();
+        assert_eq!((a3.product.as_str(), a3.kind), ("A3", PackageKind::Firmware));
     }
 
     #[test]
@@ -61,6 +81,9 @@ mod tests {
             "Ascend-hdk-910b-npu-driver_25.5.1 (1)_linux-aarch64.run",
             "Ascend-hdk-910b-npu-firmware_.run",
             "Ascend-hdk-910b-mcu_25.50.10.run",
+            "Atlas-A3-hdk-mcu_25.50.10.run",
+            "Atlas--hdk-npu-firmware_7.7.0.3.228.run",
+            "Ascend-hdk-910b-npu-toolbox_25.5.1_linux-aarch64.run",
             ".run",
         ] {
             assert_eq!(parse(name), None, "{name}");

@@ -44,6 +44,8 @@ pub(super) fn with_driver(driver: &str, firmware: &str) -> Observed {
         firmware_ranges: Vec::new(),
         firmware: Some(firmware.into()),
         install_status: Some("complete".into()),
+        notes_no_status: false,
+        directories: Vec::new(),
         user: Some("HwHiAiUser".into()),
         group: Some("HwHiAiUser".into()),
         module_loaded: true,

@@ -1,6 +1,7 @@
 //! The addresses of the cards' network ports: from hccn_tool, or as /etc/hccn.conf keeps them for the next start.
 
 use crate::host::{Host, RunError, Tool, read_text};
+use crate::model::check_facts::HccnConf;
 use crate::model::driver::{HccnSeen, PortAddress};
 use crate::profile::Tools;
 use std::io::ErrorKind;
@@ -61,6 +62,19 @@ fn parse_value(text: &str, name: &str) -> Result<Option<String>, String> {
 
 fn short(text: &str) -> String {
     text.trim().chars().take(80).collect()
+}
+
+/// What the file has for each card, or what is in its place.
+pub fn look_at_conf(host: &dyn Host, cards: u32) -> Result<HccnConf, String> {
+    match read_text(host, Path::new(CONF)) {
+        Ok(text) => {
+            let ports = parse_conf(&text, cards);
+            Ok(HccnConf::Addresses(ports.into_iter().map(|port| port.address).collect()))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(HccnConf::Missing),
+        Err(error) if error.kind() == ErrorKind::IsADirectory => Ok(HccnConf::Directory),
+        Err(error) => Err(format!("{CONF} cannot be read: {error}")),
+    }
 }
 
 fn gather_conf(host: &dyn Host, cards: u32) -> Result<Vec<PortAddress>, String> {

@@ -7,12 +7,15 @@ use crate::model::check_facts::DaemonSettings;
 use crate::model::docker_seen::Flag;
 use serde_json::{Map, Value};
 use std::io::ErrorKind;
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
 pub const PATH: &str = "/etc/docker/daemon.json";
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// What is judged here, by its name in the file.
+/// More networks than anybody names.
+const MOST_NETWORKS: usize = 64;
+/// What may be said twice, by its name in the file.
 const KEYS: [&str; 3] = ["live-restore", "log-driver", "log-opts"];
 
 /// No file is an engine with its flags and defaults. Without a unit nobody knows the flags.
@@ -24,6 +27,11 @@ pub fn gather(host: &dyn Host) -> Result<DaemonSettings, String> {
     let text = match read_text(host, Path::new(path)) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+        Err(error) if error.kind() == ErrorKind::IsADirectory => {
+            let mut settings = parse(path, "", &service.flags);
+            settings.broken = Some("it is a directory".into());
+            return Ok(settings);
+        }
         Err(error) => return Err(format!("{path} cannot be read: {error}")),
     };
     Ok(parse(path, &text, &service.flags))
@@ -42,7 +50,67 @@ pub fn parse(path: &str, text: &str, flags: &[Flag]) -> DaemonSettings {
         live_restore: live_restore(flags).or_else(|| file.get("live-restore")?.as_bool()),
         flags: KEYS.into_iter().filter(|key| said(key)).map(str::to_owned).collect(),
         twice: KEYS.into_iter().find(|key| said(key) && file.contains_key(*key)).map(str::to_owned),
+        missing_runtime: missing_runtime(&file, flags),
+        public_networks: networks(&file, flags).into_iter().filter(|network| is_public(network)).collect(),
         broken,
+    }
+}
+
+/// Runtimes that dockerd has without being told, `runc` above all; a name with a dot is a containerd shim's.
+fn is_built_in(runtime: &str) -> bool {
+    runtime == "runc" || runtime.starts_with("io.containerd.")
+}
+
+fn missing_runtime(file: &Map<String, Value>, flags: &[Flag]) -> Option<String> {
+    let default = flag(flags, "default-runtime").or_else(|| plain(file.get("default-runtime")))?;
+    let in_file =
+        file.get("runtimes").and_then(Value::as_object).is_some_and(|all| all.contains_key(&default));
+    // `--add-runtime ascend=/usr/local/…`
+    let in_flags = flags
+        .iter()
+        .filter(|flag| flag.key == "add-runtime" || flag.key == "runtimes")
+        .filter_map(|flag| flag.value.as_deref()?.split_once('='))
+        .any(|(name, _)| name == default);
+    (!default.is_empty() && !is_built_in(&default) && !in_file && !in_flags).then_some(default)
+}
+
+/// `bip` and the bases of `default-address-pools`, from the file and from flags.
+fn networks(file: &Map<String, Value>, flags: &[Flag]) -> Vec<String> {
+    let pools = file.get("default-address-pools").and_then(Value::as_array).into_iter().flatten();
+    let pools = pools.filter_map(|pool| plain(pool.get("base")));
+    let of_flags = |key: &str| {
+        let key = key.to_owned();
+        flags.iter().filter(move |flag| flag.key == key).filter_map(|flag| flag.value.as_deref())
+    };
+    // `--default-address-pool base=10.0.0.0/8,size=24`
+    let bases = ["default-address-pools", "default-address-pool"]
+        .into_iter()
+        .flat_map(of_flags)
+        .flat_map(|value| value.split(','))
+        .filter_map(|part| part.strip_prefix("base="));
+    plain(file.get("bip"))
+        .into_iter()
+        .chain(pools)
+        .chain(of_flags("bip").chain(bases).map(short))
+        .take(MOST_NETWORKS)
+        .collect()
+}
+
+/// What no host of the internet has: RFC 1918, RFC 6598, RFC 2544's benchmarks, link-local, and IPv6's local ranges.
+fn is_public(network: &str) -> bool {
+    match network.split('/').next().unwrap_or_default().parse::<IpAddr>() {
+        Ok(IpAddr::V4(address)) => {
+            let [first, second, ..] = address.octets();
+            let shared = first == 100 && (64..128).contains(&second);
+            let benchmarks = first == 198 && (18..20).contains(&second);
+            !(address.is_private()
+                || shared
+                || benchmarks
+                || address.is_link_local()
+                || address.is_loopback())
+        }
+        Ok(IpAddr::V6(address)) => !(address.is_unique_local() || address.is_unicast_link_local()),
+        Err(_) => false,
     }
 }
 
@@ -120,6 +188,43 @@ mod tests {
         assert_eq!(of("--log-driver journald", "{}").log_driver.as_deref(), Some("journald"));
         let twice = of("--live-restore", r#"{"live-restore":true}"#);
         assert_eq!(twice.twice.as_deref(), Some("live-restore"));
+    }
+
+    #[test]
+    fn a_default_runtime_must_be_registered() {
+        let missing = |flags: &str, file: &str| of(flags, file).missing_runtime;
+        let named = r#"{"default-runtime":"ascend"}"#;
+        assert_eq!(missing("", named).as_deref(), Some("ascend"));
+        assert_eq!(missing("--default-runtime=ascend", "{}").as_deref(), Some("ascend"));
+        assert_eq!(missing("--add-runtime ascend=/usr/bin/a", named), None);
+        assert_eq!(missing("", r#"{"default-runtime":"ascend","runtimes":{"ascend":{"path":"/a"}}}"#), None);
+        assert_eq!(
+            missing("", r#"{"default-runtime":"ascend","runtimes":{"kata":{}}}"#).as_deref(),
+            Some("ascend")
+        );
+        for built_in in ["runc", "io.containerd.runsc.v1"] {
+            assert_eq!(missing("", &format!(r#"{{"default-runtime":"{built_in}"}}"#)), None);
+        }
+        assert_eq!(missing("", r#"{"default-runtime":7}"#), None);
+    }
+
+    #[test]
+    fn networks_in_public_address_space_are_named() {
+        let public = |flags: &str, file: &str| of(flags, file).public_networks;
+        let file = r#"{"bip":"192.168.1.1/24","default-address-pools":[{"base":"174.0.0.0/8","size":24},{"base":"10.1.0.0/16","size":24}]}"#;
+        assert_eq!(public("", file), ["174.0.0.0/8"]);
+        assert_eq!(
+            public("--bip 11.0.0.1/24 --default-address-pool base=172.32.0.0/12,size=24", "{}"),
+            ["11.0.0.1/24", "172.32.0.0/12"]
+        );
+        let private = r#"{"bip":"172.17.0.1/16","default-address-pools":[{"base":"100.64.0.0/10"},{"base":"fd00::/8"},{"base":"x"},7]}"#;
+        assert!(public("", private).is_empty());
+    }
+
+    #[test]
+    fn a_directory_in_the_file_s_place_is_broken() {
+        let daemon = gather(&host("").with_file("/etc/docker/daemon.json/x", "")).unwrap();
+        assert_eq!(daemon.broken.as_deref(), Some("it is a directory"));
     }
 
     #[test]

@@ -14,14 +14,24 @@ const MODULE: &str = "drv_pcie_host";
 
 /// `driver`: its directory, where the profile mounts it from.
 pub fn gather(host: &dyn Host, driver: &Path) -> Result<DriverFacts, String> {
-    let own = read_optional(host, &driver.join("version.info"))?.unwrap_or_default();
     let firmware = driver.parent().unwrap_or(Path::new("/")).join("firmware/version.info");
-    let firmware = read_optional(host, &firmware)?.unwrap_or_default();
-    let install = read_optional(host, Path::new(INSTALL_INFO))?.unwrap_or_default();
-    let kernel = read_optional(host, Path::new("/proc/sys/kernel/osrelease"))?;
-    let kernel = kernel.ok_or("/proc/sys/kernel/osrelease is not there")?.trim().to_owned();
+    let mut directories = Vec::new();
+    let mut read = |path: &Path| match read_optional(host, path)? {
+        Place::File(text) => Ok(text),
+        Place::Nothing => Ok(String::new()),
+        Place::Directory => {
+            directories.push(path.to_path_buf());
+            Ok::<_, String>(String::new())
+        }
+    };
+    let (own, firmware) = (read(&driver.join("version.info"))?, read(&firmware)?);
+    let install = read(Path::new(INSTALL_INFO))?;
+    let Place::File(kernel) = read_optional(host, Path::new("/proc/sys/kernel/osrelease"))? else {
+        return Err("/proc/sys/kernel/osrelease is not there".into());
+    };
+    let kernel = kernel.trim().to_owned();
     // A kernel with everything built in has no such file, and no driver that was built for it.
-    let modules = read_optional(host, Path::new("/proc/modules"))?.unwrap_or_default();
+    let modules = read_optional(host, Path::new("/proc/modules"))?.text();
     let headers = PathBuf::from("/lib/modules").join(&kernel).join("build");
     Ok(DriverFacts {
         version: field(&own, "Version"),
@@ -29,6 +39,9 @@ pub fn gather(host: &dyn Host, driver: &Path) -> Result<DriverFacts, String> {
         firmware_ranges: field(&own, "compatible_version_fw").map(|text| ranges(&text)).unwrap_or_default(),
         firmware: field(&firmware, "Version"),
         install_status: field(&install, "Driver_Install_Status"),
+        notes_no_status: field(&install, "Driver_Install_Type").is_some()
+            && field(&install, "Driver_Install_Mode").is_none(),
+        directories,
         user: field(&install, "UserName"),
         group: field(&install, "UserGroup"),
         module_loaded: modules.lines().any(|line| line.split_whitespace().next() == Some(MODULE)),
@@ -39,17 +52,30 @@ pub fn gather(host: &dyn Host, driver: &Path) -> Result<DriverFacts, String> {
 
 /// The account that the driver was installed for; the usual one where nothing says another.
 pub fn account_name(host: &dyn Host) -> Result<String, String> {
-    let install = read_optional(host, Path::new(INSTALL_INFO))?.unwrap_or_default();
+    let install = read_optional(host, Path::new(INSTALL_INFO))?.text();
     let plain =
         |name: &String| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
     Ok(field(&install, "UserName").filter(plain).unwrap_or_else(|| ACCOUNT.to_owned()))
 }
 
-/// `None` when there is no such file.
-fn read_optional(host: &dyn Host, path: &Path) -> Result<Option<String>, String> {
+/// What is in the place of a file.
+enum Place {
+    Nothing,
+    Directory,
+    File(String),
+}
+
+impl Place {
+    fn text(self) -> String {
+        if let Self::File(text) = self { text } else { String::new() }
+    }
+}
+
+fn read_optional(host: &dyn Host, path: &Path) -> Result<Place, String> {
     match read_text(host, path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Ok(text) => Ok(Place::File(text)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Place::Nothing),
+        Err(error) if error.kind() == ErrorKind::IsADirectory => Ok(Place::Directory),
         Err(error) => Err(format!("{} cannot be read: {error}", path.display())),
     }
 }
@@ -98,6 +124,35 @@ mod tests {
         let other = FakeHost::default().with_file("/etc/ascend_install.info", "UserName=npu-admin\n");
         assert_eq!(account_name(&other).unwrap(), "npu-admin");
         assert!(facts.module_loaded && facts.headers && facts.kernel == "5.10.0-60");
+    }
+
+    #[test]
+    fn a_directory_in_a_file_s_place_blinds_nobody() {
+        let host = FakeHost::default()
+            .with_file("/usr/local/Ascend/driver/version.info", "Version=24.1.0.3\n")
+            .with_file("/etc/ascend_install.info/made-by-docker", "")
+            .with_file("/proc/sys/kernel/osrelease", "6.1\n");
+        let facts = gather(&host, Path::new(DRIVER)).unwrap();
+        assert_eq!((facts.version.as_deref(), facts.is_complete()), (Some("24.1.0.3"), false));
+        assert_eq!(facts.directories, [Path::new(INSTALL_INFO)]);
+        assert_eq!(account_name(&host).unwrap(), ACCOUNT);
+    }
+
+    #[test]
+    fn releases_of_2023_note_no_status() {
+        let of = |version: &str, info: &str| {
+            let host = FakeHost::default()
+                .with_file("/usr/local/Ascend/driver/version.info", &format!("Version={version}\n"))
+                .with_file(INSTALL_INFO, info)
+                .with_file("/proc/sys/kernel/osrelease", "6.1\n");
+            gather(&host, Path::new(DRIVER)).unwrap().is_complete()
+        };
+        let old = "UserName=HwHiAiUser\nDriver_Install_Type=full\nDriver_Install_For_All=yes\n";
+        assert!(of("23.0.rc2", old) && of("23.0.6", old));
+        assert!(!of("24.1.rc1", old), "a newer package that wrote none was interrupted");
+        assert!(!of("23.0.6", "UserName=HwHiAiUser\n") && !of("23.0.6", ""));
+        assert!(!of("23.0.6", &format!("{old}Driver_Install_Status=installing\n")));
+        assert!(!of("23.0.6", &format!("{old}Driver_Install_Mode=normal\n")));
     }
 
     #[test]

@@ -6,6 +6,8 @@ use crate::profile::Tools;
 use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// The vendor's guide to HCCL's errors: this answer means that TLS is off.
+const NO_CERTIFICATE: &str = "no certificate found";
 
 /// One card. After a question that hung, or a tool that is missing, the rest is not asked.
 pub fn gather_card(host: &dyn Host, tools: &Tools, id: u32) -> HccnCard {
@@ -37,8 +39,17 @@ pub fn gather_card(host: &dyn Host, tools: &Tools, id: u32) -> HccnCard {
         link: ask("-link").and_then(|text| parse_link(&text).ok_or_else(|| unknown("link status", &text))),
         health: ask("-net_health")
             .and_then(|text| parse_health(&text).ok_or_else(|| unknown("net health", &text))),
-        tls: ask("-tls").and_then(|text| parse_tls(&text).ok_or_else(|| unknown("TLS switch", &text))),
+        tls: ask_tls(&mut ask).and_then(|text| parse_tls(&text).ok_or_else(|| unknown("TLS switch", &text))),
     }
+}
+
+/// A card that was never given a certificate says so and may end with an error: TLS is off there.
+fn ask_tls(ask: &mut impl FnMut(&str) -> Look<String>) -> Look<String> {
+    ask("-tls").or_else(|why| if says_no_certificate(&why.reason) { Ok(why.reason) } else { Err(why) })
+}
+
+fn says_no_certificate(text: &str) -> bool {
+    text.to_ascii_lowercase().contains(NO_CERTIFICATE)
 }
 
 /// The output, or why there is none and whether it makes sense to go on.
@@ -80,9 +91,12 @@ pub fn parse_health(text: &str) -> Option<String> {
     word_behind(text, "net health status:")
 }
 
-/// `dev_id:0, tls switch[0](0:disable, 1:enable), tls preconfigured[1](…), …`
+/// `dev_id:0, tls switch[0](0:disable, 1:enable), tls preconfigured[1](…), …`; the switch is off too where the answer is
+/// that no certificate was found.
 pub fn parse_tls(text: &str) -> Option<bool> {
-    let (_, rest) = text.split_once("tls switch[")?;
+    let Some((_, rest)) = text.split_once("tls switch[") else {
+        return says_no_certificate(text).then_some(false);
+    };
     match rest.split(']').next()?.trim() {
         "0" => Some(false),
         "1" => Some(true),
@@ -120,6 +134,18 @@ mod tests {
         let tls =
             "dev_id:0, tls switch[1](0:disable, 1:enable), tls preconfigured[1](0:non-preset, 1:preset)\n";
         assert_eq!((parse_tls(tls), parse_tls("tls switch[")), (Some(true), None));
+        let old = "dev_id:0, tls switch[0](0:disable, 1:enable), tls alarm time threshold[60]days\n";
+        assert_eq!((parse_tls(old), parse_tls("[0] No certificate found.\n")), (Some(false), Some(false)));
+        assert_eq!((parse_tls(""), parse_tls("no card found\n")), (None, None));
+    }
+
+    #[test]
+    fn a_card_without_a_certificate_has_tls_off_however_the_tool_ends() {
+        for (exit, out, err) in [(0, "no certificate found\n", ""), (1, "", "dev 0: no certificate found\n")]
+        {
+            let host = FakeHost::default().with_output("/hccn -i 0 -tls -g", exit, out, err);
+            assert_eq!(gather_card(&host, &tools(), 0).tls, Ok(false), "{exit}");
+        }
     }
 
     #[test]

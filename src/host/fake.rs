@@ -66,9 +66,14 @@ impl Host for FakeHost {
         }
     }
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.files().get(path).cloned().ok_or_else(|| {
-            io::Error::new(io::ErrorKind::NotFound, format!("no captured file: capture {}", path.display()))
-        })
+        let files = self.files();
+        if let Some(content) = files.get(path) {
+            return Ok(content.clone());
+        }
+        if files.keys().any(|known| known.starts_with(path)) {
+            return Err(io::Error::from(io::ErrorKind::IsADirectory));
+        }
+        Err(io::Error::new(io::ErrorKind::NotFound, format!("no captured file: capture {}", path.display())))
     }
     fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
         let mut found: Vec<PathBuf> = self

@@ -43,6 +43,7 @@ pub struct CheckFacts {
     pub driver: Look<DriverFacts>,
     pub cann: Look<Vec<CannSeen>>,
     pub hccn: Look<Vec<HccnCard>>,
+    pub hccn_conf: Look<HccnConf>,
     pub os: Look<OsFacts>,
     pub cpu: Look<CpuFacts>,
     pub memory: Look<MemoryFacts>,
@@ -74,6 +75,7 @@ impl CheckFacts {
             driver: not_asked(),
             cann: not_asked(),
             hccn: not_asked(),
+            hccn_conf: not_asked(),
             os: not_asked(),
             cpu: not_asked(),
             memory: not_asked(),
@@ -144,6 +146,16 @@ pub struct HccnCard {
     pub tls: Look<bool>,
 }
 
+/// /etc/hccn.conf, which berths mount and from which the driver sets the cards at the next start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HccnConf {
+    Missing,
+    /// `docker run -v` made one where the file was missing.
+    Directory,
+    /// The address that it has for each card.
+    Addresses(Vec<Option<String>>),
+}
+
 /// Why there is no answer of a probe that ended before its time: a mistake of ours.
 pub const BROKE_OFF: &str = "the probe broke off; this is a bug in berth";
 
@@ -206,6 +218,10 @@ pub struct DaemonSettings {
     pub twice: Option<String>,
     /// Why the file is no JSON object, if so: then Docker does not start any more.
     pub broken: Option<String>,
+    /// The default runtime, where one is named, and nothing registers it: Docker does not start any more.
+    pub missing_runtime: Option<String>,
+    /// Networks for containers that are in public address space: `default-address-pools`, `bip`.
+    pub public_networks: Vec<String>,
 }
 
 /// Others that hand out cards.

@@ -1,8 +1,12 @@
 //! The driver, its firmware, its account, its packages and the cards' network addresses, as `berth bootstrap` sees them.
 
 use super::Size;
+use super::version::compare;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+
+/// The first release whose packages are known to note `Driver_Install_Status`.
+const FIRST_WITH_STATUS: &str = "24.1.rc1";
 
 /// The driver's own files.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +21,13 @@ pub struct DriverFacts {
     pub firmware: Option<String>,
     /// `Driver_Install_Status` of /etc/ascend_install.info; `None` without the file, or the key.
     pub install_status: Option<String>,
+    /// The file is of the format that releases of 2023 write: it names how the driver was installed, and has neither
+    /// mode nor status.
+    #[serde(default)]
+    pub notes_no_status: bool,
+    /// Directories in the place of these files: `docker run -v` makes one where a file is missing.
+    #[serde(default)]
+    pub directories: Vec<PathBuf>,
     /// The account that it was installed for.
     pub user: Option<String>,
     pub group: Option<String>,
@@ -33,7 +44,14 @@ impl DriverFacts {
     }
 
     pub fn is_complete(&self) -> bool {
-        self.version.is_some() && self.install_status.as_deref() == Some("complete")
+        self.version.is_some()
+            && (self.install_status.as_deref() == Some("complete") || self.is_of_a_release_without_status())
+    }
+
+    /// Releases before 24.1 note no status; a newer one without it was interrupted.
+    pub fn is_of_a_release_without_status(&self) -> bool {
+        let is_old = |version: &String| compare(version, FIRST_WITH_STATUS).is_lt();
+        self.notes_no_status && self.install_status.is_none() && self.version.as_ref().is_some_and(is_old)
     }
 }
 

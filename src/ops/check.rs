@@ -109,6 +109,10 @@ fn look(node: Node, need: Need) -> Seen {
         }
         Need::Cann => seen(cann(node), |facts, look| facts.cann = look),
         Need::Hccn => seen(hccn(node), |facts, look| facts.hccn = Ok(look)),
+        Need::HccnConf => {
+            let look = facts::addresses::look_at_conf(host, devices.cards);
+            seen(plain(look), |facts, look| facts.hccn_conf = look)
+        }
         Need::Os => seen(plain(facts::os::gather(host)), |facts, look| facts.os = look),
         Need::Cpu => seen(plain(facts::cpu::gather(host)), |facts, look| facts.cpu = look),
         Need::Memory => seen(plain(facts::memory::gather(host)), |facts, look| facts.memory = look),

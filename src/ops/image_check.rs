@@ -4,8 +4,7 @@ use super::{Node, ProgressSender};
 use crate::error::Fault;
 use crate::model::facts::NpuFacts;
 use crate::model::image::ImageProbe;
-use crate::model::version::compare;
-use crate::preflight::version::newest_cann_for;
+use crate::preflight::version::{is_newer_cann, newest_cann_for};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -246,7 +245,7 @@ fn cann(probe: &ImageProbe, npu: &NpuFacts) -> ImageFinding {
     let seen = format!("CANN {cann} on driver {driver}");
     match newest_cann_for(driver) {
         None => finding("image.cann", Verdict::Skipped, format!("{seen}: not in our table"), None),
-        Some(newest) if compare(cann, newest).is_gt() => finding(
+        Some(newest) if is_newer_cann(cann, newest) => finding(
             "image.cann",
             Verdict::Warn,
             seen,

@@ -209,17 +209,30 @@ fn fstab(scope: &Scope) -> Result<Outcome, NotLooked> {
             format!("line {line} mounts {target} without nofail: without that disk the node does not boot");
         return Ok(bad(seen, format!("add nofail to the options of line {line} in /etc/fstab")));
     }
-    // sda and nvme0n1 are given out anew at each start.
-    let by_name = |entry: &&FstabEntry| {
-        let name = entry.spec.strip_prefix("/dev/").unwrap_or_default();
-        name.starts_with("nvme") || name.starts_with("sd")
-    };
+    let by_name = |entry: &&FstabEntry| entry.spec.strip_prefix("/dev/").is_some_and(is_kernel_name);
     if let Some(FstabEntry { line, target, spec, .. }) = fstab.entries.iter().find(by_name) {
         let seen =
             format!("line {line} mounts {target} by its name {spec}, which another disk may have tomorrow");
         return Ok(bad(seen, format!("blkid -o value -s UUID {spec}; write UUID=… in its place")));
     }
     Ok(good(format!("nothing among {} entries", fstab.entries.len())))
+}
+
+/// What the kernel calls a disk, by the order in which it was found. Names that somebody chose, such as those of LVM,
+/// have a directory of their own or begin otherwise.
+fn is_kernel_name(name: &str) -> bool {
+    let numbered = |start: &str| {
+        name.strip_prefix(start).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    // sda, vdb1, xvdc, hda: letters in the order of discovery.
+    let lettered = |start: &str| {
+        name.strip_prefix(start).is_some_and(|rest| {
+            let letters = rest.trim_end_matches(|c: char| c.is_ascii_digit());
+            (1..=3).contains(&letters.len()) && letters.bytes().all(|byte| byte.is_ascii_lowercase())
+        })
+    };
+    ["nvme", "mmcblk", "dm-", "nbd", "pmem"].iter().any(|start| numbered(start))
+        || ["sd", "vd", "xvd", "hd"].iter().any(|start| lettered(start))
 }
 
 fn smart(scope: &Scope) -> Result<Outcome, NotLooked> {

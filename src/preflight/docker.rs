@@ -1,7 +1,7 @@
 //! The Docker Engine: version, where its data is, what its logs may take, and the cloud's metadata.
 
 use super::disks::{describe, space_of};
-use super::outcome::{Outcome, bad, doubtful, good, looked, skipped};
+use super::outcome::{Outcome, bad, doubtful, good, list, looked, skipped};
 use super::{Check, Need, On, Scope, Wants};
 use crate::model::Size;
 use crate::model::check::Severity;
@@ -55,9 +55,18 @@ pub(super) const CHECKS: &[Check] = &[
         title: "Runtimes",
         severity: Severity::Required,
         on: On::Every,
-        needs: &[Need::Docker],
-        wants: |_| Ok("runc, and the ascend runtime not the default".into()),
+        needs: &[Need::Docker, Need::Daemon],
+        wants: |_| Ok("runc, a default that is registered, and not the ascend runtime".into()),
         judge: runtime,
+    },
+    Check {
+        id: "docker.networks",
+        title: "Networks of containers",
+        severity: Severity::Advised,
+        on: On::Every,
+        needs: &[Need::Daemon],
+        wants: |_| Ok("in private address space".into()),
+        judge: networks,
     },
     Check {
         id: "docker.metadata-closed",
@@ -184,6 +193,19 @@ fn live_restore(scope: &Scope) -> Result<Outcome, NotLooked> {
 }
 
 fn runtime(scope: &Scope) -> Result<Outcome, NotLooked> {
+    // Said first: an engine that does not start can be asked nothing, and one that runs ends with its next start.
+    let daemon = looked(&scope.facts.daemon)?;
+    if let Some(name) = &daemon.missing_runtime {
+        return Ok(bad(
+            format!(
+                "default-runtime is {name:?}, and no runtime of that name is registered: Docker does not start again"
+            ),
+            format!(
+                "take default-runtime out of {}, or register {name} under \"runtimes\", before Docker is restarted",
+                daemon.path
+            ),
+        ));
+    }
     let docker = match engine(scope)? {
         Ok(docker) => docker,
         Err(skip) => return Ok(skip),
@@ -201,6 +223,23 @@ fn runtime(scope: &Scope) -> Result<Outcome, NotLooked> {
         ));
     }
     Ok(good(seen))
+}
+
+fn networks(scope: &Scope) -> Result<Outcome, NotLooked> {
+    let daemon = looked(&scope.facts.daemon)?;
+    if daemon.broken.is_some() {
+        return Ok(skipped(format!("{} is of no use to Docker: see docker.log-rotation", daemon.path)));
+    }
+    if daemon.public_networks.is_empty() {
+        return Ok(good("no network of daemon.json or of dockerd's flags is in public address space"));
+    }
+    Ok(bad(
+        format!(
+            "{} is public address space: this node reaches none of the hosts that have these addresses",
+            list(&daemon.public_networks)
+        ),
+        format!("choose networks of 10.0.0.0/8 or 172.16.0.0/12 in {}, then restart Docker", daemon.path),
+    ))
 }
 
 fn metadata(scope: &Scope) -> Result<Outcome, NotLooked> {

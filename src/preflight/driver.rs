@@ -2,7 +2,7 @@
 
 use super::answer::{Driver, driver};
 use super::outcome::{Outcome, bad, doubtful, good, list, looked, skipped};
-use super::version::newest_cann_for;
+use super::version::{is_newer_cann, newest_cann_for};
 use super::{Check, Need, On, Scope, Wants};
 use crate::model::check::Severity;
 use crate::model::check_facts::NotLooked;
@@ -46,7 +46,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Severity::Required,
         on: On::Hardware,
         needs: &[Need::Driver, Need::Npu],
-        wants: |_| Ok("Driver_Install_Status=complete".into()),
+        wants: |_| Ok("Driver_Install_Status=complete, where the release notes it".into()),
         judge: install_complete,
     },
     Check {
@@ -196,6 +196,14 @@ const LOG: &str =
     "tail /var/log/ascend_seclog/ascend_install.log; then run the driver's .run again with --full";
 
 fn install_complete(scope: &Scope) -> Result<Outcome, NotLooked> {
+    // Docker makes a directory where `-v` names a file that is not there; then no package can write that file.
+    if let Some(path) = looked(&scope.facts.driver)?.directories.first() {
+        let path = path.display();
+        return Ok(bad(
+            format!("{path} is a directory, as `docker run -v {path}:…` makes one where the file is missing"),
+            format!("remove the container that mounts it, rmdir {path}, then {}", install(scope)),
+        ));
+    }
     let facts = match installed(scope)? {
         Ok(facts) => facts,
         Err(skip) => return Ok(skip),
@@ -213,6 +221,10 @@ fn install_complete(scope: &Scope) -> Result<Outcome, NotLooked> {
             good("Driver_Install_Status=complete")
         }
         Some(status) => bad(format!("Driver_Install_Status={status}"), LOG),
+        None if facts.is_of_a_release_without_status() => {
+            driver(scope)?;
+            good("/etc/ascend_install.info is of a release that notes no status; npu-smi warns of nothing")
+        }
         None => bad("/etc/ascend_install.info does not say that the installation ended", LOG),
     })
 }
@@ -247,7 +259,7 @@ fn cann_pair(scope: &Scope) -> Result<Outcome, NotLooked> {
     };
     let newer: Vec<String> = cann
         .iter()
-        .filter(|seen| compare(&seen.version, newest).is_gt())
+        .filter(|seen| is_newer_cann(&seen.version, newest))
         .map(|seen| format!("{} {}", seen.place, seen.version))
         .collect();
     let seen = list(cann.iter().map(|seen| format!("{} {}", seen.place, seen.version)));

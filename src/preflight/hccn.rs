@@ -3,7 +3,7 @@
 use super::outcome::{Outcome, bad, doubtful, good, list, looked};
 use super::{Check, Need, On, Scope, Wants};
 use crate::model::check::Severity;
-use crate::model::check_facts::{HccnCard, Look, NotLooked};
+use crate::model::check_facts::{HccnCard, HccnConf, Look, NotLooked};
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -14,6 +14,21 @@ pub(super) const CHECKS: &[Check] = &[
         needs: &[Need::Hccn],
         wants: |wants| wanted(wants, "an address for every card, each its own"),
         judge: address,
+    },
+    Check {
+        id: "hccn.conf",
+        title: "Addresses that the file keeps",
+        severity: Severity::Advised,
+        on: On::Hardware,
+        needs: &[Need::Hccn, Need::HccnConf],
+        wants: |wants| {
+            if wants.profile.check.hccn {
+                Ok("/etc/hccn.conf says what the cards say".into())
+            } else {
+                Err(UNUSED.into())
+            }
+        },
+        judge: conf,
     },
     Check {
         id: "hccn.link",
@@ -44,9 +59,11 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
+const UNUSED: &str = "the profile says hccn = false";
+
 fn wanted(wants: &Wants, what: &str) -> Result<String, String> {
     match (wants.profile.check.hccn, wants.profile.check.single_node) {
-        (false, _) => Err("the profile says hccn = false".into()),
+        (false, _) => Err(UNUSED.into()),
         (true, true) => Ok(format!("{what} (single node: a warning)")),
         (true, false) => Ok(what.into()),
     }
@@ -112,6 +129,44 @@ fn address(scope: &Scope) -> Result<Outcome, NotLooked> {
         return Ok(wrong(scope, format!("no address: card {}", list(&none)), remedy));
     }
     answers.good(seen)
+}
+
+/// Berths mount the file, and programs in them take the cards' addresses from it; the driver reads it at the next start.
+fn conf(scope: &Scope) -> Result<Outcome, NotLooked> {
+    let kept = match looked(&scope.facts.hccn_conf)? {
+        HccnConf::Addresses(kept) => kept,
+        HccnConf::Missing => return Ok(conf_missing(scope)),
+        HccnConf::Directory => {
+            return Ok(doubtful(
+                "/etc/hccn.conf is a directory, as `docker run -v` makes one where the file is missing",
+                "remove the container that mounts it, rmdir /etc/hccn.conf, then set the addresses anew: berth bootstrap",
+            ));
+        }
+    };
+    let answers = answers(scope, |card| &card.address)?;
+    let said = |card: u32| usize::try_from(card).ok().and_then(|index| kept.get(index)?.as_deref());
+    let word = |address: Option<&str>| address.unwrap_or("none").to_owned();
+    let differ: Vec<String> = answers
+        .found
+        .iter()
+        .filter(|(id, has)| said(*id) != has.as_deref())
+        .map(|(id, has)| format!("card {id} has {}, the file {}", word(has.as_deref()), word(said(*id))))
+        .collect();
+    if differ.is_empty() {
+        return answers.good("the same for every card".into());
+    }
+    let remedy = format!(
+        "berths see the file, and after a restart the cards have what it says: {} -i N -ip -s address A netmask M writes both",
+        tool(scope)
+    );
+    Ok(doubtful(list(differ), remedy))
+}
+
+fn conf_missing(scope: &Scope) -> Outcome {
+    doubtful(
+        "there is no /etc/hccn.conf: after the next start the cards have no addresses, and berths see none",
+        format!("{} -i N -ip -s address A netmask M; berth bootstrap does it for all", tool(scope)),
+    )
 }
 
 fn link(scope: &Scope) -> Result<Outcome, NotLooked> {

@@ -35,6 +35,7 @@ pub enum Need {
     Driver,
     Cann,
     Hccn,
+    HccnConf,
     Os,
     Cpu,
     Memory,

@@ -48,7 +48,7 @@ mod tests {
         assert_eq!(ids(&[]).len(), table().count());
         assert_eq!(ids(&["npu.lost"]), ["npu.lost"]);
         assert_eq!(ids(&["numa", "npu.lost", "npu.lost"]), ["npu.lost", "numa.nodes"]);
-        assert!(ids(&["hccn"]).len() == 4 && ids(&["hccn."]).len() == 4);
+        assert!(ids(&["hccn"]).len() == 5 && ids(&["hccn."]).len() == 5);
     }
 
     #[test]

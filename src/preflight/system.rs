@@ -85,6 +85,12 @@ fn supported(scope: &Scope) -> Result<Outcome, NotLooked> {
     if scope.profile.check.fits_os(id, version) {
         return Ok(good(seen));
     }
+    if scope.profile.check.is_untested_os(id, version) {
+        return Ok(doubtful(
+            format!("{seen}: the driver supports it, and nobody has tried berth on it"),
+            "go through the plan of berth bootstrap line by line before you apply it; tell us how it went",
+        ));
+    }
     Ok(bad(seen, "install a system that the driver supports, or add this one to check.os in the profile"))
 }
 

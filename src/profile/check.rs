@@ -10,6 +10,8 @@ pub struct CheckRules {
     pub arch: Option<String>,
     /// `ID VERSION_ID` of os-release, such as `openEuler 22.03`.
     pub os: Vec<String>,
+    /// Systems that the driver's vendor supports and nobody has tried with berth: these warn.
+    pub os_untested: Vec<String>,
     /// The oldest kernel.
     pub kernel: Option<String>,
     /// The oldest driver (HDK).
@@ -35,17 +37,24 @@ pub struct CheckRules {
 }
 
 impl CheckRules {
-    /// `ubuntu 22.04` also stands for 22.04.3, `ubuntu` for every release.
     pub fn fits_os(&self, id: &str, version: &str) -> bool {
-        self.os.iter().any(|entry| match entry.split_once(' ') {
-            Some((name, wanted)) => {
-                let wanted = wanted.trim();
-                name.eq_ignore_ascii_case(id)
-                    && (version == wanted || version.starts_with(&format!("{wanted}.")))
-            }
-            None => entry.eq_ignore_ascii_case(id),
-        })
+        names_os(&self.os, id, version)
     }
+
+    pub fn is_untested_os(&self, id: &str, version: &str) -> bool {
+        names_os(&self.os_untested, id, version)
+    }
+}
+
+/// `ubuntu 22.04` also stands for 22.04.3, `ubuntu` for every release.
+fn names_os(entries: &[String], id: &str, version: &str) -> bool {
+    entries.iter().any(|entry| match entry.split_once(' ') {
+        Some((name, wanted)) => {
+            let wanted = wanted.trim();
+            name.eq_ignore_ascii_case(id) && (version == wanted || version.starts_with(&format!("{wanted}.")))
+        }
+        None => entry.eq_ignore_ascii_case(id),
+    })
 }
 
 impl Default for CheckRules {
@@ -53,6 +62,7 @@ impl Default for CheckRules {
         Self {
             arch: None,
             os: Vec::new(),
+            os_untested: Vec::new(),
             kernel: None,
             driver: None,
             docker: "18.09".into(),

@@ -19,6 +19,9 @@ pub(super) fn docker(facts: &mut CheckFacts, change: fn(&mut DockerFacts)) {
     }
 }
 
+const KYLIN: &str =
+    "NAME=\"Kylin Linux Advanced Server\"\nVERSION=\"V10 (Lance)\"\nID=\"kylin\"\nVERSION_ID=\"V10\"\n";
+
 /// The check, the change, and a word of the evidence.
 pub(super) const BAD: &[(&str, Change, &str)] = &[
     ("npu.count", Machine(|h| h.with_output(SMI, 0, &info(&["OK"; 7], 3300), "")), "7 x 910B1"),
@@ -85,6 +88,16 @@ pub(super) const BAD: &[(&str, Change, &str)] = &[
     ),
     ("driver.install-complete", Machine(|h| h.with_file("/etc/ascend_install.info", "")), "does not say"),
     (
+        "driver.install-complete",
+        Machine(|h| directory_for(h, "/etc/ascend_install.info")),
+        "/etc/ascend_install.info is a directory",
+    ),
+    (
+        "driver.install-complete",
+        Machine(|h| directory_for(h, DRIVER)),
+        "/usr/local/Ascend/driver/version.info is a directory",
+    ),
+    (
         "driver.kernel-headers",
         Machine(|h| h.with_file("/proc/sys/kernel/osrelease", "5.10.1")),
         "/lib/modules/5.10.1/build",
@@ -111,6 +124,20 @@ pub(super) const BAD: &[(&str, Change, &str)] = &[
         }),
         "two cards",
     ),
+    (
+        "hccn.conf",
+        Machine(|h| h.with_file("/etc/hccn.conf", "address_0=29.1.0.1\naddress_1=29.1.0.9\n")),
+        "card 1 has 29.1.0.2, the file 29.1.0.9, card 2 has 29.1.0.3, the file none",
+    ),
+    (
+        "hccn.conf",
+        Machine(|h| {
+            h.remove(Path::new("/etc/hccn.conf")).unwrap();
+            h
+        }),
+        "there is no /etc/hccn.conf",
+    ),
+    ("hccn.conf", Machine(|h| directory_for(h, "/etc/hccn.conf")), "/etc/hccn.conf is a directory"),
     (
         "hccn.link",
         Machine(|h| {
@@ -148,6 +175,12 @@ pub(super) const BAD: &[(&str, Change, &str)] = &[
         "on for card 6",
     ),
     ("os.supported", Machine(|h| h.with_file("/etc/os-release", "ID=centos\nVERSION_ID=7\n")), "centos 7"),
+    ("os.supported", Machine(|h| h.with_file("/etc/os-release", KYLIN)), "nobody has tried berth on it"),
+    (
+        "os.supported",
+        Machine(|h| h.with_file("/etc/os-release", "ID=uos\nVERSION_ID=\"20\"\n")),
+        "nobody has tried berth on it",
+    ),
     ("os.arch", Facts(|f| f.os.as_mut().unwrap().arch = "riscv64".into()), "riscv64"),
     ("kernel.version", Facts(|f| f.os.as_mut().unwrap().kernel = "3.10.0-957.el7".into()), "3.10.0"),
     ("kernel.ip-forward", Machine(|h| h.with_file("/proc/sys/net/ipv4/ip_forward", "0\n")), "ip_forward = 0"),
@@ -222,6 +255,11 @@ pub(super) const BAD: &[(&str, Change, &str)] = &[
         Machine(|h| h.with_file("/etc/fstab", "/dev/nvme0n1 /data xfs nofail 0 0\n")),
         "by its name /dev/nvme0n1",
     ),
+    (
+        "disk.fstab-nofail",
+        Machine(|h| h.with_file("/etc/fstab", "/dev/vdb /data xfs nofail 0 0\n")),
+        "by its name /dev/vdb",
+    ),
     ("disk.fstab-nofail", Machine(|h| h.with_file("/etc/fstab", "UUID=1 / ext4\nnonsense\n")), "line 2"),
     (
         "disk.smart",
@@ -251,6 +289,20 @@ pub(super) const BAD: &[(&str, Change, &str)] = &[
     ("docker.live-restore", Machine(|h| h.with_file("/etc/docker/daemon.json", "{}")), "off"),
     ("docker.runtime", Facts(|f| docker(f, |d| d.runtimes.clear())), "default runc"),
     ("docker.runtime", Facts(|f| docker(f, |d| d.default_runtime = Some("ascend".into()))), "default ascend"),
+    (
+        "docker.runtime",
+        Machine(|h| h.with_file("/etc/docker/daemon.json", r#"{"default-runtime":"ascend"}"#)),
+        "Docker does not start again",
+    ),
+    ("docker.log-rotation", Machine(|h| directory_for(h, "/etc/docker/daemon.json")), "it is a directory"),
+    (
+        "docker.networks",
+        Machine(|h| {
+            let pools = r#"{"default-address-pools":[{"base":"174.0.0.0/8","size":24}]}"#;
+            h.with_file("/etc/docker/daemon.json", pools)
+        }),
+        "174.0.0.0/8 is public",
+    ),
     (
         "docker.metadata-closed",
         Machine(|h| h.with_output(IPTABLES, 1, "", "iptables: Bad rule\n")),

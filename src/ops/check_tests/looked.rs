@@ -9,7 +9,7 @@ fn lost<T>() -> Look<T> {
 
 type Lose = fn(&mut CheckFacts);
 
-const SOURCES: [(Need, Lose); 24] = [
+const SOURCES: [(Need, Lose); 25] = [
     (Need::Npu, |f| f.npu = lost()),
     (Need::Board, |f| f.board = lost()),
     (Need::Pci, |f| f.pci = lost()),
@@ -17,6 +17,7 @@ const SOURCES: [(Need, Lose); 24] = [
     (Need::Driver, |f| f.driver = lost()),
     (Need::Cann, |f| f.cann = lost()),
     (Need::Hccn, |f| f.hccn = lost()),
+    (Need::HccnConf, |f| f.hccn_conf = lost()),
     (Need::Os, |f| f.os = lost()),
     (Need::Cpu, |f| f.cpu = lost()),
     (Need::Memory, |f| f.memory = lost()),
@@ -109,7 +110,7 @@ const PARTS: [(Lose, &[&str]); 15] = [
     (|f| holders(f).nodes = lost(), &["holders.foreign"]),
     (|f| holders(f).containers = lost(), &["holders.foreign"]),
     (|f| holders(f).processes = lost(), &["holders.foreign"]),
-    (|f| f.hccn.as_mut().unwrap()[3].address = lost(), &["hccn.ip"]),
+    (|f| f.hccn.as_mut().unwrap()[3].address = lost(), &["hccn.ip", "hccn.conf"]),
     (|f| f.hccn.as_mut().unwrap()[3].link = lost(), &["hccn.link"]),
     (|f| f.hccn.as_mut().unwrap()[3].health = lost(), &["hccn.net-health"]),
     (|f| f.hccn.as_mut().unwrap()[3].tls = lost(), &["hccn.tls"]),

@@ -50,6 +50,12 @@ pub(super) fn with_dockerd(host: FakeHost, flags: &str) -> FakeHost {
     host.with_output(UNIT, 0, &unit, "")
 }
 
+/// What Docker makes of `-v PATH:…` where there is no such file.
+pub(super) fn directory_for(host: FakeHost, path: &str) -> FakeHost {
+    host.remove(Path::new(path)).unwrap();
+    host.with_file(&format!("{path}/x"), "")
+}
+
 pub(super) fn good_host() -> FakeHost {
     let mut host = with_dockerd(FakeHost::default(), "")
         .with_file("/usr/local/bin/npu-smi", "")
@@ -100,6 +106,11 @@ pub(super) fn good_host() -> FakeHost {
     for (name, least) in &profile().bootstrap.sysctl {
         host = host.with_file(&format!("/proc/sys/{}", name.replace('.', "/")), &least.to_string());
     }
+    let mut conf = String::new();
+    for id in 0..8 {
+        let _ = writeln!(conf, "address_{id}=29.1.0.{}\nnetmask_{id}=255.255.0.0", id + 1);
+    }
+    host = host.with_file("/etc/hccn.conf", &conf);
     for id in 0..8 {
         let (node, card) =
             (format!("/sys/devices/system/node/node{id}"), format!("/sys/bus/pci/devices/0000:{id}1:00.0"));
