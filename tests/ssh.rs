@@ -211,6 +211,28 @@ fn the_environment_script_runs_once_as_the_user() {
     assert_eq!(fs::read_to_string(runs).unwrap(), id);
 }
 
+/// As `docker run` would: what the entrypoint sources, and NNAL beside CANN.
+#[test]
+fn every_script_that_an_image_would_source_is_part_of_a_session() {
+    let dir = tempfile::tempdir().unwrap();
+    Command::new("chmod").arg("755").arg(dir.path()).status().unwrap();
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    fs::write(at("set_env.sh"), "export CANN=1 PATH=/cann:$PATH\n").unwrap();
+    fs::write(at("set_env_atb.sh"), "export ATB=$CANN$CANN\n").unwrap();
+    fs::write(at("set_env_broken.sh"), "exit 3\n").unwrap();
+    fs::write(at("set_env_image.sh"), "export OF_IMAGE=$ATB\n").unwrap();
+    let session = format!(
+        r#"{{"schema": 1, "users": ["nobody"], "environment_scripts": ["{}"], "more_scripts": ["{}", "{}", "/absent"],
+            "entrypoint": ["/bin/bash", "-c", "source {} && exec \"$@\"", "--"]}}"#,
+        at("set_env.sh"),
+        at("set_env_atb.sh"),
+        at("set_env_broken.sh"),
+        at("set_env_image.sh")
+    );
+    let server = Setup { session: &session, user: "nobody", ..Setup::default() }.start();
+    assert_eq!(server.text("echo $CANN $ATB $OF_IMAGE ${PATH%%:*}"), "1 11 11 /cann\n");
+}
+
 #[test]
 fn a_broken_environment_script_is_a_warning() {
     let dir = tempfile::tempdir().unwrap();

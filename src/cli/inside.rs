@@ -53,6 +53,9 @@ struct Serve {
     /// Programs for images that lack them: the end of the sessions' PATH
     #[arg(long, default_value = "/opt/berth/info/bin", value_name = "DIR")]
     programs: PathBuf,
+    /// Where groups of sessions get a name that the image has none for
+    #[arg(long, value_name = "FILE", default_value = "/etc/group")]
+    group_file: PathBuf,
 }
 
 #[derive(clap::Args)]
@@ -73,6 +76,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
                 etc: args.etc,
                 listen: args.listen,
                 programs: args.programs,
+                group_file: args.group_file,
                 events: tell,
             })?;
         }

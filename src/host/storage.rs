@@ -8,8 +8,10 @@ use rustix::io::Errno;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+const ROOT: u32 = 0;
+
 /// The user's directory, made when there is none, 0700 and owned by the account that sessions run as. Another owner
-/// is replaced only when nobody works in it: it would be shut out.
+/// is replaced only when nobody works in it: it would be shut out. Root, as whom some images work, replaces nobody.
 pub fn personal_dir(root: &Path, user: &str, uid: u32, gid: u32, in_use: bool) -> Result<PathBuf, Fault> {
     let root_fd = open_root(root)?;
     let path = root.join(user);
@@ -26,7 +28,8 @@ pub fn personal_dir(root: &Path, user: &str, uid: u32, gid: u32, in_use: bool) -
         errno => wrong("opening", errno),
     })?;
     let stat = fs::fstat(&dir).map_err(|errno| wrong("looking at", errno))?;
-    if (stat.st_uid, stat.st_gid) != (uid, gid) {
+    // Root in a berth may write there whoever owns it, and an owner who works there now must not lose it.
+    if (stat.st_uid, stat.st_gid) != (uid, gid) && uid != ROOT {
         // A directory that was just made is root's, and empty.
         if in_use && stat.st_uid != rustix::process::geteuid().as_raw() {
             return Err(Fault::refused(format!(
@@ -121,6 +124,21 @@ mod tests {
         personal_dir(root.path(), "alice", uid, gid, true).unwrap();
         assert_eq!(std::fs::read(path.join("f")).unwrap(), b"kept");
         assert_eq!(path.metadata().unwrap().mode() & 0o7777, 0o700);
+    }
+
+    #[test]
+    fn an_image_of_root_s_takes_the_storage_from_nobody() {
+        if !nix::unistd::geteuid().is_root() {
+            return; // only root may give directories away
+        }
+        let root = root();
+        let path = personal_dir(root.path(), "alice", 1000, 100, false).unwrap();
+        // Beside a live berth of ma-user, and after it.
+        for in_use in [true, false] {
+            personal_dir(root.path(), "alice", 0, 0, in_use).unwrap();
+            assert_eq!((path.metadata().unwrap().uid(), path.metadata().unwrap().gid()), (1000, 100));
+        }
+        assert!(personal_dir(root.path(), "alice", 1001, 100, true).is_err(), "that one would be shut out");
     }
 
     #[test]

@@ -25,6 +25,12 @@ pub struct SessionConfig {
     /// The first that exists is sourced once, and what it sets is part of every session.
     #[serde(default)]
     pub environment_scripts: Vec<PathBuf>,
+    /// After it, each of these that exists.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more_scripts: Vec<PathBuf>,
+    /// The image's own entrypoint, which does not run: the scripts that it sources are part of every session too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub entrypoint: Vec<String>,
     /// Further group ids of every session, such as the one that owns the NPU's device nodes.
     #[serde(default)]
     pub groups: Vec<u32>,
@@ -43,6 +49,8 @@ impl Default for SessionConfig {
             users: Vec::new(),
             image_user: None,
             environment_scripts: Vec::new(),
+            more_scripts: Vec::new(),
+            entrypoint: Vec::new(),
             groups: Vec::new(),
             environment: BTreeMap::new(),
             limits: SshLimits::default(),

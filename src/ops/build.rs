@@ -127,6 +127,8 @@ impl Node {
             users: image.users.clone(),
             image_user: image.image_user.clone(),
             environment_scripts: self.profile.berth.environment_scripts.clone(),
+            more_scripts: self.profile.berth.more_environment_scripts.clone(),
+            entrypoint: image.entrypoint.clone(),
             groups: groups.to_vec(),
             environment: environment(berth).into_iter().collect(),
             limits: self.config.ssh.limits.clone(),

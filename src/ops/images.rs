@@ -35,6 +35,9 @@ pub struct ImageSource {
     pub sudo: bool,
 }
 
+/// Bytes of an image's entrypoint that a server inside is told.
+const MOST_ENTRYPOINT: usize = 16 << 10;
+
 /// An image that the engine has and that was looked into.
 pub(super) struct ReadyImage {
     pub(super) name: String,
@@ -42,6 +45,8 @@ pub(super) struct ReadyImage {
     pub(super) sudo: bool,
     pub(super) users: Vec<String>,
     pub(super) image_user: Option<String>,
+    /// Empty where it is longer than any that only sets an environment.
+    pub(super) entrypoint: Vec<String>,
     user: ProbedUser,
 }
 
@@ -133,7 +138,9 @@ impl Node {
         // The answer came out of the image, or was kept by a version that did not ask this.
         check_account_name(&user.name).map_err(|reason| Fault::docker(format!("image {name}: {reason}")))?;
         let image_user = Some(info.user).filter(|user| !user.is_empty());
-        Ok(ReadyImage { name, id: info.id, sudo: image.sudo, users, image_user, user })
+        let is_short = info.entrypoint.iter().map(String::len).sum::<usize>() <= MOST_ENTRYPOINT;
+        let entrypoint = if is_short { info.entrypoint } else { Vec::new() };
+        Ok(ReadyImage { name, id: info.id, sudo: image.sudo, users, image_user, entrypoint, user })
     }
 
     async fn pull(&self, reference: &str, progress: &ProgressSender) -> Result<ImageInfo> {

@@ -96,6 +96,9 @@ pub struct BerthRules {
     /// Scripts that set the environment of a session; the first that exists in the image is read.
     #[serde(default)]
     pub environment_scripts: Vec<PathBuf>,
+    /// Read after it: each that exists in the image, in this order.
+    #[serde(default)]
+    pub more_environment_scripts: Vec<PathBuf>,
     /// Shared, read-only in every berth.
     #[serde(default)]
     pub datasets: Vec<Dataset>,

@@ -21,53 +21,60 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const LIMIT: u64 = 1 << 20;
 const SOURCE: &str = r#". "$1" >/dev/null 2>&1; exec "$2" inside print-env"#;
 
-/// How long sessions do without a script that failed, before one of them waits for it again.
+/// How long sessions do without scripts that failed, before one of them waits for them again.
 const TRY_AGAIN: Duration = Duration::from_mins(1);
 
-/// What came of the last script that was run.
+/// What came of the last scripts that were run.
 #[derive(Debug, Default)]
 pub(super) struct ScriptCache(Mutex<Option<Run>>);
 
 #[derive(Debug)]
 struct Run {
     account: Account,
-    script: PathBuf,
+    scripts: Vec<PathBuf>,
     at: Instant,
-    /// `None` if it failed.
-    environment: Option<Environment>,
+    environment: Environment,
+    /// Whether one of them failed: what the others set counts all the same.
+    failed: bool,
 }
 
 impl Run {
-    /// Whether it still says what this script does for this account.
-    fn holds(&self, account: &Account, script: &Path, now: Instant) -> bool {
-        let is_fresh = self.environment.is_some() || now.duration_since(self.at) < TRY_AGAIN;
-        is_fresh && (&self.account, self.script.as_path()) == (account, script)
+    /// Whether it still says what these scripts do for this account.
+    fn holds(&self, account: &Account, scripts: &[PathBuf], now: Instant) -> bool {
+        let is_fresh = !self.failed || now.duration_since(self.at) < TRY_AGAIN;
+        is_fresh && (&self.account, self.scripts.as_slice()) == (account, scripts)
     }
 }
 
 impl ScriptCache {
-    /// `base` with what the first existing script makes of it. Several sessions at once wait for one run.
+    /// `base` with what these scripts make of it, one after the other. Several sessions at once wait for one run.
     pub(super) async fn apply(
         &self,
-        scripts: &[PathBuf],
+        scripts: Vec<PathBuf>,
         account: &Account,
         base: Environment,
     ) -> Environment {
-        let Some(script) = scripts.iter().find(|script| script.is_file()) else { return base };
-        let mut cached = self.0.lock().await;
-        let known = cached.as_ref().filter(|run| run.holds(account, script, Instant::now()));
-        if let Some(known) = known {
-            return known.environment.clone().unwrap_or(base);
+        if scripts.is_empty() {
+            return base;
         }
-        let environment = run(script, account, &base)
-            .await
-            .inspect_err(|error| {
-                tracing::warn!(script = %script.display(), "sessions do without this script: {error:#}");
-            })
-            .ok();
-        let (account, script) = (account.clone(), script.clone());
-        *cached = Some(Run { account, script, at: Instant::now(), environment: environment.clone() });
-        environment.unwrap_or(base)
+        let mut cached = self.0.lock().await;
+        let known = cached.as_ref().filter(|run| run.holds(account, &scripts, Instant::now()));
+        if let Some(known) = known {
+            return known.environment.clone();
+        }
+        let (mut environment, mut failed) = (base, false);
+        for script in &scripts {
+            match run(script, account, &environment).await {
+                Ok(changed) => environment = changed,
+                Err(error) => {
+                    failed = true;
+                    tracing::warn!(script = %script.display(), "sessions do without this script: {error:#}");
+                }
+            }
+        }
+        let (account, at) = (account.clone(), Instant::now());
+        *cached = Some(Run { account, scripts, at, environment: environment.clone(), failed });
+        environment
     }
 }
 
@@ -131,14 +138,20 @@ mod tests {
     fn a_failure_is_forgotten_after_a_while_and_a_success_is_not() {
         let account =
             Account { name: "a".into(), uid: 1, gid: 1, groups: Vec::new(), home: None, shell: None };
-        let (script, now) = (Path::new("/set_env.sh"), Instant::now());
-        let mut run = Run { account: account.clone(), script: script.into(), at: now, environment: None };
-        assert!(run.holds(&account, script, now + TRY_AGAIN / 2));
-        assert!(!run.holds(&account, script, now + TRY_AGAIN));
-        run.environment = Some(Environment::new());
-        assert!(run.holds(&account, script, now + 100 * TRY_AGAIN));
-        assert!(!run.holds(&account, Path::new("/other"), now));
+        let (scripts, now) = ([PathBuf::from("/set_env.sh")], Instant::now());
+        let mut run = Run {
+            account: account.clone(),
+            scripts: scripts.to_vec(),
+            at: now,
+            environment: Environment::new(),
+            failed: true,
+        };
+        assert!(run.holds(&account, &scripts, now + TRY_AGAIN / 2));
+        assert!(!run.holds(&account, &scripts, now + TRY_AGAIN));
+        run.failed = false;
+        assert!(run.holds(&account, &scripts, now + 100 * TRY_AGAIN));
+        assert!(!run.holds(&account, &[], now));
         let other = Account { uid: 2, ..account };
-        assert!(!run.holds(&other, script, now));
+        assert!(!run.holds(&other, &scripts, now));
     }
 }

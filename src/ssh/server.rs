@@ -7,7 +7,7 @@ use super::handler::Connection;
 use super::program::base_environment;
 use super::report::Reporter;
 use super::script::ScriptCache;
-use super::{Account, descriptors, image, revoke};
+use super::{Account, descriptors, group_names, image, revoke, sourced};
 use crate::error::Fault;
 use crate::model::inside_event::InsideEvent;
 use crate::model::session::SessionConfig;
@@ -32,6 +32,8 @@ pub struct ServeOptions {
     pub events: fn(&InsideEvent),
     /// Programs for images that lack them.
     pub programs: PathBuf,
+    /// The container's table of groups.
+    pub group_file: PathBuf,
 }
 
 /// What the connections share: the berth's files and the container's environment.
@@ -63,7 +65,7 @@ impl Berth {
 
     pub(super) async fn script_environment(&self, account: &Account) -> Environment {
         let base = base_environment(self, account);
-        self.scripts.apply(&self.config.environment_scripts, account, base).await
+        self.scripts.apply(sourced::scripts(&self.config, account), account, base).await
     }
 }
 
@@ -83,6 +85,9 @@ pub fn serve(options: &ServeOptions) -> Result<()> {
         sessions: Sessions::default(),
         programs: options.programs.clone(),
     });
+    if let Err(error) = group_names::add(&options.group_file, &berth.config.groups) {
+        tracing::debug!("the groups of sessions stay without names: {error}");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(4)

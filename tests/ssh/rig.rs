@@ -69,6 +69,8 @@ impl Setup<'_> {
         };
         command.args(["inside", "serve", "--listen", "127.0.0.1:0", "--etc"]).arg(etc);
         command.arg("--programs").arg(dir.join("programs"));
+        // The server runs on this machine, whose own table is not a test's to change.
+        command.arg("--group-file").arg(dir.join("group"));
         command.envs(self.environment.iter().copied());
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
