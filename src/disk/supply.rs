@@ -4,10 +4,11 @@
 use super::layout::{Request, Wanted};
 use super::volumes::Existing;
 use crate::model::Size;
-use crate::model::disk::Disk;
+use crate::model::disk::{Coverage, Disk};
 use crate::model::observed::Observed;
 use crate::plan::{DiskPart, Expected, Part, Step, WipeDisk, contents, label, objections, volume_tag};
 use crate::profile::DiskWants;
+use std::collections::BTreeMap;
 
 pub(super) struct Supply<'a> {
     /// Empty, or empty after their wipe.
@@ -51,7 +52,32 @@ pub(super) fn take_stock<'a>(
         }
         consider(disk, is_named, &mut supply, part);
     }
+    say_how_sure(&supply.free, part);
     supply
+}
+
+/// That a disk is empty is a statement with a chance to be wrong, and who agrees to a plan should know which.
+fn say_how_sure(free: &[&Disk], part: &mut Part) {
+    let mut looked: BTreeMap<Coverage, Vec<String>> = BTreeMap::new();
+    for disk in free {
+        if let Some(coverage) = disk.coverage {
+            looked.entry(coverage).or_default().push(disk.describe());
+        }
+    }
+    for (coverage, disks) in looked {
+        let chance = |share: f64| 100.0 * coverage.chance(share);
+        part.notes.push(format!(
+            "nothing was found on {}: both ends, {} places where copies of superblocks are kept, and {} at random were \
+             read; other data on 1 % of a disk would be seen with at least {:.1} %, on 0.2 % with {:.1} %, on 0.01 % with {:.0} %",
+            disks.join(", "),
+            coverage.known,
+            coverage.random,
+            // Never a certainty.
+            chance(0.01).min(99.9),
+            chance(0.002),
+            chance(0.0001),
+        ));
+    }
 }
 
 fn grown_by(step: &Step) -> &[DiskPart] {

@@ -2,6 +2,7 @@
 
 use super::lvm::Lvm;
 use super::mounts::MountLine;
+use crate::host::block::Look;
 use crate::host::{Host, Tool, block};
 use crate::model::disk::{Content, Disk, DiskId, HALF_BTRFS, Partition, Signature};
 use serde_json::Value;
@@ -117,7 +118,7 @@ pub fn judge(
     host: &dyn Host,
     nodes: &[Node],
     around: &Surroundings,
-    look: &dyn Fn(&Path, &str, bool) -> Content,
+    look: &dyn Fn(&Path, &str, bool) -> Look,
 ) -> Result<Vec<Disk>, String> {
     let whole = || nodes.iter().filter(|node| node.kind == "disk" && node.size_bytes > 0);
     let mut serials: BTreeMap<&str, usize> = BTreeMap::new();
@@ -138,7 +139,7 @@ fn disk(
     node: &Node,
     is_unique: bool,
     around: &Surroundings,
-    look: &dyn Fn(&Path, &str, bool) -> Content,
+    look: &dyn Fn(&Path, &str, bool) -> Look,
 ) -> Result<Disk, String> {
     let mut uses = Vec::new();
     add_uses(node, around, &mut uses);
@@ -151,7 +152,8 @@ fn disk(
         });
     }
     // Only where nobody is known to use it does it mean something that it cannot be had alone.
-    let content = look(Path::new(&node.path), node.serial.as_deref().unwrap_or_default(), uses.is_empty());
+    let Look { content, traces, coverage } =
+        look(Path::new(&node.path), node.serial.as_deref().unwrap_or_default(), uses.is_empty());
     let serial = node.serial.as_deref().filter(|_| is_unique);
     Ok(Disk {
         id: serial.and_then(|serial| identify(serial, &node.kernel_name, around.links)),
@@ -164,6 +166,8 @@ fn disk(
         signatures: with_half_made(signatures(host, &node.path)?, &node.path, &content),
         partitions,
         content,
+        traces,
+        coverage,
         uses,
         pv: around.lvm.physical.get(&node.path).cloned(),
     })

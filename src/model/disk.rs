@@ -35,6 +35,12 @@ pub struct Disk {
     /// Who uses it or a part of it, in words: `mounted at /data`, `swap`, `LVM volume vg/lv`.
     pub uses: Vec<String>,
     pub content: Content,
+    /// Copies of superblocks and the like, where nothing else says what is on it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub traces: Vec<Trace>,
+    /// How thoroughly it was looked at, where it is blank.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coverage: Option<Coverage>,
     /// Where it is an LVM physical volume.
     pub pv: Option<PhysicalVolume>,
 }
@@ -65,11 +71,36 @@ pub struct PhysicalVolume {
     pub group: Option<String>,
 }
 
+/// A structure of some file system, volume manager or RAID, at one of the places where these keep copies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trace {
+    /// As wipefs would call it.
+    pub kind: String,
+    pub offset: u64,
+}
+
+/// How many blocks between the two ends of a blank disk were read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Coverage {
+    /// Where copies of superblocks are kept.
+    pub known: u64,
+    /// At random, one of each of so many pieces of one size.
+    pub random: u64,
+}
+
+impl Coverage {
+    /// The least chance to have seen data without any structure, of which this share of the disk is full, wherever it lies.
+    pub fn chance(self, share: f64) -> f64 {
+        // All pieces equally full is the worst case: (1-a)(1-b) is at most (1-(a+b)/2)².
+        1.0 - (1.0 - share).powf(self.random as f64)
+    }
+}
+
 /// What is on it where no signature is: a disk without one may still hold data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Content {
-    /// Nothing at its ends and at hundreds of places between, or wiped by berth.
+    /// Nothing at its ends and at thousands of places between, or wiped by berth.
     Blank,
     Data,
     /// Somebody holds it, so that it could not be opened for oneself.

@@ -20,6 +20,8 @@ pub fn disk(serial: &str) -> Disk {
         partitions: Vec::new(),
         uses: Vec::new(),
         content: Content::Blank,
+        traces: Vec::new(),
+        coverage: None,
         pv: None,
     }
 }

@@ -118,6 +118,12 @@ pub fn contents(disk: &Disk) -> Vec<String> {
         let inside = if inside.is_empty() { String::new() } else { format!(" with {}", inside.join(", ")) };
         found.push(format!("partition {} ({}){inside}", partition.part, Size(partition.size_bytes)));
     }
+    if !found.is_empty() {
+        return found;
+    }
+    found.extend(disk.traces.iter().map(|trace| {
+        format!("what is left of {} (its superblock or a copy at byte {})", trace.kind, trace.offset)
+    }));
     if found.is_empty() && disk.content == Content::Data {
         found.push("data of a kind that nobody here knows".into());
     }
