@@ -4,7 +4,8 @@
 use super::layout::{Request, Wanted};
 use super::volumes::Existing;
 use crate::model::Size;
-use crate::model::disk::{Coverage, Disk};
+use crate::model::disk::{Content, Coverage, Disk};
+use crate::model::disk_use::Use;
 use crate::model::observed::Observed;
 use crate::plan::{DiskPart, Expected, Part, Step, WipeDisk, contents, label, objections, volume_tag};
 use crate::profile::DiskWants;
@@ -111,42 +112,56 @@ fn consider<'a>(disk: &'a Disk, is_named: bool, supply: &mut Supply<'a>, part: &
 }
 
 fn help_for(disk: &Disk) -> String {
-    let serial = disk.id.as_ref().map_or("SERIAL", |id| id.serial.as_str());
-    let leave = format!("--leave {serial} leaves it alone");
-    if disk.id.is_none() {
+    let name = disk.id.as_ref().map(|id| id.serial.as_str()).or(disk.aliases.first().map(String::as_str));
+    let Some(name) = name else {
         return "name the disks to use by `serials` in [bootstrap.disks] of the profile".into();
+    };
+    let leave = format!("--leave {name} leaves it alone");
+    if !disk.uses.is_empty() {
+        let mut remedies: Vec<String> = disk.uses.iter().map(Use::remedy).collect();
+        remedies.dedup();
+        return format!("{leave}; or end that use of it first: {}", remedies.join("; "));
     }
-    if disk.uses.is_empty() {
-        return format!("{leave}; --wipe {serial} destroys what is on it");
+    // What cannot be wiped gets no such advice.
+    match &disk.content {
+        Content::Held => {
+            format!("{leave}; or find who holds it (zpool status, btrfs filesystem show, drbdadm status)")
+        }
+        Content::Unreadable(_) => leave,
+        Content::Blank | Content::Data if disk.read_only || disk.id.is_none() => leave,
+        Content::Blank | Content::Data => format!("{leave}; --wipe {name} destroys what is on it"),
     }
-    format!("{leave}; or end that use of it (umount, swapoff, vgchange -an) first")
 }
 
 /// A disk that is named in the profile must be there.
 fn refuse_unknown(seen: &Observed, wants: &DiskWants, part: &mut Part) {
-    for serial in wants.serials.iter().filter(|serial| seen.disk(serial).is_none()) {
-        part.refuse(
-            format!("the profile names disk {serial}, and no disk has this serial number"),
-            "berth facts shows the serial numbers of this machine",
-        );
+    for serial in &wants.serials {
+        let what = match seen.disks.iter().filter(|disk| disk.is_called(serial)).count() {
+            1 => continue,
+            0 => format!("the profile names disk {serial}, and no disk has this serial number"),
+            several => {
+                format!("the profile names disk {serial}, and {several} disks have this serial number")
+            }
+        };
+        part.refuse(what, super::names::HELP);
     }
 }
 
 /// Why this disk is not meant, if it is not.
 pub(super) fn why_left(disk: &Disk, wants: &DiskWants) -> Option<String> {
-    let serial = disk.id.as_ref().map(|id| &id.serial);
-    if serial.is_some_and(|serial| wants.leave.contains(serial)) {
+    if wants.leave.iter().any(|name| disk.is_called(name)) {
         return Some("it is named to be left alone".into());
     }
     if let Some(target) = system_mount(disk) {
         return Some(format!("the system runs from it ({target})"));
     }
     if !wants.serials.is_empty() {
-        let named = serial.is_some_and(|serial| wants.serials.contains(serial));
+        let named = wants.serials.iter().any(|name| disk.is_called(name));
         return (!named).then(|| "the profile names others".into());
     }
     if disk.transport.as_deref() != Some(&wants.transport) {
-        return Some(format!("it is no {} disk", wants.transport));
+        let found = disk.transport.as_deref().unwrap_or("of an unknown kind");
+        return Some(format!("it is no {} disk but {found}", wants.transport));
     }
     if disk.removable {
         return Some("it can be pulled out".into());
@@ -156,8 +171,7 @@ pub(super) fn why_left(disk: &Disk, wants: &DiskWants) -> Option<String> {
 
 fn system_mount(disk: &Disk) -> Option<&str> {
     const SYSTEM: [&str; 6] = ["/", "/boot", "/boot/efi", "/usr", "/var", "/etc"];
-    let mounts = disk.uses.iter().filter_map(|used| used.strip_prefix("mounted at "));
-    mounts.into_iter().find(|target| SYSTEM.contains(target))
+    disk.uses.iter().filter_map(Use::mounted_at).find(|target| SYSTEM.contains(target))
 }
 
 /// Whether a disk is part of a volume that is there, or of one that an interrupted run goes on with.

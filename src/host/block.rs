@@ -4,9 +4,13 @@
 
 mod blank;
 mod copies;
+mod names;
 
+pub use super::device::block_number as number_of;
 pub use blank::{Look, look_at_content};
+pub use names::{Names, names_of, nvme_transport};
 
+use super::Host;
 use crate::error::Fault;
 use crate::model::disk::DiskId;
 use rustix::fs::{Mode, OFlags, open};
@@ -52,13 +56,13 @@ fn wiped_mark(serial: &str) -> Vec<u8> {
 pub struct Alone(File);
 
 /// Opens a whole disk for ourselves alone, if it is the one that the id says.
-pub fn take_alone(id: &DiskId, size_bytes: u64) -> Result<Alone, Fault> {
+pub fn take_alone(host: &dyn Host, id: &DiskId, size_bytes: u64) -> Result<Alone, Fault> {
     let path = PathBuf::from(id.path());
     let wrong = |what: String| Fault::refused(format!("disk {}: {what}", id.serial));
     let name = kernel_name(&path).map_err(|error| wrong(format!("{} is gone: {error}", path.display())))?;
-    let serial = read_serial(&name);
-    if serial.as_deref() != Some(id.serial.as_str()) {
-        let found = serial.unwrap_or_else(|| "none".into());
+    let names = names_of(host, &name);
+    if !names.has(&id.serial) {
+        let found = names.serial.unwrap_or_else(|| "none".into());
         return Err(wrong(format!("{} leads to a disk with serial number {found}", path.display())));
     }
     let device = open(&path, OFlags::RDWR | OFlags::CLOEXEC | OFlags::EXCL, Mode::empty()).map_err(
@@ -97,17 +101,6 @@ impl Alone {
 pub fn kernel_name(link: &Path) -> io::Result<String> {
     let target = fs::canonicalize(link)?;
     Ok(target.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default())
-}
-
-/// Asked of the kernel, not of udev. NVMe, virtio and SCSI disks have it in different places.
-fn read_serial(name: &str) -> Option<String> {
-    // The last one is a page of SCSI's vital product data, behind a head of four bytes.
-    [("device/serial", 0), ("serial", 0), ("device/vpd_pg80", 4)].iter().find_map(|(file, head)| {
-        let bytes = fs::read(format!("/sys/block/{name}/{file}")).ok()?;
-        let text = String::from_utf8_lossy(bytes.get(*head..)?);
-        let text = text.trim_matches(|c: char| c.is_whitespace() || c == '\0');
-        (!text.is_empty()).then(|| text.to_owned())
-    })
 }
 
 /// Waits for a device node: udev makes them late.

@@ -1,8 +1,10 @@
 //! A whole disk as the guard sees it: what names it, what is written on it, and who uses it.
 
+use super::disk_use::{Use, read_uses};
 use serde::{Deserialize, Serialize};
 
-/// What stays the same when kernel names move: the name in /dev/disk/by-id, and the serial number that people type.
+/// What stays the same when kernel names move: the name in /dev/disk/by-id, and what people type: its serial number, or its
+/// WWID where another disk has the same serial number.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct DiskId {
     pub serial: String,
@@ -23,17 +25,27 @@ pub struct Disk {
     pub name: String,
     /// `None`: nothing names this disk for certain, so it is never written to.
     pub id: Option<DiskId>,
+    /// A serial number that another disk has too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_serial: Option<String>,
+    /// What people may call it beside its serial number: its WWID, names in /dev/disk/by-id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
     pub model: Option<String>,
     pub size_bytes: u64,
-    /// nvme, sata, …
+    /// Of its blocks, as programs see them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub block_size: Option<u64>,
+    /// nvme, nvme-tcp, sata, …
     pub transport: Option<String>,
     pub read_only: bool,
     pub removable: bool,
     /// What is on the whole disk: file systems, RAID and LVM members, partition tables.
     pub signatures: Vec<Signature>,
     pub partitions: Vec<Partition>,
-    /// Who uses it or a part of it, in words: `mounted at /data`, `swap`, `LVM volume vg/lv`.
-    pub uses: Vec<String>,
+    /// Who uses it or a part of it.
+    #[serde(deserialize_with = "read_uses")]
+    pub uses: Vec<Use>,
     pub content: Content,
     /// Copies of superblocks and the like, where nothing else says what is on it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -113,6 +125,14 @@ pub fn has_project_quotas(options: &[String]) -> bool {
     options.iter().any(|option| matches!(option.as_str(), "prjquota" | "pquota"))
 }
 
+/// A name as it is shown and compared: the kernel pads serial numbers with blanks, udev makes one `_` of each run of them.
+pub fn one_word(name: &str) -> String {
+    name.split(|c: char| c.is_whitespace() || c == '\0')
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join("_")
+}
+
 impl Disk {
     /// Nothing on it, nobody on it.
     pub fn is_empty(&self) -> bool {
@@ -130,7 +150,49 @@ impl Disk {
 
     /// For people: today's name, the serial number and the size.
     pub fn describe(&self) -> String {
-        let serial = self.id.as_ref().map_or("no serial number", |id| id.serial.as_str());
-        format!("{} ({serial}, {})", self.name, crate::model::Size(self.size_bytes))
+        let name = match (&self.id, &self.shared_serial) {
+            (Some(id), None) => id.serial.clone(),
+            (Some(id), Some(shared)) => {
+                format!("{}, because serial number {shared} is not its own", id.serial)
+            }
+            (None, Some(shared)) => format!("serial number {shared}, which is not its own"),
+            (None, None) => "no serial number".into(),
+        };
+        format!("{} ({name}, {})", self.name, crate::model::Size(self.size_bytes))
+    }
+
+    /// Whether somebody who types this means this disk, maybe among others.
+    pub fn is_called(&self, typed: &str) -> bool {
+        let typed = one_word(typed.strip_prefix("/dev/disk/by-id/").unwrap_or(typed));
+        let has = |name: &str| !typed.is_empty() && name == typed;
+        self.id.as_ref().is_some_and(|id| has(&id.serial))
+            || self.shared_serial.as_deref().is_some_and(has)
+            || self.aliases.iter().any(|alias| has(alias))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::samples::disk;
+
+    #[test]
+    fn a_disk_has_several_names() {
+        let twin = Disk {
+            shared_serial: Some("NV_1".into()),
+            aliases: vec!["eui.1".into(), "nvme-eui.1".into()],
+            ..disk("eui.1")
+        };
+        for name in ["eui.1", "nvme-eui.1", "/dev/disk/by-id/nvme-eui.1", "NV_1", "NV  1", " NV 1 "] {
+            assert!(twin.is_called(name), "{name}");
+        }
+        for name in ["", "NV", "eui", "NV_", "/dev/disk/by-id/"] {
+            assert!(!twin.is_called(name), "{name}");
+        }
+        assert!(
+            twin.describe().contains("(eui.1, because serial number NV_1 is not its own, "),
+            "{}",
+            twin.describe()
+        );
     }
 }
