@@ -1,5 +1,6 @@
 //! From wishes to steps: volumes that are there, disks that are free, volumes to make and to grow, mounts.
 
+use super::blocks::refuse_mixed;
 use super::mounts::plan_mount;
 use super::supply::{self, Supply};
 use super::volumes::{Existing, find};
@@ -131,7 +132,8 @@ fn share_out(seen: &Observed, request: &Request, volumes: Vec<Wanted>, supply: S
     }
     // A mount point may lie on the other volume, which is mounted first then.
     parts.sort_by_key(|(target, _)| target.components().count());
-    for (_, of_volume) in parts {
+    for (_, mut of_volume) in parts {
+        refuse_mixed(seen, &mut of_volume);
         part.append(of_volume);
     }
 }

@@ -2,13 +2,19 @@
 //!
 //! Pure: facts and wishes in, steps and refusals out. What is written on a disk decides, never its kernel name.
 
+mod blocks;
 mod layout;
 mod mounts;
+mod names;
 mod supply;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_names;
 mod volumes;
 
+pub use blocks::mixed_blocks;
 pub use layout::{Request, plan};
 pub use mounts::edit_fstab;
+pub use names::resolve;
 pub use volumes::is_mounted_at;

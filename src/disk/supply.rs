@@ -4,10 +4,12 @@
 use super::layout::{Request, Wanted};
 use super::volumes::Existing;
 use crate::model::Size;
-use crate::model::disk::Disk;
+use crate::model::disk::{Content, Coverage, Disk};
+use crate::model::disk_use::Use;
 use crate::model::observed::Observed;
 use crate::plan::{DiskPart, Expected, Part, Step, WipeDisk, contents, label, objections, volume_tag};
 use crate::profile::DiskWants;
+use std::collections::BTreeMap;
 
 pub(super) struct Supply<'a> {
     /// Empty, or empty after their wipe.
@@ -51,7 +53,32 @@ pub(super) fn take_stock<'a>(
         }
         consider(disk, is_named, &mut supply, part);
     }
+    say_how_sure(&supply.free, part);
     supply
+}
+
+/// That a disk is empty is a statement with a chance to be wrong, and who agrees to a plan should know which.
+fn say_how_sure(free: &[&Disk], part: &mut Part) {
+    let mut looked: BTreeMap<Coverage, Vec<String>> = BTreeMap::new();
+    for disk in free {
+        if let Some(coverage) = disk.coverage {
+            looked.entry(coverage).or_default().push(disk.describe());
+        }
+    }
+    for (coverage, disks) in looked {
+        let chance = |share: f64| 100.0 * coverage.chance(share);
+        part.notes.push(format!(
+            "nothing was found on {}: both ends, {} places where copies of superblocks are kept, and {} at random were \
+             read; other data on 1 % of a disk would be seen with at least {:.1} %, on 0.2 % with {:.1} %, on 0.01 % with {:.0} %",
+            disks.join(", "),
+            coverage.known,
+            coverage.random,
+            // Never a certainty.
+            chance(0.01).min(99.9),
+            chance(0.002),
+            chance(0.0001),
+        ));
+    }
 }
 
 fn grown_by(step: &Step) -> &[DiskPart] {
@@ -85,42 +112,56 @@ fn consider<'a>(disk: &'a Disk, is_named: bool, supply: &mut Supply<'a>, part: &
 }
 
 fn help_for(disk: &Disk) -> String {
-    let serial = disk.id.as_ref().map_or("SERIAL", |id| id.serial.as_str());
-    let leave = format!("--leave {serial} leaves it alone");
-    if disk.id.is_none() {
+    let name = disk.id.as_ref().map(|id| id.serial.as_str()).or(disk.aliases.first().map(String::as_str));
+    let Some(name) = name else {
         return "name the disks to use by `serials` in [bootstrap.disks] of the profile".into();
+    };
+    let leave = format!("--leave {name} leaves it alone");
+    if !disk.uses.is_empty() {
+        let mut remedies: Vec<String> = disk.uses.iter().map(Use::remedy).collect();
+        remedies.dedup();
+        return format!("{leave}; or end that use of it first: {}", remedies.join("; "));
     }
-    if disk.uses.is_empty() {
-        return format!("{leave}; --wipe {serial} destroys what is on it");
+    // What cannot be wiped gets no such advice.
+    match &disk.content {
+        Content::Held => {
+            format!("{leave}; or find who holds it (zpool status, btrfs filesystem show, drbdadm status)")
+        }
+        Content::Unreadable(_) => leave,
+        Content::Blank | Content::Data if disk.read_only || disk.id.is_none() => leave,
+        Content::Blank | Content::Data => format!("{leave}; --wipe {name} destroys what is on it"),
     }
-    format!("{leave}; or end that use of it (umount, swapoff, vgchange -an) first")
 }
 
 /// A disk that is named in the profile must be there.
 fn refuse_unknown(seen: &Observed, wants: &DiskWants, part: &mut Part) {
-    for serial in wants.serials.iter().filter(|serial| seen.disk(serial).is_none()) {
-        part.refuse(
-            format!("the profile names disk {serial}, and no disk has this serial number"),
-            "berth facts shows the serial numbers of this machine",
-        );
+    for serial in &wants.serials {
+        let what = match seen.disks.iter().filter(|disk| disk.is_called(serial)).count() {
+            1 => continue,
+            0 => format!("the profile names disk {serial}, and no disk has this serial number"),
+            several => {
+                format!("the profile names disk {serial}, and {several} disks have this serial number")
+            }
+        };
+        part.refuse(what, super::names::HELP);
     }
 }
 
 /// Why this disk is not meant, if it is not.
 pub(super) fn why_left(disk: &Disk, wants: &DiskWants) -> Option<String> {
-    let serial = disk.id.as_ref().map(|id| &id.serial);
-    if serial.is_some_and(|serial| wants.leave.contains(serial)) {
+    if wants.leave.iter().any(|name| disk.is_called(name)) {
         return Some("it is named to be left alone".into());
     }
     if let Some(target) = system_mount(disk) {
         return Some(format!("the system runs from it ({target})"));
     }
     if !wants.serials.is_empty() {
-        let named = serial.is_some_and(|serial| wants.serials.contains(serial));
+        let named = wants.serials.iter().any(|name| disk.is_called(name));
         return (!named).then(|| "the profile names others".into());
     }
     if disk.transport.as_deref() != Some(&wants.transport) {
-        return Some(format!("it is no {} disk", wants.transport));
+        let found = disk.transport.as_deref().unwrap_or("of an unknown kind");
+        return Some(format!("it is no {} disk but {found}", wants.transport));
     }
     if disk.removable {
         return Some("it can be pulled out".into());
@@ -130,8 +171,7 @@ pub(super) fn why_left(disk: &Disk, wants: &DiskWants) -> Option<String> {
 
 fn system_mount(disk: &Disk) -> Option<&str> {
     const SYSTEM: [&str; 6] = ["/", "/boot", "/boot/efi", "/usr", "/var", "/etc"];
-    let mounts = disk.uses.iter().filter_map(|used| used.strip_prefix("mounted at "));
-    mounts.into_iter().find(|target| SYSTEM.contains(target))
+    disk.uses.iter().filter_map(Use::mounted_at).find(|target| SYSTEM.contains(target))
 }
 
 /// Whether a disk is part of a volume that is there, or of one that an interrupted run goes on with.

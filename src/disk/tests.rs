@@ -3,25 +3,26 @@
 use super::{Request, plan};
 use crate::facts::fstab;
 use crate::model::disk::{Content, Disk, HALF_BTRFS, Partition, PhysicalVolume, Signature};
+use crate::model::disk_use::Use;
 use crate::model::observed::{BtrfsVolume, FileSystem, LogicalVolume, Observed, VolumeGroup};
-use crate::model::samples::{GIB, disk, machine, mount, signature, system_disk};
+use crate::model::samples::{GIB, disk, machine, mount, mounted, signature, system_disk};
 use crate::plan::{AddMount, Danger, MakeVolume, Part, Step};
 use crate::profile::{DiskWants, Layout};
 use std::cell::Cell;
 
 #[derive(Default)]
-struct Asked {
-    wants: DiskWants,
-    wipe: Vec<String>,
+pub(super) struct Asked {
+    pub(super) wants: DiskWants,
+    pub(super) wipe: Vec<String>,
     unfinished: Vec<Step>,
     fresh: Vec<String>,
 }
 
-fn asked(layout: Layout) -> Asked {
+pub(super) fn asked(layout: Layout) -> Asked {
     Asked { wants: DiskWants { layout, ..DiskWants::default() }, ..Asked::default() }
 }
 
-fn decide(seen: &Observed, asked: &Asked) -> Part {
+pub(super) fn decide(seen: &Observed, asked: &Asked) -> Part {
     let count = Cell::new(0);
     let new_uuid = || {
         count.set(count.get() + 1);
@@ -37,12 +38,12 @@ fn decide(seen: &Observed, asked: &Asked) -> Part {
     plan(seen, &request)
 }
 
-fn steps(part: &Part) -> Vec<String> {
+pub(super) fn steps(part: &Part) -> Vec<String> {
     assert!(part.refusals.is_empty(), "{:?}", part.refusals);
     part.steps.iter().map(|planned| planned.step.describe()).collect()
 }
 
-fn refusals(seen: &Observed, asked: &Asked) -> String {
+pub(super) fn refusals(seen: &Observed, asked: &Asked) -> String {
     let part = decide(seen, asked);
     assert!(!part.refusals.is_empty(), "{:?}", part.steps);
     part.refusals.iter().map(|refusal| refusal.what.clone()).collect::<Vec<_>>().join("\n")
@@ -53,7 +54,7 @@ fn with_volume() -> Observed {
     let member = Disk {
         pv: Some(PhysicalVolume { uuid: "p1".into(), group: Some("berth_data".into()) }),
         signatures: vec![signature("LVM2_member", None)],
-        uses: vec!["LVM volume berth_data-data".into(), "mounted at /data".into()],
+        uses: vec![logical("berth_data-data"), mounted("/data")],
         content: Content::Data,
         ..disk("NV1")
     };
@@ -63,6 +64,10 @@ fn with_volume() -> Observed {
     let line = "UUID=fs /data xfs defaults,nofail,pquota 0 0\n";
     seen.fstab = fstab::parse(&format!("{}{line}", seen.fstab.text));
     seen
+}
+
+fn logical(name: &str) -> Use {
+    Use::Volume { name: name.into() }
 }
 
 fn group(name: &str, uuid: &str) -> VolumeGroup {
@@ -240,7 +245,7 @@ fn an_interrupted_growth_goes_on() {
 
 #[test]
 fn what_holds_or_does_anything_is_refused_with_its_holder() {
-    let uses = |used: &str| Disk { uses: vec![used.into()], content: Content::Data, ..disk("NV2") };
+    let uses = |used: Use| Disk { uses: vec![used], content: Content::Data, ..disk("NV2") };
     let holds = |kind: &str| Disk {
         signatures: vec![signature(kind, Some("u"))],
         content: Content::Data,
@@ -259,9 +264,9 @@ fn what_holds_or_does_anything_is_refused_with_its_holder() {
             },
             "holds a part of the LVM volume group vg0",
         ),
-        (uses("mounted at /mnt"), "is in use: mounted at /mnt"),
-        (uses("used as swap"), "is in use: used as swap"),
-        (uses("raid1 device md0"), "is in use: raid1 device md0"),
+        (uses(mounted("/mnt")), "is in use: mounted at /mnt"),
+        (uses(Use::Swap), "is in use: used as swap"),
+        (uses(Use::Stacked { kind: "raid1".into(), name: "md0".into() }), "is in use: raid1 device md0"),
         (Disk { content: Content::Data, ..disk("NV2") }, "data of a kind that nobody here knows"),
         (Disk { content: Content::Held, ..disk("NV2") }, "is held by somebody"),
         (
@@ -269,7 +274,7 @@ fn what_holds_or_does_anything_is_refused_with_its_holder() {
             "cannot be read: I/O error",
         ),
         (Disk { read_only: true, ..disk("NV2") }, "is read-only"),
-        (Disk { id: None, ..disk("NV2") }, "has no serial number of its own"),
+        (Disk { id: None, ..disk("NV2") }, "has neither a serial number nor a WWID"),
     ] {
         let seen = machine(vec![disk("NV1"), other.clone(), system_disk()]);
         let said = refusals(&seen, &asked(Layout::Merge));
@@ -287,7 +292,7 @@ fn what_holds_or_does_anything_is_refused_with_its_holder() {
 fn all_refusals_come_together() {
     let mut seen = machine(vec![
         Disk { signatures: vec![signature("ext4", None)], ..disk("NV1") },
-        Disk { uses: vec!["used as swap".into()], ..disk("NV2") },
+        Disk { uses: vec![Use::Swap], ..disk("NV2") },
     ]);
     seen.fstab = fstab::parse("UUID=root / ext4\nnonsense\n");
     let said = refusals(&seen, &asked(Layout::Merge));
@@ -300,8 +305,7 @@ fn all_refusals_come_together() {
 fn disks_that_are_not_meant_are_left_alone() {
     let small = Disk { size_bytes: GIB, signatures: vec![signature("ext4", None)], ..disk("NV2") };
     let pulled = Disk { removable: true, ..disk("NV3") };
-    let nvme_system =
-        Disk { uses: vec!["mounted at /boot/efi".into(), "mounted at /".into()], ..disk("NV4") };
+    let nvme_system = Disk { uses: vec![mounted("/boot/efi"), mounted("/")], ..disk("NV4") };
     let seen = machine(vec![disk("NV1"), small, pulled, nvme_system, system_disk()]);
     let part = decide(&seen, &asked(Layout::Merge));
     assert!(steps(&part)[0].ends_with("over NV1 (2.9TiB)"));
@@ -339,7 +343,7 @@ fn only_the_disk_that_was_named_is_wiped() {
     }
     // Named or not: not while it is in use, and not what berth keeps its data on.
     let mut used = full("NV2");
-    used.uses = vec!["LVM volume vg0-lv".into()];
+    used.uses = vec![logical("vg0-lv")];
     named.wipe = vec!["NV2".into()];
     assert!(refusals(&machine(vec![disk("NV1"), used]), &named).contains("in use: LVM volume vg0-lv"));
     named.wipe = vec!["NV1".into()];
@@ -437,13 +441,13 @@ fn an_interrupted_run_goes_on_with_what_it_had_chosen() {
         disk.signatures = vec![signature("LVM2_member", None)];
         disk.content = Content::Data;
         disk.pv = Some(PhysicalVolume { uuid: part.pv_uuid.clone(), group: Some("berth_data".into()) });
-        disk.uses = vec!["LVM volume berth_data-data".into()];
+        disk.uses = vec![logical("berth_data-data")];
     }
     later.groups.push(group("data", &volume.uuid));
     later.groups[0].volumes[0].file_system.as_mut().unwrap().complete = false;
     assert_eq!(decide(&later, &again).steps[0].step, Step::MakeVolume(volume.clone()));
     // Somebody mounted it, or put a file system of their own on a disk.
-    later.disks[0].uses.push("mounted at /mnt".into());
+    later.disks[0].uses.push(mounted("/mnt"));
     assert!(
         refusals(&later, &again)
             .contains("cannot go on: disk nvme1n1 (NV1, 2.9TiB) is in use: mounted at /mnt")

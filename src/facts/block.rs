@@ -1,5 +1,6 @@
 //! Block devices, from lsblk.
 
+use crate::host::block::names_of;
 use crate::host::{Host, RunError, Tool};
 use crate::model::facts::BlockDevice;
 use serde_json::Value;
@@ -16,7 +17,12 @@ pub fn gather(host: &dyn Host) -> Result<Vec<BlockDevice>, String> {
         Err(RunError::Failed { .. }) => list("MOUNTPOINT"),
         other => other,
     };
-    parse(&output.map_err(|error| error.to_string())?.stdout)
+    let mut devices = parse(&output.map_err(|error| error.to_string())?.stdout)?;
+    for device in &mut devices {
+        // The one that bootstrap knows it by.
+        device.serial = names_of(host, &device.name).serial.or(device.serial.take());
+    }
+    Ok(devices)
 }
 
 pub fn parse(text: &str) -> Result<Vec<BlockDevice>, String> {

@@ -1,15 +1,18 @@
 //! Whole disks, with everything that could be on them or use them. What could not be looked at is no empty disk.
 
+use super::disk_names::{Called, aliases, call, identify};
+use super::disk_uses::uses_of;
+use super::holders::{Holders, Number};
 use super::lvm::Lvm;
 use super::mounts::MountLine;
+use crate::host::block::{Look, Names, names_of, nvme_transport};
 use crate::host::{Host, Tool, block};
-use crate::model::disk::{Content, Disk, DiskId, HALF_BTRFS, Partition, Signature};
+use crate::model::disk::{Content, Disk, HALF_BTRFS, Partition, Signature};
 use serde_json::Value;
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-const COLUMNS: &str = "NAME,KNAME,PATH,MAJ:MIN,TYPE,SIZE,SERIAL,MODEL,TRAN,RO,RM";
+const COLUMNS: &str = "NAME,KNAME,PATH,MAJ:MIN,TYPE,SIZE,SERIAL,MODEL,TRAN,RO,RM,LOG-SEC";
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A device as lsblk shows it.
@@ -21,6 +24,7 @@ pub struct Node {
     pub number: String,
     pub kind: String,
     pub size_bytes: u64,
+    pub block_size: Option<u64>,
     pub serial: Option<String>,
     pub model: Option<String>,
     pub transport: Option<String>,
@@ -36,6 +40,7 @@ pub struct Surroundings<'a> {
     pub lvm: &'a Lvm,
     /// Names in /dev/disk/by-id and the kernel name that each leads to.
     pub links: &'a [(String, String)],
+    pub holders: &'a Holders,
 }
 
 pub fn gather_nodes(host: &dyn Host) -> Result<Vec<Node>, String> {
@@ -74,6 +79,7 @@ fn node(value: &Value, depth: usize) -> Result<Node, String> {
         number: need("maj:min")?,
         kind: need("type")?,
         size_bytes: number("size").ok_or("lsblk printed a device without size")?,
+        block_size: number("log-sec"),
         serial: text("serial"),
         model: text("model"),
         transport: text("tran"),
@@ -117,31 +123,46 @@ pub fn judge(
     host: &dyn Host,
     nodes: &[Node],
     around: &Surroundings,
-    look: &dyn Fn(&Path, &str, bool) -> Content,
+    look: &dyn Fn(&Path, &str, bool) -> Look,
 ) -> Result<Vec<Disk>, String> {
-    let whole = || nodes.iter().filter(|node| node.kind == "disk" && node.size_bytes > 0);
-    let mut serials: BTreeMap<&str, usize> = BTreeMap::new();
-    for serial in whole().filter_map(|node| node.serial.as_deref()) {
-        *serials.entry(serial).or_default() += 1;
-    }
+    let whole: Vec<(&Node, Names)> =
+        whole(nodes).map(|node| (node, names_of(host, &node.kernel_name))).collect();
     let mut disks = Vec::new();
-    for node in whole() {
-        let is_unique = node.serial.as_deref().is_some_and(|serial| serials.get(serial) == Some(&1));
-        disks.push(disk(host, node, is_unique, around, look)?);
+    for (node, names) in &whole {
+        let others = whole.iter().filter(|(other, _)| other.kernel_name != node.kernel_name);
+        let called = call(names, others.map(|(_, names)| names));
+        disks.push(disk(host, node, called, around, look)?);
     }
     disks.sort_by(|a, b| (&a.id, a.size_bytes, &a.name).cmp(&(&b.id, b.size_bytes, &b.name)));
     Ok(disks)
 }
 
+fn whole(nodes: &[Node]) -> impl Iterator<Item = &Node> {
+    nodes.iter().filter(|node| node.kind == "disk" && node.size_bytes > 0)
+}
+
+/// The numbers of disks and their partitions, whose holders matter.
+pub fn numbers(nodes: &[Node]) -> Vec<Number> {
+    let parts = |node: &'_ Node| -> Vec<String> {
+        node.children.iter().filter(|child| child.kind == "part").map(|child| child.number.clone()).collect()
+    };
+    let all = whole(nodes).flat_map(|node| std::iter::once(node.number.clone()).chain(parts(node)));
+    all.filter_map(|number| split(&number)).collect()
+}
+
+pub(super) fn split(number: &str) -> Option<Number> {
+    let (major, minor) = number.split_once(':')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
 fn disk(
     host: &dyn Host,
     node: &Node,
-    is_unique: bool,
+    called: Called,
     around: &Surroundings,
-    look: &dyn Fn(&Path, &str, bool) -> Content,
+    look: &dyn Fn(&Path, &str, bool) -> Look,
 ) -> Result<Disk, String> {
-    let mut uses = Vec::new();
-    add_uses(node, around, &mut uses);
+    let uses = uses_of(node, around);
     let mut partitions = Vec::new();
     for child in node.children.iter().filter(|child| child.kind == "part") {
         partitions.push(Partition {
@@ -150,20 +171,27 @@ fn disk(
             signatures: signatures(host, &child.path)?,
         });
     }
+    let id = called.own.as_deref().and_then(|own| identify(own, &node.kernel_name, around.links));
     // Only where nobody is known to use it does it mean something that it cannot be had alone.
-    let content = look(Path::new(&node.path), node.serial.as_deref().unwrap_or_default(), uses.is_empty());
-    let serial = node.serial.as_deref().filter(|_| is_unique);
+    let Look { content, traces, coverage } =
+        look(Path::new(&node.path), called.own.as_deref().unwrap_or_default(), uses.is_empty());
+    let is_nvme = node.transport.as_deref() == Some("nvme") || node.kernel_name.starts_with("nvme");
     Ok(Disk {
-        id: serial.and_then(|serial| identify(serial, &node.kernel_name, around.links)),
+        id,
+        shared_serial: called.shared_serial,
+        aliases: aliases(node, called.wwid, around.links),
         name: node.name.clone(),
         model: node.model.clone(),
         size_bytes: node.size_bytes,
-        transport: node.transport.clone(),
+        block_size: node.block_size,
+        transport: if is_nvme { nvme_transport(host, &node.kernel_name) } else { node.transport.clone() },
         read_only: node.read_only,
         removable: node.removable,
         signatures: with_half_made(signatures(host, &node.path)?, &node.path, &content),
         partitions,
         content,
+        traces,
+        coverage,
         uses,
         pv: around.lvm.physical.get(&node.path).cloned(),
     })
@@ -176,43 +204,4 @@ fn with_half_made(mut found: Vec<Signature>, path: &str, content: &Content) -> V
         found.extend(uuid.map(|uuid| Signature { kind: HALF_BTRFS.into(), uuid: Some(uuid), label: None }));
     }
     found
-}
-
-/// The link that names the disk and no other: with its serial number, and the name space's number where there is one.
-fn identify(serial: &str, kernel_name: &str, links: &[(String, String)]) -> Option<DiskId> {
-    // udev replaces what a file name cannot have.
-    let plain = serial.replace(|c: char| !c.is_ascii_alphanumeric() && !"-_.:".contains(c), "_");
-    let of_disk = || links.iter().filter(|(_, target)| target == kernel_name).map(|(link, _)| link);
-    let by_serial = of_disk().filter(|link| link.contains(&plain)).max_by_key(|link| link.len());
-    // Names by what is written on a disk come and go with it.
-    let stays = |link: &&String| !["lvm-pv-uuid-", "md-uuid-", "dm-"].iter().any(|of| link.starts_with(of));
-    let link = by_serial.or_else(|| of_disk().filter(stays).min())?;
-    Some(DiskId { serial: serial.to_owned(), link: link.clone() })
-}
-
-/// Everything in the tree below that somebody uses.
-fn add_uses(node: &Node, around: &Surroundings, uses: &mut Vec<String>) {
-    for mount in around.mounts {
-        if mount.device == node.number || mount.source == node.path {
-            add(uses, format!("mounted at {}", mount.target));
-        }
-    }
-    if around.swaps.iter().any(|swap| *swap == node.path || swap.ends_with(&format!("/{}", node.kernel_name)))
-    {
-        add(uses, "used as swap".into());
-    }
-    for child in &node.children {
-        match child.kind.as_str() {
-            "part" => {}
-            "lvm" => add(uses, format!("LVM volume {}", child.name)),
-            kind => add(uses, format!("{kind} device {}", child.name)),
-        }
-        add_uses(child, around, uses);
-    }
-}
-
-fn add(uses: &mut Vec<String>, text: String) {
-    if !uses.contains(&text) {
-        uses.push(text);
-    }
 }

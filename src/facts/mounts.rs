@@ -35,16 +35,17 @@ pub fn gather_own(host: &dyn Host) -> Result<Vec<MountLine>, String> {
 fn gather_from(host: &dyn Host, path: &Path) -> Result<Vec<MountLine>, String> {
     let text =
         read_text(host, path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-    let mut lines = parse(&text)?;
-    for line in &mut lines {
-        // A btrfs keeps the name by which mkfs called its device.
-        if line.source.starts_with("/dev/disk/")
-            && let Ok(name) = block::kernel_name(Path::new(&line.source))
-        {
-            line.source = format!("/dev/{name}");
-        }
+    Ok(parse(&text)?.into_iter().map(resolved).collect())
+}
+
+/// A btrfs keeps the name by which mkfs called its device.
+pub(super) fn resolved(mut line: MountLine) -> MountLine {
+    if line.source.starts_with("/dev/disk/")
+        && let Ok(name) = block::kernel_name(Path::new(&line.source))
+    {
+        line.source = format!("/dev/{name}");
     }
-    Ok(lines)
+    line
 }
 
 pub fn parse(text: &str) -> Result<Vec<MountLine>, String> {

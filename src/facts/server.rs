@@ -4,7 +4,7 @@
 use super::disks::{self, Surroundings};
 use super::lvm::{self, Lvm};
 use super::mounts::{self, MountLine};
-use super::{fstab, os};
+use super::{fstab, holders, os};
 use crate::host::{Host, Tool, block, read_text, tree};
 use crate::model::disk::Disk;
 use crate::model::docker_seen::{DockerSeen, KernelSeen, PackagesSeen};
@@ -27,7 +27,10 @@ pub fn gather(host: &dyn Host, targets: &[PathBuf], own: OwnParts) -> Result<Obs
     let swaps = mounts::gather_swaps(host)?;
     let links = block::stable_links().map_err(|error| format!("/dev/disk/by-id cannot be read: {error}"))?;
     let lvm_or_none = lvm.clone().unwrap_or_default();
-    let around = Surroundings { mounts: &lines, swaps: &swaps, lvm: &lvm_or_none, links: &links };
+    // Before the contents: who writes and goes has left something by then.
+    let holders = holders::gather(host, &disks::numbers(&nodes));
+    let around =
+        Surroundings { mounts: &lines, swaps: &swaps, lvm: &lvm_or_none, links: &links, holders: &holders };
     let disks = disks::judge(host, &nodes, &around, &block::look_at_content)?;
     let groups = look_into(host, lvm_or_none)?;
     let numbers = file_systems_by_number(host)?;

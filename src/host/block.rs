@@ -2,9 +2,18 @@
 //!
 //! Opening exclusively is the kernel's own answer to "is this in use", in every mount namespace.
 
+mod blank;
+mod copies;
+mod names;
+
+pub use super::device::block_number as number_of;
+pub use blank::{Look, look_at_content};
+pub use names::{Names, names_of, nvme_transport};
+
+use super::Host;
 use crate::error::Fault;
-use crate::model::disk::{Content, DiskId};
-use rustix::fs::{Advice, Mode, OFlags, fadvise, open};
+use crate::model::disk::DiskId;
+use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
@@ -16,23 +25,6 @@ const BY_ID: &str = "/dev/disk/by-id";
 /// What is looked at, and wiped, at each end: partition tables, RAID and ZFS labels, and the beginning of the first
 /// partition, which lies at 1 MiB and has its file system's superblock when the table itself is lost.
 const END: u64 = 16 << 20;
-/// Between the ends this many blocks are looked at …
-const PLACES: u64 = 2048;
-const BLOCK: u64 = 4096;
-/// … and these: where ext4 keeps copies of its superblock, with and without a partition before it, and where the
-/// partition behind a small first one begins.
-const LIKELY: [u64; 10] = [
-    (64 << 20) + (1 << 20),
-    128 << 20,
-    (128 << 20) + (1 << 20),
-    (200 << 20) + (1 << 20),
-    (256 << 20) + (1 << 20),
-    384 << 20,
-    (384 << 20) + (1 << 20),
-    (512 << 20) + (1 << 20),
-    (1 << 30) + (1 << 20),
-    (2 << 30) + (1 << 20),
-];
 
 /// Names in /dev/disk/by-id, and the kernel name that each leads to.
 pub fn stable_links() -> io::Result<Vec<(String, String)>> {
@@ -54,65 +46,6 @@ pub fn stable_links() -> io::Result<Vec<(String, String)>> {
     Ok(links)
 }
 
-/// What a device is like at its ends and at many places between; with `alone` it must be nobody's.
-pub fn look_at_content(path: &Path, serial: &str, alone: bool) -> Content {
-    let exclusive = if alone { OFlags::EXCL } else { OFlags::empty() };
-    let device = match open(path, OFlags::RDONLY | OFlags::CLOEXEC | exclusive, Mode::empty()) {
-        Ok(device) => File::from(device),
-        Err(Errno::BUSY) => return Content::Held,
-        Err(errno) => return Content::Unreadable(errno.to_string()),
-    };
-    match is_blank(device, serial) {
-        Ok(true) => Content::Blank,
-        Ok(false) => Content::Data,
-        Err(error) => Content::Unreadable(error.to_string()),
-    }
-}
-
-fn is_blank(mut device: File, serial: &str) -> io::Result<bool> {
-    let size = device.seek(SeekFrom::End(0))?;
-    if size == 0 {
-        return Err(io::Error::other("it has no size: its controller may have failed"));
-    }
-    let start = read_at(&mut device, 0, END)?;
-    let end = read_at(&mut device, size.saturating_sub(END), END)?;
-    if !is_nothing(&end) {
-        return Ok(false);
-    }
-    // Somebody had it wiped: what is in the middle may go.
-    let mark = wiped_mark(serial);
-    if start.strip_prefix(mark.as_slice()).is_some_and(is_nothing) {
-        return Ok(true);
-    }
-    if !is_nothing(&start) {
-        return Ok(false);
-    }
-    // A disk whose first blocks were lost may still have all its data behind them.
-    // Reading ahead would read most of the disk.
-    fadvise(&device, 0, None, Advice::Random)?;
-    let spread = (1..PLACES).map(|place| size / PLACES * place / BLOCK * BLOCK);
-    for offset in LIKELY.into_iter().filter(|offset| *offset < size).chain(spread) {
-        if !is_nothing(&read_at(&mut device, offset, BLOCK)?) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-fn read_at(device: &mut File, offset: u64, length: u64) -> io::Result<Vec<u8>> {
-    device.seek(SeekFrom::Start(offset))?;
-    let mut bytes = Vec::new();
-    device.take(length).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-/// New disks, and discarded blocks, read as zeros; some as ones.
-fn is_nothing(bytes: &[u8]) -> bool {
-    let [first, rest @ ..] = bytes else { return true };
-    // All are equal when each equals the one before it.
-    matches!(first, 0 | 0xff) && bytes.starts_with(rest)
-}
-
 /// What a wipe leaves at the start, so that the middle of the disk need not be overwritten.
 fn wiped_mark(serial: &str) -> Vec<u8> {
     format!("wiped by berth: {serial}\n").into_bytes()
@@ -123,13 +56,13 @@ fn wiped_mark(serial: &str) -> Vec<u8> {
 pub struct Alone(File);
 
 /// Opens a whole disk for ourselves alone, if it is the one that the id says.
-pub fn take_alone(id: &DiskId, size_bytes: u64) -> Result<Alone, Fault> {
+pub fn take_alone(host: &dyn Host, id: &DiskId, size_bytes: u64) -> Result<Alone, Fault> {
     let path = PathBuf::from(id.path());
     let wrong = |what: String| Fault::refused(format!("disk {}: {what}", id.serial));
     let name = kernel_name(&path).map_err(|error| wrong(format!("{} is gone: {error}", path.display())))?;
-    let serial = read_serial(&name);
-    if serial.as_deref() != Some(id.serial.as_str()) {
-        let found = serial.unwrap_or_else(|| "none".into());
+    let names = names_of(host, &name);
+    if !names.has(&id.serial) {
+        let found = names.serial.unwrap_or_else(|| "none".into());
         return Err(wrong(format!("{} leads to a disk with serial number {found}", path.display())));
     }
     let device = open(&path, OFlags::RDWR | OFlags::CLOEXEC | OFlags::EXCL, Mode::empty()).map_err(
@@ -168,17 +101,6 @@ impl Alone {
 pub fn kernel_name(link: &Path) -> io::Result<String> {
     let target = fs::canonicalize(link)?;
     Ok(target.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default())
-}
-
-/// Asked of the kernel, not of udev. NVMe, virtio and SCSI disks have it in different places.
-fn read_serial(name: &str) -> Option<String> {
-    // The last one is a page of SCSI's vital product data, behind a head of four bytes.
-    [("device/serial", 0), ("serial", 0), ("device/vpd_pg80", 4)].iter().find_map(|(file, head)| {
-        let bytes = fs::read(format!("/sys/block/{name}/{file}")).ok()?;
-        let text = String::from_utf8_lossy(bytes.get(*head..)?);
-        let text = text.trim_matches(|c: char| c.is_whitespace() || c == '\0');
-        (!text.is_empty()).then(|| text.to_owned())
-    })
 }
 
 /// Waits for a device node: udev makes them late.
@@ -230,65 +152,4 @@ pub fn half_made_btrfs(path: &Path) -> Option<String> {
     let hex = hex.concat();
     let groups = [hex.get(..8)?, hex.get(8..12)?, hex.get(12..16)?, hex.get(16..20)?, hex.get(20..)?];
     Some(groups.join("-"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn write(path: &Path, place: u64, what: &[u8]) {
-        let mut file = File::options().write(true).open(path).unwrap();
-        file.seek(SeekFrom::Start(place)).unwrap();
-        file.write_all(what).unwrap();
-    }
-
-    #[test]
-    fn one_byte_is_something() {
-        for nothing in [&[][..], &[0], &[0xff; 3], &[0; 3]] {
-            assert!(is_nothing(nothing), "{nothing:?}");
-        }
-        for data in
-            [&[1][..], &[0, 0, 1], &[1, 0, 0], &[0, 0xff], &[0xff, 0], &[0xff, 0xff, 0xfe], &[7, 7, 7]]
-        {
-            assert!(!is_nothing(data), "{data:?}");
-        }
-    }
-
-    #[test]
-    fn data_at_the_ends_or_between_is_seen() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("disk");
-        let size = 64 << 20;
-        File::create(&path).unwrap().set_len(size).unwrap();
-        let look = || look_at_content(&path, "S1", false);
-        assert_eq!(look(), Content::Blank);
-        for place in [5, size - 1, 20 << 20] {
-            let lost = vec![7; 200 << 10];
-            write(&path, place.min(size - lost.len() as u64), &lost);
-            assert_eq!(look(), Content::Data, "{place}");
-            write(&path, place.min(size - lost.len() as u64), &vec![0; lost.len()]);
-            write(&path, place, &[0]);
-        }
-        assert_eq!(look(), Content::Blank);
-        // The superblock of an ext4 in the first partition, whose table was overwritten.
-        write(&path, (1 << 20) + 0x438, &[0x53, 0xef]);
-        assert_eq!(look(), Content::Data);
-        File::create(&path).unwrap();
-        assert!(matches!(look(), Content::Unreadable(_)), "a disk of no size");
-        assert!(matches!(look_at_content(&dir.path().join("none"), "S1", false), Content::Unreadable(_)));
-    }
-
-    #[test]
-    fn a_wiped_disk_may_have_anything_in_the_middle() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("disk");
-        let size: u64 = 64 << 20;
-        fs::write(&path, vec![9; usize::try_from(size).unwrap()]).unwrap();
-        let device = File::options().read(true).write(true).open(&path).unwrap();
-        Alone(device).wipe_ends("S1").unwrap();
-        assert_eq!(look_at_content(&path, "S1", false), Content::Blank);
-        assert_eq!(look_at_content(&path, "S2", false), Content::Data);
-        write(&path, 100, b"new");
-        assert_eq!(look_at_content(&path, "S1", false), Content::Data);
-    }
 }

@@ -12,6 +12,13 @@ pub(crate) fn device_number_of(rdev: u64) -> (u32, u32) {
     (rustix::fs::major(rdev), rustix::fs::minor(rdev))
 }
 
+/// The number of a block device; links are followed. `None` for anything else that is there.
+pub fn block_number(path: &Path) -> io::Result<Option<(u32, u32)>> {
+    let stat = rustix::fs::stat(path)?;
+    let block = FileType::from_raw_mode(stat.st_mode) == FileType::BlockDevice;
+    Ok(block.then(|| device_number_of(stat.st_rdev)))
+}
+
 /// The number of a character device; links are followed, as Docker does. `None` for anything else that is there.
 pub fn device_number(path: &Path) -> io::Result<Option<(u32, u32)>> {
     let stat = rustix::fs::stat(path)?;

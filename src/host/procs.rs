@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 /// A process that has one of the devices open.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,8 +28,36 @@ pub struct OpenDevices {
     pub reason: Option<String>,
 }
 
-/// One entry for each process and device, in the order of pids.
+/// One entry for each process and character device, in the order of pids.
 pub fn open_devices(proc_root: &Path, rdevs: &[(u32, u32)]) -> OpenDevices {
+    open_of(FileType::CharacterDevice, proc_root, rdevs)
+}
+
+/// Other processes that have one of these block devices open and keep it: udev and its like look at a disk for a moment.
+pub fn lasting_blocks(proc_root: &Path, rdevs: &[(u32, u32)]) -> OpenDevices {
+    const LOOKS: u32 = 15;
+    const BETWEEN: Duration = Duration::from_millis(100);
+    let look = || {
+        let mut found = open_of(FileType::BlockDevice, proc_root, rdevs);
+        found.open.retain(|open| open.pid != std::process::id());
+        found
+    };
+    let mut found = look();
+    for _ in 1..LOOKS {
+        if found.open.is_empty() {
+            break;
+        }
+        std::thread::sleep(BETWEEN);
+        let again = look();
+        let stays = |open: &OpenDevice| again.open.iter().any(|o| (o.pid, o.rdev) == (open.pid, open.rdev));
+        found.open.retain(stays);
+        found.unreadable = found.unreadable.max(again.unreadable);
+        found.reason = found.reason.or(again.reason);
+    }
+    found
+}
+
+fn open_of(kind: FileType, proc_root: &Path, rdevs: &[(u32, u32)]) -> OpenDevices {
     let mut found = OpenDevices::default();
     let entries = match fs::read_dir(proc_root) {
         Ok(entries) => entries,
@@ -43,7 +72,7 @@ pub fn open_devices(proc_root: &Path, rdevs: &[(u32, u32)]) -> OpenDevices {
     pids.sort_unstable();
     for pid in pids {
         let dir = proc_root.join(pid.to_string());
-        match devices_of(&dir, rdevs) {
+        match devices_of(&dir, kind, rdevs) {
             Ok(open) => {
                 for rdev in open {
                     let (name, uid) = status(&dir);
@@ -97,7 +126,7 @@ pub fn has_ended(error: &io::Error) -> bool {
     vanished(error) || error.kind() == io::ErrorKind::InvalidInput
 }
 
-fn devices_of(dir: &Path, rdevs: &[(u32, u32)]) -> io::Result<BTreeSet<(u32, u32)>> {
+fn devices_of(dir: &Path, kind: FileType, rdevs: &[(u32, u32)]) -> io::Result<BTreeSet<(u32, u32)>> {
     let mut open = BTreeSet::new();
     for entry in fs::read_dir(dir.join("fd"))? {
         let path = match entry {
@@ -110,8 +139,7 @@ fn devices_of(dir: &Path, rdevs: &[(u32, u32)]) -> io::Result<BTreeSet<(u32, u32
         let flags = AtFlags::STATX_DONT_SYNC;
         let Ok(stat) = statx(CWD, &path, flags, StatxFlags::TYPE) else { continue };
         let rdev = (stat.stx_rdev_major, stat.stx_rdev_minor);
-        let is_char = FileType::from_raw_mode(stat.stx_mode.into()) == FileType::CharacterDevice;
-        if is_char && rdevs.contains(&rdev) {
+        if FileType::from_raw_mode(stat.stx_mode.into()) == kind && rdevs.contains(&rdev) {
             open.insert(rdev);
         }
     }
@@ -124,6 +152,50 @@ fn status(dir: &Path) -> (String, Option<u32>) {
     let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
     let uid = value("Uid:").and_then(|ids| ids.split_whitespace().next()?.parse().ok());
     (value("Name:").unwrap_or_default().to_owned(), uid)
+}
+
+/// A process's name, and the systemd unit or the container that it runs in.
+pub fn name_and_unit(proc_root: &Path, pid: u32) -> (String, Option<String>) {
+    let dir = proc_root.join(pid.to_string());
+    let (name, _) = status(&dir);
+    let cgroup = read_small(&dir.join("cgroup")).unwrap_or_default();
+    let container = parse_cgroup(&cgroup).map(|id| format!("container {}", id.get(..12).unwrap_or(&id)));
+    (name, container.or_else(|| unit_in(&cgroup)))
+}
+
+fn unit_in(cgroup: &str) -> Option<String> {
+    let paths = cgroup.lines().filter_map(|line| line.splitn(3, ':').nth(2));
+    let mut parts = paths.flat_map(|path| path.rsplit('/'));
+    parts.find(|part| part.ends_with(".service") || part.ends_with(".scope")).map(str::to_owned)
+}
+
+/// The mounts of each mount namespace but that of pid 1, as a process of it sees them. One that sees only a part of them,
+/// because it has another root, counts for itself.
+pub fn other_mount_namespaces(proc_root: &Path) -> io::Result<Vec<(u32, String)>> {
+    let of = |pid: &str, link: &str| fs::read_link(proc_root.join(pid).join(link));
+    let ours = of("1", "ns/mnt")?;
+    let mut seen = BTreeSet::new();
+    let mut found = Vec::new();
+    for entry in fs::read_dir(proc_root)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(pid) = name.to_str().filter(|name| name.parse::<u32>().is_ok()) else { continue };
+        let table = of(pid, "ns/mnt").and_then(|namespace| {
+            if namespace == ours || !seen.insert((namespace, of(pid, "root")?)) {
+                return Ok(None);
+            }
+            fs::read(entry.path().join("mountinfo")).map(Some)
+        });
+        match table {
+            Ok(Some(text)) => {
+                found.push((pid.parse().unwrap_or_default(), String::from_utf8_lossy(&text).into_owned()));
+            }
+            Ok(None) => {}
+            Err(error) if has_ended(&error) => {}
+            Err(error) => return Err(io::Error::new(error.kind(), format!("process {pid}: {error}"))),
+        }
+    }
+    Ok(found)
 }
 
 fn read_small(path: &Path) -> io::Result<String> {
@@ -180,6 +252,49 @@ mod tests {
         }
         assert_eq!(parse_cgroup("0::/user.slice/user-0.slice/session-1.scope\n"), None);
         assert_eq!(parse_cgroup(""), None);
+    }
+
+    #[test]
+    fn a_process_has_its_unit_or_its_container() {
+        assert_eq!(unit_in("0::/system.slice/libvirtd.service\n").as_deref(), Some("libvirtd.service"));
+        assert_eq!(
+            unit_in("0::/user.slice/user-0.slice/session-1.scope\n").as_deref(),
+            Some("session-1.scope")
+        );
+        assert_eq!(unit_in("0::/\n"), None);
+        let (name, _) = name_and_unit(Path::new("/proc"), std::process::id());
+        assert!(!name.is_empty());
+    }
+
+    #[test]
+    fn mounts_of_another_namespace_are_read_once() {
+        let proc_root = tempfile::tempdir().unwrap();
+        let process = |pid: u32, namespace: &str, root: &str| {
+            let dir = proc_root.path().join(pid.to_string());
+            fs::create_dir_all(dir.join("ns")).unwrap();
+            std::os::unix::fs::symlink(namespace, dir.join("ns/mnt")).unwrap();
+            std::os::unix::fs::symlink(root, dir.join("root")).unwrap();
+            fs::write(dir.join("mountinfo"), format!("{namespace} {root}")).unwrap();
+        };
+        process(1, "mnt:[1]", "/");
+        process(4, "mnt:[1]", "/");
+        process(5, "mnt:[2]", "/");
+        process(6, "mnt:[2]", "/");
+        // In a chroot it sees less than the others.
+        process(7, "mnt:[2]", "/jail");
+        fs::create_dir(proc_root.path().join("8")).unwrap();
+        let mut tables: Vec<String> = other_mount_namespaces(proc_root.path())
+            .unwrap()
+            .into_iter()
+            .map(|(pid, table)| format!("{} {table}", pid == 7))
+            .collect();
+        tables.sort();
+        assert_eq!(tables, ["false mnt:[2] /", "true mnt:[2] /jail"]);
+        process(9, "mnt:[3]", "/");
+        fs::remove_file(proc_root.path().join("9/mountinfo")).unwrap();
+        fs::create_dir(proc_root.path().join("9/mountinfo")).unwrap();
+        assert!(other_mount_namespaces(proc_root.path()).unwrap_err().to_string().contains("process 9"));
+        assert!(other_mount_namespaces(Path::new("/no/such/proc")).is_err());
     }
 
     #[test]

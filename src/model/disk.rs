@@ -1,8 +1,10 @@
 //! A whole disk as the guard sees it: what names it, what is written on it, and who uses it.
 
+use super::disk_use::{Use, read_uses};
 use serde::{Deserialize, Serialize};
 
-/// What stays the same when kernel names move: the name in /dev/disk/by-id, and the serial number that people type.
+/// What stays the same when kernel names move: the name in /dev/disk/by-id, and what people type: its serial number, or its
+/// WWID where another disk has the same serial number.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct DiskId {
     pub serial: String,
@@ -23,18 +25,34 @@ pub struct Disk {
     pub name: String,
     /// `None`: nothing names this disk for certain, so it is never written to.
     pub id: Option<DiskId>,
+    /// A serial number that another disk has too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_serial: Option<String>,
+    /// What people may call it beside its serial number: its WWID, names in /dev/disk/by-id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
     pub model: Option<String>,
     pub size_bytes: u64,
-    /// nvme, sata, …
+    /// Of its blocks, as programs see them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub block_size: Option<u64>,
+    /// nvme, nvme-tcp, sata, …
     pub transport: Option<String>,
     pub read_only: bool,
     pub removable: bool,
     /// What is on the whole disk: file systems, RAID and LVM members, partition tables.
     pub signatures: Vec<Signature>,
     pub partitions: Vec<Partition>,
-    /// Who uses it or a part of it, in words: `mounted at /data`, `swap`, `LVM volume vg/lv`.
-    pub uses: Vec<String>,
+    /// Who uses it or a part of it.
+    #[serde(deserialize_with = "read_uses")]
+    pub uses: Vec<Use>,
     pub content: Content,
+    /// Copies of superblocks and the like, where nothing else says what is on it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub traces: Vec<Trace>,
+    /// How thoroughly it was looked at, where it is blank.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coverage: Option<Coverage>,
     /// Where it is an LVM physical volume.
     pub pv: Option<PhysicalVolume>,
 }
@@ -65,11 +83,36 @@ pub struct PhysicalVolume {
     pub group: Option<String>,
 }
 
+/// A structure of some file system, volume manager or RAID, at one of the places where these keep copies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trace {
+    /// As wipefs would call it.
+    pub kind: String,
+    pub offset: u64,
+}
+
+/// How many blocks between the two ends of a blank disk were read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Coverage {
+    /// Where copies of superblocks are kept.
+    pub known: u64,
+    /// At random, one of each of so many pieces of one size.
+    pub random: u64,
+}
+
+impl Coverage {
+    /// The least chance to have seen data without any structure, of which this share of the disk is full, wherever it lies.
+    pub fn chance(self, share: f64) -> f64 {
+        // All pieces equally full is the worst case: (1-a)(1-b) is at most (1-(a+b)/2)².
+        1.0 - (1.0 - share).powf(self.random as f64)
+    }
+}
+
 /// What is on it where no signature is: a disk without one may still hold data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Content {
-    /// Nothing at its ends and at hundreds of places between, or wiped by berth.
+    /// Nothing at its ends and at thousands of places between, or wiped by berth.
     Blank,
     Data,
     /// Somebody holds it, so that it could not be opened for oneself.
@@ -80,6 +123,14 @@ pub enum Content {
 /// Whether a file system's options limit directories, in the kernel's words or an admin's.
 pub fn has_project_quotas(options: &[String]) -> bool {
     options.iter().any(|option| matches!(option.as_str(), "prjquota" | "pquota"))
+}
+
+/// A name as it is shown and compared: the kernel pads serial numbers with blanks, udev makes one `_` of each run of them.
+pub fn one_word(name: &str) -> String {
+    name.split(|c: char| c.is_whitespace() || c == '\0')
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join("_")
 }
 
 impl Disk {
@@ -99,7 +150,49 @@ impl Disk {
 
     /// For people: today's name, the serial number and the size.
     pub fn describe(&self) -> String {
-        let serial = self.id.as_ref().map_or("no serial number", |id| id.serial.as_str());
-        format!("{} ({serial}, {})", self.name, crate::model::Size(self.size_bytes))
+        let name = match (&self.id, &self.shared_serial) {
+            (Some(id), None) => id.serial.clone(),
+            (Some(id), Some(shared)) => {
+                format!("{}, because serial number {shared} is not its own", id.serial)
+            }
+            (None, Some(shared)) => format!("serial number {shared}, which is not its own"),
+            (None, None) => "no serial number".into(),
+        };
+        format!("{} ({name}, {})", self.name, crate::model::Size(self.size_bytes))
+    }
+
+    /// Whether somebody who types this means this disk, maybe among others.
+    pub fn is_called(&self, typed: &str) -> bool {
+        let typed = one_word(typed.strip_prefix("/dev/disk/by-id/").unwrap_or(typed));
+        let has = |name: &str| !typed.is_empty() && name == typed;
+        self.id.as_ref().is_some_and(|id| has(&id.serial))
+            || self.shared_serial.as_deref().is_some_and(has)
+            || self.aliases.iter().any(|alias| has(alias))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::samples::disk;
+
+    #[test]
+    fn a_disk_has_several_names() {
+        let twin = Disk {
+            shared_serial: Some("NV_1".into()),
+            aliases: vec!["eui.1".into(), "nvme-eui.1".into()],
+            ..disk("eui.1")
+        };
+        for name in ["eui.1", "nvme-eui.1", "/dev/disk/by-id/nvme-eui.1", "NV_1", "NV  1", " NV 1 "] {
+            assert!(twin.is_called(name), "{name}");
+        }
+        for name in ["", "NV", "eui", "NV_", "/dev/disk/by-id/"] {
+            assert!(!twin.is_called(name), "{name}");
+        }
+        assert!(
+            twin.describe().contains("(eui.1, because serial number NV_1 is not its own, "),
+            "{}",
+            twin.describe()
+        );
     }
 }

@@ -6,6 +6,7 @@ pub mod check;
 pub mod check_facts;
 pub mod cpulist;
 pub mod disk;
+pub mod disk_use;
 pub mod docker_seen;
 pub mod driver;
 pub mod editors;

@@ -1,6 +1,7 @@
 //! Machines and disks for tests: one of each kind, to be changed in one place.
 
 use super::disk::{Content, Disk, DiskId, Partition, Signature};
+use super::disk_use::Use;
 use super::docker_seen::{DockerSeen, KernelSeen, PackagesSeen};
 use super::driver::BootSeen;
 use super::observed::{Directory, Fstab, Machine, Mount, Observed, OwnParts, Presence};
@@ -11,8 +12,11 @@ pub fn disk(serial: &str) -> Disk {
     Disk {
         name: format!("nvme{}n1", serial.trim_start_matches("NV")),
         id: Some(DiskId { serial: serial.into(), link: format!("nvme-Model_{serial}_1") }),
+        shared_serial: None,
+        aliases: Vec::new(),
         model: Some("Model".into()),
         size_bytes: 3000 * GIB,
+        block_size: Some(512),
         transport: Some("nvme".into()),
         read_only: false,
         removable: false,
@@ -20,6 +24,8 @@ pub fn disk(serial: &str) -> Disk {
         partitions: Vec::new(),
         uses: Vec::new(),
         content: Content::Blank,
+        traces: Vec::new(),
+        coverage: None,
         pv: None,
     }
 }
@@ -31,10 +37,14 @@ pub fn system_disk() -> Disk {
         transport: Some("sata".into()),
         signatures: vec![signature("gpt", None)],
         partitions: vec![root],
-        uses: vec!["mounted at /".into()],
+        uses: vec![mounted("/")],
         content: Content::Data,
         ..disk("SYS")
     }
+}
+
+pub fn mounted(at: &str) -> Use {
+    Use::Mounted { at: at.into() }
 }
 
 pub fn signature(kind: &str, uuid: Option<&str>) -> Signature {

@@ -5,6 +5,7 @@
 
 use crate::model::Size;
 use crate::model::disk::{Content, Disk, DiskId, HALF_BTRFS, Signature};
+use crate::model::disk_use::Use;
 use crate::model::observed::Observed;
 
 /// What a disk may be like.
@@ -63,10 +64,15 @@ pub fn objections(disk: &Disk, expected: Expected) -> Vec<String> {
     let name = disk.describe();
     let own = is_own(disk, expected);
     let uses = disk.uses.iter().filter(|used| !(own && is_own_volume(used, expected)));
-    let mut found: Vec<String> = uses.map(|used| format!("disk {name} is in use: {used}")).collect();
+    let mut found: Vec<String> = uses
+        .map(|used| match used {
+            Use::Unseen { .. } => format!("disk {name}: {used}"),
+            _ => format!("disk {name} is in use: {used}"),
+        })
+        .collect();
     if disk.id.is_none() {
         found.push(format!(
-            "disk {name} has no serial number of its own, so that it could be mistaken for another"
+            "disk {name} has neither a serial number nor a WWID of its own, so that it could be mistaken for another"
         ));
     }
     if disk.read_only {
@@ -100,11 +106,8 @@ fn is_own(disk: &Disk, expected: Expected) -> bool {
 }
 
 /// The logical volume of the group that is being made: mounted, it would have a use of its own.
-fn is_own_volume(used: &str, expected: Expected) -> bool {
-    let Expected::Own { group, .. } = expected else { return false };
-    used.strip_prefix("LVM volume ")
-        .and_then(|name| name.strip_prefix(group))
-        .is_some_and(|rest| rest.starts_with('-'))
+fn is_own_volume(used: &Use, expected: Expected) -> bool {
+    matches!(expected, Expected::Own { group, .. } if used.is_volume_of(group))
 }
 
 /// What is on a disk, in words.
@@ -118,6 +121,12 @@ pub fn contents(disk: &Disk) -> Vec<String> {
         let inside = if inside.is_empty() { String::new() } else { format!(" with {}", inside.join(", ")) };
         found.push(format!("partition {} ({}){inside}", partition.part, Size(partition.size_bytes)));
     }
+    if !found.is_empty() {
+        return found;
+    }
+    found.extend(disk.traces.iter().map(|trace| {
+        format!("what is left of {} (its superblock or a copy at byte {})", trace.kind, trace.offset)
+    }));
     if found.is_empty() && disk.content == Content::Data {
         found.push("data of a kind that nobody here knows".into());
     }

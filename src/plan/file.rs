@@ -106,8 +106,12 @@ fn same<'a>(disk: &Disk, among: &'a [Disk]) -> Option<&'a Disk> {
     }
 }
 
-/// Kernel names aside.
+/// Kernel names aside, and processes that come and go: the guard asks for these anew.
 fn is_same(a: &Disk, b: &Disk) -> bool {
-    let named = Disk { name: b.name.clone(), ..a.clone() };
-    named == *b
+    let lasting = |disk: &Disk| {
+        let mut lasting = Disk { name: String::new(), ..disk.clone() };
+        lasting.uses.retain(|used| !used.is_passing());
+        lasting
+    };
+    lasting(a) == lasting(b)
 }

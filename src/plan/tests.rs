@@ -9,7 +9,8 @@ use crate::error::{ErrorClass, Fault};
 use crate::host::{FakeHost, Host as _, RealHost, read_text};
 use crate::model::Size;
 use crate::model::disk::{Content, Disk, PhysicalVolume};
-use crate::model::samples::{GIB, disk, machine, signature, system_disk};
+use crate::model::disk_use::Use;
+use crate::model::samples::{GIB, disk, machine, mounted, signature, system_disk};
 use jiff::{SignedDuration, Timestamp};
 use std::path::Path;
 
@@ -55,7 +56,7 @@ fn a_disk_is_approved_only_as_it_was_planned() {
     for (change, why) in [
         (&(|disk: &mut Disk| disk.size_bytes -= 1) as &dyn Fn(&mut Disk), "had 3221225472000 when"),
         (&|disk| disk.id.as_mut().unwrap().link = "other".into(), "is not called nvme-Model_NV1_1 any more"),
-        (&|disk| disk.uses = vec!["mounted at /x".into()], "in use: mounted at /x"),
+        (&|disk| disk.uses = vec![mounted("/x")], "in use: mounted at /x"),
         (&|disk| disk.content = Content::Held, "held by somebody"),
         (&|disk| disk.read_only = true, "read-only"),
     ] {
@@ -72,9 +73,9 @@ fn a_disk_is_approved_only_as_it_was_planned() {
 
 #[test]
 fn only_what_an_interrupted_run_wrote_is_its_own() {
-    let member = |uuid: &str, group: Option<&str>, used: &str| {
+    let member = |uuid: &str, group: Option<&str>, used: Option<Use>| {
         let pv = PhysicalVolume { uuid: uuid.into(), group: group.map(str::to_owned) };
-        let uses: Vec<String> = if used.is_empty() { Vec::new() } else { vec![used.into()] };
+        let uses: Vec<Use> = used.into_iter().collect();
         objections(
             &move |disk: &mut Disk| {
                 disk.signatures = vec![signature("LVM2_member", None)];
@@ -85,12 +86,13 @@ fn only_what_an_interrupted_run_wrote_is_its_own() {
             OWN,
         )
     };
-    assert!(member("p1", None, "").is_empty());
-    assert!(member("p1", Some("berth_data"), "LVM volume berth_data-data").is_empty());
-    assert!(!member("p2", None, "").is_empty());
-    assert!(!member("p1", Some("vg0"), "").is_empty());
-    assert!(!member("p1", Some("berth_data"), "mounted at /data").is_empty());
-    assert!(!member("p1", Some("berth_data"), "LVM volume berth_database-x").is_empty());
+    let volume = |name: &str| Some(Use::Volume { name: name.into() });
+    assert!(member("p1", None, None).is_empty());
+    assert!(member("p1", Some("berth_data"), volume("berth_data-data")).is_empty());
+    assert!(!member("p2", None, None).is_empty());
+    assert!(!member("p1", Some("vg0"), None).is_empty());
+    assert!(!member("p1", Some("berth_data"), Some(mounted("/data"))).is_empty());
+    assert!(!member("p1", Some("berth_data"), volume("berth_database-x")).is_empty());
     let btrfs = |uuid: &'static str| {
         objections(
             &move |disk: &mut Disk| {

@@ -3,8 +3,11 @@
 use crate::machine::Machine;
 use crate::qemu::{Base, Disk, Rig};
 use crate::site;
+use rustix::fs::SeekFrom;
 use std::collections::BTreeMap;
-use std::process::Command;
+use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
+use std::process::{Command, Stdio};
 
 /// Makes every kind of disk that must not be touched.
 const PREPARE: &str = "set -e
@@ -18,20 +21,41 @@ mkfs.xfs -q $(disk MOUNTED) && echo \"UUID=$(blkid -p -s UUID -o value $(disk MO
 mkswap -q $(disk SWAP) && echo \"UUID=$(blkid -p -s UUID -o value $(disk SWAP)) none swap nofail 0 0\" >>/etc/fstab
 mkdir -p /mnt/mine && systemctl daemon-reload && mount /mnt/mine && echo canary >/mnt/mine/canary && swapon -a
 dd if=/dev/urandom of=$(disk RAW) bs=1M seek=300 count=16 conv=fsync 2>/dev/null
+mkfs.btrfs -q -K $(disk LOST) && dd if=/dev/zero of=$(disk LOST) bs=1M count=32 conv=fsync 2>/dev/null
+sync";
+
+/// Makes holders that the kernel does not keep others away for; nothing of it is there after a boot.
+const HOLD: &str = "set -e
+disk() { readlink -f /dev/disk/by-id/nvme-*_$1; }
+mkdir -p /mnt/looped /mnt/elsewhere
+loop=$(losetup --find --show --offset 1048576 $(disk LOOPED)) && mkfs.ext4 -q -E lazy_itable_init=0 $loop
+mount -o ro $loop /mnt/looped
+systemd-run -q --unit=keeper sh -c \"exec 3<>$(disk OPENED); exec sleep infinity\"
+mkfs.ext4 -q -E lazy_itable_init=0 $(disk ELSEWHERE)
+systemd-run -q --unit=hidden -p PrivateMounts=yes \\
+    sh -c \"mount -o ro $(disk ELSEWHERE) /mnt/elsewhere && touch /run/hidden; exec sleep infinity\"
+timeout 60 sh -c 'until [ -e /run/hidden ]; do sleep 0.2; done'
+! grep -q /mnt/elsewhere /proc/1/mountinfo
 sync";
 
 /// In use while the machine runs, so that their bytes may change.
 const USED: [&str; 2] = ["MOUNTED", "SWAP"];
-const THEIRS: [&str; 6] = ["EXT4", "LVM", "GPT", "MOUNTED", "SWAP", "RAW"];
+const THEIRS: [&str; 10] =
+    ["EXT4", "LVM", "GPT", "MOUNTED", "SWAP", "RAW", "LOST", "LOOPED", "OPENED", "ELSEWHERE"];
+/// As big as real ones; the file is sparse.
+const BIG: u64 = 3_400_000;
 
 #[test]
 fn what_is_on_somebodys_disk_stays() {
     let Some(rig) = Rig::find() else { return };
-    let mut disks: Vec<_> = THEIRS.iter().map(|serial| Disk::new(serial, 768)).collect();
-    disks.extend([Disk::new("SMALL", 256), Disk::new("EMPTY", 768), Disk::new("GONE", 768)]);
+    let size = |serial: &str| if serial == "LOST" { BIG } else { 768 };
+    let mut disks: Vec<_> = THEIRS.iter().map(|serial| Disk::new(serial, size(serial))).collect();
+    // Those that become a volume have different sizes, and are striped as far as they go.
+    disks.extend([Disk::new("SMALL", 256), Disk::new("EMPTY", 768), Disk::new("GONE", 896)]);
     let mut machine = Machine::boot(&rig, Base::Bare, disks);
-    site::deliver(&machine, &[site::MERGE]);
+    site::deliver(&machine, &[site::MERGE, "striped = true\n"]);
     machine.ok(PREPARE);
+    machine.ok(HOLD);
     let before = sums(&machine);
 
     for args in ["", "--apply --yes"] {
@@ -39,20 +63,38 @@ fn what_is_on_somebodys_disk_stays() {
         for serial in THEIRS {
             assert!(said.contains(&format!("({serial}, ")), "{serial} is not named:\n{said}");
         }
-        for reason in
-            ["ext4", "LVM", "partition table (gpt)", "mounted at /mnt/mine", "swap", "data of a kind"]
-        {
+        for reason in [
+            "ext4",
+            "LVM",
+            "partition table (gpt)",
+            "mounted at /mnt/mine",
+            "swap",
+            "data of a kind",
+            "left of btrfs",
+        ] {
             assert!(said.contains(reason), "{reason:?} is not given:\n{said}");
         }
         assert!(!said.contains("(SMALL, ") && !said.contains("(EMPTY, "), "{said}");
         look_at(&machine, &before);
     }
     // What is in use cannot be wiped, whoever asks; a disk that is not there neither.
-    for (serial, reason) in [("MOUNTED", "mounted at /mnt/mine"), ("SWAP", "swap"), ("NONE", "NONE")] {
+    for (serial, reason) in [
+        ("MOUNTED", "mounted at /mnt/mine"),
+        ("SWAP", "swap"),
+        ("NONE", "NONE"),
+        ("LOOPED", "loop device loop0 over it, from byte 1048576 on"),
+        ("LOOPED", "mounted at /mnt/looped"),
+        ("OPENED", "keeper.service"),
+        ("ELSEWHERE", "mounted at /mnt/elsewhere in the mount namespace of"),
+    ] {
         let said = site::refused(&machine, &format!("--apply --yes --wipe {serial}"));
         assert!(said.contains(reason), "{said}");
+        assert!(!said.contains(&format!("--wipe {serial} destroys")), "{said}");
         look_at(&machine, &before);
     }
+    let said = site::refused(&machine, "--apply --yes --leave NOSUCH");
+    assert!(said.contains("--leave NOSUCH: no disk here has this name"), "{said}");
+    look_at(&machine, &before);
     vanishes_and_comes_back_elsewhere(&mut machine, &before);
     one_is_wiped(&machine, before);
 }
@@ -108,8 +150,27 @@ fn sums(machine: &Machine) -> BTreeMap<String, String> {
     known.map(|disk| (disk.serial.clone(), sum(&disk.file(machine.dir())))).collect()
 }
 
+/// Of the blocks that are not zeros, with their places: a sparse file of many TiB is not read whole.
 fn sum(file: &std::path::Path) -> String {
-    let output = Command::new("b2sum").arg(file).output().unwrap();
+    const BLOCK: u64 = 4096;
+    let file = std::fs::File::open(file).unwrap();
+    let mut hasher = Command::new("b2sum").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut input = std::io::BufWriter::new(hasher.stdin.take().unwrap());
+    let mut at = 0;
+    while let Ok(data) = rustix::fs::seek(&file, SeekFrom::Data(at)) {
+        let hole = rustix::fs::seek(&file, SeekFrom::Hole(data)).unwrap();
+        for place in (data / BLOCK..hole.div_ceil(BLOCK)).map(|number| number * BLOCK) {
+            let mut block = [0; BLOCK as usize];
+            let length = file.read_at(&mut block, place).unwrap();
+            if block.iter().any(|byte| *byte != 0) {
+                input.write_all(&place.to_le_bytes()).unwrap();
+                input.write_all(&block[..length]).unwrap();
+            }
+        }
+        at = hole;
+    }
+    drop(input);
+    let output = hasher.wait_with_output().unwrap();
     assert!(output.status.success());
     String::from_utf8_lossy(&output.stdout).split_whitespace().next().unwrap().to_owned()
 }

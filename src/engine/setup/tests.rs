@@ -329,18 +329,9 @@ fn tools_for_volumes_are_installed_before() {
         }
     }
     seen.disks = vec![Disk {
-        name: "nvme0n1".into(),
-        id: None,
-        model: None,
-        size_bytes: 1,
-        transport: None,
-        read_only: false,
-        removable: false,
         signatures: vec![Signature { kind: "LVM2_member".into(), uuid: None, label: None }],
-        partitions: Vec::new(),
-        uses: Vec::new(),
         content: Content::Data,
-        pv: None,
+        ..crate::model::samples::disk("NV1")
     }];
     refused(&plan_tools(&seen, &request(&wants)), "belongs to LVM");
 }

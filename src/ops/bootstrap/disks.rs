@@ -22,16 +22,24 @@ pub(super) fn wipe(ground: &Ground, wipe: &WipeDisk) -> Result<()> {
     let seen = look(ground)?;
     let approved = approve(&seen, &wipe.disk, wipe.size, Expected::Named).map_err(refused)?;
     // Dropped at once: wipefs takes the disk for itself too.
-    take(&approved)?;
+    drop(take(ground, &approved)?);
     run(ground, Tool::Wipefs.cmd().args(["--all", &wipe.disk.path()]).timeout(SHORT))?;
-    take(&approved)?
+    take(ground, &approved)?
         .wipe_ends(&wipe.disk.serial)
         .with_context(|| format!("wiping the ends of {}", wipe.disk.path()))?;
     settle(ground)
 }
 
-fn take(approved: &Approved) -> Result<block::Alone, Fault> {
-    block::take_alone(approved.id(), approved.size().0)
+fn take(ground: &Ground, approved: &Approved) -> Result<block::Alone, Fault> {
+    block::take_alone(ground.host, approved.id(), approved.size().0)
+}
+
+/// All of them before the first is written to, so that none is left half way. Each is held until its turn.
+fn take_all<'a>(
+    ground: &Ground,
+    approved: impl IntoIterator<Item = &'a Approved>,
+) -> Result<Vec<block::Alone>, Fault> {
+    approved.into_iter().map(|approved| take(ground, approved)).collect()
 }
 
 fn refused(objections: Vec<String>) -> Fault {
@@ -46,6 +54,7 @@ pub(super) fn make(ground: &Ground, volume: &MakeVolume) -> Result<()> {
     let seen = look(ground)?;
     let group = volume.group();
     let approved = approve_all(&seen, &volume.disks, &group, &volume.uuid)?;
+    refuse_mixed(&seen, &volume.name, volume.format, &volume.disks)?;
     if volume.format == Format::Btrfs {
         return make_btrfs(ground, volume, &seen, &approved);
     }
@@ -68,12 +77,17 @@ fn approve_all(seen: &Observed, disks: &[DiskPart], group: &str, uuid: &str) -> 
     if objections.is_empty() { Ok(approved) } else { Err(refused(objections)) }
 }
 
+fn refuse_mixed(seen: &Observed, name: &str, format: Format, disks: &[DiskPart]) -> Result<(), Fault> {
+    disk::mixed_blocks(seen, name, format, disks).map_or(Ok(()), |what| Err(refused(vec![what])))
+}
+
 fn make_members(ground: &Ground, seen: &Observed, disks: &[DiskPart], approved: &[Approved]) -> Result<()> {
-    for (part, approved) in disks.iter().zip(approved) {
-        if seen.disk(&part.id.serial).is_some_and(|disk| disk.pv.is_some()) {
-            continue;
-        }
-        take(approved)?;
+    let is_made = |part: &DiskPart| seen.disk(&part.id.serial).is_some_and(|disk| disk.pv.is_some());
+    let new: Vec<_> = disks.iter().zip(approved).filter(|(part, _)| !is_made(part)).collect();
+    let held = take_all(ground, new.iter().map(|(_, approved)| *approved))?;
+    for ((part, _), held) in new.into_iter().zip(held) {
+        // pvcreate takes it for itself.
+        drop(held);
         // Without --yes: should it find a signature that we did not, it asks, gets no answer, and stops.
         let path = part.id.path();
         let args = ["--norestorefile", "--uuid", part.pv_uuid.as_str(), path.as_str()];
@@ -137,6 +151,10 @@ fn make_xfs(ground: &Ground, volume: &MakeVolume) -> Result<()> {
         }
         None => {}
     }
+    // Disks of different sizes cannot be striped to their ends.
+    if volume.format == Format::XfsStriped {
+        fill(ground, &volume.group(), &volume.name)?;
+    }
     let uuid = format!("uuid={}", volume.uuid);
     let label = label(&volume.name);
     let args = ["-f", "-m", uuid.as_str(), "-L", label.as_str(), device.as_str()];
@@ -147,9 +165,7 @@ fn make_xfs(ground: &Ground, volume: &MakeVolume) -> Result<()> {
 fn make_btrfs(ground: &Ground, volume: &MakeVolume, seen: &Observed, approved: &[Approved]) -> Result<()> {
     let is_clean =
         |part: &DiskPart| seen.disk(&part.id.serial).is_some_and(|disk| disk.signatures.is_empty());
-    for approved in approved {
-        take(approved)?;
-    }
+    let held = take_all(ground, approved)?;
     let metadata = if volume.disks.len() > 1 { "raid1" } else { "dup" };
     let label = label(&volume.name);
     let mut cmd = Tool::MkfsBtrfs.cmd().args(["--uuid", &volume.uuid, "--label", &label]);
@@ -158,6 +174,8 @@ fn make_btrfs(ground: &Ground, volume: &MakeVolume, seen: &Observed, approved: &
         // Our own unfinished one: the guard lets nothing else pass.
         cmd = cmd.arg("--force");
     }
+    // mkfs takes them for itself.
+    drop(held);
     run(ground, cmd.args(volume.disks.iter().map(|part| part.id.path())).timeout(LONG))?;
     settle(ground)
 }
@@ -170,6 +188,7 @@ pub(super) fn grow(ground: &Ground, volume: &GrowVolume) -> Result<()> {
     let new: Vec<&DiskPart> = volume.disks.iter().filter(|part| !is_member(&seen, part, volume)).collect();
     let new: Vec<DiskPart> = new.into_iter().cloned().collect();
     let approved = approve_all(&seen, &new, &group, "")?;
+    refuse_mixed(&seen, &volume.name, volume.format, &new)?;
     if !disk::is_mounted_at(&seen, &volume.name, &target) {
         let what = format!("volume {} is not what is mounted at {target}", volume.name);
         return Err(Fault::refused(what).help("mount it, and run this again").into());
@@ -179,22 +198,26 @@ pub(super) fn grow(ground: &Ground, volume: &GrowVolume) -> Result<()> {
         if paths.is_empty() {
             return Ok(());
         }
-        for approved in &approved {
-            take(approved)?;
-        }
+        drop(take_all(ground, &approved)?);
         return run(ground, Tool::Btrfs.cmd().args(["device", "add"]).args(paths).arg(target).timeout(LONG));
     }
     make_members(ground, &seen, &new, &approved)?;
     if !paths.is_empty() {
         run(ground, Tool::Vgextend.cmd().arg(&group).args(paths).timeout(SHORT))?;
     }
-    let path = format!("{group}/{}", volume.name);
-    if look(ground)?.group(&group).is_some_and(|group| group.free_bytes > 0) {
-        // Behind what is striped over the first disks comes a linear part.
-        let args = ["--extents", "+100%FREE", "--stripes", "1", path.as_str()];
-        run(ground, Tool::Lvextend.cmd().args(args).timeout(SHORT))?;
-    }
+    fill(ground, &group, &volume.name)?;
     run(ground, Tool::XfsGrowfs.cmd().arg(target).timeout(SHORT))
+}
+
+/// Gives the volume the room that its group still has: behind what is striped over the first disks, or over as much as all of
+/// them have, comes a linear part.
+fn fill(ground: &Ground, group: &str, name: &str) -> Result<()> {
+    if look(ground)?.group(group).is_none_or(|group| group.free_bytes == 0) {
+        return Ok(());
+    }
+    let path = format!("{group}/{name}");
+    let args = ["--extents", "+100%FREE", "--stripes", "1", path.as_str()];
+    run(ground, Tool::Lvextend.cmd().args(args).timeout(SHORT))
 }
 
 fn is_member(seen: &Observed, part: &DiskPart, volume: &GrowVolume) -> bool {

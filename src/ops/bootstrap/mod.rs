@@ -162,7 +162,12 @@ fn refuse_new_disks(disks: &mut Part, journal: &Journal) {
 
 fn plan_disks(ground: &Ground, wishes: &Wishes, seen: &Observed, journal: &Journal) -> Part {
     let mut wants = ground.profile.bootstrap.disks.clone();
-    wants.leave.extend(wishes.leave.iter().cloned());
+    let mut slips = Part::default();
+    wants.leave.extend(disk::resolve(seen, "--leave", &wishes.leave, &mut slips));
+    let wipe = disk::resolve(seen, "--wipe", &wishes.wipe, &mut slips);
+    if !slips.refusals.is_empty() {
+        return slips;
+    }
     let (unfinished, fresh) = (journal.unfinished(), journal.fresh_volumes());
     let plan = |wipe: &[String]| {
         let new_uuid = || new_uuid(ground);
@@ -178,12 +183,12 @@ fn plan_disks(ground: &Ground, wishes: &Wishes, seen: &Observed, journal: &Journ
     // The command of an interrupted run is given again as it was: what came of its wipe is not wiped, if it can go on.
     let wiped = journal.wiped();
     let is_in_use = |serial: &String| wiped.contains(serial) && seen.disk(serial).is_some_and(is_of_volume);
-    let left: Vec<String> = wishes.wipe.iter().filter(|serial| !is_in_use(serial)).cloned().collect();
+    let left: Vec<String> = wipe.iter().filter(|serial| !is_in_use(serial)).cloned().collect();
     let goes_on = plan(&left);
-    if goes_on.refusals.is_empty() || left.len() == wishes.wipe.len() {
+    if goes_on.refusals.is_empty() || left.len() == wipe.len() {
         return goes_on;
     }
-    let as_typed = plan(&wishes.wipe);
+    let as_typed = plan(&wipe);
     if as_typed.refusals.is_empty() { as_typed } else { goes_on }
 }
 

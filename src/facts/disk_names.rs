@@ -1,0 +1,101 @@
+//! What a disk is called: its serial number where that is its own, else the name of its namespace or logical unit.
+
+use super::disks::Node;
+use crate::host::block::Names;
+use crate::model::disk::{DiskId, one_word};
+
+/// What is known of a disk's names among all disks of the machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Called {
+    /// The one that no other disk has.
+    pub(super) own: Option<String>,
+    pub(super) shared_serial: Option<String>,
+    pub(super) wwid: Option<String>,
+}
+
+/// Two namespaces of one controller have the same serial number, and cheap disks come with the same one.
+pub(super) fn call<'a>(names: &Names, others: impl Iterator<Item = &'a Names> + Clone) -> Called {
+    let is_own = |name: &String| !others.clone().any(|other| other.has(name));
+    let serial = names.serial.clone().filter(is_own);
+    let shared_serial = if serial.is_none() { names.serial.clone() } else { None };
+    let own = serial.or_else(|| names.wwid.clone().filter(is_own));
+    Called { own, shared_serial, wwid: names.wwid.clone() }
+}
+
+/// Names by what is written on a disk come and go with it.
+fn stays(link: &str) -> bool {
+    !["lvm-pv-uuid-", "md-uuid-", "dm-"].iter().any(|of| link.starts_with(of))
+}
+
+fn links_of<'a>(kernel_name: &str, links: &'a [(String, String)]) -> impl Iterator<Item = &'a String> {
+    links.iter().filter(move |(link, target)| target == kernel_name && stays(link)).map(|(link, _)| link)
+}
+
+/// The link that names the disk and no other: with its serial number, and the name space's number where there is one.
+pub(super) fn identify(own: &str, kernel_name: &str, links: &[(String, String)]) -> Option<DiskId> {
+    // `naa.5000…` is `wwn-0x5000…` there.
+    let number =
+        own.split_once('.').filter(|(kind, _)| matches!(*kind, "naa" | "eui")).map(|(_, number)| number);
+    // udev replaces what a file name cannot have.
+    let plain =
+        number.unwrap_or(own).replace(|c: char| !c.is_ascii_alphanumeric() && !"-_.:".contains(c), "_");
+    let named =
+        links_of(kernel_name, links).filter(|link| link.contains(&plain)).max_by_key(|link| link.len());
+    let link = named.or_else(|| links_of(kernel_name, links).min())?;
+    Some(DiskId { serial: own.to_owned(), link: link.clone() })
+}
+
+/// What people may call it besides.
+pub(super) fn aliases(node: &Node, wwid: Option<String>, links: &[(String, String)]) -> Vec<String> {
+    let mut names: Vec<String> = links_of(&node.kernel_name, links).cloned().collect();
+    names.extend(wwid);
+    // As lsblk prints it: udev has another one of some disks behind USB.
+    names.extend(node.serial.as_deref().map(one_word));
+    names.sort();
+    names.dedup();
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(serial: &str, wwid: &str) -> Names {
+        let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        Names { serial: some(serial), wwid: some(wwid) }
+    }
+
+    #[test]
+    fn a_disk_has_the_name_that_no_other_has() {
+        let own = |mine: &Names, others: &[Names]| call(mine, others.iter());
+        let first = own(&names("NV1", "eui.1"), &[names("NV2", "eui.2")]);
+        assert_eq!((first.own.as_deref(), first.shared_serial), (Some("NV1"), None));
+        let twin = own(&names("NV1", "eui.1"), &[names("NV1", "eui.2")]);
+        assert_eq!((twin.own.as_deref(), twin.shared_serial.as_deref()), (Some("eui.1"), Some("NV1")));
+        let path = own(&names("NV1", "eui.1"), &[names("NV1", "eui.1")]);
+        assert_eq!((path.own, path.shared_serial.as_deref()), (None, Some("NV1")));
+        assert_eq!(own(&names("", "naa.5"), &[]).own.as_deref(), Some("naa.5"));
+        // Nobody can be called by the name of another.
+        assert_eq!(own(&names("eui.2", ""), &[names("NV1", "eui.2")]).own, None);
+    }
+
+    #[test]
+    fn the_link_has_the_name_in_it() {
+        let link = |name: &str, of: &str| (name.to_owned(), of.to_owned());
+        let links = [
+            link("lvm-pv-uuid-x", "sda"),
+            link("ata-Model_S_1", "sda"),
+            link("wwn-0x5000c5", "sda"),
+            link("nvme-Model_NV1", "nvme0n1"),
+            link("nvme-Model_NV1_1", "nvme0n1"),
+            link("nvme-eui.01", "nvme0n1"),
+            link("nvme-eui.02", "nvme0n2"),
+        ];
+        let of = |own: &str, name: &str| identify(own, name, &links).map(|id| id.link);
+        assert_eq!(of("S_1", "sda").as_deref(), Some("ata-Model_S_1"));
+        assert_eq!(of("naa.5000c5", "sda").as_deref(), Some("wwn-0x5000c5"));
+        assert_eq!(of("NV1", "nvme0n1").as_deref(), Some("nvme-Model_NV1_1"));
+        assert_eq!(of("eui.02", "nvme0n2").as_deref(), Some("nvme-eui.02"));
+        assert_eq!(of("x", "sdb"), None);
+    }
+}

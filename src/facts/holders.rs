@@ -1,0 +1,308 @@
+//! Those who use a block device without the kernel's holding it for them: loop devices, open descriptors, mounts in other
+//! mount namespaces, exports. Opening exclusively sees none of these.
+//!
+//! What cannot be looked at is told, never taken for nobody.
+
+use super::mounts::{self, MountLine};
+use crate::host::{Host, block, procs, read_text};
+use crate::model::disk_use::{Exporter, Process};
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
+pub type Number = (u32, u32);
+
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Holders {
+    pub loops: Vec<Loop>,
+    /// Loop devices over something that cannot be looked at any more.
+    pub blind: Vec<Blind>,
+    pub open: Vec<(Process, Number)>,
+    pub elsewhere: Vec<(Process, MountLine)>,
+    pub exports: Vec<Export>,
+    /// What could not be looked at, and why.
+    pub unseen: Vec<String>,
+}
+
+/// A loop device over a block device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loop {
+    pub name: String,
+    pub number: String,
+    pub over: Number,
+    pub offset: u64,
+}
+
+/// It is over a disk only if that has this size, where the loop device goes to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blind {
+    pub what: String,
+    pub size_bytes: Option<u64>,
+}
+
+impl Blind {
+    pub fn may_be_over(&self, size_bytes: u64) -> bool {
+        self.size_bytes.is_none_or(|size| size == size_bytes)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Export {
+    pub by: Exporter,
+    pub name: String,
+    pub device: Number,
+}
+
+/// `numbers`: the devices that matter.
+pub fn gather(host: &dyn Host, numbers: &[Number]) -> Holders {
+    let mut holders = gather_files(host, &block::number_of);
+    let open = procs::lasting_blocks(Path::new("/proc"), numbers);
+    holders.unseen.extend(open.reason);
+    holders.open = open.open.into_iter().map(|open| (process(open.pid), open.rdev)).collect();
+    match procs::other_mount_namespaces(Path::new("/proc")) {
+        Ok(tables) => {
+            for (pid, table) in tables {
+                match mounts::parse(&table) {
+                    Ok(lines) => {
+                        let disks = lines.into_iter().filter(|line| {
+                            !line.device.starts_with("0:") || line.source.starts_with("/dev/")
+                        });
+                        let process = process(pid);
+                        holders.elsewhere.extend(disks.map(|line| (process.clone(), mounts::resolved(line))));
+                    }
+                    Err(why) => holders.unseen.push(format!("the mounts of process {pid}: {why}")),
+                }
+            }
+        }
+        Err(error) => holders.unseen.push(format!("mounts in other namespaces: {error}")),
+    }
+    holders
+}
+
+fn process(pid: u32) -> Process {
+    let (name, unit) = procs::name_and_unit(Path::new("/proc"), pid);
+    Process { pid, name, unit }
+}
+
+type NumberOf<'a> = &'a dyn Fn(&Path) -> io::Result<Option<Number>>;
+
+/// What /sys says.
+fn gather_files(host: &dyn Host, number_of: NumberOf) -> Holders {
+    let mut found = Holders::default();
+    loops(host, number_of, &mut found);
+    nvme_target(host, number_of, &mut found);
+    lio(host, number_of, &mut found);
+    scst(host, number_of, &mut found);
+    found
+}
+
+/// Directories of another module are not there where it is not loaded.
+fn list(host: &dyn Host, dir: &str, found: &mut Holders) -> Vec<(String, String)> {
+    let paths = match host.list(Path::new(dir)) {
+        Ok(paths) => paths,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Vec::new(),
+        Err(error) => {
+            found.unseen.push(format!("{dir}: {error}"));
+            return Vec::new();
+        }
+    };
+    let named = paths.iter().filter_map(|path| {
+        Some((path.file_name()?.to_string_lossy().into_owned(), path.to_string_lossy().into_owned()))
+    });
+    named.collect()
+}
+
+fn read(host: &dyn Host, path: &str) -> Option<String> {
+    let text = read_text(host, Path::new(path)).ok()?;
+    let text = text.trim_end_matches(['\n', '\0']);
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+/// The device at a path that somebody had given; `None`: it is no device.
+fn behind(path: &str, whose: &str, number_of: NumberOf, found: &mut Holders) -> Option<Number> {
+    match number_of(Path::new(path)) {
+        Ok(number) => number,
+        // In another mount namespace it may be there, and a deleted node leads to its device still.
+        Err(error) => {
+            found.unseen.push(format!("what is behind {whose}, {path}: {error}"));
+            None
+        }
+    }
+}
+
+fn loops(host: &dyn Host, number_of: NumberOf, found: &mut Holders) {
+    for (name, dir) in list(host, "/sys/block", found) {
+        // Only one that is set up has the file.
+        let Some(path) = read(host, &format!("{dir}/loop/backing_file")) else { continue };
+        let number = |file: &str| read(host, &format!("{dir}/{file}"))?.trim().parse::<u64>().ok();
+        let offset = number("loop/offset");
+        match number_of(Path::new(&path)) {
+            Ok(None) => {}
+            Ok(Some(over)) => {
+                let number = read(host, &format!("{dir}/dev")).unwrap_or_default();
+                found.loops.push(Loop { name, number, over, offset: offset.unwrap_or(0) });
+            }
+            // Its file may be one that was removed, like that of an old snap, or a node in another mount namespace.
+            Err(error) => {
+                let is_whole = number("loop/sizelimit") == Some(0);
+                let end = number("size").zip(offset).map(|(sectors, offset)| sectors * 512 + offset);
+                let what = format!("what is behind {name}, {path}: {error}");
+                found.blind.push(Blind { what, size_bytes: end.filter(|_| is_whole) });
+            }
+        }
+    }
+}
+
+/// Exports are configured in configfs; where that is not mounted and the module is there, nobody can say what it has.
+fn is_hidden(host: &dyn Host, module: &str, dir: &str, found: &mut Holders) -> bool {
+    let is_loaded = host.exists(Path::new(&format!("/sys/module/{module}")));
+    let is_hidden = is_loaded && !host.exists(Path::new(dir));
+    if is_hidden {
+        found.unseen.push(format!("module {module} is loaded, and {dir} is not there: mount configfs"));
+    }
+    is_hidden
+}
+
+fn nvme_target(host: &dyn Host, number_of: NumberOf, found: &mut Holders) {
+    const TOP: &str = "/sys/kernel/config/nvmet";
+    if is_hidden(host, "nvmet", TOP, found) {
+        return;
+    }
+    for (subsystem, dir) in list(host, &format!("{TOP}/subsystems"), found) {
+        for (number, dir) in list(host, &format!("{dir}/namespaces"), found) {
+            let path = read(host, &format!("{dir}/device_path")).filter(|path| path.starts_with('/'));
+            let name = format!("{subsystem}, namespace {number}");
+            let Some(path) = path else { continue };
+            if let Some(device) = behind(&path, &name, number_of, found) {
+                found.exports.push(Export { by: Exporter::NvmeTarget, name, device });
+            }
+        }
+    }
+}
+
+fn lio(host: &dyn Host, number_of: NumberOf, found: &mut Holders) {
+    const TOP: &str = "/sys/kernel/config/target";
+    if is_hidden(host, "target_core_mod", TOP, found) {
+        return;
+    }
+    for (hba, dir) in list(host, &format!("{TOP}/core"), found) {
+        for (store, dir) in list(host, &dir, found) {
+            let name = format!("{hba}/{store}");
+            let info = read(host, &format!("{dir}/info")).unwrap_or_default();
+            let mut devices: Vec<Number> = numbers_in(&info).into_iter().collect();
+            let path = read(host, &format!("{dir}/udev_path"));
+            for path in
+                path.iter().map(String::as_str).chain(files_in(&info)).filter(|path| path.starts_with('/'))
+            {
+                devices.extend(behind(path, &name, number_of, found));
+            }
+            devices.dedup();
+            let by = Exporter::Lio;
+            found.exports.extend(devices.into_iter().map(|device| Export { by, name: name.clone(), device }));
+        }
+    }
+}
+
+/// `Major: 259 Minor: 1`, as an iblock says it.
+fn numbers_in(info: &str) -> Option<Number> {
+    let after = |key: &str| {
+        let rest = info.split_once(key)?.1.split_whitespace().next()?;
+        rest.parse().ok()
+    };
+    Some((after("Major:")?, after("Minor:")?))
+}
+
+/// `File: /dev/nvme1n1 Size: …`, as a fileio says it.
+fn files_in(info: &str) -> impl Iterator<Item = &str> {
+    info.split("File: ").skip(1).filter_map(|rest| rest.split_whitespace().next())
+}
+
+fn scst(host: &dyn Host, number_of: NumberOf, found: &mut Holders) {
+    for (name, dir) in list(host, "/sys/kernel/scst_tgt/devices", found) {
+        let text = read(host, &format!("{dir}/filename")).unwrap_or_default();
+        let Some(path) = text.lines().next().filter(|path| path.starts_with('/')) else { continue };
+        if let Some(device) = behind(path, &name, number_of, found) {
+            found.exports.push(Export { by: Exporter::Scst, name, device });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::FakeHost;
+
+    fn number_of(path: &Path) -> io::Result<Option<Number>> {
+        match path.to_str().unwrap() {
+            "/dev/nvme1n1" => Ok(Some((259, 1))),
+            "/dev/nvme1n1p2" => Ok(Some((259, 3))),
+            "/srv/image" => Ok(None),
+            _ => Err(ErrorKind::NotFound.into()),
+        }
+    }
+
+    #[test]
+    fn loop_devices_are_found_by_what_is_behind_them() {
+        let host = FakeHost::default()
+            .with_file("/sys/block/loop0/loop/backing_file", "/dev/nvme1n1\n")
+            .with_file("/sys/block/loop0/loop/offset", "1048576\n")
+            .with_file("/sys/block/loop0/dev", "7:0\n")
+            .with_file("/sys/block/loop1/loop/backing_file", "/srv/image\n")
+            .with_file("/sys/block/loop2/dev", "7:2\n")
+            .with_file("/sys/block/loop3/loop/backing_file", "/dev/gone (deleted)\n")
+            .with_file("/sys/block/loop4/loop/backing_file", "/snap/old (deleted)\n")
+            .with_file("/sys/block/loop4/loop/offset", "4096\n")
+            .with_file("/sys/block/loop4/loop/sizelimit", "0\n")
+            .with_file("/sys/block/loop4/size", "8\n")
+            .with_file("/sys/block/sda/dev", "8:0\n");
+        let found = gather_files(&host, &number_of);
+        let over = Loop { name: "loop0".into(), number: "7:0".into(), over: (259, 1), offset: 1 << 20 };
+        assert_eq!(found.loops, [over]);
+        let [any, whole] = found.blind.as_slice() else { panic!("{:?}", found.blind) };
+        assert!(any.what.contains("loop3, /dev/gone (deleted)") && any.may_be_over(1), "{any:?}");
+        assert!(whole.may_be_over(8192) && !whole.may_be_over(4096), "{whole:?}");
+        assert!(found.unseen.is_empty(), "{:?}", found.unseen);
+    }
+
+    #[test]
+    fn exports_are_found_in_each_target() {
+        let host = FakeHost::default()
+            .with_file(
+                "/sys/kernel/config/nvmet/subsystems/nqn.x/namespaces/1/device_path",
+                "/dev/nvme1n1p2\n",
+            )
+            .with_file("/sys/kernel/config/nvmet/subsystems/nqn.x/namespaces/2/device_path", "(null)\n")
+            .with_file(
+                "/sys/kernel/config/target/core/fileio_0/a/info",
+                "Status: ACTIVATED\n File: /dev/nvme1n1 Size: 5\n",
+            )
+            .with_file(
+                "/sys/kernel/config/target/core/iblock_0/b/info",
+                "iBlock device: x\n  Major: 259 Minor: 3  CLAIMED\n",
+            )
+            .with_file("/sys/kernel/config/target/core/pscsi_0/c/udev_path", "/dev/nvme1n1\n")
+            .with_file("/sys/kernel/config/target/core/fileio_0/d/udev_path", "/srv/image\n")
+            .with_file("/sys/kernel/scst_tgt/devices/e/filename", "/dev/nvme1n1\n[key]\n");
+        let found = gather_files(&host, &number_of);
+        let said: Vec<(Exporter, &str, u32)> =
+            found.exports.iter().map(|export| (export.by, export.name.as_str(), export.device.1)).collect();
+        let expected = [
+            (Exporter::NvmeTarget, "nqn.x, namespace 1", 3),
+            (Exporter::Lio, "fileio_0/a", 1),
+            (Exporter::Lio, "iblock_0/b", 3),
+            (Exporter::Lio, "pscsi_0/c", 1),
+            (Exporter::Scst, "e", 1),
+        ];
+        assert_eq!(said, expected);
+        assert!(found.unseen.is_empty(), "{:?}", found.unseen);
+    }
+
+    #[test]
+    fn a_target_that_cannot_be_looked_at_is_not_an_empty_one() {
+        let host = FakeHost::default()
+            .with_file("/sys/module/nvmet/refcnt", "1\n")
+            .with_file("/sys/module/target_core_mod/refcnt", "1\n");
+        let unseen = gather_files(&host, &number_of).unseen;
+        assert_eq!(unseen.len(), 2, "{unseen:?}");
+        assert!(unseen.iter().all(|what| what.contains("mount configfs")), "{unseen:?}");
+    }
+}
