@@ -1,7 +1,7 @@
 //! Docker as an installation: program, unit, daemon.json, where its data are. Its engine is asked elsewhere.
 
-use super::docker_unit;
 use super::server::is_installed;
+use super::{docker_unit, tasks};
 use crate::host::{Host, firewall, read_text, tree};
 use crate::model::docker_seen::{DaemonFile, DockerSeen, Flag, Place};
 use serde_json::Value;
@@ -25,8 +25,11 @@ pub fn gather(host: &dyn Host, wanted: Option<&Path>, systemd: bool) -> Result<D
     let is_active = service.as_ref().is_some_and(|service| service.is_active);
     let holds = holds(host, &root)?;
     let has_swarm = host.exists(&root.join("swarm/docker-state.json"));
+    let program = PROGRAMS.iter().find(|path| host.exists(Path::new(path))).map(|path| (*path).to_owned());
     Ok(DockerSeen {
-        program: PROGRAMS.iter().find(|path| host.exists(Path::new(path))).map(|path| (*path).to_owned()),
+        // Docker's own containers are its own affair, and come and go.
+        tasks: if program.is_none() { tasks::gather(host)? } else { Vec::new() },
+        program,
         has_socket_unit,
         daemon_file,
         root: tree::real_path(&root).display().to_string(),

@@ -31,8 +31,21 @@ pub struct DockerSeen {
     pub ascend_runtime: Option<String>,
     /// Others on this machine that run containers.
     pub neighbours: Vec<String>,
+    /// Containers that run under a containerd while Docker is not installed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<Tasks>,
     /// `None` where nobody could look: Docker does not run, or there is no iptables.
     pub metadata_closed: Option<bool>,
+}
+
+/// Running containers of one namespace of one containerd.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tasks {
+    /// The containerd's socket.
+    pub address: String,
+    pub namespace: String,
+    /// Their shims.
+    pub pids: Vec<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::model::disk::{Content, Disk, Signature};
-use crate::model::docker_seen::{DaemonFile, DockerSeen, Flag, PackageManager, PackagesSeen, Place, Service};
+use crate::model::docker_seen::{
+    DaemonFile, DockerSeen, Flag, PackageManager, PackagesSeen, Place, Service, Tasks,
+};
 use crate::model::samples;
 use crate::plan::{InstallPackages, MoveDockerData};
 use crate::profile::{DiskWants, DockerWants, Layout};
@@ -255,7 +257,14 @@ fn a_restart_names_what_it_stops() {
 #[test]
 fn what_cannot_be_is_refused() {
     let wants = wants();
-    let cases: [(&str, Change); 5] = [
+    let cases: [(&str, Change); 6] = [
+        (
+            "1 containers run under the containerd of /run/c.sock (namespace \"k8s.io\", processes 7)",
+            |seen| {
+                seen.docker.tasks =
+                    vec![Tasks { address: "/run/c.sock".into(), namespace: "k8s.io".into(), pids: vec![7] }];
+            },
+        ),
         ("not run by systemd", |seen| seen.machine.systemd = false),
         ("snap", |seen| seen.docker.neighbours = vec!["docker of a snap".into()]),
         ("neither apt-get nor dnf", |seen| seen.packages.manager = None),

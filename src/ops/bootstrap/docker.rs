@@ -9,7 +9,7 @@ use crate::host::{Cmd, Tool, files, firewall, tree};
 use crate::model::docker_seen::{DockerSeen, Place};
 use crate::model::observed::Observed;
 use crate::plan::journal::Journal;
-use crate::plan::{ConfigureDocker, Part, RunDocker, Step};
+use crate::plan::{ConfigureDocker, InstallPackages, Part, RunDocker, Step};
 use crate::profile::Layout;
 use anyhow::{Context as _, Result};
 use std::future::Future;
@@ -62,7 +62,29 @@ pub(super) fn plan(ground: &Ground, seen: &Observed, journal: &Journal, disks: &
     };
     part.append(setup::plan_sysctl(seen, &request));
     part.append(setup::plan(seen, &request));
-    Parts { tools: setup::plan_tools(seen, &request), engine: part }
+    let mut tools = setup::plan_tools(seen, &request);
+    for part in [&mut tools, &mut part] {
+        foresee(ground, part);
+    }
+    Parts { tools, engine: part }
+}
+
+/// A manager that somebody else has would make us wait, and is refused anyway.
+fn foresee(ground: &Ground, part: &mut Part) {
+    if !part.refusals.is_empty() {
+        return;
+    }
+    let steps: Vec<InstallPackages> = part
+        .steps
+        .iter()
+        .filter_map(|planned| match &planned.step {
+            Step::InstallPackages(step) => Some(step.clone()),
+            _ => None,
+        })
+        .collect();
+    for step in steps {
+        packages::foresee(ground, &step, part);
+    }
 }
 
 fn running(ground: &Ground) -> Result<Vec<String>, String> {
