@@ -2,7 +2,7 @@
 //!
 //! `client` speaks to one engine; `container` is the pure body of a berth's container, `lifecycle` its life;
 //! `labels` are how we know our own; `readback` compares what was asked with what the kernel gave; `scan` finds who
-//! else has cards; `events` says when to look again; `image`, `archive`, `registry` and `probe` are about base images.
+//! else has cards; `events` says when to look again; `said` what it tells of itself; `image`, `archive`, `registry` and `probe` are about base images.
 
 pub mod archive;
 mod claim;
@@ -18,6 +18,7 @@ pub mod probe;
 mod reach;
 pub mod readback;
 pub mod registry;
+mod said;
 pub mod scan;
 pub mod setup;
 

@@ -1,7 +1,7 @@
 //! Docker as an installation: program, unit, daemon.json, where its data are. Its engine is asked elsewhere.
 
-use super::docker_unit;
 use super::server::is_installed;
+use super::{docker_unit, tasks};
 use crate::host::{Host, firewall, read_text, tree};
 use crate::model::docker_seen::{DaemonFile, DockerSeen, Flag, Place};
 use serde_json::Value;
@@ -13,7 +13,7 @@ const DAEMON_FILE: &str = "/etc/docker/daemon.json";
 const DEFAULT_ROOT: &str = "/var/lib/docker";
 const ASCEND_RUNTIME: &str = "/usr/local/Ascend/Ascend-Docker-Runtime/ascend-docker-runtime";
 /// Their images cannot be copied as files to another file system.
-const BOUND_DRIVERS: [&str; 3] = ["btrfs", "zfs", "devicemapper"];
+pub const BOUND_DRIVERS: [&str; 3] = ["btrfs", "zfs", "devicemapper"];
 const PROGRAMS: [&str; 3] = ["/usr/bin/dockerd", "/usr/sbin/dockerd", "/usr/local/bin/dockerd"];
 
 /// `wanted`: where the profile wants the data.
@@ -23,21 +23,35 @@ pub fn gather(host: &dyn Host, wanted: Option<&Path>, systemd: bool) -> Result<D
     let daemon_file = daemon_file(host, flags)?;
     let root = root(flags, daemon_file.text.as_deref());
     let is_active = service.as_ref().is_some_and(|service| service.is_active);
-    let holds = holds(host, &root)?;
-    let has_swarm = host.exists(&root.join("swarm/docker-state.json"));
+    // With userns-remap all is one directory further down.
+    let mut roots = remapped_in(host, &root);
+    roots.insert(0, root.clone());
+    let mut root_holds = false;
+    for root in &roots {
+        root_holds |= holds(host, root)?;
+    }
+    let has_swarm = roots.iter().any(|root| host.exists(&root.join("swarm/docker-state.json")));
+    let program = PROGRAMS.iter().find(|path| host.exists(Path::new(path))).map(|path| (*path).to_owned());
     Ok(DockerSeen {
-        program: PROGRAMS.iter().find(|path| host.exists(Path::new(path))).map(|path| (*path).to_owned()),
+        // Docker's own containers are its own affair, and come and go.
+        tasks: if program.is_none() { tasks::gather(host)? } else { Vec::new() },
+        program,
         has_socket_unit,
         daemon_file,
         root: tree::real_path(&root).display().to_string(),
-        root_holds: holds || has_swarm,
+        root_holds: root_holds || has_swarm,
+        // Asked by the caller, who has the client.
+        engine: None,
         root_driver: BOUND_DRIVERS
             .iter()
-            .find(|driver| host.list(&root.join(driver)).is_ok_and(|paths| !paths.is_empty()))
+            .find(|driver| {
+                let is_full = |root: &PathBuf| host.list(&root.join(driver)).is_ok_and(|it| !it.is_empty());
+                roots.iter().any(is_full)
+            })
             .map(|driver| (*driver).to_owned()),
         has_swarm,
-        wanted: wanted.map_or(Ok(Place::Free), place)?,
-        copy: wanted.map_or(Ok(Place::Free), |path| place(&copy_of(path)))?,
+        wanted: wanted.map_or(Ok(Place::Free), |path| place(host, path))?,
+        copy: wanted.map_or(Ok(Place::Free), |path| place(host, &copy_of(path)))?,
         drop_in: read(host, Path::new(DROP_IN))?,
         ascend_runtime: host.exists(Path::new(ASCEND_RUNTIME)).then(|| ASCEND_RUNTIME.to_owned()),
         neighbours: neighbours(host),
@@ -100,9 +114,40 @@ fn holds(host: &dyn Host, root: &Path) -> Result<bool, String> {
     Ok(false)
 }
 
-fn place(path: &Path) -> Result<Place, String> {
-    tree::look_at(path, &["image", "containers", "volumes", "network"])
-        .map_err(|error| format!("{} cannot be read: {error}", path.display()))
+fn place(host: &dyn Host, path: &Path) -> Result<Place, String> {
+    let look = |path: &Path| {
+        tree::look_at(path, &["image", "containers", "volumes", "network"])
+            .map_err(|error| format!("{} cannot be read: {error}", path.display()))
+    };
+    let found = look(path)?;
+    if found != Place::Taken {
+        return Ok(found);
+    }
+    // With userns-remap there is nothing but the directories of the remapped users.
+    let remapped = remapped_in(host, path);
+    let others = host.list(path).unwrap_or_default().iter().filter(|it| !remapped.contains(it)).count();
+    for dir in &remapped {
+        if others > 0 || look(dir)? != Place::Docker {
+            return Ok(Place::Taken);
+        }
+    }
+    Ok(if remapped.is_empty() { Place::Taken } else { Place::Docker })
+}
+
+/// `/var/lib/docker/165536.165536`: where dockerd keeps all its data for remapped users.
+fn is_remapped(path: &Path) -> bool {
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.and_then(|name| name.split_once('.')).is_some_and(|(uid, gid)| is_number(uid) && is_number(gid))
+}
+
+fn remapped_in(host: &dyn Host, root: &Path) -> Vec<PathBuf> {
+    host.list(root).unwrap_or_default().into_iter().filter(|path| is_remapped(path)).collect()
+}
+
+/// The root as it was named to a dockerd that says it is in the directory of a remapped user.
+pub fn above_remapped(root: &Path) -> &Path {
+    if is_remapped(root) { root.parent().unwrap_or(root) } else { root }
 }
 
 fn neighbours(host: &dyn Host) -> Vec<String> {
@@ -119,6 +164,7 @@ fn neighbours(host: &dyn Host) -> Vec<String> {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "the test makes a root of its own")]
 mod tests {
     use super::*;
     use crate::host::FakeHost;
@@ -135,6 +181,27 @@ mod tests {
         ] {
             assert_eq!(root(flags, file), Path::new(wanted));
         }
+    }
+
+    #[test]
+    fn data_of_remapped_users_are_found_one_directory_further_down() {
+        let named = Path::new("/var/lib/docker");
+        assert_eq!(above_remapped(Path::new("/var/lib/docker/165536.165536")), named);
+        assert_eq!(above_remapped(named), named);
+        assert!(!is_remapped(Path::new("/data/docker.1")) && !is_remapped(Path::new("/data/1.")));
+        let host = FakeHost::default().with_file("/d/1.1/containers/a/b", "").with_file("/d/tmp/x", "");
+        assert_eq!(remapped_in(&host, Path::new("/d")), [Path::new("/d/1.1")]);
+
+        let dir = tempfile::tempdir().unwrap();
+        let make = |path: &str| std::fs::create_dir_all(dir.path().join(path)).unwrap();
+        let look = || place(&crate::host::RealHost::default(), dir.path()).unwrap();
+        assert_eq!(look(), Place::Free);
+        make("165536.165536/image");
+        assert_eq!(look(), Place::Taken);
+        make("165536.165536/containers");
+        assert_eq!(look(), Place::Docker);
+        make("theirs");
+        assert_eq!(look(), Place::Taken);
     }
 
     #[test]

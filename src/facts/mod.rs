@@ -26,6 +26,7 @@ pub mod mounts;
 pub mod npu;
 pub mod os;
 pub mod own;
+pub mod package_changes;
 pub mod packages;
 pub mod pci;
 pub mod rivals;
@@ -34,6 +35,7 @@ pub mod server;
 pub mod smart;
 pub mod space;
 pub mod sysctl;
+mod tasks;
 
 use crate::host::Host;
 use crate::model::facts::{DockerFacts, Facts, NpuFacts, SCHEMA, Unreadable};

@@ -343,7 +343,7 @@ pub fn begin(path: &Path) -> io::Result<()> {
     if look_at(path, &[])? == Place::Taken {
         return Err(io::Error::new(ErrorKind::DirectoryNotEmpty, "it is not empty"));
     }
-    Ok(lsetxattr(path, MARK, &own_mark()?, XattrFlags::empty())?)
+    reopen(path)
 }
 
 /// Takes the mark away: what is there counts from now on.
@@ -352,6 +352,11 @@ pub fn finish(path: &Path) -> io::Result<()> {
         Ok(()) | Err(Errno::NODATA | Errno::NOENT | Errno::NOTSUP) => Ok(()),
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// Marks what was finished and nobody used yet: it is a copy again, to be made anew.
+pub fn reopen(path: &Path) -> io::Result<()> {
+    Ok(lsetxattr(path, MARK, &own_mark()?, XattrFlags::empty())?)
 }
 
 fn own_mark() -> io::Result<Vec<u8>> {

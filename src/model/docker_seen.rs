@@ -14,8 +14,12 @@ pub struct DockerSeen {
     pub daemon_file: DaemonFile,
     /// Where its data are, by flags and file; links resolved.
     pub root: String,
-    /// Containers, images, volumes or a swarm are there: more than what dockerd makes when it starts.
+    /// Containers, images, volumes or a swarm are there, also of a remapped user: more than what dockerd makes when it
+    /// starts.
     pub root_holds: bool,
+    /// `None`: it does not run, or does not answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineSaid>,
     /// A storage driver in there that works on one kind of file system only.
     #[serde(default)]
     pub root_driver: Option<String>,
@@ -31,8 +35,43 @@ pub struct DockerSeen {
     pub ascend_runtime: Option<String>,
     /// Others on this machine that run containers.
     pub neighbours: Vec<String>,
+    /// Containers that run under a containerd while Docker is not installed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<Tasks>,
     /// `None` where nobody could look: Docker does not run, or there is no iptables.
     pub metadata_closed: Option<bool>,
+}
+
+/// What a running engine says of itself. It counts more than what its files look like.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct EngineSaid {
+    /// Where its data are; of an engine with remapped users what is above their directory. Links resolved.
+    pub root: String,
+    pub driver: Option<String>,
+    /// Its data are in a directory UID.GID of its root (userns-remap).
+    pub is_remapped: bool,
+    pub is_rootless: bool,
+    /// Images and the file systems of containers are kept by containerd, and not below the root.
+    pub has_containerd_store: bool,
+    /// There are containers or images below the root.
+    pub holds: bool,
+}
+
+impl DockerSeen {
+    /// Whether anything would be missed if Docker looked elsewhere.
+    pub fn holds(&self) -> bool {
+        self.root_holds || self.engine.as_ref().is_some_and(|engine| engine.holds)
+    }
+}
+
+/// Running containers of one namespace of one containerd.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tasks {
+    /// The containerd's socket.
+    pub address: String,
+    pub namespace: String,
+    /// Their shims.
+    pub pids: Vec<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

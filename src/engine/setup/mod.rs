@@ -12,7 +12,7 @@ mod tests;
 
 pub use daemon_json::{Merged, Unmergeable, merge};
 pub use packages::plan_tools;
-pub use root::needs_move;
+pub use root::{elsewhere, immovable, needs_move};
 pub use sysctl::plan_sysctl;
 
 use crate::facts::docker::DROP_IN;

@@ -22,6 +22,7 @@ pub(super) fn plan_docker(seen: &Observed, request: &Request, part: &mut Part) {
         part.is_right("Docker is installed");
         return;
     };
+    refuse_tasks(seen, part);
     let names = match seen.packages.manager {
         Some(PackageManager::AptGet) => &["docker.io|docker-ce", "iptables", "apparmor|"][..],
         _ => &["docker-engine|docker-ce|moby-engine|docker", "iptables"][..],
@@ -34,6 +35,26 @@ pub(super) fn plan_docker(seen: &Observed, request: &Request, part: &mut Part) {
         );
     }
     part.add(Step::InstallPackages(step), why);
+}
+
+/// Docker's packages bring a containerd of their own, and its firewall rules: containers that run would lose theirs.
+fn refuse_tasks(seen: &Observed, part: &mut Part) {
+    for tasks in &seen.docker.tasks {
+        let pids: Vec<String> = tasks.pids.iter().take(5).map(u32::to_string).collect();
+        let more = if tasks.pids.len() > pids.len() { ", …" } else { "" };
+        part.refuse(
+            format!(
+                "{} containers run under the containerd of {} (namespace {:?}, processes {}{more}), and Docker would be \
+                 installed beside it",
+                tasks.pids.len(),
+                tasks.address,
+                tasks.namespace,
+                pids.join(", ")
+            ),
+            "end them first (ctr -n NAMESPACE tasks list; kubectl drain; k3s-killall.sh), or set install = false in \
+             [bootstrap.docker]",
+        );
+    }
 }
 
 /// Programs that make volumes, where the layout needs them. To be planned before the disks.

@@ -1,11 +1,11 @@
 //! Where Docker's data are, where they should be, and whether they can go there.
 
 use super::{Request, running};
-use crate::facts::docker::copy_of;
+use crate::facts::docker::{BOUND_DRIVERS, copy_of};
 use crate::model::Size;
-use crate::model::docker_seen::Place;
+use crate::model::docker_seen::{DockerSeen, Place};
 use crate::model::observed::Observed;
-use crate::plan::{ConfigureDocker, MoveDockerData, Part, Step};
+use crate::plan::{ConfigureDocker, MoveDockerData, Part, Refusal, Step};
 use crate::profile::Bootstrap;
 use std::path::{Path, PathBuf};
 
@@ -25,7 +25,7 @@ pub(super) enum Root {
 pub fn needs_move(seen: &Observed, wants: &Bootstrap) -> Option<PathBuf> {
     let wanted = wants.data_root()?;
     let is_elsewhere = Path::new(&seen.docker.root) != wanted;
-    let holds = seen.docker.root_holds || seen.docker.wanted == Place::Unfinished;
+    let holds = seen.docker.holds() || seen.docker.wanted == Place::Unfinished;
     (is_elsewhere && holds).then_some(wanted)
 }
 
@@ -34,7 +34,13 @@ pub(super) fn decide(seen: &Observed, request: &Request, part: &mut Part) -> Roo
         part.is_right(format!("Docker's data stay in {}", seen.docker.root));
         return Root::AsItIs;
     };
+    // One that was told of another place by an interrupted run of ours is restarted, and has nothing in the old one.
+    if let Some(refusal) = elsewhere(&seen.docker).filter(|_| !request.is_stale) {
+        part.refusals.push(refusal);
+        return Root::AsItIs;
+    }
     if Path::new(&seen.docker.root) == to {
+        note_containerd(&seen.docker, part);
         part.is_right(format!("Docker's data are in {}", to.display()));
         return Root::AsItIs;
     }
@@ -42,6 +48,7 @@ pub(super) fn decide(seen: &Observed, request: &Request, part: &mut Part) -> Roo
         check_move(seen, request, &to, part);
         return Root::Move { to };
     }
+    note_containerd(&seen.docker, part);
     if seen.docker.wanted == Place::Taken {
         part.refuse(
             format!("{} is to hold Docker's data, and holds something else", to.display()),
@@ -49,6 +56,69 @@ pub(super) fn decide(seen: &Observed, request: &Request, part: &mut Part) -> Roo
         );
     }
     Root::Switch { to }
+}
+
+/// The engine itself says that its data are not where its configuration has them.
+pub fn elsewhere(docker: &DockerSeen) -> Option<Refusal> {
+    let said = docker.engine.as_ref()?;
+    let refuse = |what: String, help: &str| Some(Refusal { what, help: Some(help.to_owned()) });
+    if said.is_rootless {
+        return refuse(
+            format!("Docker runs without root's rights here, with its data in {}", said.root),
+            "name the socket of the system's Docker in docker.socket of the config, or set install = false in \
+             [bootstrap.docker]",
+        );
+    }
+    if said.root != docker.root {
+        return refuse(
+            format!(
+                "Docker works with the data in {}, and its configuration names {}",
+                said.root, docker.root
+            ),
+            "it was changed since Docker started: take the change back, or restart Docker yourself; then run this again",
+        );
+    }
+    None
+}
+
+/// Why data that are there cannot be moved as files, as the engine says. To be looked at before anything stops.
+pub fn immovable(docker: &DockerSeen) -> Option<Refusal> {
+    let said = docker.engine.as_ref();
+    let of_engine = said.and_then(|said| said.driver.clone());
+    let bound = of_engine.filter(|driver| BOUND_DRIVERS.contains(&driver.as_str()));
+    let root = &docker.root;
+    if let Some(driver) = bound.or_else(|| docker.root_driver.clone()) {
+        return Some(Refusal {
+            what: format!(
+                "Docker's data in {root} are kept by its storage driver {driver}, and cannot be copied as files"
+            ),
+            help: Some(format!(
+                "set data-root = \"{root}\" in [bootstrap.docker], or save the images (docker save) and start with an empty one"
+            )),
+        });
+    }
+    if said.is_some_and(|said| said.has_containerd_store) {
+        return Some(Refusal {
+            what: format!(
+                "Docker's data in {root} are only a part of them: images and the file systems of containers are kept by containerd"
+            ),
+            help: Some(format!(
+                "set data-root = \"{root}\" in [bootstrap.docker]; move containerd's data yourself (root in \
+                 /etc/containerd/config.toml), if they should be on the data volume"
+            )),
+        });
+    }
+    None
+}
+
+fn note_containerd(docker: &DockerSeen, part: &mut Part) {
+    if docker.engine.as_ref().is_some_and(|said| said.has_containerd_store) {
+        part.notes.push(
+            "Docker has its images kept by containerd, in /var/lib/containerd unless its config.toml says otherwise; \
+             data-root does not move them"
+                .into(),
+        );
+    }
 }
 
 fn check_move(seen: &Observed, request: &Request, to: &Path, part: &mut Part) {
@@ -63,12 +133,7 @@ fn check_move(seen: &Observed, request: &Request, to: &Path, part: &mut Part) {
             "name another data-root in [bootstrap.docker]",
         );
     }
-    if let Some(driver) = &seen.docker.root_driver {
-        part.refuse(
-            format!("Docker's data in {} are kept by its storage driver {driver}, and cannot be copied as files", from.display()),
-            format!("set data-root = \"{}\" in [bootstrap.docker], or save the images (docker save) and start with an empty one", from.display()),
-        );
-    }
+    part.refusals.extend(immovable(&seen.docker));
     let was_begun = request
         .unfinished
         .iter()

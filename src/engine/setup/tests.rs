@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::model::disk::{Content, Disk, Signature};
-use crate::model::docker_seen::{DaemonFile, DockerSeen, Flag, PackageManager, PackagesSeen, Place, Service};
+use crate::model::docker_seen::{
+    DaemonFile, DockerSeen, EngineSaid, Flag, PackageManager, PackagesSeen, Place, Service, Tasks,
+};
 use crate::model::samples;
 use crate::plan::{InstallPackages, MoveDockerData};
 use crate::profile::{DiskWants, DockerWants, Layout};
@@ -211,6 +213,44 @@ fn a_move_is_refused_beforehand() {
 }
 
 #[test]
+fn what_a_running_engine_says_decides() {
+    let wants = wants();
+    let with = |change: fn(&mut EngineSaid), is_stale: bool| {
+        let mut seen = seen();
+        let mut said = EngineSaid { root: seen.docker.root.clone(), ..EngineSaid::default() };
+        change(&mut said);
+        seen.docker.engine = Some(said);
+        plan(&seen, &Request { is_stale, ..request(&wants) })
+    };
+    // Its files look empty, and it has containers: they move.
+    let part = with(|said| said.holds = true, false);
+    assert_eq!((part.refusals.len(), keys(&part)[1].as_str()), (0, "docker.move"));
+    let part = with(|said| (said.holds, said.is_remapped) = (true, true), false);
+    assert_eq!((part.refusals.len(), keys(&part)[1].as_str()), (0, "docker.move"));
+    for driver in ["btrfs", "zfs", "devicemapper"] {
+        let mut seen = seen();
+        let root = seen.docker.root.clone();
+        seen.docker.engine =
+            Some(EngineSaid { root, driver: Some(driver.into()), holds: true, ..EngineSaid::default() });
+        refused(&plan(&seen, &request(&wants)), &format!("storage driver {driver}"));
+    }
+    refused(
+        &with(|said| (said.holds, said.has_containerd_store) = (true, true), false),
+        "kept by containerd",
+    );
+    let switched = with(|said| said.has_containerd_store = true, false);
+    assert_eq!((switched.refusals.len(), keys(&switched)[1].as_str()), (0, "docker.configure"));
+    assert!(switched.notes.iter().any(|note| note.contains("/var/lib/containerd")), "{:?}", switched.notes);
+    refused(&with(|said| said.is_rootless = true, false), "without root's rights");
+    let other: fn(&mut EngineSaid) = |said| said.root = "/srv/docker".into();
+    refused(
+        &with(other, false),
+        "works with the data in /srv/docker, and its configuration names /var/lib/docker",
+    );
+    assert_eq!(with(other, true).refusals, [], "our own change, which it has not read yet");
+}
+
+#[test]
 fn a_copy_of_ours_is_made_anew() {
     let wants = wants();
     let mut seen = seen();
@@ -255,7 +295,14 @@ fn a_restart_names_what_it_stops() {
 #[test]
 fn what_cannot_be_is_refused() {
     let wants = wants();
-    let cases: [(&str, Change); 5] = [
+    let cases: [(&str, Change); 6] = [
+        (
+            "1 containers run under the containerd of /run/c.sock (namespace \"k8s.io\", processes 7)",
+            |seen| {
+                seen.docker.tasks =
+                    vec![Tasks { address: "/run/c.sock".into(), namespace: "k8s.io".into(), pids: vec![7] }];
+            },
+        ),
         ("not run by systemd", |seen| seen.machine.systemd = false),
         ("snap", |seen| seen.docker.neighbours = vec!["docker of a snap".into()]),
         ("neither apt-get nor dnf", |seen| seen.packages.manager = None),

@@ -1,8 +1,8 @@
 //! Applying a plan: one step after the other, each written into the journal before and after.
 
 use super::{
-    Draft, Ground, Progress, Wishes, check_ground, decide, disks, docker, docker_move, files, hccn, install,
-    kernel, look_at_all, make_directory, mounts, open_journal, own, packages, reboot, trees,
+    Draft, Ground, Progress, Wishes, check_ground, decide, disks, docker, docker_back, docker_move, files,
+    hccn, install, kernel, look_at_all, make_directory, mounts, open_journal, own, packages, reboot, trees,
 };
 use crate::error::{Fault, flatten};
 use crate::host::lock::lock_bootstrap;
@@ -137,6 +137,7 @@ fn run(ground: &Ground, steps: &[Planned], journal: &mut Journal, progress: &dyn
     for step in left.iter().filter(|step| steps.iter().all(|planned| planned.step.key() != step.key())) {
         journal.settled(Timestamp::now(), step)?;
     }
+    let mut before = None;
     for (index, planned) in steps.iter().enumerate() {
         let step = &planned.step;
         if progress.wants_stop() {
@@ -146,7 +147,7 @@ fn run(ground: &Ground, steps: &[Planned], journal: &mut Journal, progress: &dyn
         }
         progress.starts(index + 1, steps.len(), step);
         journal.started(Timestamp::now(), step)?;
-        let result = execute(ground, step, progress).with_context(|| step.describe());
+        let result = execute(ground, step, progress, &mut before).with_context(|| step.describe());
         match &result {
             Ok(()) => journal.done(Timestamp::now(), step)?,
             Err(error) => journal.failed(Timestamp::now(), step, &flatten(error).message)?,
@@ -160,7 +161,13 @@ fn run(ground: &Ground, steps: &[Planned], journal: &mut Journal, progress: &dyn
     Ok(())
 }
 
-fn execute(ground: &Ground, step: &Step, progress: &dyn Progress) -> Result<()> {
+/// `before`: Docker's configuration as it was, from the step that changes it to the one that starts it.
+fn execute(
+    ground: &Ground,
+    step: &Step,
+    progress: &dyn Progress,
+    before: &mut Option<docker_back::Before>,
+) -> Result<()> {
     match step {
         Step::WipeDisk(wipe) => disks::wipe(ground, wipe),
         Step::MakeVolume(volume) => disks::make(ground, volume),
@@ -174,9 +181,9 @@ fn execute(ground: &Ground, step: &Step, progress: &dyn Progress) -> Result<()> 
         Step::AskReboot => Ok(()),
         Step::SetAddresses(set) => hccn::set(ground, set),
         Step::InstallPackages(packages) => packages::install(ground, packages, progress),
-        Step::ConfigureDocker(configure) => docker::configure(ground, configure),
-        Step::MoveDockerData(data) => docker_move::copy_and_switch(ground, data, progress),
-        Step::RunDocker(run) => docker::run(ground, run, progress),
+        Step::ConfigureDocker(configure) => docker::configure(ground, configure, before),
+        Step::MoveDockerData(data) => docker_move::copy_and_switch(ground, data, progress, before),
+        Step::RunDocker(run) => docker::run(ground, run, progress, before.take()),
         Step::ApplySysctl(sysctl) => kernel::apply(sysctl),
         Step::CloseMetadata(_) => docker::close_metadata(ground),
         Step::InstallProgram(program) => Ok(own::install_program(program)?),

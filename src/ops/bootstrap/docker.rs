@@ -1,15 +1,17 @@
 //! Docker: what has to be asked before deciding, and configuring and running it.
 
-use super::{Ground, Progress, owed, packages};
+use super::docker_back::{Before, take_back};
+use super::owed::{self, Owed};
+use super::{Ground, Progress, packages};
 use crate::engine::setup::{self, Request};
 use crate::engine::{Engine, Inventory};
 use crate::error::{Fault, flatten};
 use crate::facts::{docker, kernel_settings};
 use crate::host::{Cmd, Tool, files, firewall, tree};
-use crate::model::docker_seen::{DockerSeen, Place};
+use crate::model::docker_seen::{DockerSeen, EngineSaid, Place};
 use crate::model::observed::Observed;
 use crate::plan::journal::Journal;
-use crate::plan::{ConfigureDocker, Part, RunDocker, Step};
+use crate::plan::{ConfigureDocker, InstallPackages, Part, RunDocker, Step};
 use crate::profile::Layout;
 use anyhow::{Context as _, Result};
 use std::future::Future;
@@ -33,9 +35,24 @@ pub(super) fn look(ground: &Ground, seen: &mut Observed) -> Result<(), String> {
     }
     seen.kernel = kernel_settings::gather(ground.host, wants.sysctl.keys())?;
     if wants.docker.install {
-        seen.docker = docker::gather(ground.host, wants.data_root().as_deref(), seen.machine.systemd)?;
+        seen.docker = see(ground, seen.machine.systemd)?;
     }
     Ok(())
+}
+
+/// As an installation, and as the engine that runs says. One that does not answer is refused where it matters.
+fn see(ground: &Ground, systemd: bool) -> Result<DockerSeen, String> {
+    let wanted = ground.profile.bootstrap.data_root();
+    let mut seen = docker::gather(ground.host, wanted.as_deref(), systemd)?;
+    if seen.service.as_ref().is_some_and(|service| service.is_active) {
+        seen.engine = said(ground).ok();
+    }
+    Ok(seen)
+}
+
+fn said(ground: &Ground) -> Result<EngineSaid> {
+    let socket = ground.config.docker.socket.clone();
+    wait_for(async move { Engine::connect(&socket).await?.said().await })
 }
 
 /// Asks what the decision needs, and decides.
@@ -62,7 +79,29 @@ pub(super) fn plan(ground: &Ground, seen: &Observed, journal: &Journal, disks: &
     };
     part.append(setup::plan_sysctl(seen, &request));
     part.append(setup::plan(seen, &request));
-    Parts { tools: setup::plan_tools(seen, &request), engine: part }
+    let mut tools = setup::plan_tools(seen, &request);
+    for part in [&mut tools, &mut part] {
+        foresee(ground, part);
+    }
+    Parts { tools, engine: part }
+}
+
+/// A manager that somebody else has would make us wait, and is refused anyway.
+fn foresee(ground: &Ground, part: &mut Part) {
+    if !part.refusals.is_empty() {
+        return;
+    }
+    let steps: Vec<InstallPackages> = part
+        .steps
+        .iter()
+        .filter_map(|planned| match &planned.step {
+            Step::InstallPackages(step) => Some(step.clone()),
+            _ => None,
+        })
+        .collect();
+    for step in steps {
+        packages::foresee(ground, &step, part);
+    }
 }
 
 fn running(ground: &Ground) -> Result<Vec<String>, String> {
@@ -101,13 +140,11 @@ pub(super) fn wait_for<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
 }
 
 pub(super) fn fresh(ground: &Ground) -> Result<DockerSeen, Fault> {
-    let wanted = ground.profile.bootstrap.data_root();
-    docker::gather(ground.host, wanted.as_deref(), true)
-        .map_err(|why| Fault::host(format!("looking at Docker: {why}")))
+    see(ground, true).map_err(|why| Fault::host(format!("looking at Docker: {why}")))
 }
 
 /// Where it tells Docker of another place, that may have been mounted only now.
-pub(super) fn configure(ground: &Ground, step: &ConfigureDocker) -> Result<()> {
+pub(super) fn configure(ground: &Ground, step: &ConfigureDocker, before: &mut Option<Before>) -> Result<()> {
     let seen = fresh(ground)?;
     if let Some(root) = step.settings.data_root.as_deref().filter(|root| *root != Path::new(&seen.root))
         && matches!(seen.wanted, Place::Taken | Place::Unfinished)
@@ -117,23 +154,39 @@ pub(super) fn configure(ground: &Ground, step: &ConfigureDocker) -> Result<()> {
             .help("look at the plan again, now that its volume is mounted: berth bootstrap")
             .into());
     }
-    write_settings(ground, step)
+    *before = write_settings(ground, step)?;
+    Ok(())
 }
 
-/// With what the file and the flags say now: an installation may have brought some.
-pub(super) fn write_settings(ground: &Ground, step: &ConfigureDocker) -> Result<()> {
+/// With what the file and the flags say now: an installation may have brought some. What was there before is given back.
+pub(super) fn write_settings(ground: &Ground, step: &ConfigureDocker) -> Result<Option<Before>> {
     let seen = fresh(ground)?;
     let flags = seen.service.as_ref().map_or(&[][..], |service| service.flags.as_slice());
     let path = &seen.daemon_file.path;
     let merged = setup::merge(path, seen.daemon_file.text.as_deref(), flags, &step.settings, seen.has_swarm)
         .map_err(|why| Fault::refused(why.what).help(why.help))?;
     if merged.changes.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
-    super::files::replace(ground, Path::new(path), &merged.text)
+    super::files::replace(ground, Path::new(path), &merged.text)?;
+    Ok(Some(Before { file: path.into(), text: seen.daemon_file.text.clone(), copy: None }))
 }
 
-pub(super) fn run(ground: &Ground, step: &RunDocker, progress: &dyn Progress) -> Result<()> {
+pub(super) fn run(
+    ground: &Ground,
+    step: &RunDocker,
+    progress: &dyn Progress,
+    before: Option<Before>,
+) -> Result<()> {
+    match (bring_up(ground, step), before) {
+        (Ok(()), _) => pay(ground, progress),
+        (Err(error), Some(before)) => Err(take_back(ground, &before, progress, error)),
+        (Err(error), None) => Err(error),
+    }
+}
+
+/// It runs, with its data where they should be, and with all that was in it.
+fn bring_up(ground: &Ground, step: &RunDocker) -> Result<()> {
     let seen = fresh(ground)?;
     let service = seen.service.clone().unwrap_or_default();
     if step.restart && service.is_active {
@@ -147,9 +200,9 @@ pub(super) fn run(ground: &Ground, step: &RunDocker, progress: &dyn Progress) ->
     if step.restart || !service.is_active {
         start(ground, if step.restart { "restart" } else { "start" })?;
     }
-    let engine_root = wait_for_engine(ground)?;
-    if let (Some(wanted), Some(root)) = (&step.data_root, engine_root)
-        && tree::real_path(wanted) != tree::real_path(Path::new(&root))
+    let root = wait_for_engine(ground)?.root;
+    if let Some(wanted) = &step.data_root
+        && tree::real_path(wanted) != Path::new(&root)
     {
         return Err(Fault::docker(format!(
             "Docker keeps its data in {root}, and not in {}",
@@ -158,13 +211,13 @@ pub(super) fn run(ground: &Ground, step: &RunDocker, progress: &dyn Progress) ->
         .help("look at what it was started with: systemctl cat docker.service")
         .into());
     }
-    pay(ground, progress)
+    if let Some(owed) = owed::read(ground)? {
+        check_all_there(ground, &owed, &inventory(ground)?)?;
+    }
+    Ok(())
 }
 
-/// Starts what ran before, after having seen that all of it is there.
-pub(super) fn pay(ground: &Ground, progress: &dyn Progress) -> Result<()> {
-    let Some(owed) = owed::read(ground)? else { return Ok(()) };
-    let now = inventory(ground)?;
+fn check_all_there(ground: &Ground, owed: &Owed, now: &Inventory) -> Result<(), Fault> {
     let lost = owed.containers.iter().filter(|id| !now.containers.contains(id)).count();
     let images = owed.images.iter().filter(|id| !now.images.contains(id)).count();
     if lost + images > 0 {
@@ -174,9 +227,16 @@ pub(super) fn pay(ground: &Ground, progress: &dyn Progress) -> Result<()> {
         .help(format!(
             "they were there before it was stopped ({} lists them); its old data are still where they were",
             owed::path(ground).display()
-        ))
-        .into());
+        )));
     }
+    Ok(())
+}
+
+/// Starts what ran before, after having seen that all of it is there.
+pub(super) fn pay(ground: &Ground, progress: &dyn Progress) -> Result<()> {
+    let Some(owed) = owed::read(ground)? else { return Ok(()) };
+    let now = inventory(ground)?;
+    check_all_there(ground, &owed, &now)?;
     let down: Vec<_> = owed
         .running
         .iter()
@@ -231,26 +291,47 @@ pub(super) fn systemctl(ground: &Ground, args: &[&str]) -> Result<()> {
     ground.host.run(&cmd).map(|_| ()).map_err(|error| Fault::host(error.to_string()).into())
 }
 
-fn log_excerpt(ground: &Ground) -> String {
-    let cmd =
-        Tool::Journalctl.cmd().args(["--unit=docker.service", "--lines=30", "--output=cat", "--no-pager"]);
-    let output = ground.host.run(&cmd.timeout(Duration::from_secs(30)));
-    let text = output.map(|output| output.stdout).unwrap_or_default();
-    // systemd's own lines only say that it failed.
-    let said: Vec<&str> =
-        text.lines().filter(|line| line.contains("level=") || line.contains("dockerd")).collect();
-    packages::tail(&said.join("\n"), 3)
+/// The socket first, which would start the service again.
+pub(super) fn stop_docker(ground: &Ground) -> Result<()> {
+    if fresh(ground)?.has_socket_unit {
+        systemctl(ground, &["stop", "docker.socket"])?;
+    }
+    systemctl(ground, &["stop", "docker.service"])
 }
 
-/// Its data root.
-fn wait_for_engine(ground: &Ground) -> Result<Option<String>> {
+fn log_excerpt(ground: &Ground) -> String {
+    // By what the unit's own processes said: systemd's lines about the unit only say that it failed.
+    let cmd = Tool::Journalctl.cmd().args([
+        "_SYSTEMD_UNIT=docker.service",
+        "--boot",
+        "--lines=60",
+        "--output=cat",
+        "--no-pager",
+    ]);
+    let output = ground.host.run(&cmd.timeout(Duration::from_secs(30)));
+    telling_lines(&output.map(|output| output.stdout).unwrap_or_default())
+}
+
+/// Lines of dockerd that say why: what it prints plainly when it gives up, and what it logs as an error. The start that
+/// systemd tries again says the same once more. Shown to a person; nothing is decided by it.
+fn telling_lines(log: &str) -> String {
+    const QUIET: [&str; 4] = ["level=info", "level=debug", "level=warning", "level=trace"];
+    let mut said: Vec<&str> = Vec::new();
+    for line in log.lines().filter(|line| !QUIET.iter().any(|level| line.contains(level))) {
+        said.retain(|other| *other != line);
+        said.push(line);
+    }
+    packages::tail(&if said.is_empty() { log.to_owned() } else { said.join("\n") }, 3)
+}
+
+pub(super) fn wait_for_engine(ground: &Ground) -> Result<EngineSaid> {
     let socket: PathBuf = ground.config.docker.socket.clone();
     let deadline = Instant::now() + Duration::from_mins(2);
     wait_for(async {
         loop {
-            let asked = async { Engine::connect(&socket).await?.facts().await };
+            let asked = async { Engine::connect(&socket).await?.said().await };
             match asked.await {
-                Ok(facts) => return Ok(facts.data_root),
+                Ok(said) => return Ok(said),
                 Err(error) if Instant::now() >= deadline => {
                     return Err(error.context("waiting for Docker's API"));
                 }
@@ -262,4 +343,29 @@ fn wait_for_engine(ground: &Ground) -> Result<Option<String>> {
 
 pub(super) fn close_metadata(ground: &Ground) -> Result<()> {
     firewall::ensure_metadata_closed(ground.host).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_that_says_why_docker_does_not_start_is_shown() {
+        let attempt = |time: &str| {
+            format!(
+                "time=\"{time}\" level=info msg=\"Starting up\"\n\
+                 time=\"{time}\" level=warning msg=\"Running modprobe bridge failed\"\n\
+                 failed to start daemon: error initializing graphdriver: driver not supported\n"
+            )
+        };
+        // systemd has started it again meanwhile.
+        let log = format!("{}{}time=\"3\" level=info msg=\"Starting up\"\n", attempt("1"), attempt("2"));
+        assert_eq!(
+            telling_lines(&log),
+            "failed to start daemon: error initializing graphdriver: driver not supported"
+        );
+        assert_eq!(telling_lines("level=info msg=a\n"), "level=info msg=a");
+        let many = "level=error msg=1\nlevel=fatal msg=2\npanic: 3\nfailed to start daemon: 4\n";
+        assert_eq!(telling_lines(many), "level=fatal msg=2 / panic: 3 / failed to start daemon: 4");
+    }
 }

@@ -1,9 +1,11 @@
 //! Moving Docker's data: everything is stopped, copied, compared and only then switched to. Until the switch Docker
 //! starts with the old data at every boot, so that a copy of an earlier run is made anew and never used.
 
-use super::docker::{fresh, inventory, pay, start, stop_all, systemctl, write_settings};
+use super::docker::{fresh, inventory, pay, start, stop_all, stop_docker, write_settings};
+use super::docker_back::Before;
 use super::{Ground, Progress, owed};
 use crate::disk;
+use crate::engine::setup;
 use crate::error::{Fault, flatten};
 use crate::facts::docker::copy_of;
 use crate::facts::mounts;
@@ -17,7 +19,12 @@ use std::time::Duration;
 
 const COPYING: Duration = Duration::from_hours(24);
 
-pub(super) fn copy_and_switch(ground: &Ground, step: &MoveDockerData, progress: &dyn Progress) -> Result<()> {
+pub(super) fn copy_and_switch(
+    ground: &Ground,
+    step: &MoveDockerData,
+    progress: &dyn Progress,
+    before: &mut Option<Before>,
+) -> Result<()> {
     let seen = fresh(ground)?;
     if Path::new(&seen.root) == step.to {
         return Ok(());
@@ -32,6 +39,9 @@ pub(super) fn copy_and_switch(ground: &Ground, step: &MoveDockerData, progress: 
     }
     check_target(ground, &step.to)?;
     check_places(&seen, &step.to)?;
+    if let Some(refusal) = setup::elsewhere(&seen).or_else(|| setup::immovable(&seen)) {
+        return Err(Fault::refused(refusal.what).help(refusal.help.unwrap_or_default()).into());
+    }
     let mut stopped = Ok(());
     if seen.service.as_ref().is_some_and(|service| service.is_active) {
         let inventory = inventory(ground)?;
@@ -40,10 +50,20 @@ pub(super) fn copy_and_switch(ground: &Ground, step: &MoveDockerData, progress: 
         stopped = stop_all(ground, &inventory);
     }
     let moved = stopped
-        .and_then(|()| stop_docker(ground, seen.has_socket_unit))
+        .and_then(|()| stop_docker(ground))
         .and_then(|()| copy(ground, step, progress))
-        .and_then(|()| write_settings(ground, &step.configure));
-    moved.map_err(|error| with_docker_back(ground, progress, error))
+        .and_then(|()| switch(ground, step));
+    *before = moved.map_err(|error| with_docker_back(ground, progress, error))?;
+    Ok(())
+}
+
+fn switch(ground: &Ground, step: &MoveDockerData) -> Result<Option<Before>> {
+    let written = write_settings(ground, &step.configure);
+    if written.is_err() {
+        // Docker was never told of it.
+        tree::reopen(&step.to).with_context(|| format!("marking {}", step.to.display()))?;
+    }
+    Ok(written?.map(|before| Before { copy: Some(step.to.clone()), ..before }))
 }
 
 /// The volume is mounted: nothing must be written to a bare mount point, or to what somebody else mounted there.
@@ -71,14 +91,6 @@ fn check_places(seen: &DockerSeen, to: &Path) -> Result<(), Fault> {
         }
     }
     Ok(())
-}
-
-/// The socket first, which would start the service again.
-fn stop_docker(ground: &Ground, has_socket: bool) -> Result<()> {
-    if has_socket {
-        systemctl(ground, &["stop", "docker.socket"])?;
-    }
-    systemctl(ground, &["stop", "docker.service"])
 }
 
 fn copy(ground: &Ground, step: &MoveDockerData, progress: &dyn Progress) -> Result<()> {

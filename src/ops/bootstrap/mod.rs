@@ -7,6 +7,7 @@ mod apply;
 mod cards;
 mod disks;
 mod docker;
+mod docker_back;
 mod docker_move;
 mod driver;
 mod files;

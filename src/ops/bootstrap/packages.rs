@@ -1,10 +1,11 @@
 //! Installing packages. What is installed is left as it is: names and files of installed packages are taken out first.
 
 use super::{Ground, Progress};
-use crate::error::Fault;
+use crate::error::{ErrorClass, Fault, flatten};
+use crate::facts::package_changes::{self, Losses};
 use crate::host::{Cmd, Output, RunError, Tool, trust};
 use crate::model::docker_seen::PackageManager;
-use crate::plan::InstallPackages;
+use crate::plan::{InstallPackages, Part};
 use anyhow::{Context as _, Result};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,9 +13,10 @@ use std::time::Duration;
 
 const LONG: Duration = Duration::from_mins(30);
 const SHORT: Duration = Duration::from_mins(2);
-/// Nobody is asked; what an admin changed in /etc stays.
-const APT: [&str; 10] = [
+/// Nobody is asked; what an admin changed in /etc stays, and so does every package that is there.
+const APT: [&str; 11] = [
     "--yes",
+    "--no-remove",
     "--no-install-recommends",
     "-o",
     "Dpkg::Options::=--force-confold",
@@ -25,6 +27,9 @@ const APT: [&str; 10] = [
     "-o",
     "Dpkg::Use-Pty=0",
 ];
+
+const NO_SOURCES: [&str; 4] =
+    ["-o", "Dir::Etc::SourceList=/dev/null", "-o", "Dir::Etc::SourceParts=/dev/null"];
 
 pub(super) fn install(ground: &Ground, step: &InstallPackages, progress: &dyn Progress) -> Result<()> {
     if step.manager == PackageManager::AptGet {
@@ -41,6 +46,11 @@ pub(super) fn install(ground: &Ground, step: &InstallPackages, progress: &dyn Pr
     if wanted.is_empty() {
         return Ok(());
     }
+    let lost = losses(ground, step.manager, Asking::Now, step.from.is_some(), &wanted)
+        .map_err(|error| Fault::host(error.to_string()))?;
+    if let Some(fault) = lost.and_then(|losses| loss(step.manager, &wanted, &losses)) {
+        return Err(fault.into());
+    }
     progress
         .says(&format!("installing {}", wanted.iter().map(|name| short(name)).collect::<Vec<_>>().join(" ")));
     let is_offline = step.from.is_some();
@@ -53,6 +63,93 @@ pub(super) fn install(ground: &Ground, step: &InstallPackages, progress: &dyn Pr
     })
 }
 
+/// Refuses what would take somebody's packages away, before anything is begun. Names that no list has yet are for the
+/// step itself, which reads the lists anew and asks again.
+pub(super) fn foresee(ground: &Ground, step: &InstallPackages, part: &mut Part) {
+    let found = match &step.from {
+        Some(dir) => missing_files(ground, step.manager, dir),
+        None => known_names(ground, step),
+    };
+    let fault = match found {
+        Ok(wanted) if wanted.is_empty() => None,
+        Ok(wanted) => losses(ground, step.manager, Asking::Beforehand, step.from.is_some(), &wanted)
+            .ok()
+            .flatten()
+            .and_then(|losses| loss(step.manager, &wanted, &losses)),
+        // What cannot be looked at now is an error of the step, if it is still so then.
+        Err(error) => Some(flatten(&error)).filter(|fault| fault.class == ErrorClass::Refused),
+    };
+    if let Some(fault) = fault {
+        part.refuse(fault.message, fault.help.unwrap_or_default());
+    }
+}
+
+fn known_names(ground: &Ground, step: &InstallPackages) -> Result<Vec<String>> {
+    let mut known = Vec::new();
+    for names in missing_of(ground, step) {
+        match first_available(ground, step.manager, Asking::Beforehand, &names) {
+            Choice::Found(name) if !name.is_empty() => known.push(name.to_owned()),
+            Choice::Lossy(fault) => return Err(fault.into()),
+            Choice::Found(_) | Choice::Nowhere(_) => {}
+        }
+    }
+    Ok(known)
+}
+
+/// When a package manager is asked what it would do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asking {
+    /// From the lists that are there: a plan changes nothing, and fetches nothing.
+    Beforehand,
+    Now,
+}
+
+/// `None`: it would do nothing, because it finds no way to do what is asked.
+fn losses(
+    ground: &Ground,
+    manager: PackageManager,
+    asking: Asking,
+    is_offline: bool,
+    wanted: &[String],
+) -> Result<Option<Losses>, RunError> {
+    let question = match manager {
+        PackageManager::AptGet => {
+            let cmd = Tool::AptGet.cmd().args(["install", "--simulate", "--no-install-recommends"]);
+            if is_offline { cmd.args(NO_SOURCES) } else { cmd }
+        }
+        PackageManager::Dnf | PackageManager::Yum => {
+            let mut cmd = command(manager, is_offline);
+            // The last of two answers would count to one of them, and the first to the other.
+            cmd.args.retain(|arg| arg != "--assumeyes");
+            cmd.args.insert(0, "--assumeno".into());
+            if asking == Asking::Beforehand {
+                cmd.args.insert(0, "--cacheonly".into());
+            }
+            cmd
+        }
+    };
+    package_changes::gather(ground.host, manager, &quiet(question.args(wanted.iter().cloned())))
+}
+
+/// `None`: nobody loses anything.
+fn loss(manager: PackageManager, wanted: &[String], losses: &Losses) -> Option<Fault> {
+    if losses.is_empty() {
+        return None;
+    }
+    let would = [("remove", &losses.removed), ("downgrade", &losses.downgraded)];
+    let would: Vec<String> = would
+        .iter()
+        .filter(|(_, names)| !names.is_empty())
+        .map(|(verb, names)| format!("{verb} {}", names.join(", ")))
+        .collect();
+    let names: Vec<&str> = wanted.iter().map(|name| short(name)).collect();
+    let (manager, would, names) = (manager.name(), would.join(" and "), names.join(" "));
+    let fault = Fault::refused(format!("to install {names}, {manager} would {would}"));
+    Some(fault.help(
+        "look whose that is; remove it yourself if nobody needs it, or install what is missing by hand so that both stay",
+    ))
+}
+
 fn short(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
 }
@@ -61,12 +158,7 @@ fn command(manager: PackageManager, is_offline: bool) -> Cmd {
     match (manager, is_offline) {
         (PackageManager::AptGet, false) => Tool::AptGet.cmd().arg("install").args(APT),
         // Without sources there is nowhere to download from.
-        (PackageManager::AptGet, true) => Tool::AptGet.cmd().arg("install").args(APT).args([
-            "-o",
-            "Dir::Etc::SourceList=/dev/null",
-            "-o",
-            "Dir::Etc::SourceParts=/dev/null",
-        ]),
+        (PackageManager::AptGet, true) => Tool::AptGet.cmd().arg("install").args(APT).args(NO_SOURCES),
         (PackageManager::Dnf, false) => Tool::Dnf.cmd().args(["--assumeyes", "install"]),
         (PackageManager::Dnf, true) => Tool::Dnf.cmd().args([
             "--assumeyes",
@@ -119,11 +211,16 @@ pub(super) fn tail(text: &str, lines: usize) -> String {
     said.get(said.len().saturating_sub(lines)..).unwrap_or(&[]).join(" / ")
 }
 
+/// Those of which none is installed, each with its alternatives.
+fn missing_of<'a>(ground: &Ground, step: &'a InstallPackages) -> Vec<Vec<&'a str>> {
+    let alternatives = step.names.iter().map(|names| names.split('|').collect::<Vec<_>>());
+    let is_there = |names: &[&str]| names.iter().any(|name| is_installed(ground, step.manager, name));
+    alternatives.filter(|names| !is_there(names)).collect()
+}
+
 fn missing_names(ground: &Ground, step: &InstallPackages, progress: &dyn Progress) -> Result<Vec<String>> {
     let manager = step.manager;
-    let alternatives = step.names.iter().map(|names| names.split('|').collect::<Vec<_>>());
-    let is_there = |names: &[&str]| names.iter().any(|name| is_installed(ground, manager, name));
-    let missing: Vec<Vec<&str>> = alternatives.filter(|names| !is_there(names)).collect();
+    let missing = missing_of(ground, step);
     let mut said = String::new();
     if !missing.is_empty() && manager == PackageManager::AptGet {
         progress.says("reading the lists of packages");
@@ -134,11 +231,14 @@ fn missing_names(ground: &Ground, step: &InstallPackages, progress: &dyn Progres
     }
     let mut found = Vec::new();
     for names in missing {
-        match first_available(ground, manager, &names) {
-            Ok("") => {}
-            Ok(name) => found.push(name.to_owned()),
+        match first_available(ground, manager, Asking::Now, &names) {
+            Choice::Found("") => {}
+            Choice::Found(name) => found.push(name.to_owned()),
+            Choice::Lossy(fault) => return Err(fault.into()),
             // The manager's own reason may be that it reaches nothing at all.
-            Err(why) => return Err(nowhere(&names, if said.is_empty() { &why } else { &said }).into()),
+            Choice::Nowhere(why) => {
+                return Err(nowhere(&names, if said.is_empty() { &why } else { &said }).into());
+            }
         }
     }
     Ok(found)
@@ -150,29 +250,66 @@ fn nowhere(names: &[&str], said: &str) -> Fault {
         .help("add one that has it, or name a directory of packages in [bootstrap.docker]")
 }
 
-/// An empty name is always there. `Err`: what the manager said of the last one.
+/// Which of several alternatives is installed.
+enum Choice<'a> {
+    /// An empty name is always there.
+    Found(&'a str),
+    /// None comes without a loss; what the first one would cost.
+    Lossy(Fault),
+    /// What the manager said of the last one.
+    Nowhere(String),
+}
+
+/// The first one that there is, and that takes nothing away.
 fn first_available<'a>(
     ground: &Ground,
     manager: PackageManager,
+    asking: Asking,
     names: &[&'a str],
-) -> Result<&'a str, String> {
-    let mut said = String::new();
+) -> Choice<'a> {
+    let (mut said, mut lossy) = (String::new(), None);
     for name in names {
-        let cmd = match manager {
-            _ if name.is_empty() => return Ok(name),
-            PackageManager::AptGet => {
-                Tool::AptGet.cmd().args(["install", "--simulate", "--no-install-recommends"])
+        if name.is_empty() {
+            return Choice::Found(name);
+        }
+        match look_for(ground, manager, asking, name) {
+            Ok(None) => return Choice::Found(name),
+            Ok(Some(fault)) => {
+                lossy.get_or_insert(fault);
             }
-            PackageManager::Dnf => Tool::Dnf.cmd().args(["--quiet", "list"]),
-            PackageManager::Yum => Tool::Yum.cmd().args(["--quiet", "list"]),
-        };
-        match ground.host.run(&quiet(cmd.arg(*name)).allow_any_exit()) {
-            Ok(output) if output.status == 0 => return Ok(name),
-            Ok(output) => said = tail(&format!("{}\n{}", output.stdout, output.stderr), 3),
-            Err(error) => said = error.to_string(),
+            Err(why) => said = why,
         }
     }
-    Err(said)
+    lossy.map_or(Choice::Nowhere(said), Choice::Lossy)
+}
+
+/// Whether there is such a package, and what it would cost. `Err`: why there is none.
+fn look_for(
+    ground: &Ground,
+    manager: PackageManager,
+    asking: Asking,
+    name: &str,
+) -> Result<Option<Fault>, String> {
+    let cmd = match manager {
+        PackageManager::AptGet => {
+            Tool::AptGet.cmd().args(["install", "--simulate", "--no-install-recommends"])
+        }
+        PackageManager::Dnf => Tool::Dnf.cmd().args(["--quiet", "list"]),
+        PackageManager::Yum => Tool::Yum.cmd().args(["--quiet", "list"]),
+    };
+    let cmd = if asking == Asking::Beforehand && manager != PackageManager::AptGet {
+        cmd.arg("--cacheonly")
+    } else {
+        cmd
+    };
+    let output =
+        ground.host.run(&quiet(cmd.arg(name)).allow_any_exit()).map_err(|error| error.to_string())?;
+    if output.status != 0 {
+        return Err(tail(&format!("{}\n{}", output.stdout, output.stderr), 3));
+    }
+    let wanted = [name.to_owned()];
+    let losses = losses(ground, manager, asking, false, &wanted).map_err(|error| error.to_string())?;
+    Ok(losses.and_then(|losses| loss(manager, &wanted, &losses)))
 }
 
 fn is_installed(ground: &Ground, manager: PackageManager, name: &str) -> bool {

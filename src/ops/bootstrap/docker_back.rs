@@ -1,0 +1,113 @@
+//! Going back: a new configuration with which Docker does not come up as it should is replaced by the one before, and
+//! what ran is started again. Only the run that made the change takes it back: later, people may have worked with it.
+
+use super::docker::{inventory, pay, start, stop_all, stop_docker, wait_for_engine};
+use super::{Ground, Progress, files};
+use crate::error::{Fault, flatten};
+use crate::host::tree;
+use anyhow::{Context as _, Result};
+use std::path::{Path, PathBuf};
+
+/// daemon.json as it was before this run changed it.
+pub(super) struct Before {
+    pub(super) file: PathBuf,
+    /// `None`: there was no such file.
+    pub(super) text: Option<String>,
+    /// A copy of Docker's data that was made for the new configuration.
+    pub(super) copy: Option<PathBuf>,
+}
+
+/// The error that made it necessary, and what came of going back.
+pub(super) fn take_back(
+    ground: &Ground,
+    before: &Before,
+    progress: &dyn Progress,
+    error: anyhow::Error,
+) -> anyhow::Error {
+    progress.says("going back to the configuration before");
+    match go_back(ground, before).and_then(|kept| pay(ground, progress).map(|()| kept)) {
+        Ok(None) => error.context(
+            "Docker did not come up with its new configuration, and runs again with the one before, and what ran in it",
+        ),
+        Ok(Some(kept)) => {
+            let kept = kept.display();
+            error.context(format!(
+                "Docker did not come up with its data moved, and runs again with the old ones, and what ran in it; \
+                 the copy is kept in {kept} (remove it when nothing in it is needed)"
+            ))
+        }
+        Err(other) => error.context(format!(
+            "Docker did not come up with its new configuration, and going back to the one before failed too ({})",
+            flatten(&other).message
+        )),
+    }
+}
+
+/// Where the copy is kept.
+fn go_back(ground: &Ground, before: &Before) -> Result<Option<PathBuf>> {
+    // It may have started some of what ran, which must not go on in a copy.
+    if let Ok(now) = inventory(ground) {
+        stop_all(ground, &now)?;
+    }
+    stop_docker(ground)?;
+    match &before.text {
+        Some(text) => files::replace(ground, &before.file, text)?,
+        None => {
+            let file = tree::real_path(&before.file);
+            ground.host.remove(&file).with_context(|| format!("removing {}", file.display()))?;
+        }
+    }
+    let kept = before.copy.as_deref().map(|copy| set_aside(ground, copy)).transpose()?;
+    start(ground, "start")?;
+    wait_for_engine(ground)?;
+    Ok(kept)
+}
+
+/// Containers may have written into it, so that it is somebody's data now; and the next run needs its place.
+fn set_aside(ground: &Ground, copy: &Path) -> Result<PathBuf> {
+    const MOST: u32 = 20;
+    let name = |number: u32| {
+        let mut name = copy.as_os_str().to_owned();
+        name.push(format!(".berth-failed-{number}"));
+        PathBuf::from(name)
+    };
+    let free = (1..=MOST).map(name).find(|path| !ground.host.exists(path)).ok_or_else(|| {
+        Fault::refused(format!("{MOST} copies of Docker's data lie beside {}", copy.display()))
+            .help("remove them, when nothing in them is needed")
+    })?;
+    tree::settle(copy, &free).with_context(|| format!("renaming {}", copy.display()))?;
+    Ok(free)
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "the test makes a root of its own")]
+mod tests {
+    use super::*;
+    use crate::host::RealHost;
+    use crate::profile::{Config, load_profile};
+
+    #[test]
+    fn a_copy_that_failed_is_kept_beside_the_ones_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Config { profile: "sim".into(), ..Config::default() };
+        config.paths.profiles = Path::new(env!("CARGO_MANIFEST_DIR")).join("profiles");
+        let host = RealHost::default();
+        let profile = load_profile(&host, &config).unwrap();
+        let ground = Ground {
+            host: &host,
+            root: Path::new("/"),
+            config: &config,
+            own_profile: "sim",
+            profile: &profile,
+            config_path: "/none".into(),
+        };
+        let copy = dir.path().join("docker");
+        for number in ["1", "2"] {
+            std::fs::create_dir(&copy).unwrap();
+            std::fs::write(copy.join("file"), number).unwrap();
+            let kept = set_aside(&ground, &copy).unwrap();
+            assert!(kept.ends_with(format!("docker.berth-failed-{number}")) && !copy.exists());
+            assert_eq!(std::fs::read_to_string(kept.join("file")).unwrap(), number);
+        }
+    }
+}
