@@ -20,6 +20,7 @@ pub mod readback;
 pub mod registry;
 pub mod scan;
 pub mod setup;
+mod tables;
 
 pub use client::{Api, Engine};
 pub use container::{BindMount, ContainerSpec, DeviceNode};
