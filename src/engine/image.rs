@@ -2,7 +2,7 @@
 
 use super::archive::ArchiveKind;
 use super::client::{Engine, LONG, SHORT, clean};
-use super::registry::{checked, split_tag, with_tag};
+use super::registry::{checked, repository, split_tag, with_tag};
 use crate::error::Fault;
 use anyhow::{Context as _, Result};
 use bollard::auth::DockerCredentials;
@@ -28,6 +28,8 @@ const MAX_LOADED: usize = 64;
 pub struct ImageInfo {
     pub id: String,
     pub tags: Vec<String>,
+    /// `repository@sha256:…`, under which registries have it.
+    pub digests: Vec<String>,
     pub size: u64,
     /// As the image says it: a name, a number, or `user:group`; empty is root.
     pub user: String,
@@ -53,6 +55,17 @@ pub struct PullProgress {
     pub status: String,
     pub current: Option<u64>,
     pub total: Option<u64>,
+}
+
+impl ImageInfo {
+    /// The digest under which this reference's repository has it; `None` for what was made on this node.
+    pub fn digest_in(&self, reference: &str) -> Option<String> {
+        let wanted = repository(reference);
+        self.digests.iter().find_map(|known| {
+            let (name, digest) = known.split_once('@')?;
+            (repository(name) == wanted).then(|| digest.to_owned())
+        })
+    }
 }
 
 impl Engine {
@@ -281,6 +294,7 @@ fn info_of(image: ImageInspect) -> ImageInfo {
     ImageInfo {
         id: image.id.unwrap_or_default(),
         tags: image.repo_tags.unwrap_or_default(),
+        digests: image.repo_digests.unwrap_or_default(),
         size: u64::try_from(image.size.unwrap_or(0)).unwrap_or(0),
         user: config.user.unwrap_or_default(),
         env: config.env.unwrap_or_default(),
@@ -299,6 +313,27 @@ mod tests {
     fn loaded_images_are_read_from_dockers_text() {
         let text = "Loaded image: a/b:1\nLoaded image ID: sha256:00ff\nother\nLoaded image: ../x\n";
         assert_eq!(loaded_from(text), ["a/b:1", "sha256:00ff"]);
+    }
+
+    #[test]
+    fn a_digest_counts_for_its_own_repository() {
+        let info = info_of(ImageInspect {
+            repo_digests: Some(vec![
+                "other@sha256:00".into(),
+                "ubuntu@sha256:11".into(),
+                "r:5000/a/b@sha256:22".into(),
+            ]),
+            ..ImageInspect::default()
+        });
+        for (reference, digest) in [
+            ("ubuntu:22.04", Some("sha256:11")),
+            ("docker.io/library/ubuntu", Some("sha256:11")),
+            ("r:5000/a/b:1", Some("sha256:22")),
+            ("r:5000/a/b@sha256:22", Some("sha256:22")),
+            ("r:5000/a/c:1", None),
+        ] {
+            assert_eq!(info.digest_in(reference).as_deref(), digest, "{reference}");
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub mod registry;
 mod said;
 pub mod scan;
 pub mod setup;
+mod tables;
 
 pub use client::{Api, Engine};
 pub use container::{BindMount, ContainerSpec, DeviceNode};

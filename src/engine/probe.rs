@@ -5,7 +5,6 @@
 
 use super::client::{Engine, LONG, SHORT, clean};
 use super::container::{BindMount, RUNTIME, log_config, mount};
-use super::lifecycle::short;
 use crate::error::Fault;
 use anyhow::{Context as _, Result};
 use bollard::models::{ContainerCreateBody, ContainerSummary, HealthConfig, HostConfig};
@@ -16,6 +15,7 @@ use futures_util::StreamExt as _;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const BINARY: &str = "/opt/berth/bin/berth";
@@ -35,22 +35,60 @@ static PROCESS: LazyLock<String> = LazyLock::new(|| {
     format!("{}-{}", std::process::id(), since.as_nanos())
 });
 
-/// Removes the container also when the probe is abandoned half-way.
+/// What the engine may take for all else beside the run.
+const ENGINE_LIMIT: Duration = Duration::from_secs(20);
+/// How long an answer waits for the removal of its container, which goes on behind it.
+const REMOVAL_LIMIT: Duration = Duration::from_secs(10);
+/// Between two tries to remove one, while the engine is slow or away.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+/// A container that the engine has not answered for may still come: it is looked for this often.
+const LOOKS: u32 = 8;
+
+static NUMBER: AtomicU64 = AtomicU64::new(0);
+
+/// Removes the container whatever happens: also when the probe is abandoned half-way, and when the engine did not say
+/// whether it made it.
 struct Removal {
     engine: Engine,
-    id: Option<String>,
+    name: Option<String>,
+    made: bool,
+}
+
+impl Removal {
+    /// Goes on in the background when it takes its time.
+    async fn now(mut self) {
+        if let Some(name) = self.name.take() {
+            let removing = tokio::spawn(remove_at_last(self.engine.clone(), name, self.made));
+            // Whether it ended is of no matter for the answer.
+            let _ = tokio::time::timeout(REMOVAL_LIMIT, removing).await;
+        }
+    }
 }
 
 impl Drop for Removal {
     fn drop(&mut self) {
-        let Some(id) = self.id.take() else { return };
-        let engine = self.engine.clone();
+        let Some(name) = self.name.take() else { return };
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                if let Err(error) = engine.remove(&id, true).await {
-                    tracing::warn!(container = short(&id), error = %crate::error::flatten(&error), "a probe is left over");
-                }
-            });
+            runtime.spawn(remove_at_last(self.engine.clone(), name, self.made));
+        }
+    }
+}
+
+/// Tries until the engine says that it is gone.
+async fn remove_at_last(engine: Engine, name: String, made: bool) {
+    let mut pause = FIRST_PAUSE;
+    let mut looks = if made { 1 } else { LOOKS };
+    while looks > 0 {
+        match engine.remove(&name, true).await {
+            Ok(()) => looks -= 1,
+            Err(error) => {
+                tracing::warn!(container = name, error = %crate::error::flatten(&error), "a probe is left over for now");
+            }
+        }
+        if looks > 0 {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 }
@@ -87,20 +125,28 @@ impl Engine {
             container.labels.as_ref().and_then(|labels| labels.get(PROCESS_LABEL)) == Some(&*PROCESS)
         };
         for id in left.into_iter().filter(|container| !ours(container)).filter_map(|container| container.id) {
-            self.remove(&id, true).await?;
+            // One that cannot be removed is no reason not to look after berths.
+            Removal { engine: self.clone(), name: Some(id), made: true }.now().await;
         }
         Ok(())
     }
 
     async fn try_probe(&self, probe: &Probe<'_>) -> Result<serde_json::Value> {
-        let docker = self.docker();
-        let options = CreateContainerOptionsBuilder::default().build();
-        let made = self.call(LONG, docker.create_container(Some(options), body(probe))).await?;
-        let mut removal = Removal { engine: self.clone(), id: Some(made.id.clone()) };
-        let answer = self.run_probe(&made.id, probe.limit).await;
-        if let Some(id) = removal.id.take() {
-            self.remove(&id, true).await?;
-        }
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("berth-probe-{}-{number}", *PROCESS);
+        let mut removal = Removal { engine: self.clone(), name: Some(name.clone()), made: false };
+        let limit = probe.limit + ENGINE_LIMIT;
+        let answer = tokio::time::timeout(limit, async {
+            let docker = self.docker();
+            let options = CreateContainerOptionsBuilder::default().name(&name).build();
+            self.call(LONG, docker.create_container(Some(options), body(probe))).await?;
+            removal.made = true;
+            self.check_account_tables(&name).await?;
+            self.run_probe(&name, probe.limit).await
+        })
+        .await
+        .unwrap_or_else(|_| Err(self.too_slow(limit).into()));
+        removal.now().await;
         answer
     }
 

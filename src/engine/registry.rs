@@ -53,6 +53,22 @@ pub(crate) fn split_tag(reference: &str) -> Result<(String, String), Fault> {
     })
 }
 
+/// A reference's repository as Docker shows it: no tag, no digest, and Docker Hub's own parts left out.
+pub(crate) fn repository(reference: &str) -> String {
+    let name = reference.split('@').next().unwrap_or(reference);
+    let slash = name.rfind('/').map_or(0, |at| at + 1);
+    let end = name.get(slash..).and_then(|last| last.find(':')).map_or(name.len(), |colon| slash + colon);
+    let name = name.get(..end).unwrap_or(name);
+    let at_hub = ["docker.io/", "index.docker.io/"].iter().find_map(|hub| name.strip_prefix(hub));
+    let name = at_hub.unwrap_or(name);
+    name.strip_prefix("library/").unwrap_or(name).to_owned()
+}
+
+/// That very content of a reference's repository.
+pub fn by_digest(reference: &str, digest: &str) -> String {
+    format!("{}@{digest}", repository(reference))
+}
+
 /// The registry a reference is pulled from, as the credentials file names it.
 pub fn server_of(reference: &str) -> String {
     match reference.split_once('/') {

@@ -5,6 +5,7 @@ use crate::error::Fault;
 use crate::model::facts::NpuFacts;
 use crate::model::image::ImageProbe;
 use crate::preflight::version::{is_newer_cann, newest_cann_for};
+use crate::profile::Pin;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -57,7 +58,11 @@ impl Node {
         let progress = ProgressSender::new(sender);
         let catalogue = self.catalogue().await?;
         let image = catalogue.resolve(name)?;
-        let info = self.engine().await?.inspect_image(&image.reference).await?.ok_or_else(|| {
+        let engine = self.engine().await?;
+        let info = super::image_pin::look(&engine, image).await?.ok_or_else(|| {
+            if image.is_imported() || matches!(image.pin(), Some(Pin::Id(_))) {
+                return super::image_pin::not_from_a_registry(image);
+            }
             Fault::refused(format!("image {name} is not on this node yet"))
                 .help(format!("berth image pull {name}"))
         })?;

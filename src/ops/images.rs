@@ -1,13 +1,13 @@
 //! Base images: the catalogue, what the engine has of it, and what berths can be made of.
 
-use super::{Caller, Node, Progress, ProgressSender};
+use super::{Caller, Node, Progress, ProgressSender, image_pin};
 use crate::engine::image::{ImageInfo, PullProgress};
 use crate::engine::probe::{PROBE_LIMIT, Probe};
 use crate::engine::registry;
 use crate::error::{ErrorClass, Fault, class_of};
 use crate::model::image::{ImageProbe, ProbedUser};
 use crate::model::name::{check_account_name, check_image_name};
-use crate::profile::{Catalogue, CatalogueImage};
+use crate::profile::{Catalogue, CatalogueImage, Pin, import_name};
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -67,7 +67,7 @@ impl Node {
         let (catalogue, engine) = (self.catalogue().await?, self.engine().await?);
         let mut views = Vec::new();
         for image in catalogue.images() {
-            let info = match engine.inspect_image(&image.reference).await {
+            let info = match image_pin::look(&engine, image).await {
                 Ok(info) => info,
                 // People edit the catalogue: one wrong entry must not hide the others.
                 Err(error) if class_of(&error) == ErrorClass::Usage => {
@@ -121,13 +121,14 @@ impl Node {
         };
         let image = catalogue.resolve(&name)?.clone();
         let engine = self.engine().await?;
-        let info = match engine.inspect_image(&image.reference).await? {
+        let info = match image_pin::look(&engine, &image).await? {
             Some(info) => info,
-            None => self.pull(&image.reference, progress).await.map_err(|error| match class_of(&error) {
-                ErrorClass::Docker => error.context(format!("image {name} is not on this node yet")),
+            None => self.fetch(&image, progress).await.map_err(|error| match class_of(&error) {
+                ErrorClass::Docker => error.context(format!("image {name} is not on this node")),
                 _ => error,
             })?,
         };
+        self.pin_first_use(&image, &info).await;
         check_arch(&name, &info.arch)?;
         let users = image.users.clone().unwrap_or_else(|| self.profile.berth.users.clone());
         let probe = self.probe(&info, &users, progress).await?;
@@ -143,7 +144,7 @@ impl Node {
         Ok(ReadyImage { name, id: info.id, sudo: image.sudo, users, image_user, entrypoint, user })
     }
 
-    async fn pull(&self, reference: &str, progress: &ProgressSender) -> Result<ImageInfo> {
+    pub(super) async fn pull(&self, reference: &str, progress: &ProgressSender) -> Result<ImageInfo> {
         let engine = self.engine().await?;
         progress.step(format!("pulling {reference}"));
         let host = self.host();
@@ -193,12 +194,14 @@ impl Node {
             .ok_or_else(|| Fault::usage("say what Docker calls the image: registry/repository:tag"))?;
         // Looked at first: it says whether the reference is one.
         let info = self.engine().await?.inspect_image(&reference).await?;
-        let entry = self.enter(caller, &source, &reference, None).await?;
+        let pin = info.as_ref().map(|info| image_pin::pin_of(&reference, info));
+        let entry = self.enter(caller, &source, &reference, None, pin).await?;
         let catalogue = self.catalogue().await?;
         Ok(self.image_view(&entry, info.as_ref(), &catalogue))
     }
 
-    /// Pulls an image of the catalogue, or one that is added to it when it has come.
+    /// Pulls an image of the catalogue, or one that is added to it when it has come. What its tag names now is what the
+    /// catalogue means from then on.
     pub async fn pull_image(
         &self,
         caller: &Caller,
@@ -223,13 +226,18 @@ impl Node {
                     .into());
             }
         };
-        if known.is_none() {
-            self.check_catalogue_writable().await?;
+        if let Some(imported) = known.iter().find(|image| image.is_imported()) {
+            return Err(image_pin::not_from_a_registry(imported).into());
         }
+        self.check_catalogue_writable().await?;
         let info = self.pull(&reference, progress).await?;
+        let pin = image_pin::pin_of(&reference, &info);
         let entry = match known {
-            Some(entry) => entry,
-            None => self.enter(caller, &source, &reference, None).await?,
+            Some(entry) => {
+                self.pin(&caller.name, &entry, &pin).await?;
+                entry
+            }
+            None => self.enter(caller, &source, &reference, None, Some(pin)).await?,
         };
         let catalogue = self.catalogue().await?;
         Ok(self.image_view(&entry, Some(&info), &catalogue))
@@ -252,7 +260,7 @@ impl Node {
         }
         let file = open_archive(path)?;
         self.check_catalogue_writable().await?;
-        let reference = source.reference.clone().unwrap_or_else(|| format!("berth/{}:imported", source.name));
+        let reference = source.reference.clone().unwrap_or_else(|| import_name(&source.name));
         progress.step(format!("importing {}", path.file_name().unwrap_or(path.as_os_str()).display()));
         let info = self
             .engine()
@@ -261,7 +269,8 @@ impl Node {
             .await
             .with_context(|| format!("importing {}", path.display()))?;
         let from = Some(path.display().to_string());
-        let entry = self.enter(caller, &source, &reference, from).await?;
+        let pin = Some(Pin::Id(info.id.clone()));
+        let entry = self.enter(caller, &source, &reference, from, pin).await?;
         let catalogue = self.catalogue().await?;
         Ok(self.image_view(&entry, Some(&info), &catalogue))
     }
@@ -272,7 +281,13 @@ impl Node {
         source: &ImageSource,
         reference: &str,
         file: Option<String>,
+        pin: Option<Pin>,
     ) -> Result<CatalogueImage> {
+        let (digest, id) = match pin {
+            Some(Pin::Digest(digest)) => (Some(digest), None),
+            Some(Pin::Id(id)) => (None, Some(id)),
+            None => (None, None),
+        };
         let entry = CatalogueImage {
             name: source.name.clone(),
             reference: reference.to_owned(),
@@ -280,6 +295,8 @@ impl Node {
             sudo: source.sudo,
             users: None,
             source: file,
+            digest,
+            id,
         };
         let added = entry.clone();
         self.edit_catalogue(move |catalogue| catalogue.add(added)).await?;
@@ -298,7 +315,7 @@ impl Node {
             .context("checking that the catalogue of images can be written")
     }
 
-    async fn edit_catalogue(
+    pub(super) async fn edit_catalogue(
         &self,
         edit: impl FnOnce(&mut Catalogue) -> Result<()> + Send + 'static,
     ) -> Result<()> {

@@ -14,6 +14,7 @@ mod files;
 pub mod gateway;
 mod history;
 pub mod image_check;
+mod image_pin;
 pub mod images;
 mod inside;
 mod keys;

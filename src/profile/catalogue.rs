@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Path, PathBuf};
-use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
+use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, TableLike, value};
 
 const HEADER: &str = "# Base images that berths can be made of; see: berth image --help\n";
 
@@ -32,6 +32,54 @@ pub struct CatalogueImage {
     /// The file that it was imported from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+    /// Which content is meant, whatever its reference says by now: that of a registry …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// … or one that only this node's engine has. At most one of the two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+}
+
+/// What an entry of the catalogue means: names can be given to something else, contents cannot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pin {
+    /// Of a manifest in a registry: it can be fetched again, and is then the same.
+    Digest(String),
+    /// Of an image that only this engine has.
+    Id(String),
+}
+
+impl CatalogueImage {
+    pub fn pin(&self) -> Option<Pin> {
+        let digest = self.digest.clone().map(Pin::Digest);
+        digest.or_else(|| self.id.clone().map(Pin::Id))
+    }
+
+    /// Made here out of a file: no registry has it, and whoever owns its name in one is somebody else.
+    pub fn is_imported(&self) -> bool {
+        self.source.is_some() || is_import_name(&self.reference)
+    }
+
+    fn set_pin(&mut self, pin: &Pin) {
+        (self.digest, self.id) = match pin {
+            Pin::Digest(digest) => (Some(digest.clone()), None),
+            Pin::Id(id) => (None, Some(id.clone())),
+        };
+    }
+}
+
+const IMPORT_PREFIX: &str = "berth/";
+const IMPORT_TAG: &str = ":imported";
+
+/// What Docker calls an image that was imported as `name`.
+pub fn import_name(name: &str) -> String {
+    format!("{IMPORT_PREFIX}{name}{IMPORT_TAG}")
+}
+
+/// Also of an entry that somebody wrote by hand.
+fn is_import_name(reference: &str) -> bool {
+    let own = reference.strip_prefix("docker.io/").unwrap_or(reference);
+    own.starts_with(IMPORT_PREFIX) && own.ends_with(IMPORT_TAG)
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -143,6 +191,32 @@ impl Catalogue {
         true
     }
 
+    /// Notes which content an entry means, or does nothing where there is no such entry.
+    pub fn pin(&mut self, name: &str, pin: &Pin) {
+        let Some((at, image)) = self.images.iter_mut().enumerate().find(|(_, image)| image.name == name)
+        else {
+            return;
+        };
+        image.set_pin(pin);
+        let pins = [("digest", image.digest.clone()), ("id", image.id.clone())];
+        let Some(entry) = self.document.get_mut("image") else { return };
+        let table: Option<&mut dyn TableLike> = match entry {
+            Item::ArrayOfTables(tables) => tables.get_mut(at).map(|table| table as &mut dyn TableLike),
+            Item::Value(toml_edit::Value::Array(array)) => array
+                .get_mut(at)
+                .and_then(toml_edit::Value::as_inline_table_mut)
+                .map(|table| table as &mut dyn TableLike),
+            _ => None,
+        };
+        let Some(table) = table else { return };
+        for (key, pinned) in pins {
+            match pinned {
+                Some(pinned) => table.insert(key, value(pinned)),
+                None => table.remove(key),
+            };
+        }
+    }
+
     /// Writes it back, comments and all.
     pub fn save(&self, host: &dyn Host) -> Result<()> {
         let text = self.document.to_string();
@@ -172,12 +246,26 @@ fn check(image: &CatalogueImage) -> Result<(), String> {
     if !plain(&image.description) || !plain(&image.source) {
         return Err(format!("image {}: its description or source is not one line of text", image.name));
     }
+    if image.digest.is_some() && image.id.is_some() {
+        return Err(format!("image {}: it has a digest and an id; write one of them", image.name));
+    }
+    for (key, pinned) in [("digest", &image.digest), ("id", &image.id)] {
+        if pinned.as_deref().is_some_and(|pinned| !is_hash(pinned)) {
+            return Err(format!("image {}: its {key} is not sha256: and 64 digits", image.name));
+        }
+    }
     for user in image.users.iter().flatten() {
         if !is_account(user) {
             return Err(format!("image {}: {user:?} is not the name of an account", image.name));
         }
     }
     Ok(())
+}
+
+fn is_hash(text: &str) -> bool {
+    text.strip_prefix("sha256:").is_some_and(|hex| {
+        hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    })
 }
 
 /// Accounts inside images have names that we would not give: HwHiAiUser, vllm_user.
@@ -203,6 +291,11 @@ fn table(image: &CatalogueImage, before: String) -> Table {
     }
     if let Some(source) = &image.source {
         table.insert("source", value(source.as_str()));
+    }
+    for (key, pinned) in [("digest", &image.digest), ("id", &image.id)] {
+        if let Some(pinned) = pinned {
+            table.insert(key, value(pinned.as_str()));
+        }
     }
     table.decor_mut().set_prefix(before);
     table
@@ -230,7 +323,51 @@ mod tests {
             sudo: true,
             users: Some(vec!["HwHiAiUser".into()]),
             source: None,
+            digest: None,
+            id: None,
         }
+    }
+
+    #[test]
+    fn an_entry_is_pinned_in_its_place() {
+        let hash = |digit: &str| format!("sha256:{}", digit.repeat(64));
+        let (one, two) = (Pin::Id(hash("1")), Pin::Digest(hash("2")));
+        for text in [
+            TEXT,
+            "image = [{ name = \"torch-2.1\", reference = \"a:1\" }, { name = \"ms\", reference = \"b:1\" }]\n",
+        ] {
+            let mut catalogue = load(text).unwrap();
+            catalogue.pin("ms", &one);
+            catalogue.pin("ms", &two);
+            catalogue.pin("torch-2.1", &one);
+            catalogue.pin("nope", &one);
+            let host = FakeHost::default();
+            catalogue.save(&host).unwrap();
+            let again = Catalogue::load(&host, Path::new(PATH)).unwrap();
+            let pins: Vec<_> = again.images().iter().map(CatalogueImage::pin).collect();
+            assert_eq!(pins, [Some(one.clone()), Some(two.clone())]);
+            assert!(!text.starts_with('#') || catalogue.document.to_string().contains("# do not touch"));
+        }
+        let both =
+            format!("[[image]]\nname = \"a\"\nreference = \"a\"\nid = {0:?}\ndigest = {0:?}\n", hash("1"));
+        assert!(
+            load(&both).is_err()
+                && load("[[image]]\nname = \"a\"\nreference = \"a\"\nid = \"sha256:1\"\n").is_err()
+        );
+    }
+
+    #[test]
+    fn what_was_imported_is_known_with_and_without_its_source() {
+        let of = |reference: &str, source: Option<&str>| {
+            CatalogueImage { reference: reference.into(), source: source.map(Into::into), ..image("x") }
+                .is_imported()
+        };
+        assert!(
+            of(&import_name("x"), None)
+                && of("docker.io/berth/y:imported", None)
+                && of("r.example/a:1", Some("/a.tar"))
+        );
+        assert!(!of("r.example/berth/x:imported", None) && !of("berth/x:1", None));
     }
 
     #[test]

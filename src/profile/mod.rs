@@ -13,7 +13,7 @@ mod node;
 mod shipped;
 
 pub use bootstrap::{Bootstrap, DiskWants, Layout};
-pub use catalogue::{Catalogue, CatalogueImage};
+pub use catalogue::{Catalogue, CatalogueImage, Pin, import_name};
 pub use check::CheckRules;
 pub use config::{Config, DockerConfig, Paths, SshConfig, Tools};
 pub use docker::{AddressPool, DockerWants};

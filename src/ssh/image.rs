@@ -1,15 +1,27 @@
 //! Careful looks at the image's file system, which is hostile: bounded reads of regular files, no FIFOs, no waits.
 
 use nix::libc;
+use nix::sys::statfs::{DEBUGFS_MAGIC, FsType, PROC_SUPER_MAGIC, TRACEFS_MAGIC};
 use std::fs::OpenOptions;
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-/// Opens a regular file. A FIFO or a device is an error, and opening one does not hang.
+/// <linux/magic.h>
+const SYSFS_MAGIC: FsType = FsType(0x6265_6572);
+
+/// Opens a regular file. A FIFO or a device is an error, and neither is opened where that can be known before: opening
+/// a device may do something. Nor is what the kernel makes up, such as its log, which is a regular file that waits.
 pub(super) fn open_regular(path: &Path) -> io::Result<std::fs::File> {
+    let regular = |meta: &std::fs::Metadata| {
+        if meta.is_file() { Ok(()) } else { Err(io::Error::other("not a regular file")) }
+    };
+    regular(&std::fs::metadata(path)?)?;
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("not a regular file")) }
+    regular(&file.metadata()?)?;
+    let kind = nix::sys::statfs::fstatfs(&file)?.filesystem_type();
+    let made_up = [PROC_SUPER_MAGIC, SYSFS_MAGIC, DEBUGFS_MAGIC, TRACEFS_MAGIC];
+    if made_up.contains(&kind) { Err(io::Error::other("not a file of the image")) } else { Ok(file) }
 }
 
 /// Reads a whole regular file of at most `limit` bytes.
@@ -55,6 +67,9 @@ mod tests {
         assert!(read_regular(&fifo, 10).is_err());
         assert!(read_table(&fifo).is_err());
         assert!(read_regular(dir.path(), 10).is_err());
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink("/proc/version", &link).unwrap();
+        assert!(read_table(&link).is_err(), "what the kernel makes up is no file of the image");
         assert_eq!(read_table(&dir.path().join("absent")).unwrap(), "");
     }
 }

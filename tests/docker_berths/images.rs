@@ -1,8 +1,10 @@
 //! Images of every kind become berths.
 
+use crate::common_registry::Registry;
 use crate::machine::variable;
 use crate::rig::{Rig, Setup};
 use serde_json::Value;
+use std::time::{Duration, Instant};
 
 #[test]
 fn an_image_of_one_file_is_enough() {
@@ -83,4 +85,101 @@ fn what_is_no_image_is_refused() {
     rig.refused(6, &["image", "pull", "x", "127.0.0.1:1/none:none"]);
     rig.refused(2, &["image", "check", "nope"]);
     rig.refused(2, &["image", "remove", "nope"]);
+}
+
+/// The name of an image can be somebody else's in a registry: what is gone here is never fetched by its name.
+#[test]
+fn an_imported_image_that_is_gone_is_imported_again_and_never_pulled() {
+    let Some(mut rig) = Rig::with(Setup { image: "", ..Setup::default() }) else { return };
+    let tar = variable("BERTH_TEST_IMAGES").unwrap().join("busybox.tar").display().to_string();
+    let name = format!("p{}-{}", std::process::id(), rig.slot.major());
+    let reference = rig.json(&["image", "import", &tar, "--name", &name])["reference"].clone();
+    let reference = reference.as_str().unwrap();
+    rig.docker(&["rmi", reference]);
+    let again = format!("berth image import {tar} --name {name}");
+    let gone = |rig: &Rig| {
+        for args in [
+            &["request", "--user", "alice", "--cards", "1", "--image", &name][..],
+            &["image", "check", &name],
+            &["image", "pull", &name],
+        ] {
+            let said = rig.refused(3, args);
+            assert!(said.contains("no registry has it") && said.contains(&again), "{args:?}: {said}");
+        }
+    };
+    gone(&rig);
+    // Something else under its name is not what was imported.
+    rig.import("other", "busybox");
+    rig.docker(&["tag", &rig.reference("other"), reference]);
+    gone(&rig);
+    assert_eq!(rig.json(&["image", "list"])["images"][0]["image_id"], Value::Null);
+    // Of a catalogue that an older berth wrote: nothing says which image it was.
+    let catalogue = std::fs::read_to_string(rig.path("images.toml")).unwrap();
+    let old: Vec<&str> = catalogue.lines().filter(|line| !line.starts_with("id = ")).collect();
+    std::fs::write(rig.path("images.toml"), old.join("\n")).unwrap();
+    rig.docker(&["rmi", reference]);
+    gone(&rig);
+    rig.docker(&["tag", &rig.reference("other"), reference]);
+    rig.request(&["--cards", "1", "--image", &name]);
+    let pinned = std::fs::read_to_string(rig.path("images.toml")).unwrap();
+    assert_eq!(pinned.matches("id = \"sha256:").count(), 1, "the first use says which one it is: {pinned}");
+    rig.ok(&["release", "dev"]);
+    rig.docker(&["rmi", reference]);
+}
+
+#[test]
+fn a_pulled_image_stays_what_it_was_until_it_is_pulled_again() {
+    let Some(mut rig) = Rig::with(Setup { image: "", ..Setup::default() }) else { return };
+    let registry = Registry::start(rig.dir.path(), "registry", false);
+    let reference = format!("{}/team/base:1", registry.address);
+    let publish = |rig: &mut Rig, label: &str| {
+        let tar = variable("BERTH_TEST_IMAGES").unwrap().join("busybox.tar").display().to_string();
+        rig.docker(&["import", "--change", &format!("ENV WHICH={label}"), &tar, &reference]);
+        rig.docker(&["push", &reference]);
+        let id = rig.docker(&["image", "inspect", "-f", "{{.Id}}", &reference]);
+        rig.docker(&["rmi", "-f", &id]);
+        id
+    };
+    let first = publish(&mut rig, "first");
+    rig.ok(&["image", "pull", "base", &reference]);
+    let second = publish(&mut rig, "second");
+    // Somebody pulls by hand what the tag names now, and the first is gone from the engine.
+    rig.docker(&["pull", &reference]);
+    rig.try_docker(&["rmi", "-f", &first]);
+    let berth = rig.request(&["--cards", "1"]);
+    assert_eq!(berth["image_id"], first.as_str(), "fetched by its digest");
+    rig.ok(&["release", "dev"]);
+    rig.ok(&["image", "pull", "base"]);
+    assert_eq!(rig.request(&["--cards", "1"])["image_id"], second.as_str());
+    let pinned = rig.events().iter().filter(|event| event["kind"] == "image.pinned").count();
+    assert_eq!(pinned, 1, "told when it changed");
+    rig.ok(&["release", "dev"]);
+    for id in [first, second] {
+        rig.docker(&["rmi", "-f", &id]);
+    }
+}
+
+/// Docker and runc would wait at such a file for ever, and so would everybody after them.
+#[test]
+fn an_image_that_would_hold_a_start_up_is_refused_before() {
+    let Some(mut rig) = Rig::with(Setup { image: "", ..Setup::default() }) else { return };
+    for (name, make) in [
+        ("fifo", ["mkfifo", "passwd"].as_slice()),
+        ("kmsg", ["ln", "-s", "/proc/kmsg", "passwd"].as_slice()),
+        ("device", ["mknod", "group", "c", "5", "0"].as_slice()),
+    ] {
+        let (root, tar) = (rig.path(name), rig.text(&format!("{name}.tar")));
+        std::fs::create_dir_all(root.join("etc")).unwrap();
+        crate::machine::run("env", &[&["-C", root.join("etc").to_str().unwrap()], make].concat());
+        crate::machine::run("tar", &["-C", root.to_str().unwrap(), "-cf", &tar, "."]);
+        let reference = rig.reference(name);
+        rig.docker(&["import", &tar, &reference]);
+        rig.add_image(name, &reference);
+        let began = Instant::now();
+        let said = rig.refused(6, &["request", "--user", "alice", "--cards", "1", "--image", name]);
+        assert!(said.contains("of the image"), "{said}");
+        assert_eq!(rig.berth(&["image", "check", name]).code, 6);
+        assert!(began.elapsed() < Duration::from_secs(30), "{name}: {:?}", began.elapsed());
+        assert_eq!(rig.containers(), Vec::<String>::new(), "no probe is left");
+    }
 }

@@ -19,6 +19,8 @@ mod bad_input;
 mod broken;
 mod callers;
 mod check;
+#[path = "../common_registry/mod.rs"]
+mod common_registry;
 mod copies;
 mod crash;
 mod events;

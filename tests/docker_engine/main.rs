@@ -11,6 +11,8 @@
 )]
 
 mod berth;
+#[path = "../common_registry/mod.rs"]
+mod common_registry;
 mod firewall;
 mod image;
 mod proxy;

@@ -1,60 +1,18 @@
 //! Pulling from a real registry on loopback: open, private, absent, and one that breaks off.
 
+use crate::common_registry::Registry;
 use crate::proxy::{Changes, Proxy};
-use crate::rig::{Rig, docker_with, free_port, socket, until};
+use crate::rig::{Rig, docker_with, free_port, socket};
 use berth::engine::Engine;
 use berth::engine::image::PullProgress;
 use berth::engine::registry::credentials;
 use berth::error::flatten;
 use berth::host::RealHost;
-use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// alice, `s3cret?~>`: with these, base64 has characters in which its two alphabets differ.
-const HTPASSWD: &str = "alice:$2b$04$DXsyCb329GCpTAJ9uC6VcO1YohPDiK/dBAdiejy7ngUu64qSuUcZy\n";
 const AUTH: &str = "YWxpY2U6czNjcmV0P34+";
-
-struct Registry {
-    process: Child,
-    address: String,
-}
-
-impl Registry {
-    fn start(rig: &Rig, name: &str, private: bool) -> Self {
-        let address = format!("127.0.0.1:{}", free_port());
-        let dir = rig.path(name);
-        std::fs::create_dir_all(dir.join("data")).unwrap();
-        std::fs::write(dir.join("htpasswd"), HTPASSWD).unwrap();
-        let mut config = format!(
-            "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {address}\n",
-            dir.join("data").display()
-        );
-        if private {
-            let file = dir.join("htpasswd");
-            config.push_str("auth:\n  htpasswd:\n    realm: test\n    path: ");
-            config.push_str(file.to_str().unwrap());
-        }
-        std::fs::write(dir.join("config.yml"), config).unwrap();
-        let process = Command::new("docker-registry")
-            .arg("serve")
-            .arg(dir.join("config.yml"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("docker-registry is installed");
-        until("the registry", Duration::from_secs(20), || TcpStream::connect(&address).ok());
-        Self { process, address }
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
 
 /// A credentials file as `docker login` writes it.
 fn login(rig: &Rig, address: &str) -> PathBuf {
@@ -80,7 +38,7 @@ async fn push(rig: &Rig, address: &str) -> (String, String) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pull_shows_its_layers_and_ends_with_the_image() {
     let rig = Rig::new().await;
-    let registry = Registry::start(&rig, "open", false);
+    let registry = Registry::start(rig.dir.path(), "open", false);
     let (id, reference) = push(&rig, &registry.address).await;
     // As the agent does it: a task of its own, which reports.
     let (report, mut reports) = tokio::sync::mpsc::unbounded_channel::<PullProgress>();
@@ -108,7 +66,7 @@ async fn a_pull_shows_its_layers_and_ends_with_the_image() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_private_registry_is_pulled_from_with_dockers_own_credentials() {
     let rig = Rig::new().await;
-    let registry = Registry::start(&rig, "private", true);
+    let registry = Registry::start(rig.dir.path(), "private", true);
     let file = login(&rig, &registry.address);
     let (id, reference) = push(&rig, &registry.address).await;
     let fault = flatten(&rig.engine.pull(&reference, None, |_| {}).await.unwrap_err());
@@ -124,7 +82,7 @@ async fn a_registry_is_reached_when_it_answers_whatever_it_says() {
     let rig = Rig::new().await;
     let limit = Duration::from_secs(20);
     for private in [false, true] {
-        let registry = Registry::start(&rig, if private { "private" } else { "open" }, private);
+        let registry = Registry::start(rig.dir.path(), if private { "private" } else { "open" }, private);
         rig.engine.reach(&registry.address, limit).await.unwrap();
         rig.engine.reach(&format!("{}/", registry.address), limit).await.unwrap();
     }
@@ -138,7 +96,7 @@ async fn a_registry_is_reached_when_it_answers_whatever_it_says() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pull_that_breaks_off_is_no_success() {
     let rig = Rig::new().await;
-    let registry = Registry::start(&rig, "open", false);
+    let registry = Registry::start(rig.dir.path(), "open", false);
     let (_, reference) = push(&rig, &registry.address).await;
     for bytes in [0, 300, 420] {
         let path = rig.path(&format!("cut{bytes}.sock"));
