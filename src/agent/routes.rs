@@ -103,7 +103,8 @@ async fn cards(State(node): Shared, _caller: Caller) -> Answer<Cards> {
 }
 
 fn view(node: &Node, berth: Berth) -> BerthView {
-    BerthView { berth, ssh_host: node.ssh_host() }
+    let ssh_jump = node.jump_word(&berth.owner);
+    BerthView { berth, ssh_host: node.ssh_host(), ssh_jump }
 }
 
 async fn list_berths(State(node): Shared, caller: Caller, query: Asked<ListQuery>) -> Answer<Berths> {

@@ -54,6 +54,9 @@ pub struct BerthView {
     pub berth: Berth,
     /// What to type as the node's name.
     pub ssh_host: String,
+    /// What goes after `ssh -J` to reach it over the gateway, as `ma-user@NAME`; `null` where the gateway is off.
+    #[serde(default)]
+    pub ssh_jump: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -20,6 +20,12 @@ pub fn join(cards: &[CardId]) -> String {
     cards.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
+/// `card 3`, or `cards 0,1`: how a sentence calls them.
+pub fn named(cards: &[CardId]) -> String {
+    let word = if cards.len() == 1 { "card" } else { "cards" };
+    format!("{word} {}", join(cards))
+}
+
 /// npu-smi's five health words. A card whose word we do not know is not healthy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
