@@ -44,6 +44,9 @@ pub struct Cards {
     pub driver_version: Option<String>,
     /// Why the cards could not be looked at, if so.
     pub error: Option<NpuError>,
+    /// Why it could not be looked at who has them, if so.
+    #[serde(default)]
+    pub not_looked: Option<String>,
     pub cards: Vec<CardView>,
 }
 

@@ -74,4 +74,7 @@ pub struct CardView {
     pub holders: Vec<Holder>,
     /// Why it cannot be given out apart from its holders; `null` when it can.
     pub unusable: Option<String>,
+    /// It was looked at, nobody has it, and nothing speaks against it.
+    #[serde(default)]
+    pub free: bool,
 }

@@ -126,9 +126,9 @@ fn cards_inside_are_the_ones_on_the_host() {
                 (&json!("berth"), &json!("two")),
                 "{card}"
             );
-            assert_eq!(holders.len(), 1, "{card}");
+            assert_eq!((holders.len(), &card["free"]), (1, &json!(false)), "{card}");
         } else {
-            assert!(holders.is_empty() && card["unusable"].is_null(), "{card}");
+            assert!(holders.is_empty() && card["unusable"].is_null() && card["free"] == true, "{card}");
         }
     }
     let table = rig.ok(&["cards"]);
