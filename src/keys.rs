@@ -43,7 +43,7 @@ pub struct HostKey {
     pub public_openssh: String,
 }
 
-/// Makes the ed25519 host key of a berth. Made once, by the agent; the berth keeps it for life.
+/// Makes an ed25519 host key.
 pub fn generate_host_key() -> Result<HostKey> {
     let key = PrivateKey::random(&mut russh::keys::key::safe_rng(), Algorithm::Ed25519)
         .map_err(|error| bug(&error))
@@ -60,11 +60,14 @@ pub fn generate_host_key() -> Result<HostKey> {
     })
 }
 
-/// The public line of a private key of ours.
-pub fn public_half(private: &Secret) -> Result<String, Fault> {
-    let wrong = |error| Fault::host(format!("this is not an OpenSSH private key: {error}"));
-    let key = PrivateKey::from_openssh(&**private).map_err(wrong)?;
-    key.public_key().to_openssh().map_err(wrong)
+impl HostKey {
+    /// A key of ours that was kept.
+    pub fn read(private: Secret) -> Result<Self, Fault> {
+        let wrong = |error| Fault::host(format!("this is not an OpenSSH private key: {error}"));
+        let key = PrivateKey::from_openssh(&*private).map_err(wrong)?;
+        let public_openssh = key.public_key().to_openssh().map_err(wrong)?;
+        Ok(Self { private_openssh: private, public_openssh })
+    }
 }
 
 fn bug(error: &russh::keys::ssh_key::Error) -> Fault {

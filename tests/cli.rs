@@ -152,13 +152,9 @@ fn hostile_words_do_no_harm() {
 }
 
 /// Through a terminal of its own, as a person sees it.
-fn on_a_terminal(command: &str, no_color: bool) -> String {
+fn on_a_terminal(command: &str, term: &str, no_color: bool) -> String {
     let mut script = Command::new("script");
-    script
-        .args(["-qec", command, "/dev/null"])
-        .stdin(Stdio::null())
-        .env("TERM", "xterm")
-        .env_remove("NO_COLOR");
+    script.args(["-qec", command, "/dev/null"]).stdin(Stdio::null()).env("TERM", term).env_remove("NO_COLOR");
     if no_color {
         script.env("NO_COLOR", "1");
     }
@@ -189,12 +185,30 @@ fn colour_is_for_terminals_that_want_it() {
     let facts = format!("{} --config {} facts", env!("CARGO_BIN_EXE_berth"), config_of(&dir));
     let help = format!("{} --help", env!("CARGO_BIN_EXE_berth"));
     for command in [&facts, &help] {
-        assert!(on_a_terminal(command, false).contains(ESCAPE), "{command}");
-        let plain = on_a_terminal(command, true);
-        assert!(plain.len() > 100 && !plain.contains(ESCAPE), "{command}: {plain}");
+        assert!(on_a_terminal(command, "xterm", false).contains(ESCAPE), "{command}");
+        for plain in [on_a_terminal(command, "xterm", true), on_a_terminal(command, "dumb", false)] {
+            assert!(plain.len() > 100 && !plain.contains(ESCAPE), "{command}: {plain}");
+        }
     }
     let piped = run(&["--config", &config_of(&dir), "facts"]);
     assert!(piped.status.success() && !out(&piped).contains(ESCAPE) && !err(&piped).contains(ESCAPE));
+}
+
+#[test]
+fn results_are_as_wide_as_the_terminal() {
+    let dir = node_with_cards();
+    let (program, config) = (env!("CARGO_BIN_EXE_berth"), config_of(&dir));
+    for columns in [60, 90, 180] {
+        let check = format!("stty cols {columns}; {program} --config {config} check; true");
+        for term in ["xterm", "dumb"] {
+            let said = on_a_terminal(&check, term, true);
+            // A table and what stands in columns; a single sentence is the terminal's to wrap.
+            let words = said.lines().map(str::trim_end).filter(|line| line.starts_with(' '));
+            let widest = words.map(|line| line.chars().count()).max().unwrap();
+            assert!(widest <= columns, "{columns}, {term}: {widest}\n{said}");
+            assert!(columns < 180 || widest > 100, "room is used: {widest}\n{said}");
+        }
+    }
 }
 
 #[test]

@@ -34,7 +34,7 @@ install_berth() {
     fi
 }
 
-agent_answers() { berth cards >/dev/null 2>&1; }
+agent_answers() { berth list >/dev/null 2>&1; }
 
 start_agent() {
     if agent_answers; then
@@ -47,7 +47,7 @@ start_agent() {
     wait_until 60 agent_settled "$pid" || true
     if ! agent_answers; then
         tail -n 20 "$NODE_DIR/agent.log" >&2
-        berth cards >/dev/null || true # says why on standard error
+        berth list >/dev/null || true # says why on standard error
         die "the agent does not answer; its log: $NODE_DIR/agent.log"
     fi
 }

@@ -49,6 +49,7 @@ pub(super) fn router(node: Arc<Node>) -> Router {
         .route("/v1/images/import", post(import_image))
         .route("/v1/images/{name}", delete(remove_image))
         .route("/v1/images/{name}/check", post(check_image))
+        .route("/v1/images/{name}/default", post(set_default_image))
         .route("/v1/events", get(events))
         .fallback(no_route)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
@@ -98,12 +99,14 @@ async fn cards(State(node): Shared, _caller: Caller) -> Answer<Cards> {
         tool_version: survey.npu.tool_version.clone(),
         driver_version: survey.npu.driver_version.clone(),
         error: survey.npu.error.clone(),
+        not_looked: survey.not_looked,
         cards: survey.cards,
     }))
 }
 
 fn view(node: &Node, berth: Berth) -> BerthView {
-    BerthView { berth, ssh_host: node.ssh_host() }
+    let ssh_jump = node.jump_word(&berth.owner);
+    BerthView { berth, ssh_host: node.ssh_host(), ssh_jump }
 }
 
 async fn list_berths(State(node): Shared, caller: Caller, query: Asked<ListQuery>) -> Answer<Berths> {
@@ -211,6 +214,14 @@ async fn remove_image(State(node): Shared, caller: Caller, Path(name): Path<Stri
 
 async fn check_image(State(node): Shared, _caller: Caller, Path(name): Path<String>) -> Answer<ImageCheck> {
     Ok(Json(node.check_image(&name).await?))
+}
+
+async fn set_default_image(
+    State(node): Shared,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Answer<ImageView> {
+    Ok(Json(node.set_default_image(&caller, &name).await?))
 }
 
 async fn events(State(node): Shared, caller: Caller, query: Asked<EventQuery>) -> Result<Response, Failure> {

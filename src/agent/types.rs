@@ -44,6 +44,9 @@ pub struct Cards {
     pub driver_version: Option<String>,
     /// Why the cards could not be looked at, if so.
     pub error: Option<NpuError>,
+    /// Why it could not be looked at who has them, if so.
+    #[serde(default)]
+    pub not_looked: Option<String>,
     pub cards: Vec<CardView>,
 }
 
@@ -54,6 +57,9 @@ pub struct BerthView {
     pub berth: Berth,
     /// What to type as the node's name.
     pub ssh_host: String,
+    /// What goes after `ssh -J` to reach it over the gateway, as `ma-user@NAME`; `null` where the gateway is off.
+    #[serde(default)]
+    pub ssh_jump: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

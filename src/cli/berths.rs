@@ -95,10 +95,15 @@ pub(crate) fn show(global: &Global, args: ShowArgs) -> Result<ExitCode> {
         line("note", note);
     }
     line("ssh", &ssh::command_line(&view));
-    if let Some(visit) = &global.visit {
-        line("or", &format!("ssh -J {} {}@{}", visit.jump(), berth.ssh_user, berth.name));
+    if let Some(jump) = ssh::jump_line(&view) {
+        line("or", &jump);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn released(berth: &Berth) -> String {
+    let are = if berth.cards.len() == 1 { "is" } else { "are" };
+    format!("{}/{} is released; {} {are} free", berth.owner, berth.name, card::named(&berth.cards))
 }
 
 /// Give a berth back: its container goes, your files stay
@@ -123,8 +128,7 @@ pub(crate) fn release(global: &Global, args: ReleaseArgs) -> Result<ExitCode> {
     if global.json {
         render::json(&berth)?;
     } else {
-        let cards = card::join(&berth.cards);
-        render::line(&format!("{}/{} is released; card {cards} is free", berth.owner, berth.name));
+        render::line(&released(&berth));
     }
     Ok(ExitCode::SUCCESS)
 }

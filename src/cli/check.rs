@@ -2,7 +2,7 @@
 
 use super::{Global, render};
 use crate::error::{ErrorClass, Fault};
-use crate::host::RealHost;
+use crate::host::{RealHost, terminal};
 use crate::model::check::{CheckReport, CheckResult, Severity, Verdict};
 use crate::ops::check;
 use crate::preflight::{self, Check};
@@ -14,7 +14,7 @@ use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Wider than this nobody reads, and many terminals are no wider.
+/// Where no terminal says how wide it is.
 const COLUMNS: u16 = 100;
 
 /// Check whether this node is fit to be shared
@@ -137,12 +137,16 @@ fn list(global: &Global, checks: &[&'static Check]) -> Result<()> {
 
 fn show(report: &CheckReport) {
     let mut table = render::table(&["CHECK", "VERDICT", "SEEN"]);
-    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(COLUMNS);
+    let columns = terminal::columns().unwrap_or(COLUMNS);
+    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(columns);
     let widest = report.checks.iter().map(|check| check.id.len()).max().unwrap_or_default().max(5) + 2;
     let widths = [widest, Verdict::CouldNotLook.to_string().len() + 2];
     let fixed =
-        |width: usize| ColumnConstraint::Absolute(Width::Fixed(u16::try_from(width).unwrap_or(COLUMNS)));
-    table.set_constraints(widths.map(fixed));
+        |width: usize| ColumnConstraint::Absolute(Width::Fixed(u16::try_from(width).unwrap_or(columns)));
+    // On a narrow terminal every column gives way.
+    if usize::from(columns) > widths.iter().sum::<usize>() * 2 {
+        table.set_constraints(widths.map(fixed));
+    }
     let mut area = None;
     for check in &report.checks {
         let own = preflight::area_of(&check.id);
@@ -157,7 +161,7 @@ fn show(report: &CheckReport) {
     for check in &report.checks {
         let Some(remedy) = check.remedy.as_deref().filter(|remedy| !shown.contains(remedy)) else { continue };
         shown.push(remedy);
-        show_remedy(report, remedy);
+        show_remedy(report, remedy, columns.into());
     }
     render::line("");
     render::line(&summary(report));
@@ -180,29 +184,29 @@ fn add(table: &mut Table, check: &CheckResult) {
 }
 
 /// What an admin does next, once for all that it mends: the evidence stands above.
-fn show_remedy(report: &CheckReport, remedy: &str) {
+fn show_remedy(report: &CheckReport, remedy: &str, columns: usize) {
     render::line("");
     let mut checks = report.checks.iter().filter(|check| check.remedy.as_deref() == Some(remedy)).peekable();
     let alone = report.checks.iter().filter(|check| check.remedy.as_deref() == Some(remedy)).count() == 1;
     while let Some(check) = checks.next() {
         render::line(&format!("{}: {} ({})", check.verdict, check.title, check.id));
         if let Some(wanted) = check.wanted.as_deref().filter(|_| alone) {
-            field("wanted", wanted);
+            field("wanted", wanted, columns);
         }
         if checks.peek().is_none() {
-            field("remedy", remedy);
+            field("remedy", remedy, columns);
         }
     }
 }
 
 /// Folded at spaces; what is longer than a line stays whole, so that it can be copied.
-fn field(name: &str, text: &str) {
+fn field(name: &str, text: &str, columns: usize) {
     let text = render::printable(text);
     let mut line = format!("  {name}  ");
     let indent = " ".repeat(line.len());
     let mut is_empty = true;
     for word in text.split_whitespace() {
-        if !is_empty && line.chars().count() + 1 + word.chars().count() > usize::from(COLUMNS) {
+        if !is_empty && line.chars().count() + 1 + word.chars().count() > columns {
             render::line(&line);
             line.clone_from(&indent);
             is_empty = true;

@@ -6,6 +6,7 @@
 use super::{end, menu, remote};
 use crate::error::Fault;
 use crate::host::handover;
+use crate::model::ports::jump_word;
 use crate::ssh::become_nobody;
 use anyhow::{Context as _, Result};
 use std::ffi::OsString;
@@ -69,12 +70,7 @@ impl Visit {
     /// What goes after `ssh -J`.
     pub(crate) fn jump(&self) -> String {
         let (user, host) = self.login.split_once('@').unwrap_or_default();
-        // An IPv6 address would be taken for a name and a port.
-        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-        match self.port {
-            22 => format!("{user}@{host}"),
-            port => format!("{user}@{host}:{port}"),
-        }
+        jump_word(user, host, self.port)
     }
 
     #[cfg(test)]

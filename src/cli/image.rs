@@ -79,6 +79,17 @@ Example:
         /// Its name in the catalogue
         name: String,
     },
+    /// Choose what requests get that name no image
+    #[command(after_long_help = "\
+Until one is chosen it is the profile's default-image, or else the first image
+of the catalogue.
+
+Example:
+  sudo berth image default pytorch")]
+    Default {
+        /// Its name in the catalogue
+        name: String,
+    },
     /// Take an image out of the catalogue; the engine keeps it
     #[command(after_long_help = "Example:\n  sudo berth image remove mine")]
     Remove {
@@ -128,6 +139,10 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
             render::note(&format!("image {name} is out of the catalogue; the engine still has it"));
             Ok(ExitCode::SUCCESS)
         }
+        Verb::Default { name } => {
+            let path = format!("/v1/images/{}/default", segment("an image", &name)?);
+            show(global, &wait_for(global.client()?.post(&path, &()))?)
+        }
         Verb::Add { name, reference, about } => {
             let new = new_image(name, Some(reference), None, about);
             let image: ImageView = wait_for(global.client()?.post("/v1/images", &new))?;
@@ -160,6 +175,9 @@ fn show(global: &Global, image: &ImageView) -> Result<ExitCode> {
         render::json(image)?;
     } else {
         render::line(&format!("image {} is {}", image.name, render::printable(&image.reference)));
+        if image.default {
+            render::line("requests that name no image get it");
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,12 +1,13 @@
 //! Logs of the long-running commands, to standard error.
 
+use crate::host::terminal;
 use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
 /// `BERTH_LOG` takes the usual filters; info is one line a step, a berth, a login.
 pub(crate) fn start() {
     let filter = EnvFilter::try_from_env("BERTH_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let color = std::io::stderr().is_terminal() && terminal::takes_codes();
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(color)

@@ -1,6 +1,7 @@
 //! Progress on standard error: a line a step, a bar a layer on a terminal.
 
 use super::render;
+use crate::host::terminal;
 use crate::ops::Progress;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::collections::HashMap;
@@ -15,7 +16,7 @@ pub(crate) struct Shown {
 
 impl Shown {
     pub(crate) fn new() -> Self {
-        let terminal = std::io::stderr().is_terminal();
+        let terminal = std::io::stderr().is_terminal() && !terminal::is_dumb();
         let bars = terminal.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
         Self { bars, layers: HashMap::new(), last: String::new() }
     }

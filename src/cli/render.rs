@@ -2,7 +2,8 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this module is where printing happens")]
 
 use crate::error::Fault;
-use comfy_table::Table;
+use crate::host::terminal;
+use comfy_table::{ContentArrangement, Table};
 use serde::Serialize;
 use std::io::{self, Write};
 use std::sync::OnceLock;
@@ -89,12 +90,15 @@ pub(crate) fn json_line<T: Serialize>(value: &T) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Columns without borders: easy to read, easy to cut. Colour only on a terminal.
+/// Columns without borders: easy to read, easy to cut. Colour only on a terminal, and its width only there.
 pub(crate) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(comfy_table::presets::NOTHING).set_header(header.iter().copied());
-    if std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) {
+    if !terminal::takes_codes() {
         table.force_no_tty();
+    }
+    if let Some(columns) = terminal::columns() {
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(columns);
     }
     table
 }

@@ -18,7 +18,8 @@ const WAIT: &str = "30m";
 #[derive(clap::Args)]
 #[command(after_long_help = "\
 You get a container with exactly those cards, an SSH port and your personal
-storage; the last line is the ssh command. It stays until you release it.
+storage. The last lines are ssh commands that log in to it: over its own port,
+and over the node's gateway. It stays until you release it.
 
 Examples:
   berth request --cards 2
@@ -95,9 +96,12 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
         render::json(&view)?;
     } else {
         let berth = &view.berth;
-        let cards = card::join(&berth.cards);
-        render::line(&format!("{}/{} has card {cards}, image {}", berth.owner, berth.name, berth.image));
+        let cards = card::named(&berth.cards);
+        render::line(&format!("{}/{} has {cards}, image {}", berth.owner, berth.name, berth.image));
         render::line(&ssh::command_line(&view));
+        if let Some(jump) = ssh::jump_line(&view) {
+            render::line(&jump);
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -72,6 +72,13 @@ pub(crate) fn command_line(view: &BerthView) -> String {
     render::printable(&format!("ssh -p {} {}@{}", berth.port, berth.ssh_user, view.ssh_host))
 }
 
+/// The same over the node's gateway, where there is one.
+pub(crate) fn jump_line(view: &BerthView) -> Option<String> {
+    let berth = &view.berth;
+    let jump = view.ssh_jump.as_ref()?;
+    Some(render::printable(&format!("ssh -J {jump} {}@{}", berth.ssh_user, berth.name)))
+}
+
 /// Writes the berth's host key where only this berth's connections look for it.
 fn pin(view: &BerthView) -> Result<PathBuf> {
     let berth = &view.berth;

@@ -26,6 +26,7 @@ pub mod ssh_client;
 pub mod ssh_files;
 pub mod storage;
 pub mod sysctl;
+pub mod terminal;
 pub mod tree;
 pub mod trust;
 mod unpack;

@@ -21,6 +21,18 @@ pub struct NewBerth {
     pub until: Option<Timestamp>,
 }
 
+/// What clients may have seen on a port: the host key of berths of one name that were live there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortUse {
+    pub port: u16,
+    pub owner: String,
+    pub name: String,
+    /// OpenSSH public key line.
+    pub host_key: String,
+    /// The newest of those berths.
+    pub last: i64,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum ClaimError {
     /// The database itself refused: the card is held.
@@ -161,6 +173,27 @@ impl Ledger {
     pub fn find_berth(&self, id: i64) -> Result<Option<Berth>, Fault> {
         let sql = format!("{COLUMNS} WHERE id = ?1");
         self.read(|connection| find(connection, &sql, [id], read_berth))
+    }
+
+    /// The past and the present of all ports.
+    pub fn port_uses(&self) -> Result<Vec<PortUse>, Fault> {
+        self.read(|connection| {
+            list(
+                connection,
+                "SELECT port, owner, name, host_key, max(id) FROM berths WHERE host_key IS NOT NULL
+                 GROUP BY port, owner, name, host_key",
+                [],
+                |row| {
+                    Ok(PortUse {
+                        port: row.get(0)?,
+                        owner: row.get(1)?,
+                        name: row.get(2)?,
+                        host_key: row.get(3)?,
+                        last: row.get(4)?,
+                    })
+                },
+            )
+        })
     }
 
     /// Cards of the owner's last berth that ended: caches are warm there.

@@ -11,7 +11,7 @@ mod schema;
 mod tests;
 mod users;
 
-pub use berths::{ClaimError, NewBerth};
+pub use berths::{ClaimError, NewBerth, PortUse};
 pub use events::{Event, NewEvent};
 pub use users::{Key, User};
 

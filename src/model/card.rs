@@ -20,6 +20,12 @@ pub fn join(cards: &[CardId]) -> String {
     cards.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
+/// `card 3`, or `cards 0,1`: how a sentence calls them.
+pub fn named(cards: &[CardId]) -> String {
+    let word = if cards.len() == 1 { "card" } else { "cards" };
+    format!("{word} {}", join(cards))
+}
+
 /// npu-smi's five health words. A card whose word we do not know is not healthy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -68,4 +74,7 @@ pub struct CardView {
     pub holders: Vec<Holder>,
     /// Why it cannot be given out apart from its holders; `null` when it can.
     pub unusable: Option<String>,
+    /// It was looked at, nobody has it, and nothing speaks against it.
+    #[serde(default)]
+    pub free: bool,
 }

@@ -64,6 +64,16 @@ impl fmt::Display for PortRange {
     }
 }
 
+/// What goes after `ssh -J`.
+pub fn jump_word(user: &str, host: &str, port: u16) -> String {
+    // An IPv6 address would be taken for a name and a port.
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    match port {
+        22 => format!("{user}@{host}"),
+        port => format!("{user}@{host}:{port}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -79,9 +79,12 @@ impl Node {
         let (root, user) = (self.config.paths.storage.clone(), image.user().clone());
         let held = self.ledger(crate::ledger::Ledger::held_berths).await?;
         let in_use = held.iter().any(|other| other.owner == owner.name && other.id != berth.id);
-        let (key, personal) = tokio::task::spawn_blocking(move || -> Result<_> {
+        let key = self.owner_key(&owner.name).await?;
+        let host_key = key.public_openssh.clone();
+        let personal = tokio::task::spawn_blocking(move || -> Result<_> {
             let personal = storage::personal_dir(&root, &owner.name, user.uid, user.gid, in_use)?;
-            Ok((files::write(&dir, &berth_copy, &owner, &session)?, personal))
+            files::write(&dir, &berth_copy, &owner, &key, &session)?;
+            Ok(personal)
         })
         .await??;
         let rules = &self.profile.berth;
@@ -105,7 +108,7 @@ impl Node {
             command: vec![format!("{INSIDE}/bin/berth"), "inside".into(), "serve".into()],
             stop_after: STOP_AFTER,
         };
-        Ok((spec, key.public_openssh))
+        Ok((spec, host_key))
     }
 
     fn labels(&self, berth: &Berth) -> BerthLabels {

@@ -43,6 +43,7 @@ pub fn view(profile: &Profile, npu: &NpuFacts, seen: &Sightings) -> Vec<CardView
 
 fn row(id: CardId, npu: &NpuFacts, seen: &Sightings) -> CardView {
     let device = npu.devices.iter().find(|device| device.id == id.0);
+    let (holders, unusable) = (holders(id, device, seen), unusable(id, npu, device, seen));
     CardView {
         id,
         name: device.map(|device| device.name.clone()),
@@ -54,8 +55,9 @@ fn row(id: CardId, npu: &NpuFacts, seen: &Sightings) -> CardView {
         power_w: device.and_then(|device| device.power_w),
         aicore_percent: device.and_then(|device| device.aicore_percent),
         numa_node: npu.topology.iter().find(|near| near.id == id.0).and_then(|near| near.numa_node),
-        holders: holders(id, device, seen),
-        unusable: unusable(id, npu, device, seen),
+        free: holders.is_empty() && unusable.is_none(),
+        holders,
+        unusable,
     }
 }
 
@@ -133,7 +135,7 @@ pub fn slots(profile: &Profile, npu: &NpuFacts, view: &[CardView]) -> Vec<Slot> 
     view.iter()
         .map(|card| Slot {
             id: card.id,
-            free: card.holders.is_empty() && card.unusable.is_none(),
+            free: card.free,
             hccs: hccs_group(card.id, npu),
             numa: numa_group(card.id, profile, npu),
         })

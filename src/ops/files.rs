@@ -4,7 +4,7 @@ use super::Node;
 use crate::error::Fault;
 use crate::host::files::{NewFile, sync_dir, sync_files, write_files};
 use crate::host::{Host, dirs};
-use crate::keys::{HostKey, generate_host_key};
+use crate::keys::HostKey;
 use crate::ledger::{Key, Ledger, User};
 use crate::model::session::SessionConfig;
 use crate::model::{Berth, CardId, card};
@@ -45,14 +45,19 @@ pub(super) fn card_environment(cards: &[CardId]) -> Vec<(String, String)> {
     .collect()
 }
 
-/// Makes all files of a new berth; returns the host's half of its key.
-pub(super) fn write(dir: &Path, berth: &Berth, owner: &User, session: &SessionConfig) -> Result<HostKey> {
+/// Makes all files of a new berth.
+pub(super) fn write(
+    dir: &Path,
+    berth: &Berth,
+    owner: &User,
+    key: &HostKey,
+    session: &SessionConfig,
+) -> Result<()> {
     let dirs = BerthDirs::of(dir);
     // One that is there belongs to a container that the ledger does not know.
     dirs::make_new_dir(dir, 0o700)?;
     dirs::make_dir(&dirs.etc, 0o700)?;
     dirs::make_dir(&dirs.info, 0o755)?;
-    let key = generate_host_key()?;
     write_files(
         &dirs.etc,
         &[
@@ -67,7 +72,7 @@ pub(super) fn write(dir: &Path, berth: &Berth, owner: &User, session: &SessionCo
     dirs::make_dir(&programs, 0o755)?;
     // Sessions look here last, so that an image's own scp comes first.
     dirs::make_link(&Path::new(INSIDE).join("bin/berth"), &programs.join("scp"))?;
-    Ok(key)
+    Ok(())
 }
 
 pub(super) fn sync(dir: &Path) -> Result<(), Fault> {

@@ -4,17 +4,13 @@
 
 use super::{Caller, Node};
 use crate::error::Fault;
-use crate::host::{Host, dirs};
-use crate::keys::{Secret, generate_host_key, public_half};
+use crate::keys::HostKey;
 use crate::ledger::{NewEvent, User};
+use crate::model::ports::jump_word;
 use crate::model::{Berth, BerthState, name};
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
-use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::path::Path;
-
-const KEY_FILE: &str = "host_key";
 
 /// How to reach the gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,20 +40,17 @@ impl Node {
     pub async fn gateway(&self) -> Result<GatewayView> {
         let address = self.gateway_address()?;
         let host_key = match address {
-            Some(_) => Some(public_half(&self.gateway_key().await?)?),
+            Some(_) => Some(HostKey::read(self.gateway_key().await?)?.public_openssh),
             None => None,
         };
         let port = address.map_or(0, |address| address.port());
         Ok(GatewayView { on: address.is_some(), host: self.ssh_host(), port, host_key })
     }
 
-    /// The gateway's host key, made once. One that cannot be read is an error, never a reason for another.
-    pub async fn gateway_key(&self) -> Result<Secret> {
-        let _making = self.making_gateway_key.lock().await;
-        let (host, dir) = (self.host(), self.config.paths.state.join("gateway"));
-        tokio::task::spawn_blocking(move || read_or_make(&*host, &dir))
-            .await?
-            .context("reading the gateway's host key")
+    /// What this user says after `ssh -J`; nothing where the gateway is off.
+    pub fn jump_word(&self, user: &str) -> Option<String> {
+        let address = self.gateway_address().ok().flatten()?;
+        Some(jump_word(user, &self.ssh_host(), address.port()))
     }
 
     /// A user as the ledger has them now; nobody for a name that cannot be one.
@@ -131,30 +124,9 @@ fn names_of<'a>(user: &str, host: &'a str) -> impl Iterator<Item = &'a str> + us
     [Some(host), long].into_iter().flatten().filter(|name| name::check_name("berth name", name).is_ok())
 }
 
-fn read_or_make(host: &dyn Host, dir: &Path) -> Result<Secret, Fault> {
-    let path = dir.join(KEY_FILE);
-    let wrong = |error: std::io::Error| Fault::host(format!("{}: {error}", path.display()));
-    match host.read(&path) {
-        Ok(bytes) => {
-            let text = String::from_utf8(bytes);
-            return text
-                .map(Secret::new)
-                .map_err(|_| Fault::host(format!("{} is not a key", path.display())));
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => return Err(wrong(error)),
-    }
-    dirs::make_dir(dir, 0o700)?;
-    let key = generate_host_key().map_err(|error| crate::error::flatten(&error))?;
-    host.write_atomic(&path, key.private_openssh.as_bytes(), 0o600).map_err(wrong)?;
-    Ok(key.private_openssh)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::RealHost;
-    use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
     fn a_host_name_is_a_berth_s_or_nothing() {
@@ -165,18 +137,5 @@ mod tests {
         for host in ["", "127.0.0.1", "::1", "bob/train", "a.b", "../x", "LOCALHOST", "berth-al-ice-"] {
             assert_eq!(names(host), Vec::<String>::new(), "{host}");
         }
-    }
-
-    #[test]
-    fn the_host_key_is_made_once_and_only_when_there_is_none() {
-        let root = tempfile::tempdir().unwrap();
-        let (dir, host) = (root.path().join("gateway"), RealHost::default());
-        let first = read_or_make(&host, &dir).unwrap();
-        assert_eq!(&*read_or_make(&host, &dir).unwrap(), &*first);
-        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!((mode(&dir), mode(&dir.join(KEY_FILE))), (0o700, 0o600));
-        assert!(public_half(&first).unwrap().starts_with("ssh-ed25519 "));
-        host.write_atomic(&dir.join(KEY_FILE), b"", 0o600).unwrap();
-        assert!(public_half(&read_or_make(&host, &dir).unwrap()).is_err(), "not made again");
     }
 }

@@ -97,13 +97,22 @@ impl Node {
         }
     }
 
-    /// The profile's, or the only one there is.
     fn default_image<'a>(&'a self, catalogue: &'a Catalogue) -> Option<&'a str> {
-        match (&self.profile.berth.default_image, catalogue.images()) {
-            (Some(named), _) => Some(named),
-            (None, [only]) => Some(&only.name),
-            _ => None,
-        }
+        catalogue.default_name(self.profile.berth.default_image.as_deref())
+    }
+
+    /// Requests that name no image get this one from now on.
+    pub async fn set_default_image(&self, caller: &Caller, name: &str) -> Result<ImageView> {
+        caller.require_admin("choosing the default image")?;
+        let chosen = name.to_owned();
+        self.edit_catalogue(move |catalogue| catalogue.set_default(&chosen)).await?;
+        let text = format!("image {name} is what requests get that name none");
+        let event = Self::event("image.default", &caller.name, text);
+        self.ledger(move |ledger| ledger.record(&event)).await?;
+        let catalogue = self.catalogue().await?;
+        let image = catalogue.resolve(name)?;
+        let info = self.engine().await?.inspect_image(&image.reference).await?;
+        Ok(self.image_view(image, info.as_ref(), &catalogue))
     }
 
     /// The image of a request, pulled when the engine does not have it, and looked into once.
@@ -115,11 +124,13 @@ impl Node {
         let catalogue = self.catalogue().await?;
         let name = match named {
             Some(name) => name.to_owned(),
-            None => {
-                self.default_image(&catalogue).map(str::to_owned).ok_or_else(|| no_default(&catalogue))?
-            }
+            None => self.default_image(&catalogue).map(str::to_owned).ok_or_else(no_default)?,
         };
-        let image = catalogue.resolve(&name)?.clone();
+        let image = match (catalogue.resolve(&name), named) {
+            (Ok(image), _) => image.clone(),
+            (Err(_), None) => return Err(lost_default(&name, &catalogue).into()),
+            (Err(error), Some(_)) => return Err(error),
+        };
         let engine = self.engine().await?;
         let info = match image_pin::look(&engine, &image).await? {
             Some(info) => info,
@@ -364,14 +375,22 @@ fn check_arch(name: &str, arch: &str) -> Result<(), Fault> {
         .help(format!("pull or import the image's variant for {}", node_arch())))
 }
 
-fn no_default(catalogue: &Catalogue) -> Fault {
+fn no_default() -> Fault {
+    Fault::usage("no image was named, and this node has none")
+        .help("the catalogue is empty; an administrator adds one: berth image import FILE --name NAME")
+}
+
+/// The catalogue's file or the profile names an image that is not there.
+fn lost_default(name: &str, catalogue: &Catalogue) -> Fault {
     let names: Vec<&str> = catalogue.images().iter().map(|image| image.name.as_str()).collect();
-    let fault = Fault::usage("no image was named, and this node has no default");
+    let fault = Fault::usage(format!("no image was named, and the default {name:?} is not in the catalogue"));
     if names.is_empty() {
-        fault.help("the catalogue is empty; an administrator adds one: berth image import FILE --name NAME")
-    } else {
-        fault.help(format!("--image with one of: {}", names.join(", ")))
+        return fault.help("an administrator adds it: berth image import FILE --name NAME");
     }
+    fault.help(format!(
+        "--image with one of: {}; an administrator chooses the default: berth image default NAME",
+        names.join(", ")
+    ))
 }
 
 fn open_archive(path: &Path) -> Result<std::fs::File> {

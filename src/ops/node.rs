@@ -33,8 +33,8 @@ pub struct Node {
     pub(super) reported: Mutex<BTreeSet<String>>,
     /// Held while keys are read from the ledger and written for berths.
     pub(super) writing_keys: tokio::sync::Mutex<()>,
-    /// Held while the gateway's host key is read, or made.
-    pub(super) making_gateway_key: tokio::sync::Mutex<()>,
+    /// Held while a host key is read, or made.
+    pub(super) making_host_keys: tokio::sync::Mutex<()>,
     /// Held while the catalogue is read, changed and written.
     pub(super) editing_catalogue: tokio::sync::Mutex<()>,
     freed: watch::Sender<u64>,
@@ -70,7 +70,7 @@ impl Node {
             reconciled: tokio::sync::Mutex::new(false),
             reported: Mutex::default(),
             writing_keys: tokio::sync::Mutex::new(()),
-            making_gateway_key: tokio::sync::Mutex::new(()),
+            making_host_keys: tokio::sync::Mutex::new(()),
             editing_catalogue: tokio::sync::Mutex::new(()),
             freed: watch::Sender::new(0),
             stopping: watch::Sender::new(false),

@@ -29,7 +29,7 @@ impl Node {
         self.ledger(move |ledger| ledger.begin_release(id, &begun)).await?;
         progress.step(format!("stopping {label}"));
         self.remove_containers(&berth, true).await?;
-        let text = format!("{label} is gone, free again: card {}", card::join(&berth.cards));
+        let text = format!("{label} is gone, free again: {}", card::named(&berth.cards));
         let ended = Self::about(&berth, "berth.released", &caller.name, text);
         let note = format!("released by {}", caller.name);
         self.end(&berth, BerthState::Released, &note, ended).await?;

@@ -2,14 +2,13 @@
 
 use super::bootstrap::check_not_at_work;
 use super::images::ReadyImage;
+use super::ports::Asker;
 use super::{Caller, Node, ProgressSender, Survey, choose, node};
 use crate::error::{ErrorClass, Fault, class_of, flatten};
 use crate::ledger::{ClaimError, NewBerth, User};
 use crate::model::{Berth, BerthRequest, CardWish, Holder, Size, card, name};
 use anyhow::{Context, Result};
 use jiff::{SignedDuration, Timestamp};
-use std::collections::BTreeSet;
-use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -152,13 +151,16 @@ impl Node {
         let now = Timestamp::now();
         let name = free_name(order, &held)?;
         let cards = choose::choose(&survey, &order.wish, &last, now)?;
+        let host_key = self.owner_key(&order.owner.name).await?.public_openssh;
+        let past = self.ledger(crate::ledger::Ledger::port_uses).await?;
+        let asker = Asker { owner: &order.owner.name, name: &name, host_key: &host_key };
         let share = u32::try_from(cards.len()).unwrap_or(u32::MAX);
         let rules = &self.profile.berth;
         let cpus = order.cpus.or(Some(rules.cpus_per_card * f64::from(share)).filter(|cpus| *cpus > 0.0));
         let new = NewBerth {
             owner: order.owner.name.clone(),
+            port: self.free_port(&asker, &past, &held)?,
             name,
-            port: self.free_port(&held)?,
             ssh_user: image.user().name.clone(),
             image: image.name.clone(),
             image_id: image.id.clone(),
@@ -167,7 +169,7 @@ impl Node {
             until: now.checked_add(SignedDuration::try_from(order.lease)?).ok(),
             cards,
         };
-        let text = format!("{}/{} asks for card {}", new.owner, new.name, card::join(&new.cards));
+        let text = format!("{}/{} asks for {}", new.owner, new.name, card::named(&new.cards));
         let mut event = Self::event("berth.requested", &caller.name, text);
         (event.owner, event.berth) = (Some(new.owner.clone()), Some(new.name.clone()));
         let ledger = self.ledger_handle();
@@ -175,25 +177,6 @@ impl Node {
             tokio::task::spawn_blocking(move || ledger.claim(&new, &event)).await?.map_err(claim_fault)?;
         let busy = self.busy.enter(berth.id).ok_or_else(|| Fault::bug("a new berth is in work already"))?;
         Ok(Claimed { berth, survey, since: Instant::now(), _busy: busy })
-    }
-
-    /// The lowest port that no berth has and nothing else on the node listens on.
-    fn free_port(&self, held: &[Berth]) -> Result<u16, Fault> {
-        let range = self.config.ssh.ports;
-        let taken: BTreeSet<u16> = held.iter().map(|berth| berth.port).collect();
-        let address = self.config.ssh.address;
-        for port in range.ports().filter(|port| !taken.contains(port)) {
-            match TcpListener::bind(SocketAddr::new(address, port)) {
-                Ok(_) => return Ok(port),
-                Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
-                Err(error) => {
-                    return Err(Fault::host(format!("listening on {address} port {port}: {error}"))
-                        .help("ssh.address in the config must be an address of this node"));
-                }
-            }
-        }
-        Err(Fault::busy(format!("all {} SSH ports of the range {range} are in use", range.count()))
-            .help("release a berth, or widen ssh.ports in the config"))
     }
 
     async fn build_and_commit(
@@ -206,7 +189,7 @@ impl Node {
     ) -> Result<Berth> {
         let berth = &claimed.berth;
         let label = format!("{}/{}", berth.owner, berth.name);
-        progress.step(format!("{label} gets card {}", card::join(&berth.cards)));
+        progress.step(format!("{label} gets {}", card::named(&berth.cards)));
         // The look at the cards that was decided on may be some seconds old: another one runs beside the work.
         let (built, npu) = tokio::join!(
             self.build(berth, &order.owner, image, &claimed.survey, progress),
@@ -217,8 +200,8 @@ impl Node {
         self.check_alone(berth).await?;
         self.refresh_keys(std::slice::from_ref(berth)).await?;
         progress.check_listener()?;
-        let (cards, port) = (card::join(&berth.cards), berth.port);
-        let text = format!("{label} is live on card {cards}, port {port}");
+        let (cards, port) = (card::named(&berth.cards), berth.port);
+        let text = format!("{label} is live on {cards}, port {port}");
         tracing::info!(berth = label, cards, port, "live");
         let event = Self::about(berth, "berth.live", actor, text);
         let id = berth.id;

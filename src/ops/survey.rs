@@ -38,6 +38,8 @@ pub struct Survey {
     pub cards: Vec<CardView>,
     pub npu: Arc<NpuFacts>,
     pub slots: Vec<Slot>,
+    /// Why it could not be looked at who has them, if so.
+    pub not_looked: Option<String>,
 }
 
 impl Survey {
@@ -93,7 +95,12 @@ impl Node {
             npu = self.npu(now).await?;
         }
         let view = cards::view(&self.profile, &npu, &sightings);
-        Ok(Survey { slots: cards::slots(&self.profile, &npu, &view), cards: view, npu })
+        Ok(Survey {
+            slots: cards::slots(&self.profile, &npu, &view),
+            cards: view,
+            npu,
+            not_looked: sightings.not_looked,
+        })
     }
 
     fn lists_ended(&self, npu: &NpuFacts) -> bool {

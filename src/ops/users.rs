@@ -75,15 +75,17 @@ impl Node {
         let _deciding = self.deciding.lock().await;
         let held = self.ledger(crate::ledger::Ledger::held_berths).await?;
         if let Some(berth) = held.iter().find(|berth| berth.owner == user.name) {
-            let (name, cards) = (&berth.name, card::join(&berth.cards));
-            return Err(Fault::refused(format!("{gone} has berth {name} on card {cards}"))
+            let (name, cards) = (&berth.name, card::named(&berth.cards));
+            return Err(Fault::refused(format!("{gone} has berth {name} on {cards}"))
                 .help(format!("berth release {gone}/{name}"))
                 .into());
         }
         let event =
             about_user(caller, "user.removed", gone, format!("user {gone}; personal storage is kept"));
         let gone = gone.to_owned();
-        self.ledger(move |ledger| ledger.remove_user(&gone, &event)).await
+        self.ledger(move |ledger| ledger.remove_user(&gone, &event)).await?;
+        self.forget_owner_key(&user).await;
+        Ok(())
     }
 
     /// A user may add and remove their own keys.

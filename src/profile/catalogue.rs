@@ -86,6 +86,8 @@ fn is_import_name(reference: &str) -> bool {
 #[serde(deny_unknown_fields)]
 struct Entries {
     #[serde(default)]
+    default: Option<String>,
+    #[serde(default)]
     image: Vec<CatalogueImage>,
 }
 
@@ -95,6 +97,7 @@ pub struct Catalogue {
     path: PathBuf,
     document: DocumentMut,
     images: Vec<CatalogueImage>,
+    default: Option<String>,
 }
 
 impl Catalogue {
@@ -122,11 +125,25 @@ impl Catalogue {
             }
         }
         let document = text.parse().map_err(|error| wrong(format!("{error}")))?;
-        Ok(Self { path: path.to_path_buf(), document, images: entries.image })
+        Ok(Self { path: path.to_path_buf(), document, images: entries.image, default: entries.default })
     }
 
     pub fn images(&self) -> &[CatalogueImage] {
         &self.images
+    }
+
+    /// What requests get that name none: what an admin said, else what the profile says, else the first there is.
+    pub fn default_name<'a>(&'a self, profile: Option<&'a str>) -> Option<&'a str> {
+        let first = || self.images.first().map(|image| image.name.as_str());
+        self.default.as_deref().or(profile).or_else(first)
+    }
+
+    /// Requests that name no image get this one.
+    pub fn set_default(&mut self, name: &str) -> Result<()> {
+        self.resolve(name)?;
+        self.document.insert("default", value(name));
+        self.default = Some(name.to_owned());
+        Ok(())
     }
 
     /// The image of this name, or an error that names those there are.
@@ -188,6 +205,10 @@ impl Catalogue {
             _ => {}
         }
         self.images.remove(at);
+        if self.default.as_deref() == Some(name) {
+            self.document.remove("default");
+            self.default = None;
+        }
         true
     }
 
@@ -222,7 +243,7 @@ impl Catalogue {
         let text = self.document.to_string();
         // What we write we must be able to read, or the next command finds no catalogue.
         let again = Self::parse(&self.path, &text).context("checking the catalogue before writing it")?;
-        if again.images != self.images {
+        if again.images != self.images || again.default != self.default {
             return Err(Fault::bug("the catalogue would not be read back as it was meant").into());
         }
         host.write_atomic(&self.path, text.as_bytes(), 0o644)
@@ -394,6 +415,30 @@ mod tests {
         assert!(catalogue.remove("ms"));
         assert!(catalogue.document.to_string().contains("# stable"));
         catalogue.save(&FakeHost::default()).unwrap();
+    }
+
+    #[test]
+    fn the_first_image_is_the_default_until_somebody_says_another() {
+        let host = FakeHost::default();
+        let mut catalogue = load(TEXT).unwrap();
+        catalogue.add(image("new")).unwrap();
+        assert_eq!(catalogue.default_name(None), Some("torch-2.1"));
+        assert_eq!(catalogue.default_name(Some("ms")), Some("ms"), "the profile's");
+        assert!(catalogue.set_default("nope").is_err());
+        catalogue.set_default("new").unwrap();
+        catalogue.save(&host).unwrap();
+        let mut again = Catalogue::load(&host, Path::new(PATH)).unwrap();
+        assert_eq!(again.default_name(Some("ms")), Some("new"), "what was said here counts more");
+        let text = read_text(&host, Path::new(PATH)).unwrap();
+        assert!(
+            text.contains("# stable") && text.contains("# do not touch") && text.contains("# ours"),
+            "{text}"
+        );
+        assert!(again.remove("new"));
+        again.save(&host).unwrap();
+        assert_eq!(again.default_name(None), Some("torch-2.1"), "nothing names what is gone");
+        assert!(load("default = \"x\"\n").unwrap().default_name(None) == Some("x"));
+        assert_eq!(load("").unwrap().default_name(None), None);
     }
 
     #[test]

@@ -56,6 +56,12 @@ fn a_sick_or_missing_card_is_not_given_out() {
         (json!("alarm"), json!("its health is alarm"))
     );
     assert_eq!(card(6)["health"], Value::Null);
+    let free: Vec<Value> = rig.cards().iter().map(|card| card["free"].clone()).collect();
+    assert_eq!(
+        json!(free),
+        json!([true, true, true, false, true, true, false, true]),
+        "as its help's example reads it"
+    );
     assert_eq!(
         rig.request(&["--cards", "6"])["cards"],
         json!([0, 1, 2, 4, 5, 7]),
@@ -84,14 +90,19 @@ fn a_tool_that_cannot_look_is_no_reason_to_give_cards_out() {
         assert!(said.contains("berth: the cards cannot be given out: "), "{fault}: {said}");
         assert!(said.contains("help: "), "{fault}: {said}");
         let cards = rig.berth(&["cards"]);
-        assert_eq!(cards.code, 0, "{cards:?}");
-        assert!(cards.err.contains("the cards could not be looked at"), "{cards:?}");
+        assert_eq!(cards.code, 5, "{cards:?}");
+        assert!(cards.err.starts_with("berth: the cards could not be looked at"), "{cards:?}");
+        assert_eq!(cards.out.matches("not given out 1)").count(), 8, "one sentence is said once: {cards:?}");
         assert!(
             !cards.out.contains("free"),
             "{fault}: a card that was not looked at is not free: {}",
             cards.out
         );
-        let error = rig.json(&["cards"])["error"].clone();
+        let json = rig.berth(&["cards", "--json"]);
+        assert_eq!(json.code, 5, "{json:?}");
+        let json: Value = serde_json::from_str(&json.out).unwrap();
+        assert!(json["cards"].as_array().unwrap().iter().all(|card| card["free"] == false), "{json}");
+        let error = json["error"].clone();
         assert!(format!("{error}{said}").contains(text), "{fault}: {error} {said}");
         rig.ok(&["sim", "clear"]);
     }

@@ -1,7 +1,65 @@
-//! A berth's private host key is root's alone on the node, and nothing that the agent or Docker says has a piece of it.
+//! Host keys: one for all berths of a user and for nobody else, root's alone on the node, and nothing that the agent
+//! or Docker says has a piece of the private half.
 
+use crate::machine::both;
 use crate::rig::Rig;
+use serde_json::Value;
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Command, Stdio};
+
+/// As a person types it: the client asks about a key that it does not know, and refuses one that has changed.
+fn ssh_line(rig: &Rig, berth: &Value) -> String {
+    let known = format!("UserKnownHostsFile={}", rig.text("known_hosts"));
+    let mut ssh = Command::new("ssh");
+    ssh.args([
+        "-F",
+        "/dev/null",
+        "-o",
+        "BatchMode=yes",
+        "-o",
+        "StrictHostKeyChecking=accept-new",
+        "-o",
+        &known,
+    ]);
+    ssh.args(["-o", "IdentitiesOnly=yes", "-i", &rig.key(berth["owner"].as_str().unwrap())]);
+    ssh.args(["-p", &berth["port"].to_string(), "ma-user@127.0.0.1", "echo $BERTH_NAME"]);
+    both(&crate::machine::try_run(ssh.stdin(Stdio::null())))
+}
+
+#[test]
+fn the_ssh_line_of_the_second_berth_works_and_no_other_user_has_the_key() {
+    let Some(rig) = Rig::start() else { return };
+    let first = rig.request(&["--cards", "1", "--name", "train"]);
+    let said = ssh_line(&rig, &first);
+    assert!(said.starts_with("train\n"), "{said}");
+    rig.ok(&["release", "alice/train"]);
+    // Somebody else's berth is not where alice's client knows hers.
+    let other = rig.json(&["request", "--user", "bob", "--cards", "1", "--name", "train"]);
+    assert_ne!((&other["port"], &other["host_key"]), (&first["port"], &first["host_key"]));
+    assert_ne!(other["port"], first["port"]);
+    let new = rig.request(&["--cards", "1", "--name", "new"]);
+    assert_eq!((&new["port"], &new["host_key"]), (&first["port"], &first["host_key"]));
+    let said = ssh_line(&rig, &new);
+    assert!(said.starts_with("new\n"), "{said}");
+    let second = rig.request(&["--cards", "1", "--name", "second"]);
+    assert_eq!(second["host_key"], first["host_key"]);
+    rig.ok(&["release", "alice/new"]);
+    rig.ok(&["release", "alice/second"]);
+    // The name has its port again, although a lower one is free.
+    let again = rig.request(&["--cards", "1", "--name", "second"]);
+    assert_eq!((&again["port"], &again["host_key"]), (&second["port"], &first["host_key"]));
+    rig.ok(&["release", "alice/second"]);
+
+    // Whoever gets the name later is somebody else.
+    rig.ok(&["user", "remove", "alice"]);
+    let owners = || std::fs::read_dir(rig.path("state/owners")).unwrap().count();
+    assert_eq!(owners(), 1, "bob's alone");
+    rig.ok(&["user", "add", "alice", "--key", &format!("{}.pub", rig.key("alice")), "--no-login"]);
+    let stranger = rig.request(&["--cards", "1", "--name", "train"]);
+    assert_ne!(stranger["host_key"], first["host_key"]);
+    assert!(stranger["port"] != first["port"] && stranger["port"] != second["port"], "{stranger}");
+    assert_eq!(owners(), 2);
+}
 
 #[test]
 fn a_private_host_key_stays_where_it_was_made() {
@@ -11,7 +69,11 @@ fn a_private_host_key_stays_where_it_was_made() {
     let etc = rig.path(&format!("state/berths/{}/etc", berth["id"]));
     let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
     assert_eq!(mode(&etc), 0o700);
-    for entry in std::fs::read_dir(&etc).unwrap() {
+    let owners = rig.path("state/owners");
+    assert_eq!(mode(&owners), 0o700);
+    let owner = std::fs::read_dir(&owners).unwrap().next().unwrap().unwrap().path();
+    assert_eq!(mode(&owner), 0o700);
+    for entry in [&etc, &owner].iter().flat_map(|dir| std::fs::read_dir(dir).unwrap()) {
         let path = entry.unwrap().path();
         assert_eq!(mode(&path), 0o600, "{}", path.display());
     }

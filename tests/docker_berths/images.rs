@@ -2,7 +2,7 @@
 
 use crate::common_registry::Registry;
 use crate::machine::variable;
-use crate::rig::{Rig, Setup};
+use crate::rig::{ALICE, Rig, Setup};
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
@@ -60,6 +60,23 @@ fn the_catalogue_grows_by_import_and_shrinks_by_remove() {
     let reference = image["reference"].as_str().unwrap().to_owned();
     assert_eq!(image["default"], true, "the only one there is");
     assert_eq!(rig.request(&["--cards", "1"])["image"], name);
+    // A second image changes nothing for whoever names none, until an administrator says so.
+    rig.ok(&["image", "add", "second", &reference]);
+    assert_eq!(rig.request(&["--cards", "1", "--name", "still"])["image"], name);
+    rig.refused(2, &["image", "default", "nope"]);
+    rig.refused_as(ALICE, 3, &["image", "default", "second"]);
+    assert_eq!(rig.json(&["image", "default", "second"])["default"], true);
+    assert!(rig.ok(&["image", "list"]).contains("second (default)"));
+    assert_eq!(rig.request(&["--cards", "1", "--name", "other"])["image"], "second");
+    rig.ok(&["image", "remove", "second"]);
+    assert_eq!(
+        rig.request(&["--cards", "1", "--name", "first"])["image"],
+        name,
+        "what is gone is no default"
+    );
+    for name in ["still", "other", "first"] {
+        rig.ok(&["release", name]);
+    }
     rig.refused(3, &["image", "import", &tar, "--name", &name]);
     rig.refused(2, &["image", "import", &tar, "--name", "../x"]);
     rig.ok(&["image", "remove", &name]);

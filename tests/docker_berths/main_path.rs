@@ -13,7 +13,7 @@ fn a_developer_gets_their_cards_works_and_gives_them_back() {
     let ran = rig.berth_as(ALICE, &["request", "--cards", "2", "--name", "train"]);
     assert_eq!(ran.code, 0, "{ran:?}\n{}", rig.log());
     let port = rig.slot.first_port();
-    assert_eq!(ran.out, format!("alice/train has card 0,1, image base\nssh -p {port} ma-user@127.0.0.1\n"));
+    assert_eq!(ran.out, format!("alice/train has cards 0,1, image base\nssh -p {port} ma-user@127.0.0.1\n"));
     let berth = rig.json(&["show", "alice/train"]);
     check_shape(&berth, port);
 
@@ -76,6 +76,7 @@ fn check_shape(berth: &Value, port: u16) {
             "owner",
             "port",
             "ssh_host",
+            "ssh_jump",
             "ssh_user",
             "state",
             "until"
@@ -84,6 +85,7 @@ fn check_shape(berth: &Value, port: u16) {
     assert_eq!(berth["cards"], json!([0, 1]));
     assert_eq!((&berth["state"], &berth["note"]), (&json!("live"), &Value::Null));
     assert_eq!((&berth["port"], &berth["ssh_host"]), (&json!(port), &json!("127.0.0.1")));
+    assert!(berth["ssh_jump"].is_null(), "the gateway is off");
     assert!(berth["host_key"].as_str().unwrap().starts_with("ssh-ed25519 "));
     let time = |key: &str| berth[key].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
     let lease = time("until").as_second() - time("created_at").as_second();
@@ -124,9 +126,9 @@ fn cards_inside_are_the_ones_on_the_host() {
                 (&json!("berth"), &json!("two")),
                 "{card}"
             );
-            assert_eq!(holders.len(), 1, "{card}");
+            assert_eq!((holders.len(), &card["free"]), (1, &json!(false)), "{card}");
         } else {
-            assert!(holders.is_empty() && card["unusable"].is_null(), "{card}");
+            assert!(holders.is_empty() && card["unusable"].is_null() && card["free"] == true, "{card}");
         }
     }
     let table = rig.ok(&["cards"]);

@@ -14,7 +14,9 @@ fn a_day_with_nothing_but_ssh() {
     let Some(rig) = start_with(fewer_ports()) else { return };
     let made = run(&rig, "alice", "request --cards 2 --name train --lease 90m");
     assert_eq!(made.code, 0, "{made:?}\n{}", rig.log());
-    assert!(made.out.starts_with("alice/train has card 0,1, image base\nssh -p "), "{made:?}");
+    assert!(made.out.starts_with("alice/train has cards 0,1, image base\nssh -p "), "{made:?}");
+    let jump = format!("\nssh -J alice@127.0.0.1:{} ma-user@train\n", port(&rig));
+    assert!(made.out.ends_with(&jump), "{made:?}");
     assert!(made.err.contains("  waiting for SSH to answer"), "progress: {made:?}");
     let berth = rig.json(&["show", "alice/train"]);
     // From here on the same for a minute: what is compared is not asked at the same time.
@@ -47,7 +49,7 @@ fn a_day_with_nothing_but_ssh() {
 
     let events = ok(&rig, "alice", "events --last 1000");
     assert!(events.contains("berth.live") && events.contains("gateway.login"), "{events}");
-    assert_eq!(ok(&rig, "alice", "release train"), "alice/train is released; card 0,1 is free\n");
+    assert_eq!(ok(&rig, "alice", "release train"), "alice/train is released; cards 0,1 are free\n");
     rig.assert_nothing_left();
     // Who did it is the user, not the agent or root.
     let actors: Vec<Value> = rig

@@ -1,0 +1,102 @@
+//! The private host keys of this node: the gateway's, and one for each user, which all of their berths have.
+//!
+//! A user's key belongs to the user as the ledger has them: whoever is removed, or gets the name later, has another.
+
+use super::Node;
+use crate::error::Fault;
+use crate::host::{Host, dirs};
+use crate::keys::{HostKey, Secret, generate_host_key};
+use crate::ledger::User;
+use anyhow::{Context as _, Result};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+const KEY_FILE: &str = "host_key";
+
+impl Node {
+    /// The gateway's host key, made once.
+    pub async fn gateway_key(&self) -> Result<Secret> {
+        let dir = self.config.paths.state.join("gateway");
+        Ok(self.host_key(dir).await.context("reading the gateway's host key")?.private_openssh)
+    }
+
+    /// The host key of all berths of a user, made with the first.
+    pub(super) async fn owner_key(&self, owner: &str) -> Result<HostKey> {
+        let asked = owner.to_owned();
+        let user = self.ledger(move |ledger| ledger.user(&asked)).await?;
+        let user = user.ok_or_else(|| Fault::usage(format!("there is no user {owner}")))?;
+        let dir = self.owner_dir(&user);
+        self.host_key(dir).await.with_context(|| format!("reading the host key of {owner}'s berths"))
+    }
+
+    /// Nobody is to have it any more. It opens nothing by then, so that what stays on a broken disk does no harm.
+    pub(super) async fn forget_owner_key(&self, user: &User) {
+        let (host, dir) = (self.host(), self.owner_dir(user));
+        let removed = tokio::task::spawn_blocking(move || host.remove(&dir)).await;
+        if let Ok(Err(error)) = removed {
+            tracing::warn!(user = user.name, %error, "the host key of a removed user could not be removed");
+        }
+    }
+
+    /// No name has an `@`, and no two users of one name were added at one time.
+    fn owner_dir(&self, user: &User) -> PathBuf {
+        let entry = format!("{}@{}", user.name, user.added_at.as_nanosecond());
+        self.config.paths.state.join("owners").join(entry)
+    }
+
+    async fn host_key(&self, dir: PathBuf) -> Result<HostKey> {
+        let _making = self.making_host_keys.lock().await;
+        let host = self.host();
+        Ok(tokio::task::spawn_blocking(move || read_or_make(&*host, &dir)).await??)
+    }
+}
+
+/// One that cannot be read is an error, never a reason for another.
+fn read_or_make(host: &dyn Host, dir: &Path) -> Result<HostKey, Fault> {
+    let path = dir.join(KEY_FILE);
+    let wrong = |error: std::io::Error| Fault::host(format!("{}: {error}", path.display()));
+    match host.read(&path) {
+        Ok(bytes) => {
+            let text = String::from_utf8(bytes);
+            let text = text.map_err(|_| Fault::host(format!("{} is not a key", path.display())))?;
+            return HostKey::read(Secret::new(text)).map_err(|fault| {
+                Fault::host(format!("{}: {}", path.display(), fault.message)).help(
+                    "put it back from a backup; without one, remove it, and clients will see another key",
+                )
+            });
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(wrong(error)),
+    }
+    if let Some(above) = dir.parent() {
+        dirs::make_dir(above, 0o700)?;
+    }
+    dirs::make_dir(dir, 0o700)?;
+    let key = generate_host_key().map_err(|error| crate::error::flatten(&error))?;
+    host.write_atomic(&path, key.private_openssh.as_bytes(), 0o600).map_err(wrong)?;
+    Ok(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::RealHost;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn a_host_key_is_made_once_and_only_when_there_is_none() {
+        let root = tempfile::tempdir().unwrap();
+        let (dir, host) = (root.path().join("owners/alice@1"), RealHost::default());
+        let first = read_or_make(&host, &dir).unwrap();
+        let again = read_or_make(&host, &dir).unwrap();
+        assert_eq!(&*again.private_openssh, &*first.private_openssh);
+        assert_eq!(again.public_openssh, first.public_openssh);
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&dir), mode(&dir.join(KEY_FILE))), (0o700, 0o600));
+        assert_eq!(mode(&root.path().join("owners")), 0o700);
+        assert!(first.public_openssh.starts_with("ssh-ed25519 "));
+        host.write_atomic(&dir.join(KEY_FILE), b"", 0o600).unwrap();
+        let fault = read_or_make(&host, &dir).unwrap_err();
+        assert!(fault.message.contains("alice@1/host_key"), "not made again: {fault:?}");
+    }
+}
