@@ -5,6 +5,7 @@
 use berth::host::RealHost;
 use berth::ledger::Ledger;
 use berth::model::BerthState;
+use berth::model::disk_use::Use;
 use berth::plan::journal::Journal;
 use berth::plan::{Step, read_plan};
 use rusqlite::Connection;
@@ -57,6 +58,8 @@ fn a_plan_and_a_journal_of_schema_1_are_read() {
     let said: Vec<String> = steps.iter().map(|step| step.describe()).collect();
     let golden = include_str!("fixtures/bootstrap/plan-v1.txt");
     assert_eq!(said, golden.lines().collect::<Vec<_>>());
+    // Uses were words then.
+    assert_eq!(plan.seen.disks[0].uses, [Use::Mounted { at: "/mnt".into() }]);
     assert_eq!(plan.seen.disks[0].pv.as_ref().unwrap().group.as_deref(), Some("berth_data"));
 
     let journal = Journal::read(&RealHost::default(), &file("journal-v1.jsonl"), "r2").unwrap();

@@ -166,7 +166,9 @@ pub fn name_and_unit(proc_root: &Path, pid: u32) -> (String, Option<String>) {
 fn unit_in(cgroup: &str) -> Option<String> {
     let paths = cgroup.lines().filter_map(|line| line.splitn(3, ':').nth(2));
     let mut parts = paths.flat_map(|path| path.rsplit('/'));
-    parts.find(|part| part.ends_with(".service") || part.ends_with(".scope")).map(str::to_owned)
+    let is_unit =
+        |part: &&str| part.rsplit_once('.').is_some_and(|(_, kind)| matches!(kind, "service" | "scope"));
+    parts.find(is_unit).map(str::to_owned)
 }
 
 /// The mounts of each mount namespace but that of pid 1, as a process of it sees them. One that sees only a part of them,

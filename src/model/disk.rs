@@ -104,7 +104,7 @@ impl Coverage {
     /// The least chance to have seen data without any structure, of which this share of the disk is full, wherever it lies.
     pub fn chance(self, share: f64) -> f64 {
         // All pieces equally full is the worst case: (1-a)(1-b) is at most (1-(a+b)/2)².
-        1.0 - (1.0 - share).powf(self.random as f64)
+        1.0 - (1.0 - share).powi(i32::try_from(self.random).unwrap_or(i32::MAX))
     }
 }
 

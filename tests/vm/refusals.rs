@@ -35,7 +35,7 @@ mkfs.ext4 -q -E lazy_itable_init=0 $(disk ELSEWHERE)
 systemd-run -q --unit=hidden -p PrivateMounts=yes \\
     sh -c \"mount -o ro $(disk ELSEWHERE) /mnt/elsewhere && touch /run/hidden; exec sleep infinity\"
 timeout 60 sh -c 'until [ -e /run/hidden ]; do sleep 0.2; done'
-! grep -q /mnt/elsewhere /proc/1/mountinfo
+if grep -q /mnt/elsewhere /proc/1/mountinfo; then exit 1; fi
 sync";
 
 /// In use while the machine runs, so that their bytes may change.
@@ -152,15 +152,16 @@ fn sums(machine: &Machine) -> BTreeMap<String, String> {
 
 /// Of the blocks that are not zeros, with their places: a sparse file of many TiB is not read whole.
 fn sum(file: &std::path::Path) -> String {
-    const BLOCK: u64 = 4096;
+    const BLOCK: usize = 4096;
+    const STEP: u64 = BLOCK as u64;
     let file = std::fs::File::open(file).unwrap();
     let mut hasher = Command::new("b2sum").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut input = std::io::BufWriter::new(hasher.stdin.take().unwrap());
     let mut at = 0;
     while let Ok(data) = rustix::fs::seek(&file, SeekFrom::Data(at)) {
         let hole = rustix::fs::seek(&file, SeekFrom::Hole(data)).unwrap();
-        for place in (data / BLOCK..hole.div_ceil(BLOCK)).map(|number| number * BLOCK) {
-            let mut block = [0; BLOCK as usize];
+        for place in (data / STEP..hole.div_ceil(STEP)).map(|number| number * STEP) {
+            let mut block = [0; BLOCK];
             let length = file.read_at(&mut block, place).unwrap();
             if block.iter().any(|byte| *byte != 0) {
                 input.write_all(&place.to_le_bytes()).unwrap();

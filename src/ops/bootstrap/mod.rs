@@ -35,6 +35,7 @@ use crate::model::disk::Disk;
 use crate::model::observed::Observed;
 use crate::plan::journal::Journal;
 use crate::plan::{Part, Plan, Refusal, SCHEMA, Step};
+use crate::profile::DiskWants;
 use anyhow::Result;
 use jiff::Timestamp;
 use std::path::{Path, PathBuf};
@@ -163,22 +164,26 @@ fn refuse_new_disks(disks: &mut Part, journal: &Journal) {
 
 fn plan_disks(ground: &Ground, wishes: &Wishes, seen: &Observed, journal: &Journal) -> Part {
     let mut wants = ground.profile.bootstrap.disks.clone();
-    let mut slips = Part::default();
-    wants.leave.extend(disk::resolve(seen, "--leave", &wishes.leave, &mut slips));
-    let wipe = disk::resolve(seen, "--wipe", &wishes.wipe, &mut slips);
-    if !slips.refusals.is_empty() {
-        return slips;
-    }
+    // What was mistyped is refused together with all the rest.
+    let mut part = Part::default();
+    wants.leave.extend(disk::resolve(seen, "--leave", &wishes.leave, &mut part));
+    let wipe = disk::resolve(seen, "--wipe", &wishes.wipe, &mut part);
+    part.append(plan_named(ground, &wants, &wipe, seen, journal));
+    part
+}
+
+fn plan_named(
+    ground: &Ground,
+    wants: &DiskWants,
+    wipe: &[String],
+    seen: &Observed,
+    journal: &Journal,
+) -> Part {
     let (unfinished, fresh) = (journal.unfinished(), journal.fresh_volumes());
     let plan = |wipe: &[String]| {
         let new_uuid = || new_uuid(ground);
-        let request = disk::Request {
-            wants: &wants,
-            wipe,
-            unfinished: &unfinished,
-            fresh: &fresh,
-            new_uuid: &new_uuid,
-        };
+        let request =
+            disk::Request { wants, wipe, unfinished: &unfinished, fresh: &fresh, new_uuid: &new_uuid };
         disk::plan(seen, &request)
     };
     // The command of an interrupted run is given again as it was: what came of its wipe is not wiped, if it can go on.
@@ -189,7 +194,7 @@ fn plan_disks(ground: &Ground, wishes: &Wishes, seen: &Observed, journal: &Journ
     if goes_on.refusals.is_empty() || left.len() == wipe.len() {
         return goes_on;
     }
-    let as_typed = plan(&wipe);
+    let as_typed = plan(wipe);
     if as_typed.refusals.is_empty() { as_typed } else { goes_on }
 }
 
