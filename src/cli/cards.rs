@@ -71,7 +71,12 @@ fn holder(card: &CardView, now: Timestamp) -> Cell {
     if let Some(reason) = &card.unusable {
         lines.push(format!("not given out: {reason}"));
     }
+    let free = lines.is_empty();
+    lines.extend(card.exempt.iter().map(|holder| format!("exempt: {holder}")));
     let text = render::printable(&lines.join("\n"));
+    if free && !card.exempt.is_empty() {
+        return Cell::new(format!("free\n{text}")).fg(Color::Green);
+    }
     match (card.holders.as_slice(), &card.unusable) {
         ([], None) => Cell::new("free").fg(Color::Green),
         ([], Some(_)) => Cell::new(text).fg(Color::Red),

@@ -20,6 +20,7 @@ pub mod readback;
 pub mod registry;
 pub mod scan;
 pub mod setup;
+mod software;
 
 pub use client::{Api, Engine};
 pub use container::{BindMount, ContainerSpec, DeviceNode};
@@ -29,4 +30,4 @@ pub use lifecycle::{ContainerState, address_of};
 pub use logs::OutputLine;
 pub use probe::{PROBE_LIMIT, Probe};
 pub use readback::{Difference, Observed};
-pub use scan::{CardNode, ForeignScan, Known};
+pub use scan::{CardNode, Foreign, ForeignScan, Known, Stranger};

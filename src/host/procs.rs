@@ -1,11 +1,20 @@
 //! Who has a device open: a scan of /proc. It only looks; processes may come and go while it does.
 
+use super::cgroups::{Cgroups, ProcessCgroup, RuleCache};
 use super::{Host, read_text};
 use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, statx};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::Path;
+
+/// Descriptors that are looked at of one berth's processes, and of everybody else's together by account or container.
+/// A million takes a few seconds.
+const MOST_OF_A_BERTH: usize = 1 << 18;
+const MOST_OF_OTHERS: usize = 1 << 20;
+/// Set in a descriptor's flags when it was opened without a right to read or write.
+const O_PATH: u32 = 0o10_000_000;
 
 /// A process that has one of the devices open.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,43 +31,129 @@ pub struct OpenDevice {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OpenDevices {
     pub open: Vec<OpenDevice>,
+    /// Whose processes have more open than is looked at, once for each device that they may have.
+    pub unfinished: Vec<OpenDevice>,
     /// Processes that could not be looked into: then nobody found does not mean nobody there.
     pub unreadable: u32,
     pub reason: Option<String>,
 }
 
+/// A container of a berth, and what its processes can have.
+///
+/// Its device cgroup lets them open its own devices and no other. What they can have besides was handed to them over a
+/// socket, by another berth of the same owner, as those share a directory and nobody else does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fence {
+    pub container_id: String,
+    pub own: Vec<(u32, u32)>,
+    pub handed: Vec<(u32, u32)>,
+}
+
+/// Whose descriptors are counted together.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Group {
+    Container(String),
+    Account(Option<u32>),
+}
+
+/// One look at all processes.
+struct Look<'a> {
+    proc_root: &'a Path,
+    rdevs: &'a [(u32, u32)],
+    fences: &'a [Fence],
+    cgroups: Option<Cgroups>,
+    rules: RuleCache,
+    left: BTreeMap<Group, usize>,
+    found: OpenDevices,
+}
+
 /// One entry for each process and device, in the order of pids.
-pub fn open_devices(proc_root: &Path, rdevs: &[(u32, u32)]) -> OpenDevices {
-    let mut found = OpenDevices::default();
-    let entries = match fs::read_dir(proc_root) {
-        Ok(entries) => entries,
+pub fn open_devices(proc_root: &Path, rdevs: &[(u32, u32)], fences: &[Fence]) -> OpenDevices {
+    let pids = match pids(proc_root) {
+        Ok(pids) => pids,
         Err(error) => {
-            found.unreadable = 1;
-            found.reason = Some(format!("{} cannot be read: {error}", proc_root.display()));
-            return found;
+            return OpenDevices {
+                unreadable: 1,
+                reason: Some(format!("{} cannot be read: {error}", proc_root.display())),
+                ..OpenDevices::default()
+            };
         }
     };
-    let mut pids: Vec<u32> =
-        entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
-    pids.sort_unstable();
+    let mut look = Look {
+        proc_root,
+        rdevs,
+        fences,
+        // Without it no fence is trusted, and everything is looked at.
+        cgroups: Cgroups::find(proc_root).ok(),
+        rules: RuleCache::default(),
+        left: BTreeMap::new(),
+        found: OpenDevices::default(),
+    };
     for pid in pids {
-        let dir = proc_root.join(pid.to_string());
-        match devices_of(&dir, rdevs) {
-            Ok(open) => {
-                for rdev in open {
-                    let (name, uid) = status(&dir);
-                    let container_id = container_of(proc_root, pid);
-                    found.open.push(OpenDevice { pid, name, uid, rdev, container_id });
-                }
-            }
+        match look.process(pid) {
+            Ok(()) => {}
             Err(error) if vanished(&error) => {}
             Err(error) => {
-                found.unreadable += 1;
-                found.reason.get_or_insert_with(|| format!("process {pid} cannot be looked into: {error}"));
+                look.found.unreadable += 1;
+                let reason = format!("process {pid} cannot be looked into: {error}");
+                look.found.reason.get_or_insert(reason);
             }
         }
     }
-    found
+    look.found
+}
+
+/// The processes that there are, in order.
+pub(super) fn pids(proc_root: &Path) -> io::Result<Vec<u32>> {
+    let entries = fs::read_dir(proc_root)?;
+    let mut pids: Vec<u32> =
+        entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    pids.sort_unstable();
+    Ok(pids)
+}
+
+impl Look<'_> {
+    fn process(&mut self, pid: u32) -> io::Result<()> {
+        let dir = self.proc_root.join(pid.to_string());
+        let cgroup = self.cgroups.as_ref().zip(read_small(&dir.join("cgroup")).ok());
+        let cgroup = cgroup.and_then(|(cgroups, text)| cgroups.of_process(&text));
+        let container_id = cgroup.as_ref().and_then(ProcessCgroup::container_id);
+        let fences = self.fences;
+        let fence = fences.iter().find(|fence| Some(&fence.container_id) == container_id.as_ref());
+        let wanted = match (fence, &cgroup) {
+            (Some(fence), Some(cgroup)) => self.possible(fence, cgroup)?,
+            _ => self.rdevs.to_vec(),
+        };
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let (name, uid) = status(&dir);
+        let group = container_id.clone().map_or(Group::Account(uid), Group::Container);
+        let most = if fence.is_some() { MOST_OF_A_BERTH } else { MOST_OF_OTHERS };
+        let about =
+            |rdev| OpenDevice { pid, name: name.clone(), uid, rdev, container_id: container_id.clone() };
+        let left = self.left.entry(group).or_insert(most);
+        // Its last descriptor was told of already.
+        if *left == 0 {
+            return Ok(());
+        }
+        let open = devices_of(&dir, &wanted, left)?;
+        if *left == 0 {
+            self.found.unfinished.extend(wanted.into_iter().map(about));
+        }
+        self.found.open.extend(open.into_iter().map(about));
+        Ok(())
+    }
+
+    /// What a process of a berth can have open besides its own devices: nothing, nearly always.
+    fn possible(&mut self, fence: &Fence, cgroup: &ProcessCgroup) -> io::Result<Vec<(u32, u32)>> {
+        let rules = self.rules.rules(cgroup)?;
+        let allowed =
+            |rdev: &(u32, u32)| rules.is_some_and(|rules| rules.iter().any(|rule| rule.covers(*rdev)));
+        let can =
+            |rdev: &&(u32, u32)| !fence.own.contains(rdev) && (fence.handed.contains(rdev) || allowed(rdev));
+        Ok(self.rdevs.iter().filter(can).copied().collect())
+    }
 }
 
 /// Processes that are in a directory, run a program of it, or have something below it open.
@@ -97,25 +192,38 @@ pub fn has_ended(error: &io::Error) -> bool {
     vanished(error) || error.kind() == io::ErrorKind::InvalidInput
 }
 
-fn devices_of(dir: &Path, rdevs: &[(u32, u32)]) -> io::Result<BTreeSet<(u32, u32)>> {
+/// Stops when none are `left`.
+fn devices_of(dir: &Path, rdevs: &[(u32, u32)], left: &mut usize) -> io::Result<BTreeSet<(u32, u32)>> {
     let mut open = BTreeSet::new();
     for entry in fs::read_dir(dir.join("fd"))? {
-        let path = match entry {
-            Ok(entry) => entry.path(),
+        let entry = match entry {
+            Ok(entry) => entry,
             Err(error) if vanished(&error) => continue,
             Err(error) => return Err(error),
         };
+        *left = left.saturating_sub(1);
+        if *left == 0 {
+            break;
+        }
         // Follows the magic link to the open file itself, under whatever name it was opened, also in another
         // mount namespace. DONT_SYNC: a file on a network file system that hangs must not hang us.
         let flags = AtFlags::STATX_DONT_SYNC;
-        let Ok(stat) = statx(CWD, &path, flags, StatxFlags::TYPE) else { continue };
+        let Ok(stat) = statx(CWD, entry.path(), flags, StatxFlags::TYPE) else { continue };
         let rdev = (stat.stx_rdev_major, stat.stx_rdev_minor);
         let is_char = FileType::from_raw_mode(stat.stx_mode.into()) == FileType::CharacterDevice;
-        if is_char && rdevs.contains(&rdev) {
+        if is_char && rdevs.contains(&rdev) && !is_only_a_path(dir, &entry.file_name()) {
             open.insert(rdev);
         }
     }
     Ok(open)
+}
+
+/// `O_PATH` needs no right to the file, and the driver hears nothing of it. What cannot be read counts as open.
+fn is_only_a_path(dir: &Path, descriptor: &OsStr) -> bool {
+    let info = read_small(&dir.join("fdinfo").join(descriptor)).unwrap_or_default();
+    let flags =
+        info.lines().find_map(|line| u32::from_str_radix(line.strip_prefix("flags:")?.trim(), 8).ok());
+    flags.is_some_and(|flags| flags & O_PATH != 0)
 }
 
 /// Name and real user from `/proc/<pid>/status`.
@@ -126,7 +234,7 @@ fn status(dir: &Path) -> (String, Option<u32>) {
     (value("Name:").unwrap_or_default().to_owned(), uid)
 }
 
-fn read_small(path: &Path) -> io::Result<String> {
+pub(super) fn read_small(path: &Path) -> io::Result<String> {
     let mut text = Vec::new();
     io::Read::read_to_end(&mut io::Read::take(fs::File::open(path)?, 64 << 10), &mut text)?;
     Ok(String::from_utf8_lossy(&text).into_owned())
@@ -187,18 +295,73 @@ mod tests {
         // The device is its standard input for as long as it sleeps.
         let device = fs::File::open("/dev/full").unwrap();
         let mut child = Command::new("sleep").arg("60").stdin(device).stdout(Stdio::null()).spawn().unwrap();
-        let found = open_devices(Path::new("/proc"), &[(1, 7)]);
+        let found = open_devices(Path::new("/proc"), &[(1, 7)], &[]);
         child.kill().unwrap();
         child.wait().unwrap();
         let ours = found.open.iter().find(|open| open.pid == child.id()).unwrap();
         assert_eq!((ours.rdev, ours.uid), ((1, 7), Some(nix::unistd::getuid().as_raw())));
-        let again = open_devices(Path::new("/proc"), &[(1, 7)]);
+        let again = open_devices(Path::new("/proc"), &[(1, 7)], &[]);
         assert!(again.open.iter().all(|open| open.pid != child.id()));
     }
 
     #[test]
+    fn a_path_alone_is_no_open_device() {
+        use rustix::fs::{Mode, OFlags};
+        let path = rustix::fs::open("/dev/full", OFlags::PATH, Mode::empty()).unwrap();
+        let mut child =
+            Command::new("sleep").arg("60").stdin(Stdio::from(path)).stdout(Stdio::null()).spawn().unwrap();
+        let found = open_devices(Path::new("/proc"), &[(1, 7)], &[]);
+        let dir = Path::new("/proc").join(child.id().to_string());
+        let has = fs::metadata(dir.join("fd/0"))
+            .is_ok_and(|meta| std::os::unix::fs::FileTypeExt::is_char_device(&meta.file_type()));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(has, "its standard input is the device");
+        assert!(found.open.iter().all(|open| open.pid != child.id()), "{found:?}");
+    }
+
+    #[test]
+    fn a_look_ends_when_somebody_has_too_many_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let fd = dir.path().join("fd");
+        fs::create_dir(&fd).unwrap();
+        for number in 0..10 {
+            std::os::unix::fs::symlink("/dev/full", fd.join(number.to_string())).unwrap();
+        }
+        let (mut few, mut many) = (5, 11);
+        devices_of(dir.path(), &[(1, 7)], &mut few).unwrap();
+        let open = devices_of(dir.path(), &[(1, 7)], &mut many).unwrap();
+        assert_eq!((few, many, open), (0, 1, BTreeSet::from([(1, 7)])));
+    }
+
+    #[test]
+    fn what_a_berth_cannot_have_is_not_looked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("devices.list"), "c 1:3 rwm\nc 236:2 rw\n").unwrap();
+        let cgroup = ProcessCgroup { path: "/docker/x".into(), dir: dir.path().into(), version_1: true };
+        let mut look = Look {
+            proc_root: Path::new("/proc"),
+            rdevs: &[(236, 1), (236, 2), (236, 3)],
+            fences: &[],
+            cgroups: None,
+            rules: RuleCache::default(),
+            left: BTreeMap::new(),
+            found: OpenDevices::default(),
+        };
+        let fence = |own: &[(u32, u32)], handed: &[(u32, u32)]| Fence {
+            container_id: "x".into(),
+            own: own.to_vec(),
+            handed: handed.to_vec(),
+        };
+        let mut can = |fence: Fence| look.possible(&fence, &cgroup).unwrap();
+        assert_eq!(can(fence(&[(236, 2)], &[])), []);
+        assert_eq!(can(fence(&[(236, 2)], &[(236, 3), (236, 2)])), [(236, 3)]);
+        assert_eq!(can(fence(&[], &[])), [(236, 2)], "the kernel lets it open one more than we know of");
+    }
+
+    #[test]
     fn a_proc_that_cannot_be_read_is_not_an_empty_one() {
-        let found = open_devices(Path::new("/no/such/proc"), &[(1, 3)]);
+        let found = open_devices(Path::new("/no/such/proc"), &[(1, 3)], &[]);
         assert_eq!(found.unreadable, 1);
         assert!(found.reason.unwrap().contains("/no/such/proc"));
     }

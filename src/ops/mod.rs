@@ -16,6 +16,7 @@ mod history;
 pub mod image_check;
 pub mod images;
 mod inside;
+mod kernel;
 mod keys;
 mod node;
 mod progress;
