@@ -105,7 +105,11 @@ fn holder(card: &CardView, shared: &[&str], now: Timestamp) -> Cell {
             None => format!("not given out: {reason}"),
         });
     }
+    lines.extend(card.exempt.iter().map(|holder| format!("exempt: {holder}")));
     let text = render::printable(&lines.join("\n"));
+    if card.free && !card.exempt.is_empty() {
+        return Cell::new(format!("free\n{text}")).fg(Color::Green);
+    }
     match card.holders.as_slice() {
         [] if card.free => Cell::new("free").fg(Color::Green),
         [] => Cell::new(text).fg(Color::Red),

@@ -21,6 +21,7 @@ pub mod registry;
 mod said;
 pub mod scan;
 pub mod setup;
+mod software;
 mod tables;
 
 pub use client::{Api, Engine};
@@ -31,4 +32,4 @@ pub use lifecycle::{ContainerState, address_of};
 pub use logs::OutputLine;
 pub use probe::{PROBE_LIMIT, Probe};
 pub use readback::{Difference, Observed};
-pub use scan::{CardNode, ForeignScan, Known};
+pub use scan::{CardNode, Foreign, ForeignScan, Known, Stranger};

@@ -7,7 +7,7 @@ use super::client::{Engine, SHORT, clean};
 use super::labels::{OwnedContainer, name_of, owned};
 use super::lifecycle::short;
 use crate::error::Fault;
-use crate::host::device_numbers;
+use crate::host::{device_numbers, program_at};
 use crate::model::holder::ContainerReason;
 use crate::model::{CardId, Holder};
 use anyhow::{Context as _, Result};
@@ -18,11 +18,40 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 const PARALLEL: usize = 8;
 
-/// A card and the number of its device node; `None` while the node is missing.
+/// A node of a card: its own, or one of its vNPUs'.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CardNode {
     pub id: CardId,
+    /// `None` while the node is missing.
     pub number: Option<(u32, u32)>,
+    /// The N of `/dev/vdavinciN`.
+    pub vnpu: Option<u32>,
+}
+
+/// What one look found.
+#[derive(Debug, Clone, Default)]
+pub struct Foreign {
+    /// Who has which card, by the engine's record, a card at a time.
+    pub held: Vec<(CardId, Holder)>,
+    /// Every container that may run and is not a known berth.
+    pub containers: Vec<Stranger>,
+}
+
+/// A container that berth did not start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stranger {
+    pub id: String,
+    pub name: String,
+    pub image: String,
+    /// The node's config says that it uses no cards: only what it has open counts.
+    pub exempt: bool,
+}
+
+/// A container's name, or its image's with or without the tag.
+fn is_exempt(exempt: &[String], name: &str, image: &str) -> bool {
+    let last = image.rfind('/').map_or(0, |slash| slash + 1);
+    let untagged = image.get(last..).and_then(|short| image.get(..last + short.find([':', '@'])?));
+    exempt.iter().any(|entry| entry == name || entry == image || Some(entry.as_str()) == untagged)
 }
 
 /// The berths that the caller knows: by container, and by its name for those whose container it has not noted yet.
@@ -42,6 +71,7 @@ impl Known {
 pub struct ForeignScan {
     engine: Engine,
     instance: String,
+    exempt: Vec<String>,
     inspected: HashMap<String, Claim>,
 }
 
@@ -56,15 +86,21 @@ struct Candidate {
 
 impl ForeignScan {
     pub fn new(engine: Engine, instance: impl Into<String>) -> Self {
-        Self { engine, instance: instance.into(), inspected: HashMap::new() }
+        Self { engine, instance: instance.into(), exempt: Vec::new(), inspected: HashMap::new() }
     }
 
-    /// Every container that has one of these cards and is not a known berth, a card at a time.
-    pub async fn look(&mut self, cards: &[CardNode], known: &Known) -> Result<Vec<(CardId, Holder)>> {
+    /// Names of containers and images that use no cards, whatever they may do.
+    #[must_use]
+    pub fn exempting(self, exempt: &[String]) -> Self {
+        Self { exempt: exempt.to_vec(), ..self }
+    }
+
+    /// Every container that is not a known berth, and which of these cards it has.
+    pub async fn look(&mut self, cards: &[CardNode], known: &Known) -> Result<Foreign> {
         self.try_look(cards, known).await.context("looking for other containers that have cards")
     }
 
-    async fn try_look(&mut self, cards: &[CardNode], known: &Known) -> Result<Vec<(CardId, Holder)>> {
+    async fn try_look(&mut self, cards: &[CardNode], known: &Known) -> Result<Foreign> {
         let candidates = self.candidates(known).await?;
         let here: HashSet<&str> = candidates.iter().map(|candidate| candidate.id.as_str()).collect();
         self.inspected.retain(|id, _| here.contains(id.as_str()));
@@ -76,9 +112,17 @@ impl ForeignScan {
                 Some((candidate, claim))
             })
             .collect();
+        let containers = work.iter().map(|(candidate, _)| self.stranger(candidate)).collect();
         let cards = cards.to_vec();
         let held = tokio::task::spawn_blocking(move || holders(&work, &cards));
-        held.await.context("looking at device nodes")?
+        Ok(Foreign { held: held.await.context("looking at device nodes")??, containers })
+    }
+
+    fn stranger(&self, candidate: &Candidate) -> Stranger {
+        let Candidate { id, name, image, stray } = candidate;
+        // One that says it is a berth of ours is no monitor.
+        let exempt = stray.is_none() && is_exempt(&self.exempt, name, image);
+        Stranger { id: id.clone(), name: name.clone(), image: image.clone(), exempt }
     }
 
     async fn candidates(&self, known: &Known) -> Result<Vec<Candidate>> {
@@ -111,7 +155,7 @@ impl ForeignScan {
             return Ok(());
         }
         let docker = self.engine.docker();
-        let runtimes = Runtimes::of(&self.engine.call(SHORT, docker.info()).await?);
+        let runtimes = Runtimes::of(&self.engine.call(SHORT, docker.info()).await?, &program_at);
         let engine = &self.engine;
         let inspected: Vec<_> = stream::iter(new)
             .map(|id| async move { engine.inspect_raw(&id).await.map(|inspect| (id, inspect)) })
@@ -160,4 +204,32 @@ fn with_labels(
     let said = stray.berth.iter().flat_map(|berth| berth.cards.iter().copied());
     let exist = said.filter(|card| cards.iter().any(|node| node.id == *card));
     held.into_keys().chain(exist).map(|card| (card, ContainerReason::UnknownBerth)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exempt_are_names_and_images_as_a_whole() {
+        let exempt = ["node-exporter".to_owned(), "registry.lab:5000/cadvisor".into(), "busybox:1.36".into()];
+        for (name, image) in [
+            ("node-exporter", "x"),
+            ("a", "registry.lab:5000/cadvisor"),
+            ("a", "registry.lab:5000/cadvisor:v0.49"),
+            ("a", "registry.lab:5000/cadvisor@sha256:00"),
+            ("a", "busybox:1.36"),
+        ] {
+            assert!(is_exempt(&exempt, name, image), "{name} {image}");
+        }
+        for (name, image) in [
+            ("node-exporter2", "x"),
+            ("a", "cadvisor"),
+            ("a", "busybox:1.37"),
+            ("a", "registry.lab"),
+            ("", ""),
+        ] {
+            assert!(!is_exempt(&exempt, name, image), "{name} {image}");
+        }
+    }
 }

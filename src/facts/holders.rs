@@ -4,7 +4,7 @@
 //! What cannot be looked at is told, never taken for nobody.
 
 use super::mounts::{self, MountLine};
-use crate::host::{Host, block, procs, read_text};
+use crate::host::{Host, block, block_holders, read_text};
 use crate::model::disk_use::{Exporter, Process};
 use std::io::{self, ErrorKind};
 use std::path::Path;
@@ -55,10 +55,10 @@ pub struct Export {
 /// `numbers`: the devices that matter.
 pub fn gather(host: &dyn Host, numbers: &[Number]) -> Holders {
     let mut holders = gather_files(host, &block::number_of);
-    let open = procs::lasting_blocks(Path::new("/proc"), numbers);
+    let open = block_holders::lasting_blocks(Path::new("/proc"), numbers);
     holders.unseen.extend(open.reason);
     holders.open = open.open.into_iter().map(|open| (process(open.pid), open.rdev)).collect();
-    match procs::other_mount_namespaces(Path::new("/proc")) {
+    match block_holders::other_mount_namespaces(Path::new("/proc")) {
         Ok(tables) => {
             for (pid, table) in tables {
                 match mounts::parse(&table) {
@@ -79,7 +79,7 @@ pub fn gather(host: &dyn Host, numbers: &[Number]) -> Holders {
 }
 
 fn process(pid: u32) -> Process {
-    let (name, unit) = procs::name_and_unit(Path::new("/proc"), pid);
+    let (name, unit) = block_holders::name_and_unit(Path::new("/proc"), pid);
     Process { pid, name, unit }
 }
 

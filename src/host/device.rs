@@ -2,7 +2,7 @@
 
 use rustix::fs::FileType;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const MAX_DEPTH: usize = 8;
 const MAX_ENTRIES: usize = 10_000;
@@ -56,6 +56,15 @@ fn walk(path: &Path, depth: usize, budget: &mut usize, found: &mut Vec<(u32, u32
         _ => {}
     }
     Ok(())
+}
+
+/// The program that a name or a path leads to, behind all links.
+pub(crate) fn program_at(named: &str) -> Option<PathBuf> {
+    const PLACES: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+    if named.contains('/') {
+        return std::fs::canonicalize(named).ok();
+    }
+    PLACES.iter().find_map(|place| std::fs::canonicalize(Path::new(place).join(named)).ok())
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@
 
 pub mod accounts;
 pub mod block;
+pub mod block_holders;
+pub mod cgroups;
 mod cmd;
 mod device;
 pub mod dirs;
@@ -18,6 +20,7 @@ pub mod files;
 pub mod firewall;
 pub mod handover;
 pub mod lock;
+pub mod namespaces;
 pub mod nodes;
 pub mod procs;
 pub mod readback;
@@ -32,8 +35,8 @@ pub mod trust;
 mod unpack;
 
 pub use cmd::{Cmd, Output, RunError, Tool};
-pub(crate) use device::device_number_of;
 pub use device::{device_number, device_numbers};
+pub(crate) use device::{device_number_of, program_at};
 #[cfg(test)]
 pub use fake::FakeHost;
 pub use real::RealHost;

@@ -34,6 +34,28 @@ pub fn device_node(path: &Path) -> io::Result<Option<DeviceNode>> {
     }))
 }
 
+/// The nodes `PREFIXn` in a directory, by n; none where there is no such directory.
+pub fn numbered_nodes(dir: &Path, prefix: &str) -> io::Result<Vec<(u32, DeviceNode)>> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(number) = name.to_str().and_then(|name| name.strip_prefix(prefix)?.parse().ok()) else {
+            continue;
+        };
+        if let Some(node) = device_node(&entry.path())? {
+            found.push((number, node));
+        }
+    }
+    found.sort_unstable_by_key(|(number, _)| *number);
+    Ok(found)
+}
+
 /// Device numbers of Linux have 32 bits, whatever the type says.
 fn number(part: u64) -> u32 {
     u32::try_from(part).unwrap_or(u32::MAX)

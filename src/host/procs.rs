@@ -1,12 +1,20 @@
 //! Who has a device open: a scan of /proc. It only looks; processes may come and go while it does.
 
+use super::cgroups::{Cgroups, ProcessCgroup, RuleCache};
 use super::{Host, read_text};
 use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, statx};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::time::Duration;
+
+/// Descriptors that are looked at of one berth's processes, and of everybody else's together by account or container.
+/// A million takes a few seconds.
+const MOST_OF_A_BERTH: usize = 1 << 18;
+const MOST_OF_OTHERS: usize = 1 << 20;
+/// Set in a descriptor's flags when it was opened without a right to read or write.
+const O_PATH: u32 = 0o10_000_000;
 
 /// A process that has one of the devices open.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,71 +31,129 @@ pub struct OpenDevice {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OpenDevices {
     pub open: Vec<OpenDevice>,
+    /// Whose processes have more open than is looked at, once for each device that they may have.
+    pub unfinished: Vec<OpenDevice>,
     /// Processes that could not be looked into: then nobody found does not mean nobody there.
     pub unreadable: u32,
     pub reason: Option<String>,
 }
 
-/// One entry for each process and character device, in the order of pids.
-pub fn open_devices(proc_root: &Path, rdevs: &[(u32, u32)]) -> OpenDevices {
-    open_of(FileType::CharacterDevice, proc_root, rdevs)
+/// A container of a berth, and what its processes can have.
+///
+/// Its device cgroup lets them open its own devices and no other. What they can have besides was handed to them over a
+/// socket, by another berth of the same owner, as those share a directory and nobody else does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fence {
+    pub container_id: String,
+    pub own: Vec<(u32, u32)>,
+    pub handed: Vec<(u32, u32)>,
 }
 
-/// Other processes that have one of these block devices open and keep it: udev and its like look at a disk for a moment.
-pub fn lasting_blocks(proc_root: &Path, rdevs: &[(u32, u32)]) -> OpenDevices {
-    const LOOKS: u32 = 15;
-    const BETWEEN: Duration = Duration::from_millis(100);
-    let look = || {
-        let mut found = open_of(FileType::BlockDevice, proc_root, rdevs);
-        found.open.retain(|open| open.pid != std::process::id());
-        found
-    };
-    let mut found = look();
-    for _ in 1..LOOKS {
-        if found.open.is_empty() {
-            break;
-        }
-        std::thread::sleep(BETWEEN);
-        let again = look();
-        let stays = |open: &OpenDevice| again.open.iter().any(|o| (o.pid, o.rdev) == (open.pid, open.rdev));
-        found.open.retain(stays);
-        found.unreadable = found.unreadable.max(again.unreadable);
-        found.reason = found.reason.or(again.reason);
-    }
-    found
+/// Whose descriptors are counted together.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Group {
+    Container(String),
+    Account(Option<u32>),
 }
 
-fn open_of(kind: FileType, proc_root: &Path, rdevs: &[(u32, u32)]) -> OpenDevices {
-    let mut found = OpenDevices::default();
-    let entries = match fs::read_dir(proc_root) {
-        Ok(entries) => entries,
+/// One look at all processes.
+struct Look<'a> {
+    proc_root: &'a Path,
+    rdevs: &'a [(u32, u32)],
+    fences: &'a [Fence],
+    cgroups: Option<Cgroups>,
+    rules: RuleCache,
+    left: BTreeMap<Group, usize>,
+    found: OpenDevices,
+}
+
+/// One entry for each process and device, in the order of pids.
+pub fn open_devices(proc_root: &Path, rdevs: &[(u32, u32)], fences: &[Fence]) -> OpenDevices {
+    let pids = match pids(proc_root) {
+        Ok(pids) => pids,
         Err(error) => {
-            found.unreadable = 1;
-            found.reason = Some(format!("{} cannot be read: {error}", proc_root.display()));
-            return found;
+            return OpenDevices {
+                unreadable: 1,
+                reason: Some(format!("{} cannot be read: {error}", proc_root.display())),
+                ..OpenDevices::default()
+            };
         }
     };
+    let mut look = Look {
+        proc_root,
+        rdevs,
+        fences,
+        // Without it no fence is trusted, and everything is looked at.
+        cgroups: Cgroups::find(proc_root).ok(),
+        rules: RuleCache::default(),
+        left: BTreeMap::new(),
+        found: OpenDevices::default(),
+    };
+    for pid in pids {
+        match look.process(pid) {
+            Ok(()) => {}
+            Err(error) if vanished(&error) => {}
+            Err(error) => {
+                look.found.unreadable += 1;
+                let reason = format!("process {pid} cannot be looked into: {error}");
+                look.found.reason.get_or_insert(reason);
+            }
+        }
+    }
+    look.found
+}
+
+/// The processes that there are, in order.
+pub(super) fn pids(proc_root: &Path) -> io::Result<Vec<u32>> {
+    let entries = fs::read_dir(proc_root)?;
     let mut pids: Vec<u32> =
         entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
     pids.sort_unstable();
-    for pid in pids {
-        let dir = proc_root.join(pid.to_string());
-        match devices_of(&dir, kind, rdevs) {
-            Ok(open) => {
-                for rdev in open {
-                    let (name, uid) = status(&dir);
-                    let container_id = container_of(proc_root, pid);
-                    found.open.push(OpenDevice { pid, name, uid, rdev, container_id });
-                }
-            }
-            Err(error) if vanished(&error) => {}
-            Err(error) => {
-                found.unreadable += 1;
-                found.reason.get_or_insert_with(|| format!("process {pid} cannot be looked into: {error}"));
-            }
+    Ok(pids)
+}
+
+impl Look<'_> {
+    fn process(&mut self, pid: u32) -> io::Result<()> {
+        let dir = self.proc_root.join(pid.to_string());
+        let cgroup = self.cgroups.as_ref().zip(read_small(&dir.join("cgroup")).ok());
+        let cgroup = cgroup.and_then(|(cgroups, text)| cgroups.of_process(&text));
+        let container_id = cgroup.as_ref().and_then(ProcessCgroup::container_id);
+        let fences = self.fences;
+        let fence = fences.iter().find(|fence| Some(&fence.container_id) == container_id.as_ref());
+        let wanted = match (fence, &cgroup) {
+            (Some(fence), Some(cgroup)) => self.possible(fence, cgroup)?,
+            _ => self.rdevs.to_vec(),
+        };
+        if wanted.is_empty() {
+            return Ok(());
         }
+        let (name, uid) = status(&dir);
+        let group = container_id.clone().map_or(Group::Account(uid), Group::Container);
+        let most = if fence.is_some() { MOST_OF_A_BERTH } else { MOST_OF_OTHERS };
+        let about =
+            |rdev| OpenDevice { pid, name: name.clone(), uid, rdev, container_id: container_id.clone() };
+        let left = self.left.entry(group).or_insert(most);
+        // Its last descriptor was told of already.
+        if *left == 0 {
+            return Ok(());
+        }
+        let open = devices_of(&dir, FileType::CharacterDevice, &wanted, left)?;
+        if *left == 0 {
+            self.found.unfinished.extend(wanted.into_iter().map(about));
+        }
+        self.found.open.extend(open.into_iter().map(about));
+        Ok(())
     }
-    found
+
+    /// What a process of a berth can have open besides its own devices: nothing, nearly always.
+    fn possible(&mut self, fence: &Fence, cgroup: &ProcessCgroup) -> io::Result<Vec<(u32, u32)>> {
+        let rules = self.rules.rules(cgroup)?;
+        let allowed =
+            |rdev: &(u32, u32)| rules.is_some_and(|rules| rules.iter().any(|rule| rule.covers(*rdev)));
+        let can =
+            |rdev: &&(u32, u32)| !fence.own.contains(rdev) && (fence.handed.contains(rdev) || allowed(rdev));
+        Ok(self.rdevs.iter().filter(can).copied().collect())
+    }
 }
 
 /// Processes that are in a directory, run a program of it, or have something below it open.
@@ -126,81 +192,54 @@ pub fn has_ended(error: &io::Error) -> bool {
     vanished(error) || error.kind() == io::ErrorKind::InvalidInput
 }
 
-fn devices_of(dir: &Path, kind: FileType, rdevs: &[(u32, u32)]) -> io::Result<BTreeSet<(u32, u32)>> {
+/// Stops when none are `left`.
+pub(super) fn devices_of(
+    dir: &Path,
+    kind: FileType,
+    rdevs: &[(u32, u32)],
+    left: &mut usize,
+) -> io::Result<BTreeSet<(u32, u32)>> {
     let mut open = BTreeSet::new();
     for entry in fs::read_dir(dir.join("fd"))? {
-        let path = match entry {
-            Ok(entry) => entry.path(),
+        let entry = match entry {
+            Ok(entry) => entry,
             Err(error) if vanished(&error) => continue,
             Err(error) => return Err(error),
         };
+        *left = left.saturating_sub(1);
+        if *left == 0 {
+            break;
+        }
         // Follows the magic link to the open file itself, under whatever name it was opened, also in another
         // mount namespace. DONT_SYNC: a file on a network file system that hangs must not hang us.
         let flags = AtFlags::STATX_DONT_SYNC;
-        let Ok(stat) = statx(CWD, &path, flags, StatxFlags::TYPE) else { continue };
+        let Ok(stat) = statx(CWD, entry.path(), flags, StatxFlags::TYPE) else { continue };
         let rdev = (stat.stx_rdev_major, stat.stx_rdev_minor);
-        if FileType::from_raw_mode(stat.stx_mode.into()) == kind && rdevs.contains(&rdev) {
+        let is_kind = FileType::from_raw_mode(stat.stx_mode.into()) == kind;
+        if is_kind && rdevs.contains(&rdev) && !is_only_a_path(dir, &entry.file_name()) {
             open.insert(rdev);
         }
     }
     Ok(open)
 }
 
+/// `O_PATH` needs no right to the file, and the driver hears nothing of it. What cannot be read counts as open.
+fn is_only_a_path(dir: &Path, descriptor: &OsStr) -> bool {
+    let info = read_small(&dir.join("fdinfo").join(descriptor)).unwrap_or_default();
+    let flags =
+        info.lines().find_map(|line| u32::from_str_radix(line.strip_prefix("flags:")?.trim(), 8).ok());
+    flags.is_some_and(|flags| flags & O_PATH != 0)
+}
+
 /// Name and real user from `/proc/<pid>/status`.
-fn status(dir: &Path) -> (String, Option<u32>) {
+pub(super) fn status(dir: &Path) -> (String, Option<u32>) {
     let text = read_small(&dir.join("status")).unwrap_or_default();
     let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
     let uid = value("Uid:").and_then(|ids| ids.split_whitespace().next()?.parse().ok());
     (value("Name:").unwrap_or_default().to_owned(), uid)
 }
 
-/// A process's name, and the systemd unit or the container that it runs in.
-pub fn name_and_unit(proc_root: &Path, pid: u32) -> (String, Option<String>) {
-    let dir = proc_root.join(pid.to_string());
-    let (name, _) = status(&dir);
-    let cgroup = read_small(&dir.join("cgroup")).unwrap_or_default();
-    let container = parse_cgroup(&cgroup).map(|id| format!("container {}", id.get(..12).unwrap_or(&id)));
-    (name, container.or_else(|| unit_in(&cgroup)))
-}
-
-fn unit_in(cgroup: &str) -> Option<String> {
-    let paths = cgroup.lines().filter_map(|line| line.splitn(3, ':').nth(2));
-    let mut parts = paths.flat_map(|path| path.rsplit('/'));
-    let is_unit =
-        |part: &&str| part.rsplit_once('.').is_some_and(|(_, kind)| matches!(kind, "service" | "scope"));
-    parts.find(is_unit).map(str::to_owned)
-}
-
-/// The mounts of each mount namespace but that of pid 1, as a process of it sees them. One that sees only a part of them,
-/// because it has another root, counts for itself.
-pub fn other_mount_namespaces(proc_root: &Path) -> io::Result<Vec<(u32, String)>> {
-    let of = |pid: &str, link: &str| fs::read_link(proc_root.join(pid).join(link));
-    let ours = of("1", "ns/mnt")?;
-    let mut seen = BTreeSet::new();
-    let mut found = Vec::new();
-    for entry in fs::read_dir(proc_root)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let Some(pid) = name.to_str().filter(|name| name.parse::<u32>().is_ok()) else { continue };
-        let table = of(pid, "ns/mnt").and_then(|namespace| {
-            if namespace == ours || !seen.insert((namespace, of(pid, "root")?)) {
-                return Ok(None);
-            }
-            fs::read(entry.path().join("mountinfo")).map(Some)
-        });
-        match table {
-            Ok(Some(text)) => {
-                found.push((pid.parse().unwrap_or_default(), String::from_utf8_lossy(&text).into_owned()));
-            }
-            Ok(None) => {}
-            Err(error) if has_ended(&error) => {}
-            Err(error) => return Err(io::Error::new(error.kind(), format!("process {pid}: {error}"))),
-        }
-    }
-    Ok(found)
-}
-
-fn read_small(path: &Path) -> io::Result<String> {
+pub(super) fn read_small(path: &Path) -> io::Result<String> {
     let mut text = Vec::new();
     io::Read::read_to_end(&mut io::Read::take(fs::File::open(path)?, 64 << 10), &mut text)?;
     Ok(String::from_utf8_lossy(&text).into_owned())
@@ -257,65 +296,77 @@ mod tests {
     }
 
     #[test]
-    fn a_process_has_its_unit_or_its_container() {
-        assert_eq!(unit_in("0::/system.slice/libvirtd.service\n").as_deref(), Some("libvirtd.service"));
-        assert_eq!(
-            unit_in("0::/user.slice/user-0.slice/session-1.scope\n").as_deref(),
-            Some("session-1.scope")
-        );
-        assert_eq!(unit_in("0::/\n"), None);
-        let (name, _) = name_and_unit(Path::new("/proc"), std::process::id());
-        assert!(!name.is_empty());
-    }
-
-    #[test]
-    fn mounts_of_another_namespace_are_read_once() {
-        let proc_root = tempfile::tempdir().unwrap();
-        let process = |pid: u32, namespace: &str, root: &str| {
-            let dir = proc_root.path().join(pid.to_string());
-            fs::create_dir_all(dir.join("ns")).unwrap();
-            std::os::unix::fs::symlink(namespace, dir.join("ns/mnt")).unwrap();
-            std::os::unix::fs::symlink(root, dir.join("root")).unwrap();
-            fs::write(dir.join("mountinfo"), format!("{namespace} {root}")).unwrap();
-        };
-        process(1, "mnt:[1]", "/");
-        process(4, "mnt:[1]", "/");
-        process(5, "mnt:[2]", "/");
-        process(6, "mnt:[2]", "/");
-        // In a chroot it sees less than the others.
-        process(7, "mnt:[2]", "/jail");
-        fs::create_dir(proc_root.path().join("8")).unwrap();
-        let mut tables: Vec<String> = other_mount_namespaces(proc_root.path())
-            .unwrap()
-            .into_iter()
-            .map(|(pid, table)| format!("{} {table}", pid == 7))
-            .collect();
-        tables.sort();
-        assert_eq!(tables, ["false mnt:[2] /", "true mnt:[2] /jail"]);
-        process(9, "mnt:[3]", "/");
-        fs::remove_file(proc_root.path().join("9/mountinfo")).unwrap();
-        fs::create_dir(proc_root.path().join("9/mountinfo")).unwrap();
-        assert!(other_mount_namespaces(proc_root.path()).unwrap_err().to_string().contains("process 9"));
-        assert!(other_mount_namespaces(Path::new("/no/such/proc")).is_err());
-    }
-
-    #[test]
     fn a_process_with_an_open_device_is_found() {
         // The device is its standard input for as long as it sleeps.
         let device = fs::File::open("/dev/full").unwrap();
         let mut child = Command::new("sleep").arg("60").stdin(device).stdout(Stdio::null()).spawn().unwrap();
-        let found = open_devices(Path::new("/proc"), &[(1, 7)]);
+        let found = open_devices(Path::new("/proc"), &[(1, 7)], &[]);
         child.kill().unwrap();
         child.wait().unwrap();
         let ours = found.open.iter().find(|open| open.pid == child.id()).unwrap();
         assert_eq!((ours.rdev, ours.uid), ((1, 7), Some(nix::unistd::getuid().as_raw())));
-        let again = open_devices(Path::new("/proc"), &[(1, 7)]);
+        let again = open_devices(Path::new("/proc"), &[(1, 7)], &[]);
         assert!(again.open.iter().all(|open| open.pid != child.id()));
     }
 
     #[test]
+    fn a_path_alone_is_no_open_device() {
+        use rustix::fs::{Mode, OFlags};
+        let path = rustix::fs::open("/dev/full", OFlags::PATH, Mode::empty()).unwrap();
+        let mut child =
+            Command::new("sleep").arg("60").stdin(Stdio::from(path)).stdout(Stdio::null()).spawn().unwrap();
+        let found = open_devices(Path::new("/proc"), &[(1, 7)], &[]);
+        let dir = Path::new("/proc").join(child.id().to_string());
+        let has = fs::metadata(dir.join("fd/0"))
+            .is_ok_and(|meta| std::os::unix::fs::FileTypeExt::is_char_device(&meta.file_type()));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(has, "its standard input is the device");
+        assert!(found.open.iter().all(|open| open.pid != child.id()), "{found:?}");
+    }
+
+    #[test]
+    fn a_look_ends_when_somebody_has_too_many_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let fd = dir.path().join("fd");
+        fs::create_dir(&fd).unwrap();
+        for number in 0..10 {
+            std::os::unix::fs::symlink("/dev/full", fd.join(number.to_string())).unwrap();
+        }
+        let (mut few, mut many) = (5, 11);
+        devices_of(dir.path(), FileType::CharacterDevice, &[(1, 7)], &mut few).unwrap();
+        let open = devices_of(dir.path(), FileType::CharacterDevice, &[(1, 7)], &mut many).unwrap();
+        assert_eq!((few, many, open), (0, 1, BTreeSet::from([(1, 7)])));
+    }
+
+    #[test]
+    fn what_a_berth_cannot_have_is_not_looked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("devices.list"), "c 1:3 rwm\nc 236:2 rw\n").unwrap();
+        let cgroup = ProcessCgroup { path: "/docker/x".into(), dir: dir.path().into(), version_1: true };
+        let mut look = Look {
+            proc_root: Path::new("/proc"),
+            rdevs: &[(236, 1), (236, 2), (236, 3)],
+            fences: &[],
+            cgroups: None,
+            rules: RuleCache::default(),
+            left: BTreeMap::new(),
+            found: OpenDevices::default(),
+        };
+        let fence = |own: &[(u32, u32)], handed: &[(u32, u32)]| Fence {
+            container_id: "x".into(),
+            own: own.to_vec(),
+            handed: handed.to_vec(),
+        };
+        let mut can = |fence: Fence| look.possible(&fence, &cgroup).unwrap();
+        assert_eq!(can(fence(&[(236, 2)], &[])), []);
+        assert_eq!(can(fence(&[(236, 2)], &[(236, 3), (236, 2)])), [(236, 3)]);
+        assert_eq!(can(fence(&[], &[])), [(236, 2)], "the kernel lets it open one more than we know of");
+    }
+
+    #[test]
     fn a_proc_that_cannot_be_read_is_not_an_empty_one() {
-        let found = open_devices(Path::new("/no/such/proc"), &[(1, 3)]);
+        let found = open_devices(Path::new("/no/such/proc"), &[(1, 3)], &[]);
         assert_eq!(found.unreadable, 1);
         assert!(found.reason.unwrap().contains("/no/such/proc"));
     }

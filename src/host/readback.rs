@@ -145,7 +145,7 @@ fn read_bounded(path: &Path) -> io::Result<String> {
 }
 
 /// Every device node directly in the container's /dev.
-fn nodes(root: &OwnedFd) -> io::Result<Vec<Node>> {
+pub(super) fn nodes(root: &OwnedFd) -> io::Result<Vec<Node>> {
     let dev = openat(root, "dev", dir_flags(), Mode::empty())?;
     let mut found = Vec::new();
     for (count, entry) in Dir::read_from(&dev)?.enumerate() {

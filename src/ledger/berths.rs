@@ -3,7 +3,7 @@
 use super::{Ledger, LedgerError, NewEvent, find, list, optional_time_at, time_at};
 use crate::error::Fault;
 use crate::model::{Berth, BerthState, CardId, Size};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Transaction, params};
 
 /// What a claim writes down before anything is done.
@@ -192,6 +192,21 @@ impl Ledger {
                         last: row.get(4)?,
                     })
                 },
+            )
+        })
+    }
+
+    /// Cards of the owner's berths that ended while this one was there, and so may have handed something to it.
+    pub fn cards_given_back(&self, berth: &Berth) -> Result<Vec<CardId>, Fault> {
+        // A clock is not that exact. A card too much costs a look, and no more.
+        let since = berth.created_at.checked_sub(SignedDuration::from_hours(1)).unwrap_or(Timestamp::MIN);
+        self.read(|connection| {
+            list(
+                connection,
+                "SELECT DISTINCT card FROM berth_cards JOIN berths ON berth = id
+                 WHERE owner = ?1 AND id <> ?2 AND held = 0 AND ended_at >= ?3 ORDER BY card",
+                params![berth.owner, berth.id, since.to_string()],
+                |row| row.get(0).map(CardId),
             )
         })
     }

@@ -9,6 +9,13 @@ use std::fmt;
 #[serde(transparent)]
 pub struct CardId(pub u32);
 
+impl CardId {
+    /// The card of `/dev/vdavinciN`: N is 100 + 16 * card + n.
+    pub fn of_vnpu(vnpu: u32) -> Option<Self> {
+        vnpu.checked_sub(100).map(|rest| Self(rest / 16))
+    }
+}
+
 impl fmt::Display for CardId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -72,6 +79,9 @@ pub struct CardView {
     pub numa_node: Option<u32>,
     /// Holders first: an unhealthy card that is held shows both.
     pub holders: Vec<Holder>,
+    /// Who could have it, and does not count because the node's config says so.
+    #[serde(default)]
+    pub exempt: Vec<Holder>,
     /// Why it cannot be given out apart from its holders; `null` when it can.
     pub unusable: Option<String>,
     /// It was looked at, nobody has it, and nothing speaks against it.

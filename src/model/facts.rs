@@ -38,8 +38,20 @@ pub struct NpuFacts {
     pub pci: Vec<PciDevice>,
     /// One entry a card, from `-t topo` or sysfs; empty when neither told.
     pub topology: Vec<NpuTopology>,
+    /// Cards that are cut into vNPUs, where npu-smi tells.
+    #[serde(default)]
+    pub vnpus: Vec<NpuCut>,
     /// Lines that were not understood, kept as they were.
     pub warnings: Vec<String>,
+}
+
+/// A card that is cut into vNPUs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NpuCut {
+    /// The N of `/dev/davinciN`.
+    pub card: u32,
+    /// The N of each `/dev/vdavinciN`.
+    pub ids: Vec<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

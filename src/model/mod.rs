@@ -5,6 +5,7 @@ pub mod card;
 pub mod check;
 pub mod check_facts;
 pub mod cpulist;
+pub mod device_rule;
 pub mod disk;
 pub mod disk_use;
 pub mod docker_seen;
@@ -27,6 +28,7 @@ pub mod version;
 
 pub use berth::{Berth, BerthRequest, BerthState, CardWish};
 pub use card::{CardId, CardView, Health};
+pub use device_rule::DeviceRule;
 pub use holder::Holder;
 pub use ports::PortRange;
 pub use size::Size;

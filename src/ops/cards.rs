@@ -1,11 +1,13 @@
 //! From what was seen to one row a card, and to what the allocator may give out. Pure.
 
+use super::kernel::Outsiders;
 use crate::alloc::Slot;
 use crate::host::procs::OpenDevice;
 use crate::model::facts::{NpuDevice, NpuFacts, NpuTopology};
+use crate::model::holder::ContainerReason;
 use crate::model::{Berth, CardId, CardView, Holder};
 use crate::profile::Profile;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A process with a card's device node open.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,25 +27,33 @@ pub struct Sightings {
     pub bad_nodes: Vec<(CardId, String)>,
     /// Berths that hold cards.
     pub berths: Vec<Berth>,
-    pub foreign: Vec<(CardId, Holder)>,
+    pub outside: Outsiders,
+    /// vNPUs that have a node.
+    pub vnpus: BTreeMap<CardId, BTreeSet<u32>>,
     pub open: Vec<OpenCard>,
+    /// Who may have a card among too many open files.
+    pub unfinished: Vec<OpenCard>,
     /// Why processes could not be looked at, if so.
     pub not_looked: Option<String>,
 }
 
-/// One row a card that the profile says, npu-smi lists, or a device node is there for.
-pub fn view(profile: &Profile, npu: &NpuFacts, seen: &Sightings) -> Vec<CardView> {
+/// One row a card that the profile says, npu-smi lists, or a device node is there for. `listed` are the containers of
+/// processes that npu-smi lists.
+pub fn view(profile: &Profile, npu: &NpuFacts, seen: &Sightings, listed: &Listed) -> Vec<CardView> {
     let mut ids: Vec<CardId> = (0..profile.devices.cards).map(CardId).collect();
     ids.extend(npu.devices.iter().map(|device| CardId(device.id)));
     ids.extend(seen.nodes.keys());
     ids.sort_unstable();
     ids.dedup();
-    ids.into_iter().map(|id| row(id, npu, seen)).collect()
+    ids.into_iter().map(|id| row(id, npu, seen, listed)).collect()
 }
 
-fn row(id: CardId, npu: &NpuFacts, seen: &Sightings) -> CardView {
+/// Container ids by process.
+pub type Listed = BTreeMap<u32, String>;
+
+fn row(id: CardId, npu: &NpuFacts, seen: &Sightings, listed: &Listed) -> CardView {
     let device = npu.devices.iter().find(|device| device.id == id.0);
-    let (holders, unusable) = (holders(id, device, seen), unusable(id, npu, device, seen));
+    let (holders, unusable) = (holders(id, device, npu, seen, listed), unusable(id, npu, device, seen));
     CardView {
         id,
         name: device.map(|device| device.name.clone()),
@@ -57,6 +67,7 @@ fn row(id: CardId, npu: &NpuFacts, seen: &Sightings) -> CardView {
         numa_node: npu.topology.iter().find(|near| near.id == id.0).and_then(|near| near.numa_node),
         free: holders.is_empty() && unusable.is_none(),
         holders,
+        exempt: of_card(id, &seen.outside.exempt),
         unusable,
     }
 }
@@ -78,10 +89,20 @@ fn unusable(id: CardId, npu: &NpuFacts, device: Option<&NpuDevice>, seen: &Sight
     if !seen.nodes.contains_key(&id) {
         return Some(format!("its device node davinci{id} is not there"));
     }
-    seen.not_looked.as_ref().map(|reason| format!("host processes could not be looked at: {reason}"))
+    seen.not_looked.as_ref().map(|reason| format!("who has cards could not be looked at: {reason}"))
 }
 
-fn holders(id: CardId, device: Option<&NpuDevice>, seen: &Sightings) -> Vec<Holder> {
+fn of_card(id: CardId, all: &[(CardId, Holder)]) -> Vec<Holder> {
+    all.iter().filter(|(card, _)| *card == id).map(|(_, holder)| holder.clone()).collect()
+}
+
+fn holders(
+    id: CardId,
+    device: Option<&NpuDevice>,
+    npu: &NpuFacts,
+    seen: &Sightings,
+    listed: &Listed,
+) -> Vec<Holder> {
     let berth = seen.berths.iter().find(|berth| berth.cards.contains(&id));
     let mut holders: Vec<Holder> = berth
         .map(|berth| Holder::Berth {
@@ -92,7 +113,7 @@ fn holders(id: CardId, device: Option<&NpuDevice>, seen: &Sightings) -> Vec<Hold
         })
         .into_iter()
         .collect();
-    holders.extend(seen.foreign.iter().filter(|(card, _)| *card == id).map(|(_, holder)| holder.clone()));
+    holders.extend(of_card(id, &seen.outside.held));
     let known: Vec<&str> = berth
         .and_then(|berth| berth.container_id.as_deref())
         .into_iter()
@@ -101,32 +122,80 @@ fn holders(id: CardId, device: Option<&NpuDevice>, seen: &Sightings) -> Vec<Hold
             _ => None,
         }))
         .collect();
-    let processes = processes(id, device, seen, &known);
+    let processes = processes(id, device, seen, &known, listed);
     holders.extend(processes);
+    let nodes = seen.vnpus.get(&id).into_iter().flatten().copied();
+    let told = npu.vnpus.iter().filter(|cut| cut.card == id.0).flat_map(|cut| cut.ids.iter().copied());
+    let vnpus: BTreeSet<u32> = nodes.chain(told).collect();
+    if !vnpus.is_empty() {
+        holders.push(Holder::Vnpu { ids: vnpus.into_iter().collect() });
+    }
+    holders.extend(seen.unfinished.iter().filter(|open| open.card == id).map(|open| {
+        Holder::NotLooked {
+            pid: open.device.pid,
+            name: open.device.name.clone(),
+            user: open.user.clone(),
+            berth: berth_of(open.device.container_id.as_deref(), seen)
+                .map(|berth| format!("{}/{}", berth.owner, berth.name)),
+        }
+    }));
     holders
 }
 
-/// Processes outside the containers that hold the card anyway: with the node open, or listed by npu-smi.
-fn processes(id: CardId, device: Option<&NpuDevice>, seen: &Sightings, known: &[&str]) -> Vec<Holder> {
+fn berth_of<'a>(container: Option<&str>, seen: &'a Sightings) -> Option<&'a Berth> {
+    seen.berths.iter().find(|berth| container.is_some() && berth.container_id.as_deref() == container)
+}
+
+/// Processes outside the containers that hold the card anyway: with the node open, or listed by npu-smi. One in a berth
+/// or in a container of the engine is named by it.
+fn processes(
+    id: CardId,
+    device: Option<&NpuDevice>,
+    seen: &Sightings,
+    known: &[&str],
+    listed: &Listed,
+) -> Vec<Holder> {
     let mut found = BTreeMap::<u32, Holder>::new();
     for open in seen.open.iter().filter(|open| open.card == id) {
-        if open.device.container_id.as_deref().is_some_and(|container| known.contains(&container)) {
+        let container = open.device.container_id.as_deref();
+        if container.is_some_and(|container| known.contains(&container)) {
             continue;
         }
-        found.insert(
-            open.device.pid,
-            Holder::Process { pid: open.device.pid, name: open.device.name.clone(), user: open.user.clone() },
-        );
+        let holder = named(open.device.pid, &open.device.name, open.user.clone(), container, seen);
+        found.insert(open.device.pid, holder);
     }
     // npu-smi says nothing of containers but in its newest release. A process it lists on a card that a
     // container holds is that container's, unless it was seen elsewhere.
     for process in device.map(|device| device.processes.as_slice()).unwrap_or_default() {
         if known.is_empty() && !found.contains_key(&process.pid) {
-            let holder = Holder::Process { pid: process.pid, name: process.name.clone(), user: None };
-            found.insert(process.pid, holder);
+            let container = listed.get(&process.pid).map(String::as_str);
+            found.insert(process.pid, named(process.pid, &process.name, None, container, seen));
         }
     }
-    found.into_values().collect()
+    let mut told = Vec::new();
+    for holder in found.into_values() {
+        // A container with many processes is one holder.
+        if !told.contains(&holder) {
+            told.push(holder);
+        }
+    }
+    told
+}
+
+fn named(pid: u32, name: &str, user: Option<String>, container: Option<&str>, seen: &Sightings) -> Holder {
+    if let Some(berth) = berth_of(container, seen) {
+        let (owner, berth) = (berth.owner.clone(), berth.name.clone());
+        return Holder::BerthProcess { owner, name: berth, pid, process: name.to_owned() };
+    }
+    match seen.outside.strangers.iter().find(|stranger| Some(stranger.id.as_str()) == container) {
+        Some(stranger) => Holder::Container {
+            id: stranger.id.clone(),
+            name: stranger.name.clone(),
+            image: stranger.image.clone(),
+            reason: ContainerReason::Open,
+        },
+        None => Holder::Process { pid, name: name.to_owned(), user },
+    }
 }
 
 /// What the allocator may choose from: cards with their groups. Cards without a node are not offered at all

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::model::facts::{NpuError, NpuProcess, NpuTopology};
-use crate::model::holder::ContainerReason;
 use crate::model::{BerthState, Health};
 use crate::profile::parse_toml;
 use std::path::Path;
@@ -65,7 +64,7 @@ fn berth(cards: &[u32]) -> Berth {
 
 fn free(npu: &NpuFacts, seen: &Sightings) -> Vec<u32> {
     let profile = profile();
-    let view = view(&profile, npu, seen);
+    let view = view(&profile, npu, seen, &Listed::new());
     slots(&profile, npu, &view).iter().filter(|slot| slot.free).map(|slot| slot.id.0).collect()
 }
 
@@ -116,7 +115,7 @@ fn foreign_holders_are_named_and_our_own_processes_are_not() {
     };
     let mut seen = seen();
     seen.berths = vec![berth(&[0, 1])];
-    seen.foreign = vec![(CardId(2), holder.clone())];
+    seen.outside.held = vec![(CardId(2), holder.clone())];
     seen.open = vec![
         open(0, 10, Some("c1")),
         open(1, 11, None),
@@ -128,7 +127,7 @@ fn foreign_holders_are_named_and_our_own_processes_are_not() {
     let process = |pid| NpuProcess { pid, name: "train".into(), memory_mib: 9, container_pid: None };
     facts.devices[0].processes = vec![process(10)];
     facts.devices[5].processes = vec![process(15)];
-    let view = view(&profile(), &facts, &seen);
+    let view = view(&profile(), &facts, &seen, &Listed::new());
     let pids = |card: usize| -> Vec<u32> {
         let holders = view[card].holders.iter();
         holders
@@ -149,7 +148,7 @@ fn foreign_holders_are_named_and_our_own_processes_are_not() {
 #[test]
 fn groups_come_from_the_topology_and_else_from_the_profile() {
     let groups = |npu: &NpuFacts| -> Vec<(u32, u32)> {
-        let view = view(&profile(), npu, &seen());
+        let view = view(&profile(), npu, &seen(), &Listed::new());
         slots(&profile(), npu, &view).iter().map(|slot| (slot.hccs, slot.numa)).collect()
     };
     assert_eq!(groups(&npu())[..5], [(0, 0), (0, 0), (0, 0), (0, 0), (0, 1)]);
@@ -176,6 +175,72 @@ fn a_bad_node_is_one_bad_card() {
     seen.nodes.remove(&CardId(7));
     seen.bad_nodes = vec![(CardId(7), "/dev/davinci7 is not a character device".into())];
     assert_eq!(free(&npu(), &seen), [0, 1, 2, 3, 4, 5, 6]);
-    let reason = view(&profile(), &npu(), &seen).pop().unwrap().unusable.unwrap();
+    let reason = view(&profile(), &npu(), &seen, &Listed::new()).pop().unwrap().unusable.unwrap();
     assert!(reason.contains("is not a character device"), "{reason}");
+}
+
+#[test]
+fn a_process_in_a_berth_or_a_container_is_named_by_it() {
+    let mut seen = seen();
+    seen.berths = vec![berth(&[0])];
+    seen.outside.strangers = vec![crate::engine::Stranger {
+        id: "m1".into(),
+        name: "monitor".into(),
+        image: "x".into(),
+        exempt: true,
+    }];
+    // Each twice: a container is one holder, however many of its processes have a card open.
+    seen.open = vec![open(3, 20, Some("c1")), open(4, 21, Some("m1")), open(4, 22, Some("m1"))];
+    let mut facts = npu();
+    facts.devices[5].processes =
+        vec![NpuProcess { pid: 23, name: "t".into(), memory_mib: 9, container_pid: None }];
+    let listed = Listed::from([(23, "m1".to_owned())]);
+    let view = view(&profile(), &facts, &seen, &listed);
+    let inside =
+        Holder::BerthProcess { owner: "alice".into(), name: "a".into(), pid: 20, process: "python".into() };
+    assert_eq!(view[3].holders, [inside]);
+    let monitor = Holder::Container {
+        id: "m1".into(),
+        name: "monitor".into(),
+        image: "x".into(),
+        reason: ContainerReason::Open,
+    };
+    assert_eq!(
+        view[4].holders,
+        std::slice::from_ref(&monitor),
+        "exempt is what it could have, not what it has open"
+    );
+    assert_eq!(view[5].holders, [monitor], "npu-smi lists it");
+}
+
+#[test]
+fn a_card_that_is_cut_is_not_given_out_and_an_exempt_container_does_not_matter() {
+    let mut seen = seen();
+    seen.vnpus = BTreeMap::from([(CardId(2), BTreeSet::from([132, 133]))]);
+    let monitor = Holder::Container {
+        id: "m1".into(),
+        name: "monitor".into(),
+        image: "x".into(),
+        reason: ContainerReason::Privileged,
+    };
+    seen.outside.exempt = vec![(CardId(1), monitor.clone())];
+    let mut facts = npu();
+    facts.vnpus = vec![crate::model::facts::NpuCut { card: 2, ids: vec![133, 134] }];
+    assert_eq!(free(&facts, &seen), [0, 1, 3, 4, 5, 6, 7]);
+    let view = view(&profile(), &facts, &seen, &Listed::new());
+    assert_eq!(view[2].holders, [Holder::Vnpu { ids: vec![132, 133, 134] }]);
+    assert_eq!((&view[1].exempt, &view[1].holders), (&vec![monitor], &vec![]));
+}
+
+#[test]
+fn what_could_not_be_looked_at_blocks_the_cards_that_it_can_have_alone() {
+    let mut seen = seen();
+    seen.berths = vec![berth(&[0])];
+    seen.unfinished = vec![open(6, 20, Some("c1")), open(7, 20, Some("c1"))];
+    assert_eq!(free(&npu(), &seen), [1, 2, 3, 4, 5]);
+    let said = view(&profile(), &npu(), &seen, &Listed::new())[6].holders[0].to_string();
+    assert_eq!(
+        said,
+        "perhaps berth alice/a, with more open files than could be looked at (process 20, python)"
+    );
 }

@@ -1,7 +1,9 @@
 //! What `berth check` asks the Docker Engine. Each question has a connection and a time limit of its own.
 
+use super::kernel::{self, Outsiders};
+use super::survey::Nodes;
 use super::{build, survey};
-use crate::engine::{CardNode, Engine, ForeignScan, Known};
+use crate::engine::{Engine, Foreign, ForeignScan, Known};
 use crate::error::flatten;
 use crate::host::Host;
 use crate::model::Holder;
@@ -49,11 +51,18 @@ pub(super) fn registries(config: &Config, names: &[String]) -> Look<Vec<(String,
 
 /// Who has cards: containers by the engine's record, processes by the kernel's.
 pub(super) fn holders(host: &dyn Host, config: &Config, profile: &Profile) -> Holders {
-    let (numbers, bad) = survey::card_nodes(&config.paths.dev, profile.devices.cards);
-    let (open, not_seen) = survey::open_cards(host, &numbers);
-    let processes = match not_seen {
+    let card_nodes = survey::card_nodes(&config.paths.dev, profile.devices.cards);
+    let open = survey::open_cards(host, &card_nodes.numbers(), &[]);
+    let unfinished = open.unfinished.first().map(|open| {
+        format!(
+            "process {} ({}) has more open files than could be looked at",
+            open.device.pid, open.device.name
+        )
+    });
+    let processes = match open.not_looked.or(unfinished) {
         Some(reason) => Err(NotLooked::new(reason, "sudo berth check --only holders")),
         None => Ok(open
+            .open
             .into_iter()
             .map(|open| OpenBy {
                 card: open.card.0,
@@ -64,38 +73,40 @@ pub(super) fn holders(host: &dyn Host, config: &Config, profile: &Profile) -> Ho
             })
             .collect()),
     };
-    let nodes = match bad.first() {
+    let nodes = match card_nodes.bad.first() {
         Some((card, why)) => Err(NotLooked::new(
             format!("card {card} could not be looked at: {why}"),
             "berth check --only npu.nodes",
         )),
         None => Ok(()),
     };
-    let cards = numbers.iter().map(|(id, number)| CardNode { id: *id, number: Some(*number) });
-    Holders { nodes, containers: containers(host, config, &cards.collect::<Vec<_>>()), processes }
+    Holders { nodes, containers: containers(host, config, &card_nodes), processes }
 }
 
-fn containers(host: &dyn Host, config: &Config, cards: &[CardNode]) -> Look<Vec<(u32, Holder, bool)>> {
+fn containers(host: &dyn Host, config: &Config, nodes: &Nodes) -> Look<Vec<(u32, Holder, bool)>> {
     if !host.exists(&config.docker.socket) {
-        return Ok(Vec::new());
+        return outside(kernel::with(nodes, &Foreign::default()), &BTreeSet::new());
     }
     let asked = ask(async {
         let engine = Engine::connect(&config.docker.socket).await?;
         let berths = berths(&engine).await?;
         // With no instance of its own the scan takes every container for another's.
-        let found = ForeignScan::new(engine, "").look(cards, &Known::default()).await?;
-        Ok(found
-            .into_iter()
-            .map(|(card, holder)| {
-                let berth = matches!(&holder, Holder::Container { id, .. } if berths.contains(id));
-                (card.0, holder, berth)
-            })
-            .collect())
+        let mut scan = ForeignScan::new(engine, "").exempting(&config.docker.exempt);
+        Ok((scan.look(&nodes.for_scan(), &Known::default()).await?, berths))
     });
-    asked?.map_err(|error| {
+    let (foreign, berths) = asked?.map_err(|error| {
         let fault = flatten(&error);
         not_looked(fault.message, fault.help)
-    })
+    })?;
+    outside(kernel::with(nodes, &foreign), &berths)
+}
+
+fn outside(seen: Outsiders, berths: &BTreeSet<String>) -> Look<Vec<(u32, Holder, bool)>> {
+    if let Some(reason) = seen.not_looked {
+        return Err(NotLooked::new(reason, "sudo berth check --only holders"));
+    }
+    let berth = |holder: &Holder| matches!(holder, Holder::Container { id, .. } if berths.contains(id));
+    Ok(seen.held.into_iter().map(|(card, holder)| (card.0, holder.clone(), berth(&holder))).collect())
 }
 
 /// By labels and name together: a copy of a berth's image has its labels, and another name.

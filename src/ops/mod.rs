@@ -18,6 +18,7 @@ pub mod image_check;
 mod image_pin;
 pub mod images;
 mod inside;
+mod kernel;
 mod keys;
 mod node;
 mod ports;

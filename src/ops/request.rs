@@ -210,9 +210,11 @@ impl Node {
 
     /// Docker gives a card to whoever names it: somebody may have taken one of these in the meantime.
     async fn check_alone(&self, berth: &Berth) -> Result<()> {
-        let rdevs = self.card_numbers().await?;
-        let foreign = self.foreign(&rdevs).await?;
-        match foreign.iter().find(|(card, _)| berth.cards.contains(card)) {
+        let outside = self.outsiders(&self.card_nodes().await?).await?;
+        if let Some(reason) = outside.not_looked {
+            return Err(Fault::host(reason).into());
+        }
+        match outside.held.iter().find(|(card, _)| berth.cards.contains(card)) {
             None => Ok(()),
             Some((card, holder @ Holder::Container { .. })) => {
                 Err(Fault::busy(format!("card {card} was taken by {holder} in the meantime")).into())

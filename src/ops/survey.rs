@@ -1,17 +1,20 @@
 //! A look at the cards: what npu-smi says, who holds what, which can be given out.
 
 use super::cards::{self, OpenCard, Sightings};
+use super::kernel::{self, Outsiders};
 use super::{Node, build};
 use crate::alloc::Slot;
 use crate::engine::scan::CardNode;
 use crate::engine::{ForeignScan, Known};
 use crate::facts;
+use crate::host::procs::{Fence, OpenDevice};
 use crate::host::{Host, nodes, procs};
+use crate::ledger::Ledger;
 use crate::model::facts::NpuFacts;
-use crate::model::{CardId, CardView, Holder};
+use crate::model::{Berth, CardId, CardView};
 use anyhow::Result;
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,6 +25,8 @@ pub(super) type Numbers = Vec<(CardId, (u32, u32))>;
 #[derive(Default)]
 pub(super) struct Looks {
     npu: tokio::sync::Mutex<Option<Look>>,
+    /// When the last look at everything else began, and what it saw.
+    sight: tokio::sync::Mutex<Option<(Instant, Arc<Sightings>)>>,
     pub(super) foreign: tokio::sync::Mutex<Option<ForeignScan>>,
 }
 
@@ -30,6 +35,38 @@ struct Look {
     began: Instant,
     ended: Instant,
     facts: Arc<NpuFacts>,
+}
+
+/// The nodes of the cards, as they are in the host's /dev.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Nodes {
+    dev: PathBuf,
+    /// Those that have one.
+    pub whole: Numbers,
+    /// Those of vNPUs, with the N of `vdavinciN`.
+    pub parts: Vec<(CardId, u32, (u32, u32))>,
+    /// What is in the place of a node, and is none.
+    pub bad: Vec<(CardId, String)>,
+}
+
+impl Nodes {
+    /// Each number that is a card's, its vNPUs' too.
+    pub(super) fn numbers(&self) -> Numbers {
+        let parts = self.parts.iter().map(|(card, _, number)| (*card, *number));
+        self.whole.iter().copied().chain(parts).collect()
+    }
+
+    pub(super) fn paths(&self) -> Vec<PathBuf> {
+        let whole = self.whole.iter().map(|(card, _)| format!("davinci{card}"));
+        let parts = self.parts.iter().map(|(_, vnpu, _)| format!("vdavinci{vnpu}"));
+        whole.chain(parts).map(|name| self.dev.join(name)).collect()
+    }
+
+    pub(super) fn for_scan(&self) -> Vec<CardNode> {
+        let whole = self.whole.iter().map(|(id, number)| (*id, *number, None));
+        let parts = self.parts.iter().map(|(id, vnpu, number)| (*id, *number, Some(*vnpu)));
+        whole.chain(parts).map(|(id, number, vnpu)| CardNode { id, number: Some(number), vnpu }).collect()
+    }
 }
 
 /// The cards now.
@@ -89,17 +126,19 @@ impl Node {
     pub async fn survey(&self, max_age: Duration) -> Result<Survey> {
         let now = Instant::now();
         let since = now.checked_sub(max_age).unwrap_or(now);
-        let (npu, sightings) = tokio::join!(self.npu(since), self.sight());
+        let (npu, sightings) = tokio::join!(self.npu(since), self.sight(now));
         let (mut npu, sightings) = (npu?, sightings?);
         if self.lists_ended(&npu) {
             npu = self.npu(now).await?;
         }
-        let view = cards::view(&self.profile, &npu, &sightings);
+        let listed = npu.clone();
+        let listed = tokio::task::spawn_blocking(move || containers_of(&listed)).await?;
+        let view = cards::view(&self.profile, &npu, &sightings, &listed);
         Ok(Survey {
             slots: cards::slots(&self.profile, &npu, &view),
             cards: view,
             npu,
-            not_looked: sightings.not_looked,
+            not_looked: sightings.not_looked.clone(),
         })
     }
 
@@ -108,44 +147,73 @@ impl Node {
         listed.any(|process| !self.host().exists(&Path::new("/proc").join(process.pid.to_string())))
     }
 
-    /// Device nodes, berths, containers and processes: all but npu-smi.
-    pub(super) async fn sight(&self) -> Result<Sightings> {
-        let (rdevs, bad_nodes) = self.card_nodes().await?;
-        let (host, numbers) = (self.host(), rdevs.clone());
-        let processes = tokio::task::spawn_blocking(move || open_cards(&*host, &numbers));
-        let (berths, foreign) =
-            tokio::join!(self.ledger(crate::ledger::Ledger::held_berths), self.foreign(&rdevs));
-        let (open, not_looked) = processes.await?;
+    /// Device nodes, berths, containers and processes: all but npu-smi, seen after `since`. Whoever asks while a look
+    /// goes on waits for the next one, which serves all of them.
+    async fn sight(&self, since: Instant) -> Result<Arc<Sightings>> {
+        let mut last = self.looks.sight.lock().await;
+        if let Some((began, seen)) = &*last
+            && *began >= since
+        {
+            return Ok(seen.clone());
+        }
+        let began = Instant::now();
+        let seen = Arc::new(self.look().await?);
+        *last = Some((began, seen.clone()));
+        Ok(seen)
+    }
+
+    async fn look(&self) -> Result<Sightings> {
+        let nodes = self.card_nodes().await?;
+        let (berths, fences) = {
+            let numbers = nodes.numbers();
+            self.ledger(move |ledger| fenced(ledger, &numbers)).await?
+        };
+        let (host, numbers) = (self.host(), nodes.numbers());
+        let processes = tokio::task::spawn_blocking(move || open_cards(&*host, &numbers, &fences));
+        let outside = self.outsiders(&nodes).await?;
+        let open = processes.await?;
+        let mut vnpus = BTreeMap::<CardId, BTreeSet<u32>>::new();
+        for (card, vnpu, _) in &nodes.parts {
+            vnpus.entry(*card).or_default().insert(*vnpu);
+        }
         Ok(Sightings {
-            nodes: rdevs.into_iter().collect(),
-            bad_nodes,
-            berths: berths?,
-            foreign: foreign?,
-            open,
-            not_looked,
+            nodes: nodes.whole.into_iter().collect(),
+            bad_nodes: nodes.bad,
+            berths,
+            vnpus,
+            not_looked: open.not_looked.or_else(|| outside.not_looked.clone()),
+            open: open.open,
+            unfinished: open.unfinished,
+            outside,
         })
     }
 
-    /// The device numbers of the cards that have a node.
-    pub(super) async fn card_numbers(&self) -> Result<Vec<(CardId, (u32, u32))>> {
-        Ok(self.card_nodes().await?.0)
-    }
-
-    async fn card_nodes(&self) -> Result<(Numbers, Vec<(CardId, String)>)> {
+    pub(super) async fn card_nodes(&self) -> Result<Nodes> {
         let (dev, count) = (self.config.paths.dev.clone(), self.profile.devices.cards);
         Ok(tokio::task::spawn_blocking(move || card_nodes(&dev, count)).await?)
     }
 
-    /// Containers that have cards and are not ours.
-    pub(super) async fn foreign(&self, rdevs: &[(CardId, (u32, u32))]) -> Result<Vec<(CardId, Holder)>> {
+    /// Containers, and others beside the engine, that have cards and are not ours.
+    pub(super) async fn outsiders(&self, nodes: &Nodes) -> Result<Outsiders> {
         let engine = self.engine().await?;
-        let cards: Vec<CardNode> =
-            rdevs.iter().map(|(id, number)| CardNode { id: *id, number: Some(*number) }).collect();
         let mut scan = self.looks.foreign.lock().await;
         // Read after the scan is ours: a berth that is made while another scan runs is known to this one.
         let known = self.known_containers().await?;
-        let scan = scan.get_or_insert_with(|| ForeignScan::new(engine, self.instance.clone()));
-        scan.look(&cards, &known).await
+        let before: BTreeSet<String> = known.containers.iter().cloned().collect();
+        let (nodes_again, own) = (nodes.clone(), before.clone());
+        let granted = tokio::task::spawn_blocking(move || kernel::look(&nodes_again, &own));
+        let scan = scan.get_or_insert_with(|| {
+            ForeignScan::new(engine, self.instance.clone()).exempting(&self.config.docker.exempt)
+        });
+        let foreign = scan.look(&nodes.for_scan(), &known).await?;
+        let granted = granted.await?;
+        // A berth's container that started while we looked is known by now, one that ended was known before.
+        let after = self.known_containers().await?.containers;
+        let own = before.into_iter().chain(after).collect();
+        Ok(match granted {
+            Ok(granted) => kernel::join(&foreign, &granted, &own),
+            Err(reason) => Outsiders { not_looked: Some(reason), ..kernel::join(&foreign, &[], &own) },
+        })
     }
 
     async fn known_containers(&self) -> Result<Known> {
@@ -162,29 +230,76 @@ impl Node {
     }
 }
 
-/// The numbers of the cards' nodes, and what is in the place of a node.
-pub(super) fn card_nodes(dev: &Path, count: u32) -> (Numbers, Vec<(CardId, String)>) {
-    let (mut found, mut bad) = (Vec::new(), Vec::new());
+/// The berths that hold cards, and what the processes in each can have besides.
+fn fenced(ledger: &Ledger, numbers: &Numbers) -> Result<(Vec<Berth>, Vec<Fence>), crate::error::Fault> {
+    // In this order: a berth that ends in between holds its cards here, or gave them back there.
+    let berths = ledger.held_berths()?;
+    let of = |cards: &[CardId]| {
+        numbers.iter().filter(|(card, _)| cards.contains(card)).map(|(_, number)| *number).collect()
+    };
+    let mut fences = Vec::new();
+    for berth in &berths {
+        let Some(container_id) = berth.container_id.clone() else { continue };
+        let handed = of(&ledger.cards_given_back(berth)?);
+        fences.push(Fence { container_id, own: of(&berth.cards), handed });
+    }
+    Ok((berths, fences))
+}
+
+/// The containers of the processes that npu-smi lists.
+fn containers_of(npu: &NpuFacts) -> BTreeMap<u32, String> {
+    let pids = npu.devices.iter().flat_map(|device| &device.processes).map(|process| process.pid);
+    pids.filter_map(|pid| Some((pid, procs::container_of(Path::new("/proc"), pid)?))).collect()
+}
+
+/// The cards' nodes, and what is in the place of one.
+pub(super) fn card_nodes(dev: &Path, count: u32) -> Nodes {
+    let mut found = Nodes { dev: dev.to_owned(), ..Nodes::default() };
     for id in 0..count {
         let path = dev.join(format!("davinci{id}"));
         match nodes::device_node(&path) {
-            Ok(Some(node)) => found.push((CardId(id), (node.major, node.minor))),
+            Ok(Some(node)) => found.whole.push((CardId(id), (node.major, node.minor))),
             Ok(None) => {}
             // One bad path is one bad card.
-            Err(error) => bad.push((CardId(id), error.to_string())),
+            Err(error) => found.bad.push((CardId(id), error.to_string())),
         }
     }
-    (found, bad)
+    match nodes::numbered_nodes(dev, "vdavinci") {
+        Ok(parts) => found.parts.extend(
+            parts
+                .into_iter()
+                .filter_map(|(vnpu, node)| Some((CardId::of_vnpu(vnpu)?, vnpu, (node.major, node.minor)))),
+        ),
+        // Any of them may be cut.
+        Err(error) => {
+            let reason = format!("nodes of vNPUs in {}: {error}", dev.display());
+            found.bad.extend((0..count).map(|id| (CardId(id), reason.clone())));
+        }
+    }
+    found
 }
 
-/// Processes with a card open, and why they could not all be looked at, if so.
-pub(super) fn open_cards(host: &dyn Host, rdevs: &[(CardId, (u32, u32))]) -> (Vec<OpenCard>, Option<String>) {
-    let numbers: Vec<(u32, u32)> = rdevs.iter().map(|(_, rdev)| *rdev).collect();
-    let by_number: BTreeMap<(u32, u32), CardId> = rdevs.iter().map(|(id, rdev)| (*rdev, *id)).collect();
-    let found = procs::open_devices(Path::new("/proc"), &numbers);
-    let cards = found.open.into_iter().filter_map(|device| {
-        let user = device.uid.and_then(|uid| procs::user_name(host, uid));
-        Some(OpenCard { card: *by_number.get(&device.rdev)?, device, user })
-    });
-    (cards.collect(), found.reason)
+/// What processes have open.
+#[derive(Debug, Clone, Default)]
+pub(super) struct OpenCards {
+    pub open: Vec<OpenCard>,
+    /// Whose open files were too many, once a card that may be among them.
+    pub unfinished: Vec<OpenCard>,
+    /// Why they could not all be looked at, if so.
+    pub not_looked: Option<String>,
+}
+
+/// Processes with a card open.
+pub(super) fn open_cards(host: &dyn Host, numbers: &Numbers, fences: &[Fence]) -> OpenCards {
+    let rdevs: Vec<(u32, u32)> = numbers.iter().map(|(_, rdev)| *rdev).collect();
+    let by_number: BTreeMap<(u32, u32), CardId> = numbers.iter().map(|(id, rdev)| (*rdev, *id)).collect();
+    let found = procs::open_devices(Path::new("/proc"), &rdevs, fences);
+    let named = |devices: Vec<OpenDevice>| {
+        let card = |device: OpenDevice| {
+            let user = device.uid.and_then(|uid| procs::user_name(host, uid));
+            Some(OpenCard { card: *by_number.get(&device.rdev)?, device, user })
+        };
+        devices.into_iter().filter_map(card).collect()
+    };
+    OpenCards { open: named(found.open), unfinished: named(found.unfinished), not_looked: found.reason }
 }

@@ -83,9 +83,11 @@ impl Node {
 
     async fn look_around(&self, holders: &mut BTreeSet<String>) -> Result<()> {
         let reconciled = self.reconcile().await;
-        let rdevs = self.card_numbers().await?;
-        let foreign = self.foreign(&rdevs).await?;
-        self.report_holders(holders, &foreign).await?;
+        let outside = self.outsiders(&self.card_nodes().await?).await?;
+        if let Some(reason) = &outside.not_looked {
+            tracing::warn!(reason, "could not look who may use cards");
+        }
+        self.report_holders(holders, &outside.held).await?;
         reconciled
     }
 

@@ -102,11 +102,18 @@ pub struct DockerConfig {
     pub network: String,
     /// Keep containers from 169.254.169.254, where clouds serve a host's credentials.
     pub close_metadata: bool,
+    /// Containers that use no cards, by name or image: privileged monitors. Only what they have open counts.
+    pub exempt: Vec<String>,
 }
 
 impl Default for DockerConfig {
     fn default() -> Self {
-        Self { socket: "/var/run/docker.sock".into(), network: "bridge".into(), close_metadata: true }
+        Self {
+            socket: "/var/run/docker.sock".into(),
+            network: "bridge".into(),
+            close_metadata: true,
+            exempt: Vec::new(),
+        }
     }
 }
 

@@ -2,8 +2,8 @@
 
 use crate::machine::{run, until};
 use crate::rig::{Rig, Setup};
-use serde_json::json;
-use std::path::Path;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -83,14 +83,26 @@ impl Drop for Opener {
     }
 }
 
+/// No driver answers a simulated node, so nobody can have it open: the loop driver's stands in for one. No container may
+/// open that one, and nobody on a machine has it open for long.
+fn openable(rig: &Rig, card: u32) -> PathBuf {
+    let node = rig.path(&format!("state/sim/dev/davinci{card}"));
+    std::fs::remove_file(&node).unwrap();
+    run("mknod", &[node.to_str().unwrap(), "c", "10", "237"]);
+    node
+}
+
+const O_PATH: i32 = 0o10_000_000;
+
 #[test]
 fn a_process_with_a_card_open_holds_it() {
     let Some(rig) = Rig::start() else { return };
-    // No driver answers a simulated node, so nobody can have it open: /dev/full stands in for one. Nobody else
-    // on a machine has that open for long.
-    let node = rig.path("state/sim/dev/davinci5");
-    std::fs::remove_file(&node).unwrap();
-    run("mknod", &[node.to_str().unwrap(), "c", "1", "7"]);
+    let node = openable(&rig, 5);
+    // A path is no right to the device, and keeps nobody from it.
+    let mut path = std::fs::OpenOptions::new();
+    let path = std::os::unix::fs::OpenOptionsExt::custom_flags(path.read(true), O_PATH).open(&node).unwrap();
+    assert_eq!(rig.cards()[5]["holders"], json!([]));
+    drop(path);
     let opener = Opener::start(&node);
     let pid = opener.0.id();
     let said = rig.refused(7, &["request", "--user", "alice", "--card-ids", "5"]);
@@ -118,26 +130,146 @@ fn what_npu_smi_lists_holds_a_card() {
     assert_eq!(rig.request(&["--card-ids", "5"])["cards"], json!([5]));
 }
 
-/// It holds every agent's cards: no other test may run beside it.
 #[test]
-fn a_privileged_container_holds_every_card_alone() {
-    let Some(mut rig) = Rig::start() else { return };
-    let container = format!("all-{}", rig.slot.major());
+fn a_card_that_is_cut_is_not_given_out_as_a_whole() {
+    let Some(rig) = Rig::start() else { return };
+    let node = rig.text("state/sim/dev/vdavinci164");
+    run("mknod", &[&node, "c", &rig.slot.major().to_string(), "164"]);
+    assert_eq!(rig.cards()[4]["holders"], json!([{"kind": "vnpu", "ids": [164]}]));
+    let said = rig.refused(7, &["request", "--user", "alice", "--card-ids", "4"]);
+    assert!(said.contains("card 4 is held by vNPU 164, into which it is cut"), "{said}");
+    std::fs::remove_file(node).unwrap();
+    assert_eq!(rig.request(&["--card-ids", "4"])["cards"], json!([4]));
+}
+
+/// A container of runc's, which no engine knows; removed when it is dropped.
+struct ByHand {
+    root: PathBuf,
+    name: String,
+}
+
+impl ByHand {
+    /// With card 6, as `ctr run --device` makes one.
+    fn start(rig: &Rig) -> Self {
+        let bundle = rig.path("bundle");
+        std::fs::create_dir_all(bundle.join("rootfs/bin")).unwrap();
+        let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
+        std::fs::copy(busybox.expect("busybox-static is installed"), bundle.join("rootfs/bin/busybox"))
+            .unwrap();
+        run("runc", &["spec", "--bundle", bundle.to_str().unwrap()]);
+        let config = bundle.join("config.json");
+        let mut spec: Value = serde_json::from_slice(&std::fs::read(&config).unwrap()).unwrap();
+        let (major, minor) = (rig.slot.major(), 6);
+        spec["process"]["terminal"] = json!(false);
+        spec["process"]["args"] = json!(["/bin/busybox", "sleep", "600"]);
+        spec["linux"]["devices"] =
+            json!([{"path": "/dev/davinci6", "type": "c", "major": major, "minor": minor}]);
+        let rules = spec["linux"]["resources"]["devices"].as_array_mut().unwrap();
+        rules.push(json!({"allow": true, "type": "c", "major": major, "minor": minor, "access": "rwm"}));
+        std::fs::write(&config, spec.to_string()).unwrap();
+        let by_hand = Self { root: rig.path("runc"), name: format!("berth-by-hand-{major}") };
+        let log = std::fs::File::create(rig.path("runc.log")).unwrap();
+        let mut start = by_hand.runc(&["run", "-d", "--bundle", bundle.to_str().unwrap()]);
+        let started = start.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).status().unwrap();
+        assert!(started.success(), "{}", std::fs::read_to_string(rig.path("runc.log")).unwrap());
+        by_hand
+    }
+
+    fn runc(&self, args: &[&str]) -> Command {
+        let mut runc = Command::new("runc");
+        runc.arg("--root").arg(&self.root).args(args).arg(&self.name);
+        runc
+    }
+}
+
+impl Drop for ByHand {
+    fn drop(&mut self) {
+        let _ = self.runc(&["delete", "--force"]).stderr(Stdio::null()).status();
+    }
+}
+
+#[test]
+fn who_runs_beside_docker_holds_the_cards_that_the_kernel_lets_it_use() {
+    let Some(rig) = Rig::start() else { return };
+    let by_hand = ByHand::start(&rig);
+    let said = rig.refused(7, &["request", "--user", "alice", "--card-ids", "6"]);
+    assert!(said.contains("card 6 is held by cgroup ") && said.contains(&by_hand.name), "{said}");
+    let holder = rig.cards()[6]["holders"][0].clone();
+    assert_eq!(holder["kind"], json!("cgroup"));
+    let reason = if Path::new("/sys/fs/cgroup/devices").exists() { "device-rule" } else { "device-node" };
+    assert_eq!(holder["reason"], json!(reason), "{holder}");
+    drop(by_hand);
+    assert_eq!(rig.request(&["--card-ids", "6"])["cards"], json!([6]));
+}
+
+#[test]
+fn a_node_in_a_dev_of_its_own_holds_a_card_if_it_may_be_opened() {
+    let Some(rig) = Rig::start() else { return };
+    let inside = |minor: u32, drop: &str| {
+        let script = format!(
+            "mount -t tmpfs none /dev && mknod /dev/x c {} {minor} && echo ready && exec {drop} sleep 600",
+            rig.slot.major()
+        );
+        let mut child = Command::new("unshare")
+            .args(["-m", "sh", "-c", &script])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = [0; 6];
+        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut line).unwrap();
+        Opener(child)
+    };
+    let _root = inside(2, "setpriv --bounding-set=-sys_admin,-sys_rawio");
+    // These two hold nothing: one has no right to the node, the other every right, as a monitor has.
+    let _nobody = inside(3, "setpriv --reuid=65534 --regid=65534 --clear-groups");
+    let _monitor = inside(4, "");
+    let held = until("the node is seen", Duration::from_secs(10), || {
+        let cards = rig.cards();
+        (cards[2]["holders"][0]["reason"] == json!("device-node")).then_some(cards)
+    });
+    assert_eq!(held[2]["holders"][0]["kind"], json!("cgroup"));
+    until("the others have become what they are", Duration::from_secs(10), || {
+        let cards = rig.cards();
+        (cards[3]["holders"] == json!([]) && cards[4]["holders"] == json!([])).then_some(())
+    });
+}
+
+/// Cards of every agent: no other test may run beside it.
+#[test]
+fn a_privileged_container_holds_cards_if_it_may_use_them_alone() {
+    let monitor = format!("monitor-{}", std::process::id());
+    let exempt = vec![("[docker]", format!("exempt = [\"{monitor}\"]"))];
+    let Some(mut rig) = Rig::with(Setup { config: exempt, ..Setup::default() }) else { return };
     let image = rig.reference("base");
     // The runtime that scripts/test gives its engine where root has not every capability.
     let runtimes = rig.docker(&["info", "--format", "{{json .Runtimes}}"]);
     let runtime: &[&str] = if runtimes.contains("\"rig\"") { &["--runtime", "rig"] } else { &[] };
-    let start = ["run", "-d", "--privileged", "--network", "none", "--name", &container];
-    let program = [image.as_str(), "/bin/busybox", "sleep", "600"];
-    rig.docker(&[&start, runtime, &program].concat());
-    let ran = rig.berth(&["request", "--user", "alice", "--cards", "1"]);
-    rig.docker(&["rm", "-f", &container]);
+    let run = |rig: &Rig, name: &str, more: &[&str]| {
+        let start = ["run", "-d", "--privileged", "--network", "none", "--name", name];
+        let program = [image.as_str(), "/bin/busybox", "sleep", "600"];
+        rig.docker(&[&start, runtime, more, &program].concat());
+    };
+    let cann: &[&str] = &["-e", "ASCEND_TOOLKIT_HOME=/usr/local/Ascend/ascend-toolkit/latest"];
+    // Like a node exporter: it could open every card, and has none open.
+    let (exporter, user) = (format!("exporter-{}", rig.slot.major()), format!("all-{}", rig.slot.major()));
+    run(&rig, &exporter, &[]);
+    run(&rig, &monitor, cann);
+    let quiet = rig.berth(&["request", "--user", "alice", "--cards", "8"]);
+    let cards = rig.cards();
+    run(&rig, &user, cann);
+    let ran = rig.berth(&["request", "--user", "bob", "--cards", "1"]);
+    let held = rig.cards();
+    let shown = rig.ok(&["cards"]);
+    rig.docker(&["rm", "-f", &exporter, &monitor, &user]);
+    assert_eq!(quiet.code, 0, "{quiet:?}");
+    assert_eq!(cards[0]["exempt"][0]["name"], json!(monitor));
+    assert!(shown.contains(&format!("exempt: container {monitor}")), "{shown}");
     assert_eq!(ran.code, 7, "{ran:?}");
     ran.assert_one_sentence();
-    let said = format!("none is free: cards 0,1,2,3,4,5,6,7 are held by container {container}");
-    assert!(ran.err.contains(&said) && ran.err.contains("privileged"), "{ran:?}");
-    until("the cards are free", Duration::from_secs(20), || {
-        rig.cards().iter().all(|card| card["holders"] == json!([])).then_some(())
-    });
+    let names: Vec<&Value> =
+        held[5]["holders"].as_array().unwrap().iter().map(|holder| &holder["name"]).collect();
+    assert_eq!(names, [&json!("dev"), &json!(user)], "{held:?}");
+    assert!(ran.err.contains("privileged"), "{ran:?}");
     rig.kill_agent();
 }

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 fn cards() -> Vec<CardNode> {
-    (0..8).map(|id| CardNode { id: CardId(id), number: Some((MAJOR, id)) }).collect()
+    (0..8).map(|id| CardNode { id: CardId(id), number: Some((MAJOR, id)), vnpu: None }).collect()
 }
 
 /// (card, container's name without the rig's prefix, reason), of this rig's containers.
@@ -18,6 +18,7 @@ async fn held(rig: &Rig, scan: &mut ForeignScan, known: &Known) -> Vec<(u32, Str
     let found = scan.look(&cards(), known).await.unwrap();
     let prefix = format!("{}-", rig.prefix);
     found
+        .held
         .into_iter()
         .filter_map(|(card, holder)| match holder {
             Holder::Container { name, reason, .. } => {

@@ -8,10 +8,11 @@ pub mod map;
 mod row;
 pub mod table;
 pub mod topo;
+pub mod vnpu;
 
 use super::pci;
 use crate::host::{Host, Output, RunError, Tool};
-use crate::model::facts::{NpuDevice, NpuFacts, NpuTopology, NumaNode, PciDevice, Unreadable};
+use crate::model::facts::{NpuCut, NpuDevice, NpuFacts, NpuTopology, NumaNode, PciDevice, Unreadable};
 use crate::profile::Tools;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -48,7 +49,27 @@ pub fn gather(host: &dyn Host, tools: &Tools) -> (NpuFacts, Vec<Unreadable>) {
         Vec::new()
     });
     facts.topology = topology(&mut facts, &rows, &nodes);
+    facts.vnpus = cuts(host, tools, &facts.devices, &[]);
     (facts, unreadable)
+}
+
+/// Not every card and release knows of vNPUs: where one refuses, the others are not asked. What was cut is so until
+/// npu-smi says otherwise.
+fn cuts(host: &dyn Host, tools: &Tools, devices: &[NpuDevice], before: &[NpuCut]) -> Vec<NpuCut> {
+    let mut found = Vec::new();
+    for device in devices {
+        let (npu, chip) = (device.npu.to_string(), device.chip.to_string());
+        let before = before.iter().find(|cut| cut.card == device.id);
+        match query(host, tools, &["info", "-t", "info-vnpu", "-i", &npu, "-c", &chip]) {
+            Ok(text) => {
+                let ids = vnpu::parse(&text);
+                found.extend((!ids.is_empty()).then_some(NpuCut { card: device.id, ids }));
+            }
+            Err(_) if before.is_none() => break,
+            Err(_) => found.extend(before.cloned()),
+        }
+    }
+    found
 }
 
 /// The table alone, in one run: health, memory and processes, without ids of other sources and topology.
@@ -78,6 +99,10 @@ pub fn refresh(host: &dyn Host, tools: &Tools, last: &NpuFacts) -> NpuFacts {
     finish(&mut facts, table);
     facts.topology =
         last.topology.iter().filter(|t| facts.devices.iter().any(|d| d.id == t.id)).cloned().collect();
+    // A vNPU that is made has a node, which is looked at each time; only those that were there may have gone.
+    let was_cut = |device: &&NpuDevice| last.vnpus.iter().any(|cut| cut.card == device.id);
+    let was_cut: Vec<NpuDevice> = facts.devices.iter().filter(was_cut).cloned().collect();
+    facts.vnpus = cuts(host, tools, &was_cut, &last.vnpus);
     facts
 }
 

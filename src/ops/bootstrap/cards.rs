@@ -2,25 +2,32 @@
 //! looks. Asked when a plan is made, and again right before something is installed.
 
 use super::Ground;
-use crate::engine::{CardNode, Engine, ForeignScan, Known};
+use crate::engine::{Engine, Foreign, ForeignScan, Known};
 use crate::error::{Fault, flatten};
 use crate::facts;
 use crate::model::driver::CardsSeen;
 use crate::model::facts::NpuDevice;
 use crate::model::{CardId, Holder};
-use crate::ops::survey::{Numbers, card_nodes, open_cards};
+use crate::ops::kernel::{self, Outsiders};
+use crate::ops::survey::{Nodes, card_nodes, open_cards};
 use anyhow::{Context as _, Result};
 use std::collections::BTreeSet;
 
 pub(super) fn look(ground: &Ground) -> CardsSeen {
     let mut found = BTreeSet::new();
     let mut reasons = Vec::new();
-    let (numbers, bad) = card_nodes(&ground.config.paths.dev, ground.profile.devices.cards);
-    reasons.extend(bad.into_iter().map(|(card, why)| format!("card {card}: {why}")));
-    let (open, reason) = open_cards(ground.host, &numbers);
-    reasons.extend(reason);
+    let nodes = card_nodes(&ground.config.paths.dev, ground.profile.devices.cards);
+    reasons.extend(nodes.bad.iter().map(|(card, why)| format!("card {card}: {why}")));
+    let open = open_cards(ground.host, &nodes.numbers(), &[]);
+    reasons.extend(open.not_looked);
+    reasons.extend(open.unfinished.first().map(|open| {
+        format!(
+            "process {} ({}) has more open files than could be looked at",
+            open.device.pid, open.device.name
+        )
+    }));
     let mut pids = BTreeSet::new();
-    for card in open {
+    for card in open.open {
         let device = card.device;
         pids.insert(device.pid);
         let holder = Holder::Process { pid: device.pid, name: device.name, user: card.user };
@@ -32,9 +39,11 @@ pub(super) fn look(ground: &Ground) -> CardsSeen {
             found.insert(format!("card {card} is held by {holder}"));
         }
     }
-    match containers(ground, &numbers) {
-        Ok(held) => {
-            found.extend(held.iter().map(|(card, holder)| format!("card {card} is held by {holder}")));
+    match containers(ground, &nodes) {
+        Ok(outside) => {
+            reasons.extend(outside.not_looked);
+            found
+                .extend(outside.held.iter().map(|(card, holder)| format!("card {card} is held by {holder}")));
         }
         Err(error) => reasons.push(flatten(&error).message),
     }
@@ -68,18 +77,19 @@ fn listed(ground: &Ground) -> Vec<(CardId, u32, String)> {
     npu.devices.iter().flat_map(of_device).collect()
 }
 
-/// Containers that run and have a card, berths among them. Without Docker's socket there is no Docker.
-fn containers(ground: &Ground, numbers: &Numbers) -> Result<Vec<(CardId, Holder)>> {
+/// Containers that run and have a card, berths among them, and whom else the kernel lets use one. Without Docker's
+/// socket there is no Docker.
+fn containers(ground: &Ground, nodes: &Nodes) -> Result<Outsiders> {
     let socket = &ground.config.docker.socket;
     if !ground.host.exists(socket) {
-        return Ok(Vec::new());
+        return Ok(kernel::with(nodes, &Foreign::default()));
     }
-    let nodes: Vec<CardNode> =
-        numbers.iter().map(|(id, number)| CardNode { id: *id, number: Some(*number) }).collect();
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
     runtime.block_on(async {
         let engine = Engine::connect(socket).await?;
-        ForeignScan::new(engine, "").look(&nodes, &Known::default()).await
+        let scan = ForeignScan::new(engine, "").exempting(&ground.config.docker.exempt);
+        let foreign = { scan }.look(&nodes.for_scan(), &Known::default()).await?;
+        Ok(kernel::with(nodes, &foreign))
     })
 }

@@ -1,0 +1,52 @@
+//! Has a container Ascend's software in it? Then a privileged one is taken for somebody who uses the cards. Pure; words of
+//! strangers, so that it errs to the careful side: whoever is wrongly taken for one can be made exempt.
+
+use bollard::models::ContainerInspectResponse;
+
+const MAX_ENTRIES: usize = 4096;
+/// Wherever in a text: `ASCEND_TOOLKIT_HOME`, `/usr/local/Ascend`, `/dev/davinci3`, `vllm-ascend`.
+const PARTS: [&str; 5] = ["ascend", "davinci", "mindspore", "mindie", "npu-smi"];
+/// As a word of its own: `cann` is in `scanner` too.
+const WORDS: [&str; 4] = ["cann", "npu", "torch_npu", "dcmi"];
+
+/// By environment, labels, image name and what is mounted, of the image and the container together.
+pub(super) fn is_in(inspect: &ContainerInspectResponse) -> bool {
+    let config = inspect.config.as_ref();
+    let env = config.and_then(|config| config.env.as_deref()).unwrap_or_default();
+    let labels = config.and_then(|config| config.labels.as_ref());
+    let labels = labels.into_iter().flatten().flat_map(|(key, value)| [key.as_str(), value.as_str()]);
+    let image = config.and_then(|config| config.image.as_deref());
+    let mounts = inspect.mounts.iter().flatten();
+    let mounts = mounts.flat_map(|mount| [mount.source.as_deref(), mount.destination.as_deref()]).flatten();
+    let texts = env.iter().map(String::as_str).chain(labels).chain(image).chain(mounts);
+    texts.take(MAX_ENTRIES).any(tells_of_it)
+}
+
+fn tells_of_it(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    let mut words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    PARTS.iter().any(|part| text.contains(part)) || words.any(|word| WORDS.contains(&word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn monitors_are_told_from_users_of_cards() {
+        for text in [
+            "ASCEND_TOOLKIT_HOME=/usr/local/x",
+            "LD_LIBRARY_PATH=/usr/local/Ascend/driver/lib64",
+            "quay.io/ascend/vllm-ascend:v0.9.1",
+            "swr.example.com/atelier/pytorch:2.1-cann_8.0".replace('_', "-").as_str(),
+            "/usr/local/dcmi",
+            "npu",
+        ] {
+            assert!(tells_of_it(text), "{text}");
+        }
+        for text in ["gcr.io/cadvisor/cadvisor:v0.49.1", "PATH=/usr/bin", "port-scanner", "inputs", "/rootfs"]
+        {
+            assert!(!tells_of_it(text), "{text}");
+        }
+    }
+}

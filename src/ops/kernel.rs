@@ -1,0 +1,186 @@
+//! Who can use which card by the kernel's own record, and how that joins the engine's. It only looks.
+
+use super::survey::Nodes;
+use crate::engine::{Foreign, Stranger};
+use crate::host::cgroups::Cgroups;
+use crate::host::namespaces::{self, HostNode};
+use crate::model::holder::ContainerReason;
+use crate::model::{CardId, Holder};
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
+
+/// Somebody whom the kernel lets use a card.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Granted {
+    pub card: CardId,
+    pub container_id: Option<String>,
+    /// Its cgroup.
+    pub path: String,
+    pub pid: Option<u32>,
+    pub reason: ContainerReason,
+}
+
+/// Everybody whose device cgroup or own /dev has a card. `own` are the containers of berths.
+pub(super) fn look(nodes: &Nodes, own: &BTreeSet<String>) -> Result<Vec<Granted>, String> {
+    try_look(Path::new("/proc"), nodes, own)
+        .map_err(|error| format!("who may open the cards' devices could not be looked at: {error}"))
+}
+
+fn try_look(proc_root: &Path, nodes: &Nodes, own: &BTreeSet<String>) -> io::Result<Vec<Granted>> {
+    let numbers = nodes.numbers();
+    let rdevs: Vec<(u32, u32)> = numbers.iter().map(|(_, rdev)| *rdev).collect();
+    if rdevs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let cards = |found: &[(u32, u32)]| -> BTreeSet<CardId> {
+        numbers.iter().filter(|(_, rdev)| found.contains(rdev)).map(|(card, _)| *card).collect()
+    };
+    let cgroups = Cgroups::find(proc_root)?;
+    let me = cgroups.own(proc_root)?;
+    let mut found = Vec::new();
+    for ruled in cgroups.ruled(&rdevs)? {
+        let is_own = ruled.container_id.as_ref().is_some_and(|id| own.contains(id));
+        if is_own || me.as_ref() == Some(&ruled.path) {
+            continue;
+        }
+        found.extend(cards(&ruled.rdevs).into_iter().map(|card| Granted {
+            card,
+            container_id: ruled.container_id.clone(),
+            path: ruled.path.clone(),
+            pid: ruled.pid,
+            reason: ContainerReason::DeviceRule,
+        }));
+    }
+    let paths = nodes.paths();
+    // A node that has gone since is nobody's.
+    let host_nodes: Vec<HostNode> = paths.iter().filter_map(|path| HostNode::at(path).ok()).collect();
+    for noded in namespaces::noded(proc_root, &cgroups, &host_nodes, own)? {
+        found.extend(cards(&noded.rdevs).into_iter().map(|card| Granted {
+            card,
+            container_id: noded.container_id.clone(),
+            path: noded.cgroup.clone(),
+            pid: Some(noded.pid),
+            reason: ContainerReason::DeviceNode,
+        }));
+    }
+    Ok(found)
+}
+
+/// The engine's record and the kernel's together: who holds cards, and who is exempt from that.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outsiders {
+    pub held: Vec<(CardId, Holder)>,
+    pub exempt: Vec<(CardId, Holder)>,
+    /// Every container that berth did not start, with or without cards.
+    pub strangers: Vec<Stranger>,
+    /// Why the kernel's record could not be read, if so.
+    pub not_looked: Option<String>,
+}
+
+/// One holder a container and card, with the engine's words where it has any.
+pub(super) fn join(foreign: &Foreign, granted: &[Granted], own: &BTreeSet<String>) -> Outsiders {
+    let mut all: Vec<(CardId, Holder)> = foreign.held.clone();
+    for grant in granted {
+        let Granted { card, container_id, path, pid, reason } = grant.clone();
+        if container_id.as_ref().is_some_and(|id| own.contains(id)) {
+            continue;
+        }
+        let stranger = foreign.containers.iter().find(|stranger| Some(&stranger.id) == container_id.as_ref());
+        let holder = match (stranger, container_id) {
+            (Some(known), _) => Holder::Container {
+                id: known.id.clone(),
+                name: known.name.clone(),
+                image: known.image.clone(),
+                reason,
+            },
+            (None, Some(id)) => Holder::Container { id, name: String::new(), image: String::new(), reason },
+            (None, None) => Holder::Cgroup { path, pid, reason },
+        };
+        if !all.iter().any(|(other, known)| *other == card && is_same(known, &holder)) {
+            all.push((card, holder));
+        }
+    }
+    all.sort_by_key(|(card, _)| *card);
+    let is_exempt = |holder: &Holder| {
+        let exempt = |id: &str| foreign.containers.iter().any(|known| known.exempt && known.id == id);
+        matches!(holder, Holder::Container { id, .. } if exempt(id))
+    };
+    let (exempt, held) = all.into_iter().partition(|(_, holder)| is_exempt(holder));
+    Outsiders { held, exempt, strangers: foreign.containers.clone(), not_looked: None }
+}
+
+/// For a caller without a ledger, to whom berths are containers as any other.
+pub(super) fn with(nodes: &Nodes, foreign: &Foreign) -> Outsiders {
+    let own = BTreeSet::new();
+    match look(nodes, &own) {
+        Ok(granted) => join(foreign, &granted, &own),
+        Err(reason) => Outsiders { not_looked: Some(reason), ..join(foreign, &[], &own) },
+    }
+}
+
+fn is_same(left: &Holder, right: &Holder) -> bool {
+    match (left, right) {
+        (Holder::Container { id: left, .. }, Holder::Container { id: right, .. })
+        | (Holder::Cgroup { path: left, .. }, Holder::Cgroup { path: right, .. }) => left == right,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grant(card: u32, container: Option<&str>) -> Granted {
+        Granted {
+            card: CardId(card),
+            container_id: container.map(Into::into),
+            path: "/machine/x".into(),
+            pid: Some(9),
+            reason: ContainerReason::DeviceRule,
+        }
+    }
+
+    fn container(id: &str, reason: ContainerReason) -> Holder {
+        let known = id != "podman";
+        let text = |text: &str| if known { text.to_owned() } else { String::new() };
+        Holder::Container { id: id.into(), name: text("n"), image: text("i"), reason }
+    }
+
+    #[test]
+    fn the_kernels_record_adds_whom_the_engine_does_not_tell_of() {
+        let stranger =
+            |id: &str, exempt| Stranger { id: id.into(), name: "n".into(), image: "i".into(), exempt };
+        let device = container("docker", ContainerReason::Device);
+        let foreign = Foreign {
+            held: vec![
+                (CardId(1), device.clone()),
+                (CardId(2), container("monitor", ContainerReason::Privileged)),
+            ],
+            containers: vec![stranger("docker", false), stranger("monitor", true)],
+        };
+        let granted = [
+            grant(1, Some("docker")),
+            grant(4, Some("docker")),
+            grant(3, Some("podman")),
+            grant(3, Some("podman")),
+            grant(5, Some("berth")),
+            grant(6, None),
+            grant(7, Some("monitor")),
+        ];
+        let found = join(&foreign, &granted, &BTreeSet::from(["berth".to_owned()]));
+        let rule = ContainerReason::DeviceRule;
+        let outside = Holder::Cgroup { path: "/machine/x".into(), pid: Some(9), reason: rule };
+        assert_eq!(
+            found.held,
+            [
+                (CardId(1), device),
+                (CardId(3), container("podman", rule)),
+                (CardId(4), container("docker", rule)),
+                (CardId(6), outside),
+            ]
+        );
+        let exempt: Vec<u32> = found.exempt.iter().map(|(card, _)| card.0).collect();
+        assert_eq!(exempt, [2, 7]);
+    }
+}
