@@ -110,6 +110,8 @@ fn host_config(spec: &ContainerSpec, api: Api) -> HostConfig {
         cpuset_cpus: spec.cpuset.clone(),
         shm_size: Some(spec.shm_size.bytes_i64()),
         pids_limit: Some(spec.pids_limit),
+        // Sessions raise theirs; see `berth inside session`.
+        oom_score_adj: Some(0),
         group_add: Some(spec.groups.iter().map(ToString::to_string).collect()),
         network_mode: Some(spec.network.clone()),
         ipc_mode: Some("private".into()),
@@ -208,6 +210,30 @@ pub(crate) mod tests {
     fn the_body_says_everything_explicitly() {
         let mut got = serde_json::to_value(body(&spec(), Api::new(1, 41))).unwrap();
         strip_nulls(&mut got);
+        let host_config = json!({
+            "Init": true,
+            "Privileged": false,
+            "Runtime": "runc",
+            "Devices": [{"PathOnHost": "/dev/davinci3", "PathInContainer": "/dev/davinci3", "CgroupPermissions": "rw"}],
+            "Mounts": [{"Type": "bind", "Source": "/data/berth/alice", "Target": "/home/ma-user/work", "ReadOnly": false}],
+            "PortBindings": {"22/tcp": [{"HostIp": "10.0.0.5", "HostPort": "20000"}]},
+            "PublishAllPorts": false,
+            "Memory": 1_073_741_824,
+            "MemorySwap": 1_073_741_824,
+            "NanoCpus": 1_500_000_000,
+            "CpusetCpus": "0-1",
+            "ShmSize": 67_108_864,
+            "PidsLimit": 512,
+            "OomScoreAdj": 0,
+            "GroupAdd": ["1000"],
+            "NetworkMode": "bridge",
+            "IpcMode": "private",
+            "SecurityOpt": ["no-new-privileges"],
+            "CgroupnsMode": "private",
+            "RestartPolicy": {"Name": "no"},
+            "AutoRemove": false,
+            "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},
+        });
         let expected = json!({
             "Image": "sha256:00ff",
             "Hostname": "train",
@@ -223,29 +249,7 @@ pub(crate) mod tests {
             "OpenStdin": false,
             "ExposedPorts": {"22/tcp": {}},
             "Healthcheck": {"Test": ["NONE"]},
-            "HostConfig": {
-                "Init": true,
-                "Privileged": false,
-                "Runtime": "runc",
-                "Devices": [{"PathOnHost": "/dev/davinci3", "PathInContainer": "/dev/davinci3", "CgroupPermissions": "rw"}],
-                "Mounts": [{"Type": "bind", "Source": "/data/berth/alice", "Target": "/home/ma-user/work", "ReadOnly": false}],
-                "PortBindings": {"22/tcp": [{"HostIp": "10.0.0.5", "HostPort": "20000"}]},
-                "PublishAllPorts": false,
-                "Memory": 1_073_741_824,
-                "MemorySwap": 1_073_741_824,
-                "NanoCpus": 1_500_000_000,
-                "CpusetCpus": "0-1",
-                "ShmSize": 67_108_864,
-                "PidsLimit": 512,
-                "GroupAdd": ["1000"],
-                "NetworkMode": "bridge",
-                "IpcMode": "private",
-                "SecurityOpt": ["no-new-privileges"],
-                "CgroupnsMode": "private",
-                "RestartPolicy": {"Name": "no"},
-                "AutoRemove": false,
-                "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},
-            },
+            "HostConfig": host_config,
         });
         assert_eq!(got, expected, "{got:#}");
     }

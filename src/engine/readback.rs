@@ -3,7 +3,9 @@
 //! [`compare`] is pure. It changes nothing: what to do about a difference is the caller's business.
 
 use super::client::Engine;
-use super::container::{ContainerSpec, DEVICE_PERMISSIONS, RUNTIME, SSH_PORT, nano_cpus};
+use super::container::{
+    BindMount, ContainerSpec, DEVICE_PERMISSIONS, DeviceNode, RUNTIME, SSH_PORT, nano_cpus,
+};
 use crate::error::Fault;
 use crate::host::device_number;
 use crate::host::readback::{KernelView, read_container};
@@ -89,9 +91,9 @@ impl fmt::Display for Difference {
     }
 }
 
-/// The numbers of a spec's devices, as they are on the host now.
-pub fn expected_numbers(spec: &ContainerSpec) -> Result<DeviceNumbers> {
-    spec.devices
+/// The numbers of devices, as they are on the host now.
+pub fn expected_numbers(devices: &[DeviceNode]) -> Result<DeviceNumbers> {
+    devices
         .iter()
         .map(|node| match device_number(&node.host) {
             Ok(Some(number)) => Ok((node.container.clone(), number)),
@@ -104,7 +106,7 @@ pub fn expected_numbers(spec: &ContainerSpec) -> Result<DeviceNumbers> {
 }
 
 /// Looks at a running container.
-pub async fn observe(engine: &Engine, id: &str, spec: &ContainerSpec) -> Result<Observed> {
+pub async fn observe(engine: &Engine, id: &str, mounts: &[BindMount]) -> Result<Observed> {
     let doing = || format!("reading back container {}", super::lifecycle::short(id));
     let inspect = engine
         .inspect_raw(id)
@@ -116,8 +118,7 @@ pub async fn observe(engine: &Engine, id: &str, spec: &ContainerSpec) -> Result<
         state.and_then(|state| state.pid).and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid > 0);
     let pid = pid.ok_or_else(|| not_running(&inspect)).with_context(doing)?;
     let container_id = inspect.id.clone().unwrap_or_default();
-    let wanted: Vec<_> =
-        spec.mounts.iter().map(|mount| (mount.source.clone(), mount.target.clone())).collect();
+    let wanted: Vec<_> = mounts.iter().map(|mount| (mount.source.clone(), mount.target.clone())).collect();
     let kernel = tokio::task::spawn_blocking(move || read_container(pid, &container_id, &wanted))
         .await
         .context("reading the kernel's view")?
@@ -210,6 +211,28 @@ pub fn compare(spec: &ContainerSpec, numbers: &DeviceNumbers, seen: &Observed) -
     found.0
 }
 
+/// Numbers of the devices of one berth, by the path in its container.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OwnDevices {
+    /// Its cards and what every berth needs besides.
+    pub must: DeviceNumbers,
+    /// What it has where its node had it when it was made.
+    pub may: DeviceNumbers,
+}
+
+/// Whether a container that somebody else started still has the devices of its berth, and no others. What else it was
+/// given is not known any more: the profile may have changed since.
+pub fn compare_devices(own: &OwnDevices, seen: &Observed) -> Vec<Difference> {
+    let mut found = Found(Vec::new());
+    compare_powers(&mut found, &seen.engine);
+    let may = own.may.iter().filter(|(path, _)| seen.kernel.nodes.iter().any(|node| node.path == **path));
+    let expected: DeviceNumbers =
+        own.must.iter().chain(may).map(|(path, number)| (path.clone(), *number)).collect();
+    compare_rules(&mut found, &expected, &seen.kernel);
+    compare_nodes(&mut found, &expected, &seen.kernel);
+    found.0
+}
+
 struct Found(Vec<Difference>);
 
 impl Found {
@@ -223,16 +246,21 @@ impl Found {
     }
 }
 
-fn compare_engine(found: &mut Found, spec: &ContainerSpec, got: &EngineView) {
+/// Ways to more than the devices that were named.
+fn compare_powers(found: &mut Found, got: &EngineView) {
     found.same("privileged", &false, &got.privileged);
-    found.same("image", &spec.image_id, &got.image_id);
     found.same("runtime", &RUNTIME.to_owned(), &got.runtime);
-    found.same("network", &spec.network, &got.network);
-    found.same("published ports", &vec![spec.listen], &got.published);
     found.same("device cgroup rules", &Vec::new(), &got.device_rules);
     found.same("device requests", &0, &got.device_requests);
     found.same("added capabilities", &Vec::new(), &got.capabilities_added);
     found.same("namespaces shared with others", &Vec::new(), &got.shared);
+}
+
+fn compare_engine(found: &mut Found, spec: &ContainerSpec, got: &EngineView) {
+    compare_powers(found, got);
+    found.same("image", &spec.image_id, &got.image_id);
+    found.same("network", &spec.network, &got.network);
+    found.same("published ports", &vec![spec.listen], &got.published);
     let wanted: BTreeSet<_> = spec
         .devices
         .iter()

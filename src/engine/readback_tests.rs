@@ -134,3 +134,30 @@ fn limits_are_seen() {
     only(|seen| seen.kernel.cpuset = None);
     only(|seen| seen.engine.nano_cpus = 0);
 }
+
+#[test]
+fn a_container_that_somebody_started_has_its_own_devices_or_a_difference() {
+    let own =
+        OwnDevices { must: numbers(), may: DeviceNumbers::from([("/dev/dvpp_cmdlist".into(), (236, 99))]) };
+    let differences = |change: fn(&mut Observed)| {
+        let mut seen = seen();
+        // What else a profile gives is not compared.
+        seen.kernel.mounts.clear();
+        seen.kernel.memory = None;
+        change(&mut seen);
+        compare_devices(&own, &seen).iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(differences(|_| ()), Vec::<String>::new());
+    assert_eq!(differences(|seen| with(seen, "/dev/dvpp_cmdlist", 99)), Vec::<String>::new());
+    assert_eq!(differences(|seen| with(seen, "/dev/davinci4", 4)).len(), 2, "its rule and its node");
+    assert_eq!(differences(|seen| seen.kernel.nodes.truncate(1)).len(), 1, "its own is not there");
+    assert_eq!(differences(|seen| seen.engine.privileged = true), ["privileged is true, not false"]);
+    assert_eq!(differences(|seen| seen.engine.device_rules.push("c *:* rwm".into())).len(), 1);
+}
+
+fn with(seen: &mut Observed, path: &str, minor: u32) {
+    seen.kernel.nodes.push(node(path, (236, minor)));
+    if let Some(rules) = &mut seen.kernel.device_rules {
+        rules.push(format!("c 236:{minor} rw"));
+    }
+}

@@ -17,6 +17,7 @@ mod fake;
 pub mod files;
 pub mod firewall;
 pub mod handover;
+pub mod kernel_log;
 pub mod lock;
 pub mod nodes;
 pub mod procs;

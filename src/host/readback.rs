@@ -54,10 +54,7 @@ pub struct KernelView {
 /// Reads all that; `wanted` are pairs of a source on the host and a target inside.
 pub fn read_container(pid: u32, container_id: &str, wanted: &[(PathBuf, PathBuf)]) -> io::Result<KernelView> {
     let process = openat(CWD, format!("/proc/{pid}"), dir_flags(), Mode::empty())?;
-    let cgroups = parse_cgroups(&read_at(&process, "cgroup")?);
-    if !cgroups.iter().any(|(_, path)| path.contains(container_id)) {
-        return Err(io::Error::other(format!("process {pid} is not in container {container_id}")));
-    }
+    let cgroups = own_cgroups(&process, pid, container_id)?;
     let root = openat(&process, "root", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let mountinfo = parse_mountinfo(&read_at(&process, "mountinfo")?);
     let mounts = wanted.iter().map(|(source, target)| see_mount(&root, &mountinfo, source, target)).collect();
@@ -70,6 +67,28 @@ pub fn read_container(pid: u32, container_id: &str, wanted: &[(PathBuf, PathBuf)
         cpuset: value(&cgroups, "cpuset", "cpuset.cpus", "cpuset.cpus")?.filter(|cpus| !cpus.is_empty()),
         no_new_privileges: read_at(&process, "status")?.lines().any(|line| line == "NoNewPrivs:\t1"),
     })
+}
+
+/// How often the kernel killed in a container for want of memory; `None` where it does not count that.
+pub fn oom_kills(pid: u32, container_id: &str) -> io::Result<Option<u64>> {
+    let process = openat(CWD, format!("/proc/{pid}"), dir_flags(), Mode::empty())?;
+    let cgroups = own_cgroups(&process, pid, container_id)?;
+    let counts = value(&cgroups, "memory", "memory.oom_control", "memory.events")?;
+    Ok(counts.as_deref().and_then(parse_oom_kills))
+}
+
+/// Both versions write `oom_kill N` among other lines; before Linux 4.13 there was none.
+fn parse_oom_kills(text: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix("oom_kill ")).and_then(|count| count.trim().parse().ok())
+}
+
+/// The cgroups of a process, which must carry the container's id.
+fn own_cgroups(process: &OwnedFd, pid: u32, container_id: &str) -> io::Result<Vec<(Vec<String>, String)>> {
+    let cgroups = parse_cgroups(&read_at(process, "cgroup")?);
+    if cgroups.iter().any(|(_, path)| path.contains(container_id)) {
+        return Ok(cgroups);
+    }
+    Err(io::Error::other(format!("process {pid} is not in container {container_id}")))
 }
 
 fn dir_flags() -> OFlags {
@@ -290,6 +309,13 @@ mod tests {
         let (dir, version) = cgroup_dir(&two, "devices").unwrap();
         assert_eq!((dir.as_path(), version), (Path::new("/sys/fs/cgroup/system.slice/docker-ab.scope"), 2));
         assert!(parse_cgroups("nonsense\n\n:").is_empty());
+    }
+
+    #[test]
+    fn kills_are_counted_in_both_versions() {
+        assert_eq!(parse_oom_kills("oom_kill_disable 0\nunder_oom 0\noom_kill 2\n"), Some(2));
+        assert_eq!(parse_oom_kills("low 0\nmax 7\noom 3\noom_kill 1\noom_group_kill 0\n"), Some(1));
+        assert_eq!(parse_oom_kills("oom_kill_disable 0\nunder_oom 0\n"), None);
     }
 
     #[test]

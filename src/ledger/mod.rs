@@ -4,6 +4,7 @@
 //! Each change and its event are one transaction, durable when the call returns.
 
 mod berths;
+mod conditions;
 mod events;
 mod probes;
 mod schema;

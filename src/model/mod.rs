@@ -4,6 +4,7 @@ pub mod berth;
 pub mod card;
 pub mod check;
 pub mod check_facts;
+pub mod condition;
 pub mod cpulist;
 pub mod disk;
 pub mod docker_seen;
@@ -26,6 +27,7 @@ pub mod version;
 
 pub use berth::{Berth, BerthRequest, BerthState, CardWish};
 pub use card::{CardId, CardView, Health};
+pub use condition::{Condition, ConditionCode};
 pub use holder::Holder;
 pub use ports::PortRange;
 pub use size::Size;

@@ -44,7 +44,7 @@ impl Node {
     ) -> Result<String> {
         let engine = self.engine().await?;
         let (spec, host_key) = self.prepare(berth, owner, image, survey).await?;
-        let numbers = readback::expected_numbers(&spec)?;
+        let numbers = readback::expected_numbers(&spec.devices)?;
         progress.step(format!("creating container {}", spec.name));
         let container = engine.create(&spec).await?;
         let (id, noted) = (berth.id, container.clone());
@@ -136,12 +136,7 @@ impl Node {
 
     /// Exactly the assigned cards, plus the manager nodes, plus the optional ones that exist.
     fn devices(&self, berth: &Berth) -> Result<Vec<DeviceNode>> {
-        let dev = &self.config.paths.dev;
-        let wanted = &self.profile.devices;
-        let node = |name: &str| DeviceNode { host: dev.join(name), container: Path::new("/dev").join(name) };
-        let mut devices: Vec<DeviceNode> =
-            berth.cards.iter().map(|card| node(&format!("davinci{card}"))).collect();
-        devices.extend(wanted.manager.iter().map(|name| node(name)));
+        let mut devices = self.needed_devices(berth);
         for device in &devices {
             if !self.host().exists(&device.host) {
                 return Err(Fault::host(format!("device node {} is not there", device.host.display()))
@@ -149,9 +144,22 @@ impl Node {
                     .into());
             }
         }
-        let optional = wanted.optional.iter().map(|name| node(name));
-        devices.extend(optional.filter(|device| self.host().exists(&device.host)));
+        devices.extend(self.optional_devices());
         Ok(devices)
+    }
+
+    fn device(&self, name: &str) -> DeviceNode {
+        DeviceNode { host: self.config.paths.dev.join(name), container: Path::new("/dev").join(name) }
+    }
+
+    fn needed_devices(&self, berth: &Berth) -> Vec<DeviceNode> {
+        let cards = berth.cards.iter().map(|card| self.device(&format!("davinci{card}")));
+        cards.chain(self.profile.devices.manager.iter().map(|name| self.device(name))).collect()
+    }
+
+    fn optional_devices(&self) -> Vec<DeviceNode> {
+        let optional = self.profile.devices.optional.iter().map(|name| self.device(name));
+        optional.filter(|device| self.host().exists(&device.host)).collect()
     }
 
     fn mounts(&self, berth: &Berth, personal: &Path) -> Vec<BindMount> {
@@ -201,6 +209,14 @@ impl Node {
     }
 }
 
+/// The devices of a berth that was made, by their numbers on the host now.
+pub(super) fn own_devices(node: &Node, berth: &Berth) -> Result<readback::OwnDevices> {
+    Ok(readback::OwnDevices {
+        must: readback::expected_numbers(&node.needed_devices(berth))?,
+        may: readback::expected_numbers(&node.optional_devices())?,
+    })
+}
+
 /// What the container really got must be what was asked for.
 async fn verify(
     engine: &Engine,
@@ -208,7 +224,7 @@ async fn verify(
     spec: &ContainerSpec,
     numbers: &readback::DeviceNumbers,
 ) -> Result<()> {
-    let observed = match readback::observe(engine, container, spec).await {
+    let observed = match readback::observe(engine, container, &spec.mounts).await {
         Ok(observed) => observed,
         Err(error) => return Err(exited_soon(engine, container).await?.unwrap_or(error)),
     };

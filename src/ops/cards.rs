@@ -79,7 +79,7 @@ fn unusable(id: CardId, npu: &NpuFacts, device: Option<&NpuDevice>, seen: &Sight
     seen.not_looked.as_ref().map(|reason| format!("host processes could not be looked at: {reason}"))
 }
 
-fn holders(id: CardId, device: Option<&NpuDevice>, seen: &Sightings) -> Vec<Holder> {
+pub(super) fn holders(id: CardId, device: Option<&NpuDevice>, seen: &Sightings) -> Vec<Holder> {
     let berth = seen.berths.iter().find(|berth| berth.cards.contains(&id));
     let mut holders: Vec<Holder> = berth
         .map(|berth| Holder::Berth {
@@ -163,4 +163,4 @@ fn numa_group(id: CardId, profile: &Profile, npu: &NpuFacts) -> u32 {
 
 #[cfg(test)]
 #[path = "cards_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -33,15 +33,15 @@ fn device(id: u32) -> NpuDevice {
     }
 }
 
-fn npu() -> NpuFacts {
+pub(in crate::ops) fn npu() -> NpuFacts {
     NpuFacts { devices: (0..8).map(device).collect(), ..NpuFacts::default() }
 }
 
-fn seen() -> Sightings {
+pub(in crate::ops) fn seen() -> Sightings {
     Sightings { nodes: (0..8).map(|id| (CardId(id), (236, id))).collect(), ..Sightings::default() }
 }
 
-fn berth(cards: &[u32]) -> Berth {
+pub(in crate::ops) fn berth(cards: &[u32]) -> Berth {
     Berth {
         id: 1,
         owner: "alice".into(),
@@ -60,6 +60,7 @@ fn berth(cards: &[u32]) -> Berth {
         until: None,
         ended_at: None,
         note: None,
+        conditions: Vec::new(),
     }
 }
 
@@ -69,7 +70,7 @@ fn free(npu: &NpuFacts, seen: &Sightings) -> Vec<u32> {
     slots(&profile, npu, &view).iter().filter(|slot| slot.free).map(|slot| slot.id.0).collect()
 }
 
-fn open(card: u32, pid: u32, container: Option<&str>) -> OpenCard {
+pub(in crate::ops) fn open(card: u32, pid: u32, container: Option<&str>) -> OpenCard {
     OpenCard {
         card: CardId(card),
         device: OpenDevice {

@@ -19,6 +19,7 @@ mod bad_input;
 mod broken;
 mod callers;
 mod check;
+mod conditions;
 mod copies;
 mod crash;
 mod events;

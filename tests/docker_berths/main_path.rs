@@ -62,6 +62,7 @@ fn check_shape(berth: &Value, port: u16) {
         keys,
         [
             "cards",
+            "conditions",
             "container_id",
             "cpus",
             "created_at",
@@ -250,16 +251,16 @@ fn a_berth_keeps_its_host_key_when_its_container_starts_again() {
         rig.ssh(&berth, "true").status.success().then_some(())
     });
     let again = until("the berth is fine again", Duration::from_secs(20), || {
-        Some(rig.json(&["show", "alice/dev"])).filter(|berth| berth["note"].is_null())
+        Some(rig.json(&["show", "alice/dev"])).filter(|berth| berth["conditions"] == json!([]))
     });
     assert_eq!(again["host_key"], berth["host_key"]);
     assert_eq!(again["port"], berth["port"]);
 
     rig.docker(&["kill", container]);
-    let ended = until("the note about its end", Duration::from_secs(20), || {
-        Some(rig.json(&["show", "alice/dev"])).filter(|berth| !berth["note"].is_null())
+    let ended = until("its end to be seen", Duration::from_secs(20), || {
+        Some(rig.json(&["show", "alice/dev"])).filter(|berth| berth["conditions"] != json!([]))
     });
-    assert_eq!(ended["note"], "its container does not run (exited)");
+    assert_eq!(ended["conditions"][0]["code"], "dead");
     assert_eq!(rig.cards()[0]["holders"][0]["kind"], "berth", "its owner decides what becomes of it");
     rig.ok(&["release", "alice/dev"]);
     rig.assert_nothing_left();
