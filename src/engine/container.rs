@@ -3,7 +3,7 @@
 //! It must never hand out more than the spec names: no privilege, no other runtime, exact device permissions.
 
 use super::client::{Api, OWN_CGROUP_NAMESPACE};
-use crate::model::Size;
+use crate::model::{Capability, Size, capability};
 use bollard::models::{
     ContainerCreateBody, DeviceMapping, HealthConfig, HostConfig, HostConfigCgroupnsModeEnum,
     HostConfigLogConfig, Mount, MountType, PortBinding, RestartPolicy, RestartPolicyNameEnum,
@@ -56,6 +56,8 @@ pub struct ContainerSpec {
     pub groups: Vec<u32>,
     pub network: String,
     pub no_new_privileges: bool,
+    /// What a profile wants of [`Capability`]; everything else is Docker's default set, or taken from it.
+    pub capabilities: Vec<Capability>,
     /// Replaces the image's entrypoint and command.
     pub command: Vec<String>,
     /// How long it may take to stop before it is killed.
@@ -95,9 +97,12 @@ fn split_command(command: &[String]) -> (Vec<String>, Vec<String>) {
 
 fn host_config(spec: &ContainerSpec, api: Api) -> HostConfig {
     let memory = spec.memory.map(Size::bytes_i64);
+    let (cap_add, cap_drop) = capability::changes(&spec.capabilities);
     HostConfig {
         init: Some(true),
         privileged: Some(false),
+        cap_add: Some(cap_add),
+        cap_drop: Some(cap_drop),
         runtime: Some(RUNTIME.into()),
         devices: Some(spec.devices.iter().map(device).collect()),
         mounts: Some(spec.mounts.iter().map(mount).collect()),
@@ -201,6 +206,7 @@ pub(crate) mod tests {
             groups: vec![1000],
             network: "bridge".into(),
             no_new_privileges: true,
+            capabilities: Vec::new(),
             command: vec!["/opt/berth/bin/berth".into(), "inside".into(), "serve".into()],
             stop_after: Duration::from_secs(20),
         }
@@ -213,6 +219,8 @@ pub(crate) mod tests {
         let host_config = json!({
             "Init": true,
             "Privileged": false,
+            "CapAdd": [],
+            "CapDrop": ["NET_RAW", "MKNOD"],
             "Runtime": "runc",
             "Devices": [{"PathOnHost": "/dev/davinci3", "PathInContainer": "/dev/davinci3", "CgroupPermissions": "rw"}],
             "Mounts": [{"Type": "bind", "Source": "/data/berth/alice", "Target": "/home/ma-user/work", "ReadOnly": false}],

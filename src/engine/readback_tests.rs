@@ -26,6 +26,7 @@ fn seen() -> Observed {
             binds: vec!["/home/ma-user/work".into()],
             network: "bridge".into(),
             nano_cpus: 1_500_000_000,
+            capabilities_dropped: vec!["MKNOD".into(), "NET_RAW".into()],
             ..EngineView::default()
         },
         kernel: KernelView {
@@ -40,6 +41,7 @@ fn seen() -> Observed {
             pids: Some(512),
             cpuset: Some("0,1".into()),
             no_new_privileges: true,
+            capabilities: 0xa004_05fb,
         },
     }
 }
@@ -160,4 +162,18 @@ fn with(seen: &mut Observed, path: &str, minor: u32) {
     if let Some(rules) = &mut seen.kernel.device_rules {
         rules.push(format!("c 236:{minor} rw"));
     }
+}
+
+#[test]
+fn capabilities_are_what_the_profile_says_and_no_more() {
+    assert_eq!(differences(|seen| seen.kernel.capabilities |= 1 << 21).len(), 1, "SYS_ADMIN");
+    assert_eq!(differences(|seen| seen.kernel.capabilities |= 1 << 13).len(), 1, "NET_RAW");
+    assert_eq!(differences(|seen| seen.engine.capabilities_dropped.clear()).len(), 1);
+    assert_eq!(differences(|seen| seen.engine.capabilities_added.push("SYS_ADMIN".into())).len(), 1);
+    let nice = ContainerSpec { capabilities: vec![Capability::SysNice], ..spec() };
+    let mut got = seen();
+    assert_eq!(compare(&nice, &numbers(), &got).len(), 2, "not added, and not there");
+    got.engine.capabilities_added = capability_names(Some(vec!["CAP_SYS_NICE".into()]));
+    got.kernel.capabilities |= 1 << 23;
+    assert_eq!(compare(&nice, &numbers(), &got), []);
 }

@@ -49,6 +49,8 @@ pub struct KernelView {
     pub pids: Option<u64>,
     pub cpuset: Option<String>,
     pub no_new_privileges: bool,
+    /// The most that its processes may ever have, as the kernel's bits.
+    pub capabilities: u64,
 }
 
 /// Reads all that; `wanted` are pairs of a source on the host and a target inside.
@@ -57,6 +59,7 @@ pub fn read_container(pid: u32, container_id: &str, wanted: &[(PathBuf, PathBuf)
     let cgroups = own_cgroups(&process, pid, container_id)?;
     let root = openat(&process, "root", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let mountinfo = parse_mountinfo(&read_at(&process, "mountinfo")?);
+    let status = read_at(&process, "status")?;
     let mounts = wanted.iter().map(|(source, target)| see_mount(&root, &mountinfo, source, target)).collect();
     Ok(KernelView {
         device_rules: device_rules(&cgroups)?,
@@ -65,8 +68,16 @@ pub fn read_container(pid: u32, container_id: &str, wanted: &[(PathBuf, PathBuf)
         memory: limit(&cgroups, "memory", "memory.limit_in_bytes", "memory.max")?,
         pids: limit(&cgroups, "pids", "pids.max", "pids.max")?,
         cpuset: value(&cgroups, "cpuset", "cpuset.cpus", "cpuset.cpus")?.filter(|cpus| !cpus.is_empty()),
-        no_new_privileges: read_at(&process, "status")?.lines().any(|line| line == "NoNewPrivs:\t1"),
+        no_new_privileges: status.lines().any(|line| line == "NoNewPrivs:\t1"),
+        capabilities: bounding_set(&status)
+            .ok_or_else(|| io::Error::other(format!("process {pid} says nothing of its capabilities")))?,
     })
+}
+
+/// `CapBnd:`, a tab, `00000000a80425fb`
+fn bounding_set(status: &str) -> Option<u64> {
+    let set = status.lines().find_map(|line| line.strip_prefix("CapBnd:"))?;
+    u64::from_str_radix(set.trim(), 16).ok()
 }
 
 /// How often the kernel killed in a container for want of memory; `None` where it does not count that.
@@ -316,6 +327,12 @@ mod tests {
         assert_eq!(parse_oom_kills("oom_kill_disable 0\nunder_oom 0\noom_kill 2\n"), Some(2));
         assert_eq!(parse_oom_kills("low 0\nmax 7\noom 3\noom_kill 1\noom_group_kill 0\n"), Some(1));
         assert_eq!(parse_oom_kills("oom_kill_disable 0\nunder_oom 0\n"), None);
+    }
+
+    #[test]
+    fn the_bounding_set_is_read() {
+        assert_eq!(bounding_set("Name:\tx\nCapBnd:\t00000000a80425fb\nCapAmb:\t0\n"), Some(0xa804_25fb));
+        assert_eq!(bounding_set("Name:\tx\n"), None);
     }
 
     #[test]

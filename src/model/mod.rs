@@ -1,6 +1,7 @@
 //! Plain types, no I/O: sizes, names, cards, holders, berths, facts. It imports nothing of ours but errors.
 
 pub mod berth;
+pub mod capability;
 pub mod card;
 pub mod check;
 pub mod check_facts;
@@ -26,6 +27,7 @@ pub mod size;
 pub mod version;
 
 pub use berth::{Berth, BerthRequest, BerthState, CardWish};
+pub use capability::Capability;
 pub use card::{CardId, CardView, Health};
 pub use condition::{Condition, ConditionCode};
 pub use holder::Holder;

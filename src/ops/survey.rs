@@ -44,11 +44,6 @@ impl Survey {
     pub fn card(&self, id: CardId) -> Option<&CardView> {
         self.cards.iter().find(|card| card.id == id)
     }
-
-    /// CPUs near a card, as its topology says.
-    pub fn cpus_near(&self, id: CardId) -> Option<&str> {
-        self.npu.topology.iter().find(|near| near.id == id.0)?.cpu_affinity.as_deref()
-    }
 }
 
 impl Node {

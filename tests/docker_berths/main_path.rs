@@ -141,9 +141,41 @@ fn cards_inside_are_the_ones_on_the_host() {
     assert!(list.contains("alice/two") && list.contains("2,5"), "{list}");
 }
 
+/// A line of the simulated node's profile, to put others beside.
+const SHM: &str = "shm-size = \"64MiB\"";
+
+#[test]
+fn a_berth_has_its_share_of_the_cpus_and_the_capabilities_of_the_profile() {
+    if std::thread::available_parallelism().unwrap().get() < 2 {
+        return;
+    }
+    let profile = vec![
+        ("cards = 8", "cards = 2".to_owned()),
+        ("groups = [[0, 1, 2, 3], [4, 5, 6, 7]]", "groups = [[0], [1]]".to_owned()),
+        ("cpus-per-card = 0", "cpus-per-card = 1".to_owned()),
+        (SHM, format!("cap-add = [\"SYS_NICE\"]\n{SHM}")),
+    ];
+    let Some(rig) = Rig::with(Setup { profile, ..Setup::default() }) else { return };
+    let cpus = ["one", "two"].map(|name| {
+        let berth = rig.request(&["--cards", "1", "--name", name]);
+        let seen = rig.ssh_ok(
+            &berth,
+            "/bin/busybox nproc; /bin/busybox grep -E 'CapBnd|Cpus_allowed_list' /proc/self/status",
+        );
+        let lines: Vec<&str> = seen.lines().collect();
+        assert_eq!(lines[0], "1", "as many as were promised: {seen}");
+        // Docker's set and SYS_NICE, without NET_RAW and MKNOD.
+        assert_eq!(lines[1], "CapBnd:\t00000000a08405fb");
+        lines[2].to_owned()
+    });
+    assert_ne!(cpus[0], cpus[1], "no CPU is promised twice");
+}
+
 #[test]
 fn the_kernel_keeps_a_berth_to_its_cards() {
-    let Some(rig) = Rig::start() else { return };
+    // With the right to make nodes, so that it is their opening that is refused.
+    let profile = vec![(SHM, format!("cap-add = [\"MKNOD\"]\n{SHM}"))];
+    let Some(rig) = Rig::with(Setup { profile, ..Setup::default() }) else { return };
     let berth = rig.request(&["--card-ids", "3"]);
     // Its own card: the cgroup lets it through to a driver that is not there. As its user and as root.
     let own = both(&rig.ssh(&berth, "exec 3<>/dev/davinci3"));
@@ -183,7 +215,8 @@ fn a_container_has_what_was_asked_for_and_nothing_more() {
         ("NetworkMode", json!("bridge")),
         ("IpcMode", json!("private")),
         ("PidMode", json!("")),
-        ("CapAdd", Value::Null),
+        ("CapAdd", json!([])),
+        ("CapDrop", json!(["NET_RAW", "MKNOD"])),
         ("Binds", Value::Null),
         ("GroupAdd", json!(["1000"])),
         ("AutoRemove", json!(false)),
