@@ -3,7 +3,7 @@
 use super::call::{relative, wait_for};
 use super::{Global, render};
 use crate::agent::types::Cards;
-use crate::model::{CardView, Health, Holder};
+use crate::model::{CardView, Health, Holder, Verdict};
 use anyhow::Result;
 use comfy_table::{Cell, Color};
 use jiff::Timestamp;
@@ -68,12 +68,16 @@ fn health(health: Option<Health>) -> Cell {
 
 fn holder(card: &CardView, now: Timestamp) -> Cell {
     let mut lines: Vec<String> = card.holders.iter().map(|holder| describe(holder, now)).collect();
+    if let Some(ruling) = card.ruling.as_ref().filter(|ruling| ruling.verdict == Verdict::Allow) {
+        lines.push(ruling.to_string());
+    }
     if let Some(reason) = &card.unusable {
         lines.push(format!("not given out: {reason}"));
     }
     let text = render::printable(&lines.join("\n"));
     match (card.holders.as_slice(), &card.unusable) {
-        ([], None) => Cell::new("free").fg(Color::Green),
+        ([], None) if lines.is_empty() => Cell::new("free").fg(Color::Green),
+        ([], None) => Cell::new(format!("free\n{text}")).fg(Color::Green),
         ([], Some(_)) => Cell::new(text).fg(Color::Red),
         ([Holder::Berth { .. }], _) => Cell::new(text),
         _ => Cell::new(text).fg(Color::Yellow),

@@ -7,6 +7,7 @@ mod berths;
 mod conditions;
 mod events;
 mod probes;
+mod rulings;
 mod schema;
 #[cfg(test)]
 mod tests;

@@ -7,10 +7,10 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(super) const APPLICATION_ID: i32 = 0x4252_5448;
 
 /// The newest schema that this program knows.
-pub(super) const VERSION: i32 = 2;
+pub(super) const VERSION: i32 = 3;
 
 /// Each with the version that it leads to.
-const MIGRATIONS: [(i32, &str); 2] = [(1, V1), (VERSION, V2)];
+const MIGRATIONS: [(i32, &str); 3] = [(1, V1), (2, V2), (VERSION, V3)];
 
 /// `held = 1` and the partial unique index make two live berths on one card impossible in the database itself;
 /// the same holds for ports and names. A trigger frees cards in the transaction that ends a berth.
@@ -119,6 +119,18 @@ BEGIN
 END;
 ALTER TABLE berths ADD COLUMN oom_kills INTEGER NOT NULL DEFAULT 0;
 UPDATE berths SET note = NULL WHERE state IN ('creating', 'live', 'releasing');
+";
+
+/// What administrators decided about cards.
+const V3: &str = "
+CREATE TABLE rulings (
+  card INTEGER PRIMARY KEY CHECK (card >= 0),
+  verdict TEXT NOT NULL CHECK (verdict IN ('allow', 'block')),
+  why TEXT,
+  until TEXT,
+  by TEXT NOT NULL,
+  since TEXT NOT NULL
+) STRICT;
 ";
 
 /// Brings a ledger to [`VERSION`], or refuses one that is newer than this program.

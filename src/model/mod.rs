@@ -28,7 +28,7 @@ pub mod version;
 
 pub use berth::{Berth, BerthRequest, BerthState, CardWish};
 pub use capability::Capability;
-pub use card::{CardId, CardView, Health};
+pub use card::{CardId, CardView, Health, Ruling, Verdict};
 pub use condition::{Condition, ConditionCode};
 pub use holder::Holder;
 pub use ports::PortRange;

@@ -3,7 +3,7 @@
 use crate::alloc::Slot;
 use crate::host::procs::OpenDevice;
 use crate::model::facts::{NpuDevice, NpuFacts, NpuTopology};
-use crate::model::{Berth, CardId, CardView, Holder};
+use crate::model::{Berth, CardId, CardView, Holder, Ruling, Verdict};
 use crate::profile::Profile;
 use std::collections::BTreeMap;
 
@@ -27,6 +27,8 @@ pub struct Sightings {
     pub berths: Vec<Berth>,
     pub foreign: Vec<(CardId, Holder)>,
     pub open: Vec<OpenCard>,
+    /// What administrators decided, as far as it is in force.
+    pub rulings: BTreeMap<CardId, Ruling>,
     /// Why processes could not be looked at, if so.
     pub not_looked: Option<String>,
 }
@@ -56,6 +58,7 @@ fn row(id: CardId, npu: &NpuFacts, seen: &Sightings) -> CardView {
         numa_node: npu.topology.iter().find(|near| near.id == id.0).and_then(|near| near.numa_node),
         holders: holders(id, device, seen),
         unusable: unusable(id, npu, device, seen),
+        ruling: seen.rulings.get(&id).cloned(),
     }
 }
 
@@ -64,10 +67,14 @@ fn unusable(id: CardId, npu: &NpuFacts, device: Option<&NpuDevice>, seen: &Sight
     if let Some(error) = &npu.error {
         return Some(error.meaning.clone());
     }
+    let ruling = seen.rulings.get(&id);
+    if let Some(blocked) = ruling.filter(|ruling| ruling.verdict == Verdict::Block) {
+        return Some(blocked.to_string());
+    }
     let Some(device) = device else {
         return Some("npu-smi does not list it".into());
     };
-    if !device.health.usable() {
+    if !device.health.usable() && ruling.is_none() {
         return Some(format!("its health is {}", device.health));
     }
     if let Some((_, reason)) = seen.bad_nodes.iter().find(|(bad, _)| *bad == id) {

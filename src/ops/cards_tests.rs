@@ -180,3 +180,26 @@ fn a_bad_node_is_one_bad_card() {
     let reason = view(&profile(), &npu(), &seen).pop().unwrap().unusable.unwrap();
     assert!(reason.contains("is not a character device"), "{reason}");
 }
+
+#[test]
+fn an_administrator_knows_better_than_the_health_of_a_card() {
+    let ruling = |verdict| Ruling {
+        verdict,
+        why: None,
+        until: None,
+        by: "root".into(),
+        since: jiff::Timestamp::UNIX_EPOCH,
+    };
+    let mut sick = npu();
+    sick.devices[3].health = Health::Alarm;
+    let mut seen = seen();
+    seen.rulings = [(CardId(3), ruling(Verdict::Allow)), (CardId(5), ruling(Verdict::Block))].into();
+    assert_eq!(free(&sick, &seen), [0, 1, 2, 3, 4, 6, 7]);
+    assert_eq!(view(&profile(), &sick, &seen)[5].unusable.as_deref(), Some("blocked by root"));
+    // What is not there stays so, and what somebody has is theirs.
+    sick.devices.remove(3);
+    assert!(!free(&sick, &seen).contains(&3));
+    seen.open.push(open(2, 9, None));
+    seen.rulings.insert(CardId(2), ruling(Verdict::Allow));
+    assert!(!free(&sick, &seen).contains(&2));
+}

@@ -25,6 +25,7 @@ mod reconcile;
 mod release;
 mod renew;
 mod request;
+pub mod rulings;
 mod survey;
 mod undo;
 pub mod users;

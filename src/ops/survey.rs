@@ -101,8 +101,11 @@ impl Node {
         let (rdevs, bad_nodes) = self.card_nodes().await?;
         let (host, numbers) = (self.host(), rdevs.clone());
         let processes = tokio::task::spawn_blocking(move || open_cards(&*host, &numbers));
-        let (berths, foreign) =
-            tokio::join!(self.ledger(crate::ledger::Ledger::held_berths), self.foreign(&rdevs));
+        let (berths, rulings, foreign) = tokio::join!(
+            self.ledger(crate::ledger::Ledger::held_berths),
+            self.rulings(),
+            self.foreign(&rdevs)
+        );
         let (open, not_looked) = processes.await?;
         Ok(Sightings {
             nodes: rdevs.into_iter().collect(),
@@ -110,6 +113,7 @@ impl Node {
             berths: berths?,
             foreign: foreign?,
             open,
+            rulings: rulings?,
             not_looked,
         })
     }

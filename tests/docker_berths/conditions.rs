@@ -150,3 +150,42 @@ fn a_berth_without_memory_keeps_its_server() {
         );
     }
 }
+
+#[test]
+fn an_administrator_decides_about_a_card() {
+    let Some(rig) = Rig::start() else { return };
+    rig.ok(&["sim", "fault", "--health", "3=alarm"]);
+    let refused = rig.refused(3, &["request", "--user", "alice", "--card-ids", "3"]);
+    assert!(refused.contains("its health is alarm"), "{refused}");
+    for ran in [
+        rig.berth_as(ALICE, &["card", "allow", "3", "--until", "2days"]),
+        rig.berth_as(ALICE, &["card", "clear", "3"]),
+    ] {
+        assert!(ran.code == 3 && ran.err.contains("is for administrators"), "{ran:?}");
+    }
+    rig.refused(2, &["card", "block", "8", "--why", "x"]);
+    rig.refused(3, &["card", "clear", "3"]);
+
+    let ruling = rig.json(&["card", "allow", "3", "--until", "2days", "--why", "only ECC"]);
+    assert_eq!((&ruling["verdict"], &ruling["by"]), (&json!("allow"), &json!("root")));
+    rig.ok(&["card", "block", "5", "--why", "its fan is being replaced"]);
+    let cards = rig.cards();
+    assert_eq!((&cards[3]["unusable"], &cards[3]["ruling"]), (&Value::Null, &ruling));
+    assert_eq!(cards[5]["unusable"], "blocked by root: its fan is being replaced");
+    let table = rig.ok(&["cards"]);
+    assert!(table.contains("allowed by root until") && table.contains("fan is being replaced"), "{table}");
+    let refused = rig.refused(3, &["request", "--user", "alice", "--card-ids", "5"]);
+    assert!(refused.contains("blocked by root: its fan is being replaced"), "{refused}");
+    assert_eq!(rig.request(&["--card-ids", "3"])["state"], "live");
+
+    // The end of it is a condition under a live berth.
+    assert_eq!(codes(&rig, "alice/dev"), Vec::<Value>::new());
+    rig.ok(&["card", "clear", "3"]);
+    wait_for(&rig, "alice/dev", &["card-alarm"], PATIENCE);
+    rig.ok(&["card", "clear", "5"]);
+    assert_eq!(rig.cards()[5]["unusable"], Value::Null);
+    let kinds: Vec<Value> = rig.events().into_iter().map(|event| event["kind"].clone()).collect();
+    for kind in ["card.allowed", "card.blocked", "card.cleared"] {
+        assert!(kinds.contains(&json!(kind)), "{kind}: {kinds:?}");
+    }
+}
