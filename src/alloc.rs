@@ -3,6 +3,8 @@
 //! A server has at most 16 cards, so every choice is looked at and the best one taken; what "best" means is
 //! one comparison, [`Score`], and not spread over a search.
 
+pub mod cpus;
+
 use crate::model::{CardId, CardWish};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;

@@ -74,3 +74,27 @@ fn a_plan_and_a_journal_of_schema_1_are_read() {
 fn probe_key(image_id: &str) -> String {
     format!("{image_id} ma-user ")
 }
+
+/// A live berth of schema 1 whose container had ended: that was a sentence; it is a code as soon as it is looked at.
+#[test]
+fn a_live_berth_of_schema_1_has_no_sentence_for_a_condition() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger.db");
+    let old = Connection::open(&path).unwrap();
+    old.pragma_update(None, "foreign_keys", false).unwrap();
+    old.execute_batch(include_str!("fixtures/ledger/v1.sql")).unwrap();
+    old.execute_batch(
+        "INSERT INTO berths (owner, name, state, port, ssh_user, image, image_id, created_at, note)
+         VALUES ('alice', 'live', 'live', 21001, 'ma-user', 'i', 'sha256:1', '2026-11-23T02:02:01Z',
+                 'its container does not run (exited)')",
+    )
+    .unwrap();
+    old.pragma_update(None, "application_id", 0x4252_5448).unwrap();
+    old.pragma_update(None, "user_version", 1).unwrap();
+    drop(old);
+    let ledger = Ledger::open(&path, jiff::Timestamp::now()).unwrap();
+    let live = &ledger.held_berths().unwrap()[0];
+    assert_eq!((live.note.as_deref(), live.conditions.as_slice()), (None, [].as_slice()));
+    let ended = &ledger.all_berths(10, None).unwrap()[1];
+    assert!(ended.note.is_some(), "why a berth ended stays");
+}

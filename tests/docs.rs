@@ -46,7 +46,7 @@ fn commands_in_the_documents_exist() {
             call.split('#').next().unwrap().split(" >> ").next().unwrap().split(" -- ").next().unwrap();
         let words: Vec<&str> = call.split_whitespace().collect();
         let verbs: Vec<&str> = match words[..] {
-            ["user" | "image", verb, ..] => vec![words[0], verb],
+            ["user" | "image" | "card", verb, ..] => vec![words[0], verb],
             [verb, ..] => vec![verb],
             [] => continue,
         };

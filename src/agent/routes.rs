@@ -9,10 +9,11 @@ use super::types::{
 };
 use crate::error::Fault;
 use crate::ledger::User;
-use crate::model::{Berth, BerthRequest};
+use crate::model::{Berth, BerthRequest, Ruling};
 use crate::ops::gateway::GatewayView;
 use crate::ops::image_check::ImageCheck;
 use crate::ops::images::{ImageSource, ImageView};
+use crate::ops::rulings::NewRuling;
 use crate::ops::{Caller, Node};
 use anyhow::Result;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
@@ -40,6 +41,7 @@ pub(super) fn router(node: Arc<Node>) -> Router {
         .route("/v1/cards", get(cards))
         .route("/v1/berths", get(list_berths).post(request_berth))
         .route("/v1/berths/{*name}", get(show_berth).patch(renew_berth).delete(release_berth))
+        .route("/v1/cards/{id}/ruling", post(rule_card).delete(clear_card))
         .route("/v1/gateway", get(show_gateway))
         .route("/v1/users", get(list_users).post(add_user))
         .route("/v1/users/{name}", get(show_user).delete(remove_user))
@@ -102,6 +104,19 @@ async fn cards(State(node): Shared, _caller: Caller) -> Answer<Cards> {
         not_looked: survey.not_looked,
         cards: survey.cards,
     }))
+}
+
+async fn rule_card(
+    State(node): Shared,
+    caller: Caller,
+    Path(id): Path<u32>,
+    new: Body<NewRuling>,
+) -> Answer<Ruling> {
+    Ok(Json(node.rule_card(&caller, id, body(new)?).await?))
+}
+
+async fn clear_card(State(node): Shared, caller: Caller, Path(id): Path<u32>) -> Answer<()> {
+    Ok(Json(node.clear_card(&caller, id).await?))
 }
 
 fn view(node: &Node, berth: Berth) -> BerthView {

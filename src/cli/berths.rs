@@ -53,8 +53,14 @@ fn row(berth: &Berth, now: Timestamp) -> Vec<String> {
         if berth.state == BerthState::Live { berth.port.to_string() } else { "-".into() },
         berth.image.clone(),
         ends,
-        render::printable(berth.note.as_deref().unwrap_or("")),
+        render::printable(&remarks(berth)),
     ]
+}
+
+/// What is wrong with it now, or why it ended.
+fn remarks(berth: &Berth) -> String {
+    let conditions = berth.conditions.iter().map(ToString::to_string);
+    conditions.chain(berth.note.clone()).collect::<Vec<_>>().join("\n")
 }
 
 /// Show one berth and how to reach it
@@ -90,6 +96,9 @@ pub(crate) fn show(global: &Global, args: ShowArgs) -> Result<ExitCode> {
     }
     if let Some(key) = &berth.host_key {
         line("host key", key);
+    }
+    for condition in &berth.conditions {
+        line("condition", &format!("{condition}; seen {}", relative(condition.since, now)));
     }
     if let Some(note) = &berth.note {
         line("note", note);

@@ -4,7 +4,7 @@ use super::call::{relative, wait_for};
 use super::{Global, render};
 use crate::agent::types::Cards;
 use crate::error::Fault;
-use crate::model::{CardView, Health, Holder};
+use crate::model::{CardView, Health, Holder, Verdict};
 use anyhow::Result;
 use comfy_table::{Cell, Color};
 use jiff::Timestamp;
@@ -99,6 +99,9 @@ fn health(health: Option<Health>) -> Cell {
 
 fn holder(card: &CardView, shared: &[&str], now: Timestamp) -> Cell {
     let mut lines: Vec<String> = card.holders.iter().map(|holder| describe(holder, now)).collect();
+    if let Some(ruling) = card.ruling.as_ref().filter(|ruling| ruling.verdict == Verdict::Allow) {
+        lines.push(ruling.to_string());
+    }
     if let Some(reason) = &card.unusable {
         lines.push(match (1..).zip(shared).find(|(_, other)| **other == reason) {
             Some((number, _)) => format!("not given out {number})"),
@@ -107,7 +110,7 @@ fn holder(card: &CardView, shared: &[&str], now: Timestamp) -> Cell {
     }
     lines.extend(card.exempt.iter().map(|holder| format!("exempt: {holder}")));
     let text = render::printable(&lines.join("\n"));
-    if card.free && !card.exempt.is_empty() {
+    if card.free && !lines.is_empty() {
         return Cell::new(format!("free\n{text}")).fg(Color::Green);
     }
     match card.holders.as_slice() {

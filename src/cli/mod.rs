@@ -4,6 +4,7 @@ mod agent;
 mod berths;
 mod bootstrap;
 mod call;
+mod card;
 mod cards;
 mod check;
 mod events;
@@ -95,6 +96,7 @@ enum Command {
     List(berths::ListArgs),
     Show(berths::ShowArgs),
     Cards(cards::Args),
+    Card(card::Args),
     Ssh(ssh::SshArgs),
     SshConfig(ssh_config::Args),
     Renew(renew::Args),
@@ -148,6 +150,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::List(args) => berths::list(global, args),
         Command::Show(args) => berths::show(global, args),
         Command::Cards(args) => cards::run(global, args),
+        Command::Card(args) => card::run(global, args),
         Command::Ssh(args) => ssh::connect(global, args),
         Command::SshConfig(args) => ssh_config::run(global, args),
         Command::Renew(args) => renew::run(global, args),

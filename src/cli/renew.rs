@@ -32,5 +32,12 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
         .until
         .map_or("never ends".into(), |until| format!("ends {}", relative(until, Timestamp::now())));
     render::line(&format!("the lease of {}/{} {ends}", berth.owner, berth.name));
+    if let Some(down) = berth.conditions.iter().find(|condition| condition.code.is_down()) {
+        render::note(&format!("but {}", render::printable(&down.to_string())));
+        render::note(&format!(
+            "help: nobody can log in there; `berth release {}` gives its cards back",
+            berth.name
+        ));
+    }
     Ok(ExitCode::SUCCESS)
 }

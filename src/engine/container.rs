@@ -3,7 +3,7 @@
 //! It must never hand out more than the spec names: no privilege, no other runtime, exact device permissions.
 
 use super::client::{Api, OWN_CGROUP_NAMESPACE};
-use crate::model::Size;
+use crate::model::{Capability, Size, capability};
 use bollard::models::{
     ContainerCreateBody, DeviceMapping, HealthConfig, HostConfig, HostConfigCgroupnsModeEnum,
     HostConfigLogConfig, Mount, MountType, PortBinding, RestartPolicy, RestartPolicyNameEnum,
@@ -56,6 +56,8 @@ pub struct ContainerSpec {
     pub groups: Vec<u32>,
     pub network: String,
     pub no_new_privileges: bool,
+    /// What a profile wants of [`Capability`]; everything else is Docker's default set, or taken from it.
+    pub capabilities: Vec<Capability>,
     /// Replaces the image's entrypoint and command.
     pub command: Vec<String>,
     /// How long it may take to stop before it is killed.
@@ -95,9 +97,12 @@ fn split_command(command: &[String]) -> (Vec<String>, Vec<String>) {
 
 fn host_config(spec: &ContainerSpec, api: Api) -> HostConfig {
     let memory = spec.memory.map(Size::bytes_i64);
+    let (cap_add, cap_drop) = capability::changes(&spec.capabilities);
     HostConfig {
         init: Some(true),
         privileged: Some(false),
+        cap_add: Some(cap_add),
+        cap_drop: Some(cap_drop),
         runtime: Some(RUNTIME.into()),
         devices: Some(spec.devices.iter().map(device).collect()),
         mounts: Some(spec.mounts.iter().map(mount).collect()),
@@ -110,6 +115,8 @@ fn host_config(spec: &ContainerSpec, api: Api) -> HostConfig {
         cpuset_cpus: spec.cpuset.clone(),
         shm_size: Some(spec.shm_size.bytes_i64()),
         pids_limit: Some(spec.pids_limit),
+        // Sessions raise theirs; see `berth inside session`.
+        oom_score_adj: Some(0),
         group_add: Some(spec.groups.iter().map(ToString::to_string).collect()),
         network_mode: Some(spec.network.clone()),
         ipc_mode: Some("private".into()),
@@ -199,6 +206,7 @@ pub(crate) mod tests {
             groups: vec![1000],
             network: "bridge".into(),
             no_new_privileges: true,
+            capabilities: Vec::new(),
             command: vec!["/opt/berth/bin/berth".into(), "inside".into(), "serve".into()],
             stop_after: Duration::from_secs(20),
         }
@@ -208,6 +216,32 @@ pub(crate) mod tests {
     fn the_body_says_everything_explicitly() {
         let mut got = serde_json::to_value(body(&spec(), Api::new(1, 41))).unwrap();
         strip_nulls(&mut got);
+        let host_config = json!({
+            "Init": true,
+            "Privileged": false,
+            "CapAdd": [],
+            "CapDrop": ["NET_RAW", "MKNOD"],
+            "Runtime": "runc",
+            "Devices": [{"PathOnHost": "/dev/davinci3", "PathInContainer": "/dev/davinci3", "CgroupPermissions": "rw"}],
+            "Mounts": [{"Type": "bind", "Source": "/data/berth/alice", "Target": "/home/ma-user/work", "ReadOnly": false}],
+            "PortBindings": {"22/tcp": [{"HostIp": "10.0.0.5", "HostPort": "20000"}]},
+            "PublishAllPorts": false,
+            "Memory": 1_073_741_824,
+            "MemorySwap": 1_073_741_824,
+            "NanoCpus": 1_500_000_000,
+            "CpusetCpus": "0-1",
+            "ShmSize": 67_108_864,
+            "PidsLimit": 512,
+            "OomScoreAdj": 0,
+            "GroupAdd": ["1000"],
+            "NetworkMode": "bridge",
+            "IpcMode": "private",
+            "SecurityOpt": ["no-new-privileges"],
+            "CgroupnsMode": "private",
+            "RestartPolicy": {"Name": "no"},
+            "AutoRemove": false,
+            "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},
+        });
         let expected = json!({
             "Image": "sha256:00ff",
             "Hostname": "train",
@@ -223,29 +257,7 @@ pub(crate) mod tests {
             "OpenStdin": false,
             "ExposedPorts": {"22/tcp": {}},
             "Healthcheck": {"Test": ["NONE"]},
-            "HostConfig": {
-                "Init": true,
-                "Privileged": false,
-                "Runtime": "runc",
-                "Devices": [{"PathOnHost": "/dev/davinci3", "PathInContainer": "/dev/davinci3", "CgroupPermissions": "rw"}],
-                "Mounts": [{"Type": "bind", "Source": "/data/berth/alice", "Target": "/home/ma-user/work", "ReadOnly": false}],
-                "PortBindings": {"22/tcp": [{"HostIp": "10.0.0.5", "HostPort": "20000"}]},
-                "PublishAllPorts": false,
-                "Memory": 1_073_741_824,
-                "MemorySwap": 1_073_741_824,
-                "NanoCpus": 1_500_000_000,
-                "CpusetCpus": "0-1",
-                "ShmSize": 67_108_864,
-                "PidsLimit": 512,
-                "GroupAdd": ["1000"],
-                "NetworkMode": "bridge",
-                "IpcMode": "private",
-                "SecurityOpt": ["no-new-privileges"],
-                "CgroupnsMode": "private",
-                "RestartPolicy": {"Name": "no"},
-                "AutoRemove": false,
-                "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},
-            },
+            "HostConfig": host_config,
         });
         assert_eq!(got, expected, "{got:#}");
     }

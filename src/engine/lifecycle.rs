@@ -29,6 +29,8 @@ pub struct ContainerState {
     pub error: Option<String>,
     pub oom_killed: bool,
     pub address: Option<IpAddr>,
+    /// In the engine's words: it only tells one start from another.
+    pub started_at: Option<String>,
 }
 
 impl Engine {
@@ -151,6 +153,7 @@ fn state_of(inspect: &ContainerInspectResponse) -> ContainerState {
         error: state.error.as_deref().map(clean).filter(|error| !error.is_empty()),
         oom_killed: state.oom_killed.unwrap_or(false),
         address: address_of(inspect),
+        started_at: state.started_at,
     }
 }
 

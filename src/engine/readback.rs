@@ -3,11 +3,13 @@
 //! [`compare`] is pure. It changes nothing: what to do about a difference is the caller's business.
 
 use super::client::Engine;
-use super::container::{ContainerSpec, DEVICE_PERMISSIONS, RUNTIME, SSH_PORT, nano_cpus};
+use super::container::{
+    BindMount, ContainerSpec, DEVICE_PERMISSIONS, DeviceNode, RUNTIME, SSH_PORT, nano_cpus,
+};
 use crate::error::Fault;
 use crate::host::device_number;
 use crate::host::readback::{KernelView, read_container};
-use crate::model::{Size, cpulist};
+use crate::model::{Capability, Size, capability, cpulist};
 use anyhow::{Context as _, Result};
 use bollard::models::ContainerInspectResponse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,7 +51,9 @@ pub struct EngineView {
     pub device_rules: Vec<String>,
     /// Ways to devices that berth never asks for: CDI, GPUs.
     pub device_requests: usize,
+    /// Names as the API takes them, sorted.
     pub capabilities_added: Vec<String>,
+    pub capabilities_dropped: Vec<String>,
     /// What is published now, not what was asked for.
     pub published: Vec<SocketAddr>,
     /// Targets of bind mounts.
@@ -89,9 +93,9 @@ impl fmt::Display for Difference {
     }
 }
 
-/// The numbers of a spec's devices, as they are on the host now.
-pub fn expected_numbers(spec: &ContainerSpec) -> Result<DeviceNumbers> {
-    spec.devices
+/// The numbers of devices, as they are on the host now.
+pub fn expected_numbers(devices: &[DeviceNode]) -> Result<DeviceNumbers> {
+    devices
         .iter()
         .map(|node| match device_number(&node.host) {
             Ok(Some(number)) => Ok((node.container.clone(), number)),
@@ -104,7 +108,7 @@ pub fn expected_numbers(spec: &ContainerSpec) -> Result<DeviceNumbers> {
 }
 
 /// Looks at a running container.
-pub async fn observe(engine: &Engine, id: &str, spec: &ContainerSpec) -> Result<Observed> {
+pub async fn observe(engine: &Engine, id: &str, mounts: &[BindMount]) -> Result<Observed> {
     let doing = || format!("reading back container {}", super::lifecycle::short(id));
     let inspect = engine
         .inspect_raw(id)
@@ -116,8 +120,7 @@ pub async fn observe(engine: &Engine, id: &str, spec: &ContainerSpec) -> Result<
         state.and_then(|state| state.pid).and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid > 0);
     let pid = pid.ok_or_else(|| not_running(&inspect)).with_context(doing)?;
     let container_id = inspect.id.clone().unwrap_or_default();
-    let wanted: Vec<_> =
-        spec.mounts.iter().map(|mount| (mount.source.clone(), mount.target.clone())).collect();
+    let wanted: Vec<_> = mounts.iter().map(|mount| (mount.source.clone(), mount.target.clone())).collect();
     let kernel = tokio::task::spawn_blocking(move || read_container(pid, &container_id, &wanted))
         .await
         .context("reading the kernel's view")?
@@ -167,7 +170,8 @@ fn engine_view(inspect: &ContainerInspectResponse) -> EngineView {
             .collect(),
         device_rules: host.device_cgroup_rules.unwrap_or_default(),
         device_requests: host.device_requests.map_or(0, |requests| requests.len()),
-        capabilities_added: host.cap_add.unwrap_or_default(),
+        capabilities_added: capability_names(host.cap_add),
+        capabilities_dropped: capability_names(host.cap_drop),
         published: published(inspect),
         binds: inspect
             .mounts
@@ -180,6 +184,18 @@ fn engine_view(inspect: &ContainerInspectResponse) -> EngineView {
         shared,
         nano_cpus: host.nano_cpus.unwrap_or(0),
     }
+}
+
+/// Newer engines write `CAP_SYS_NICE` where they were told `SYS_NICE`.
+fn capability_names(names: Option<Vec<String>>) -> Vec<String> {
+    let mut names: Vec<String> = names
+        .unwrap_or_default()
+        .iter()
+        .map(|name| name.to_uppercase())
+        .map(|name| name.strip_prefix("CAP_").unwrap_or(&name).to_owned())
+        .collect();
+    names.sort();
+    names
 }
 
 fn published(inspect: &ContainerInspectResponse) -> Vec<SocketAddr> {
@@ -203,10 +219,37 @@ fn published(inspect: &ContainerInspectResponse) -> Vec<SocketAddr> {
 pub fn compare(spec: &ContainerSpec, numbers: &DeviceNumbers, seen: &Observed) -> Vec<Difference> {
     let mut found = Found(Vec::new());
     compare_engine(&mut found, spec, &seen.engine);
+    compare_capabilities(&mut found, spec, seen);
     compare_rules(&mut found, numbers, &seen.kernel);
     compare_nodes(&mut found, numbers, &seen.kernel);
     compare_mounts(&mut found, spec, seen);
     compare_limits(&mut found, spec, seen);
+    found.0
+}
+
+/// Numbers of the devices of one berth, by the path in its container.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OwnDevices {
+    /// Its cards and what every berth needs besides.
+    pub must: DeviceNumbers,
+    /// What it has where its node had it when it was made.
+    pub may: DeviceNumbers,
+}
+
+/// Whether a container that somebody else started still has the devices of its berth, and no others. What else it was
+/// given is not known any more: the profile may have changed since.
+pub fn compare_devices(own: &OwnDevices, seen: &Observed) -> Vec<Difference> {
+    let mut found = Found(Vec::new());
+    compare_powers(&mut found, &seen.engine);
+    let known = |name: &String| Capability::ALL.iter().any(|one| one.as_str() == name);
+    let unknown: Vec<&String> = seen.engine.capabilities_added.iter().filter(|name| !known(name)).collect();
+    found.same("added capabilities", &Vec::new(), &unknown);
+    compare_most(&mut found, &Capability::ALL, &seen.kernel);
+    let may = own.may.iter().filter(|(path, _)| seen.kernel.nodes.iter().any(|node| node.path == **path));
+    let expected: DeviceNumbers =
+        own.must.iter().chain(may).map(|(path, number)| (path.clone(), *number)).collect();
+    compare_rules(&mut found, &expected, &seen.kernel);
+    compare_nodes(&mut found, &expected, &seen.kernel);
     found.0
 }
 
@@ -223,22 +266,55 @@ impl Found {
     }
 }
 
-fn compare_engine(found: &mut Found, spec: &ContainerSpec, got: &EngineView) {
+/// Ways to more than the devices that were named.
+fn compare_powers(found: &mut Found, got: &EngineView) {
     found.same("privileged", &false, &got.privileged);
-    found.same("image", &spec.image_id, &got.image_id);
     found.same("runtime", &RUNTIME.to_owned(), &got.runtime);
-    found.same("network", &spec.network, &got.network);
-    found.same("published ports", &vec![spec.listen], &got.published);
     found.same("device cgroup rules", &Vec::new(), &got.device_rules);
     found.same("device requests", &0, &got.device_requests);
-    found.same("added capabilities", &Vec::new(), &got.capabilities_added);
     found.same("namespaces shared with others", &Vec::new(), &got.shared);
+}
+
+fn compare_engine(found: &mut Found, spec: &ContainerSpec, got: &EngineView) {
+    compare_powers(found, got);
+    found.same("image", &spec.image_id, &got.image_id);
+    found.same("network", &spec.network, &got.network);
+    found.same("published ports", &vec![spec.listen], &got.published);
     let wanted: BTreeSet<_> = spec
         .devices
         .iter()
         .map(|node| (node.host.clone(), node.container.clone(), DEVICE_PERMISSIONS.to_owned()))
         .collect();
     found.same("devices", &wanted, &got.devices.iter().cloned().collect());
+}
+
+fn compare_capabilities(found: &mut Found, spec: &ContainerSpec, seen: &Observed) {
+    let (add, drop) = capability::changes(&spec.capabilities);
+    let sorted = |mut names: Vec<String>| {
+        names.sort();
+        names
+    };
+    found.same("added capabilities", &sorted(add), &seen.engine.capabilities_added);
+    found.same("dropped capabilities", &sorted(drop), &seen.engine.capabilities_dropped);
+    compare_most(found, &spec.capabilities, &seen.kernel);
+    let lacking: Vec<&str> = spec
+        .capabilities
+        .iter()
+        .filter(|one| seen.kernel.capabilities & (1 << one.bit()) == 0)
+        .map(|one| one.as_str())
+        .collect();
+    found.same("capabilities that the kernel did not give", &Vec::new(), &lacking);
+}
+
+fn compare_most(found: &mut Found, wanted: &[Capability], kernel: &KernelView) {
+    let more = kernel.capabilities & !capability::most(wanted);
+    if more != 0 {
+        found.add(
+            "the kernel's set of capabilities",
+            "no more than asked for",
+            format!("{more:#x} too much"),
+        );
+    }
 }
 
 fn compare_rules(found: &mut Found, numbers: &DeviceNumbers, kernel: &KernelView) {

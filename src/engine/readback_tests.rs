@@ -26,6 +26,7 @@ fn seen() -> Observed {
             binds: vec!["/home/ma-user/work".into()],
             network: "bridge".into(),
             nano_cpus: 1_500_000_000,
+            capabilities_dropped: vec!["MKNOD".into(), "NET_RAW".into()],
             ..EngineView::default()
         },
         kernel: KernelView {
@@ -40,6 +41,7 @@ fn seen() -> Observed {
             pids: Some(512),
             cpuset: Some("0,1".into()),
             no_new_privileges: true,
+            capabilities: 0xa004_05fb,
         },
     }
 }
@@ -133,4 +135,45 @@ fn limits_are_seen() {
     only(|seen| seen.kernel.cpuset = Some("0-2".into()));
     only(|seen| seen.kernel.cpuset = None);
     only(|seen| seen.engine.nano_cpus = 0);
+}
+
+#[test]
+fn a_container_that_somebody_started_has_its_own_devices_or_a_difference() {
+    let own =
+        OwnDevices { must: numbers(), may: DeviceNumbers::from([("/dev/dvpp_cmdlist".into(), (236, 99))]) };
+    let differences = |change: fn(&mut Observed)| {
+        let mut seen = seen();
+        // What else a profile gives is not compared.
+        seen.kernel.mounts.clear();
+        seen.kernel.memory = None;
+        change(&mut seen);
+        compare_devices(&own, &seen).iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(differences(|_| ()), Vec::<String>::new());
+    assert_eq!(differences(|seen| with(seen, "/dev/dvpp_cmdlist", 99)), Vec::<String>::new());
+    assert_eq!(differences(|seen| with(seen, "/dev/davinci4", 4)).len(), 2, "its rule and its node");
+    assert_eq!(differences(|seen| seen.kernel.nodes.truncate(1)).len(), 1, "its own is not there");
+    assert_eq!(differences(|seen| seen.engine.privileged = true), ["privileged is true, not false"]);
+    assert_eq!(differences(|seen| seen.engine.device_rules.push("c *:* rwm".into())).len(), 1);
+}
+
+fn with(seen: &mut Observed, path: &str, minor: u32) {
+    seen.kernel.nodes.push(node(path, (236, minor)));
+    if let Some(rules) = &mut seen.kernel.device_rules {
+        rules.push(format!("c 236:{minor} rw"));
+    }
+}
+
+#[test]
+fn capabilities_are_what_the_profile_says_and_no_more() {
+    assert_eq!(differences(|seen| seen.kernel.capabilities |= 1 << 21).len(), 1, "SYS_ADMIN");
+    assert_eq!(differences(|seen| seen.kernel.capabilities |= 1 << 13).len(), 1, "NET_RAW");
+    assert_eq!(differences(|seen| seen.engine.capabilities_dropped.clear()).len(), 1);
+    assert_eq!(differences(|seen| seen.engine.capabilities_added.push("SYS_ADMIN".into())).len(), 1);
+    let nice = ContainerSpec { capabilities: vec![Capability::SysNice], ..spec() };
+    let mut got = seen();
+    assert_eq!(compare(&nice, &numbers(), &got).len(), 2, "not added, and not there");
+    got.engine.capabilities_added = capability_names(Some(vec!["CAP_SYS_NICE".into()]));
+    got.kernel.capabilities |= 1 << 23;
+    assert_eq!(compare(&nice, &numbers(), &got), []);
 }

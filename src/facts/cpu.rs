@@ -3,7 +3,7 @@
 use crate::host::{Host, read_text};
 use crate::model::cpulist;
 use crate::model::facts::{CpuFacts, NumaNode};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 pub fn gather(host: &dyn Host) -> Result<CpuFacts, String> {
@@ -49,6 +49,20 @@ pub fn numa_nodes(host: &dyn Host) -> Option<Vec<NumaNode>> {
     Some(nodes)
 }
 
+/// How far each NUMA node is from each, as the firmware says: 10 is itself.
+pub fn numa_distances(host: &dyn Host) -> BTreeMap<u32, BTreeMap<u32, u32>> {
+    let ids: Vec<u32> = numa_nodes(host).unwrap_or_default().iter().map(|node| node.id).collect();
+    let of = |id: &u32| {
+        let path = format!("/sys/devices/system/node/node{id}/distance");
+        let text = read_text(host, Path::new(&path)).ok()?;
+        let row: Option<Vec<u32>> = text.split_whitespace().map(|number| number.parse().ok()).collect();
+        // In the order of the nodes; a row of another length says nothing that we understand.
+        let row = row.filter(|row| row.len() == ids.len())?;
+        Some((*id, ids.iter().copied().zip(row).collect()))
+    };
+    ids.iter().filter_map(of).collect()
+}
+
 fn read_node(host: &dyn Host, path: &Path) -> Option<NumaNode> {
     let id = path.file_name()?.to_str()?.strip_prefix("node")?.parse().ok()?;
     let cpus = read_text(host, &path.join("cpulist")).ok()?.trim().to_owned();
@@ -81,5 +95,10 @@ mod tests {
         assert_eq!(cpu.numa_nodes.iter().map(|n| n.cpus.as_str()).collect::<Vec<_>>(), ["0-23", "24-47"]);
         assert_eq!(cpu.numa_nodes[0].memory_mib, Some(2));
         assert!(gather(&FakeHost::default()).is_err());
+        let far = host
+            .with_file("/sys/devices/system/node/node0/distance", "10 12\n")
+            .with_file("/sys/devices/system/node/node1/distance", "12 10 22\n");
+        let row = BTreeMap::from([(0, 10), (1, 12)]);
+        assert_eq!(numa_distances(&far), BTreeMap::from([(0, row)]), "a row of another length is none");
     }
 }

@@ -19,6 +19,7 @@ mod fake;
 pub mod files;
 pub mod firewall;
 pub mod handover;
+pub mod kernel_log;
 pub mod lock;
 pub mod namespaces;
 pub mod nodes;

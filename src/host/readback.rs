@@ -49,17 +49,17 @@ pub struct KernelView {
     pub pids: Option<u64>,
     pub cpuset: Option<String>,
     pub no_new_privileges: bool,
+    /// The most that its processes may ever have, as the kernel's bits.
+    pub capabilities: u64,
 }
 
 /// Reads all that; `wanted` are pairs of a source on the host and a target inside.
 pub fn read_container(pid: u32, container_id: &str, wanted: &[(PathBuf, PathBuf)]) -> io::Result<KernelView> {
     let process = openat(CWD, format!("/proc/{pid}"), dir_flags(), Mode::empty())?;
-    let cgroups = parse_cgroups(&read_at(&process, "cgroup")?);
-    if !cgroups.iter().any(|(_, path)| path.contains(container_id)) {
-        return Err(io::Error::other(format!("process {pid} is not in container {container_id}")));
-    }
+    let cgroups = own_cgroups(&process, pid, container_id)?;
     let root = openat(&process, "root", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let mountinfo = parse_mountinfo(&read_at(&process, "mountinfo")?);
+    let status = read_at(&process, "status")?;
     let mounts = wanted.iter().map(|(source, target)| see_mount(&root, &mountinfo, source, target)).collect();
     Ok(KernelView {
         device_rules: device_rules(&cgroups)?,
@@ -68,8 +68,38 @@ pub fn read_container(pid: u32, container_id: &str, wanted: &[(PathBuf, PathBuf)
         memory: limit(&cgroups, "memory", "memory.limit_in_bytes", "memory.max")?,
         pids: limit(&cgroups, "pids", "pids.max", "pids.max")?,
         cpuset: value(&cgroups, "cpuset", "cpuset.cpus", "cpuset.cpus")?.filter(|cpus| !cpus.is_empty()),
-        no_new_privileges: read_at(&process, "status")?.lines().any(|line| line == "NoNewPrivs:\t1"),
+        no_new_privileges: status.lines().any(|line| line == "NoNewPrivs:\t1"),
+        capabilities: bounding_set(&status)
+            .ok_or_else(|| io::Error::other(format!("process {pid} says nothing of its capabilities")))?,
     })
+}
+
+/// `CapBnd:`, a tab, `00000000a80425fb`
+fn bounding_set(status: &str) -> Option<u64> {
+    let set = status.lines().find_map(|line| line.strip_prefix("CapBnd:"))?;
+    u64::from_str_radix(set.trim(), 16).ok()
+}
+
+/// How often the kernel killed in a container for want of memory; `None` where it does not count that.
+pub fn oom_kills(pid: u32, container_id: &str) -> io::Result<Option<u64>> {
+    let process = openat(CWD, format!("/proc/{pid}"), dir_flags(), Mode::empty())?;
+    let cgroups = own_cgroups(&process, pid, container_id)?;
+    let counts = value(&cgroups, "memory", "memory.oom_control", "memory.events")?;
+    Ok(counts.as_deref().and_then(parse_oom_kills))
+}
+
+/// Both versions write `oom_kill N` among other lines; before Linux 4.13 there was none.
+fn parse_oom_kills(text: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix("oom_kill ")).and_then(|count| count.trim().parse().ok())
+}
+
+/// The cgroups of a process, which must carry the container's id.
+fn own_cgroups(process: &OwnedFd, pid: u32, container_id: &str) -> io::Result<Vec<(Vec<String>, String)>> {
+    let cgroups = parse_cgroups(&read_at(process, "cgroup")?);
+    if cgroups.iter().any(|(_, path)| path.contains(container_id)) {
+        return Ok(cgroups);
+    }
+    Err(io::Error::other(format!("process {pid} is not in container {container_id}")))
 }
 
 fn dir_flags() -> OFlags {
@@ -290,6 +320,19 @@ mod tests {
         let (dir, version) = cgroup_dir(&two, "devices").unwrap();
         assert_eq!((dir.as_path(), version), (Path::new("/sys/fs/cgroup/system.slice/docker-ab.scope"), 2));
         assert!(parse_cgroups("nonsense\n\n:").is_empty());
+    }
+
+    #[test]
+    fn kills_are_counted_in_both_versions() {
+        assert_eq!(parse_oom_kills("oom_kill_disable 0\nunder_oom 0\noom_kill 2\n"), Some(2));
+        assert_eq!(parse_oom_kills("low 0\nmax 7\noom 3\noom_kill 1\noom_group_kill 0\n"), Some(1));
+        assert_eq!(parse_oom_kills("oom_kill_disable 0\nunder_oom 0\n"), None);
+    }
+
+    #[test]
+    fn the_bounding_set_is_read() {
+        assert_eq!(bounding_set("Name:\tx\nCapBnd:\t00000000a80425fb\nCapAmb:\t0\n"), Some(0xa804_25fb));
+        assert_eq!(bounding_set("Name:\tx\n"), None);
     }
 
     #[test]

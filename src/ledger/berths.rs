@@ -1,6 +1,6 @@
 //! Berths and their cards: claim, commit, release. Order for every change: intent, act, commit.
 
-use super::{Ledger, LedgerError, NewEvent, find, list, optional_time_at, time_at};
+use super::{Ledger, LedgerError, NewEvent, conditions, find, list, optional_time_at, time_at};
 use crate::error::Fault;
 use crate::model::{Berth, BerthState, CardId, Size};
 use jiff::{SignedDuration, Timestamp};
@@ -48,7 +48,9 @@ pub enum ClaimError {
 
 const COLUMNS: &str = "SELECT id, owner, name, state, port, ssh_user, image, image_id, container_id, memory,
     cpus, host_key, created_at, until, ended_at, note,
-    (SELECT coalesce(group_concat(card), '') FROM (SELECT card FROM berth_cards WHERE berth = berths.id ORDER BY card))
+    (SELECT coalesce(group_concat(card), '') FROM (SELECT card FROM berth_cards WHERE berth = berths.id ORDER BY card)),
+    (SELECT json_group_array(json_object('code', code, 'since', since, 'cards', json(cards), 'detail', detail))
+     FROM conditions WHERE berth = berths.id)
     FROM berths";
 
 impl Ledger {
@@ -133,14 +135,6 @@ impl Ledger {
                 "UPDATE berths SET ended_at = ?2, note = ?3 WHERE id = ?1",
                 params![id, event.at.to_string(), note],
             )
-        })
-        .map(|_| ())
-    }
-
-    /// What is wrong with a live berth now; `None` when nothing is any more.
-    pub fn set_note(&self, id: i64, note: Option<&str>, event: &NewEvent) -> Result<(), Fault> {
-        self.change(event, |transaction| {
-            transaction.execute("UPDATE berths SET note = ?2 WHERE id = ?1", params![id, note])
         })
         .map(|_| ())
     }
@@ -280,5 +274,6 @@ fn read_berth(row: &rusqlite::Row) -> rusqlite::Result<Berth> {
         until: optional_time_at(row, 13)?,
         ended_at: optional_time_at(row, 14)?,
         note: row.get(15)?,
+        conditions: conditions::read(row, 17)?,
     })
 }

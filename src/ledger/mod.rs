@@ -4,8 +4,10 @@
 //! Each change and its event are one transaction, durable when the call returns.
 
 mod berths;
+mod conditions;
 mod events;
 mod probes;
+mod rulings;
 mod schema;
 #[cfg(test)]
 mod tests;

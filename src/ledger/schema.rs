@@ -7,10 +7,10 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(super) const APPLICATION_ID: i32 = 0x4252_5448;
 
 /// The newest schema that this program knows.
-pub(super) const VERSION: i32 = 1;
+pub(super) const VERSION: i32 = 3;
 
 /// Each with the version that it leads to.
-const MIGRATIONS: [(i32, &str); 1] = [(VERSION, V1)];
+const MIGRATIONS: [(i32, &str); 3] = [(1, V1), (2, V2), (VERSION, V3)];
 
 /// `held = 1` and the partial unique index make two live berths on one card impossible in the database itself;
 /// the same holds for ports and names. A trigger frees cards in the transaction that ends a berth.
@@ -98,6 +98,38 @@ CREATE TABLE image_probes (
   image_id TEXT PRIMARY KEY,
   probe TEXT NOT NULL,
   probed_at TEXT NOT NULL
+) STRICT;
+";
+
+/// What is wrong with a berth is a code with its values, where it was a sentence. How often the kernel killed in it is
+/// remembered, so that a kill while the agent was away is told once.
+const V2: &str = "
+CREATE TABLE conditions (
+  berth INTEGER NOT NULL REFERENCES berths (id),
+  code TEXT NOT NULL,
+  since TEXT NOT NULL,
+  cards TEXT NOT NULL CHECK (json_valid(cards)),
+  detail TEXT,
+  PRIMARY KEY (berth, code)
+) STRICT;
+CREATE TRIGGER an_ended_berth_has_no_conditions AFTER UPDATE OF state ON berths
+WHEN NEW.state IN ('released', 'undone')
+BEGIN
+  DELETE FROM conditions WHERE berth = NEW.id;
+END;
+ALTER TABLE berths ADD COLUMN oom_kills INTEGER NOT NULL DEFAULT 0;
+UPDATE berths SET note = NULL WHERE state IN ('creating', 'live', 'releasing');
+";
+
+/// What administrators decided about cards.
+const V3: &str = "
+CREATE TABLE rulings (
+  card INTEGER PRIMARY KEY CHECK (card >= 0),
+  verdict TEXT NOT NULL CHECK (verdict IN ('allow', 'block')),
+  why TEXT,
+  until TEXT,
+  by TEXT NOT NULL,
+  since TEXT NOT NULL
 ) STRICT;
 ";
 

@@ -149,7 +149,7 @@ fn a_ledger_that_cannot_be_trusted_is_never_replaced() {
     other.pragma_update(None, "user_version", 99).unwrap();
     drop(other);
     let newer = Ledger::open(&path, at(0)).unwrap_err();
-    assert!(newer.message.contains("has schema 99, this berth knows 1"), "{newer}");
+    assert!(newer.message.contains("has schema 99, this berth knows 3"), "{newer}");
 
     for (bytes, word) in [(&b""[..], "empty"), (&[b'x'; 8192][..], "corrupt"), (&good[..6000], "")] {
         fs::write(&path, bytes).unwrap();
@@ -172,4 +172,59 @@ fn a_ledger_that_was_lost_is_not_made_anew_over_its_remains() {
     let fault = Ledger::open(&path, at(0)).unwrap_err();
     assert!(fault.message.contains("ledger.db-wal is there"), "{fault}");
     assert!(!path.exists());
+}
+
+#[test]
+fn conditions_are_codes_with_their_values_and_end_with_the_berth() {
+    use crate::model::{Condition, ConditionCode};
+    let (_dir, ledger) = open();
+    let berth = ledger.claim(&new_berth("a", &[0, 1], 20000), &event("x")).unwrap();
+    let condition = |code, cards: &[u32], detail: Option<&str>| Condition {
+        code,
+        since: at(7),
+        cards: cards.iter().copied().map(CardId).collect(),
+        detail: detail.map(str::to_owned),
+    };
+    let alarm = condition(ConditionCode::CardAlarm, &[0], Some("it says \"alarm\", 'twice'"));
+    let dead = condition(ConditionCode::Dead, &[], None);
+    for begun in [&alarm, &dead] {
+        ledger.begin_condition(berth.id, begun, &event("x")).unwrap();
+    }
+    assert_eq!(
+        ledger.berth_by_id(berth.id).unwrap().conditions,
+        [dead.clone(), alarm.clone()],
+        "the worst first"
+    );
+    let wider = condition(ConditionCode::CardAlarm, &[0, 1], None);
+    ledger.begin_condition(berth.id, &wider, &event("x")).unwrap();
+    let before = ledger.events(0, 100, None).unwrap().len();
+    ledger.end_condition(berth.id, ConditionCode::Dead, None).unwrap();
+    assert_eq!(ledger.events(0, 100, None).unwrap().len(), before, "told by another event");
+    assert_eq!(ledger.held_berths().unwrap()[0].conditions, [wider]);
+    ledger.note_oom_kills(berth.id, 3).unwrap();
+    assert_eq!(ledger.oom_kills(berth.id).unwrap(), 3);
+    ledger.end(berth.id, BerthState::Released, "done", &event("x")).unwrap();
+    assert_eq!(ledger.berth_by_id(berth.id).unwrap().conditions, []);
+}
+
+#[test]
+fn a_ruling_about_a_card_is_in_force_until_its_end() {
+    use crate::model::{Ruling, Verdict};
+    let (_dir, ledger) = open();
+    let ruling = |verdict, until| Ruling {
+        verdict,
+        why: Some("a fan is being replaced".into()),
+        until,
+        by: "root".into(),
+        since: at(0),
+    };
+    let (card, allow) = (CardId(3), ruling(Verdict::Allow, Some(at(60))));
+    ledger.rule(card, &allow, &event("x")).unwrap();
+    assert_eq!(ledger.rulings(at(59)).unwrap(), [(card, allow)].into());
+    assert!(ledger.rulings(at(60)).unwrap().is_empty());
+    let block = ruling(Verdict::Block, None);
+    ledger.rule(card, &block, &event("x")).unwrap();
+    assert_eq!(ledger.rulings(at(99)).unwrap(), [(card, block)].into(), "in the place of the first");
+    ledger.clear_ruling(card, &event("x")).unwrap();
+    assert!(ledger.rulings(at(0)).unwrap().is_empty());
 }

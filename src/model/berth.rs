@@ -1,6 +1,6 @@
 //! A berth as the ledger knows it, and what a person may ask for.
 
-use super::{CardId, Size};
+use super::{CardId, Condition, ConditionCode, Size};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -71,8 +71,22 @@ pub struct Berth {
     /// When the lease ends; `null` for none.
     pub until: Option<Timestamp>,
     pub ended_at: Option<Timestamp>,
-    /// Why it ended, or what is wrong with it now.
+    /// Why it ended.
     pub note: Option<String>,
+    /// What is wrong with it now, the worst first.
+    #[serde(default)]
+    pub conditions: Vec<Condition>,
+}
+
+impl Berth {
+    /// As people name it.
+    pub fn label(&self) -> String {
+        format!("{}/{}", self.owner, self.name)
+    }
+
+    pub fn condition(&self, code: ConditionCode) -> Option<&Condition> {
+        self.conditions.iter().find(|condition| condition.code == code)
+    }
 }
 
 /// Which cards a person wants.

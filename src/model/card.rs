@@ -1,6 +1,7 @@
 //! A card: its number, its health, and who has it.
 
 use super::Holder;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -63,6 +64,57 @@ impl fmt::Display for Health {
     }
 }
 
+/// Whether a card may be given out, by somebody who knows more of it than npu-smi.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Whatever its health.
+    Allow,
+    /// Never, though it is healthy.
+    Block,
+}
+
+impl Verdict {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Block => "block",
+        }
+    }
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Allow, Self::Block].into_iter().find(|verdict| verdict.as_str() == text)
+    }
+}
+
+/// What an administrator decided about a card.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ruling {
+    pub verdict: Verdict,
+    pub why: Option<String>,
+    /// `null`: until it is cleared.
+    pub until: Option<Timestamp>,
+    /// Who decided it, and when.
+    pub by: String,
+    pub since: Timestamp,
+}
+
+impl fmt::Display for Ruling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.verdict {
+            Verdict::Allow => "allowed",
+            Verdict::Block => "blocked",
+        })?;
+        write!(f, " by {}", self.by)?;
+        if let Some(until) = self.until {
+            write!(f, " until {until:.0}")?;
+        }
+        match &self.why {
+            Some(why) => write!(f, ": {why}"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// One row of `berth cards`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CardView {
@@ -87,4 +139,7 @@ pub struct CardView {
     /// It was looked at, nobody has it, and nothing speaks against it.
     #[serde(default)]
     pub free: bool,
+    /// What an administrator decided about it, while that is in force.
+    #[serde(default)]
+    pub ruling: Option<Ruling>,
 }

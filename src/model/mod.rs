@@ -1,9 +1,11 @@
 //! Plain types, no I/O: sizes, names, cards, holders, berths, facts. It imports nothing of ours but errors.
 
 pub mod berth;
+pub mod capability;
 pub mod card;
 pub mod check;
 pub mod check_facts;
+pub mod condition;
 pub mod cpulist;
 pub mod device_rule;
 pub mod disk;
@@ -27,7 +29,9 @@ pub mod size;
 pub mod version;
 
 pub use berth::{Berth, BerthRequest, BerthState, CardWish};
-pub use card::{CardId, CardView, Health};
+pub use capability::Capability;
+pub use card::{CardId, CardView, Health, Ruling, Verdict};
+pub use condition::{Condition, ConditionCode};
 pub use device_rule::DeviceRule;
 pub use holder::Holder;
 pub use ports::PortRange;

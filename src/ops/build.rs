@@ -5,13 +5,15 @@
 use super::files::{self, BerthDirs, INSIDE};
 use super::images::ReadyImage;
 use super::{Node, ProgressSender, Survey};
+use crate::alloc::cpus::{self, Near, NumaCpus};
 use crate::engine::{BerthLabels, BindMount, ContainerSpec, DeviceNode, Engine, OwnedContainer, readback};
 use crate::error::Fault;
 use crate::facts;
-use crate::host::{editors, nodes, storage};
+use crate::host::{Host, editors, nodes, storage};
 use crate::ledger::User;
+use crate::model::facts::NpuTopology;
 use crate::model::session::SessionConfig;
-use crate::model::{Berth, cpulist};
+use crate::model::{Berth, CardId, cpulist};
 use anyhow::{Context, Result, anyhow};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -44,7 +46,7 @@ impl Node {
     ) -> Result<String> {
         let engine = self.engine().await?;
         let (spec, host_key) = self.prepare(berth, owner, image, survey).await?;
-        let numbers = readback::expected_numbers(&spec)?;
+        let numbers = readback::expected_numbers(&spec.devices)?;
         progress.step(format!("creating container {}", spec.name));
         let container = engine.create(&spec).await?;
         let (id, noted) = (berth.id, container.clone());
@@ -105,6 +107,7 @@ impl Node {
             groups,
             network: self.config.docker.network.clone(),
             no_new_privileges: !image.sudo,
+            capabilities: rules.cap_add.clone(),
             command: vec![format!("{INSIDE}/bin/berth"), "inside".into(), "serve".into()],
             stop_after: STOP_AFTER,
         };
@@ -141,12 +144,7 @@ impl Node {
 
     /// Exactly the assigned cards, plus the manager nodes, plus the optional ones that exist.
     fn devices(&self, berth: &Berth) -> Result<Vec<DeviceNode>> {
-        let dev = &self.config.paths.dev;
-        let wanted = &self.profile.devices;
-        let node = |name: &str| DeviceNode { host: dev.join(name), container: Path::new("/dev").join(name) };
-        let mut devices: Vec<DeviceNode> =
-            berth.cards.iter().map(|card| node(&format!("davinci{card}"))).collect();
-        devices.extend(wanted.manager.iter().map(|name| node(name)));
+        let mut devices = self.needed_devices(berth);
         for device in &devices {
             if !self.host().exists(&device.host) {
                 return Err(Fault::host(format!("device node {} is not there", device.host.display()))
@@ -154,9 +152,22 @@ impl Node {
                     .into());
             }
         }
-        let optional = wanted.optional.iter().map(|name| node(name));
-        devices.extend(optional.filter(|device| self.host().exists(&device.host)));
+        devices.extend(self.optional_devices());
         Ok(devices)
+    }
+
+    fn device(&self, name: &str) -> DeviceNode {
+        DeviceNode { host: self.config.paths.dev.join(name), container: Path::new("/dev").join(name) }
+    }
+
+    fn needed_devices(&self, berth: &Berth) -> Vec<DeviceNode> {
+        let cards = berth.cards.iter().map(|card| self.device(&format!("davinci{card}")));
+        cards.chain(self.profile.devices.manager.iter().map(|name| self.device(name))).collect()
+    }
+
+    fn optional_devices(&self) -> Vec<DeviceNode> {
+        let optional = self.profile.devices.optional.iter().map(|name| self.device(name));
+        optional.filter(|device| self.host().exists(&device.host)).collect()
     }
 
     fn mounts(&self, berth: &Berth, personal: &Path) -> Vec<BindMount> {
@@ -190,20 +201,45 @@ impl Node {
         mounts
     }
 
-    /// The CPUs near the cards, unless more were asked for than there are.
+    /// The cards' share of the CPUs near them, as many as were promised.
     fn cpuset(&self, berth: &Berth, survey: &Survey) -> Option<String> {
         if !self.profile.berth.cpus_near_cards {
             return None;
         }
-        let mut near = BTreeSet::new();
-        for card in &berth.cards {
-            near.extend(cpulist::parse(survey.cpus_near(*card)?)?);
-        }
-        let online = facts::cpu::online_cpus(&*self.host())?;
-        let near: BTreeSet<u32> = near.intersection(&online).copied().collect();
-        let enough = berth.cpus.is_none_or(|cpus| cpus <= f64::from(u32::try_from(near.len()).unwrap_or(0)));
-        (!near.is_empty() && enough).then(|| cpulist::format(&near))
+        let host = self.host();
+        let online = facts::cpu::online_cpus(&*host)?;
+        let nodes = numa_cpus(&*host);
+        let topology = survey.npu.topology.iter();
+        let near: Vec<Near> = topology.filter_map(|near| near_cpus(near, &nodes)).collect();
+        let chosen = cpus::for_berth(&berth.cards, berth.cpus, &near, &nodes, &online)?;
+        Some(cpulist::format(&chosen))
     }
+}
+
+fn numa_cpus(host: &dyn Host) -> Vec<NumaCpus> {
+    let mut distances = facts::cpu::numa_distances(host);
+    let nodes = facts::cpu::numa_nodes(host).unwrap_or_default().into_iter();
+    nodes
+        .filter_map(|node| {
+            let distances = distances.remove(&node.id).unwrap_or_default();
+            Some(NumaCpus { id: node.id, cpus: cpulist::parse(&node.cpus)?, distances })
+        })
+        .collect()
+}
+
+/// As npu-smi says, or else the CPUs of the card's NUMA node.
+fn near_cpus(near: &NpuTopology, nodes: &[NumaCpus]) -> Option<Near> {
+    let told = near.cpu_affinity.as_deref().and_then(cpulist::parse);
+    let of_node = || nodes.iter().find(|node| Some(node.id) == near.numa_node).map(|node| node.cpus.clone());
+    Some(Near { card: CardId(near.id), cpus: told.or_else(of_node)? })
+}
+
+/// The devices of a berth that was made, by their numbers on the host now.
+pub(super) fn own_devices(node: &Node, berth: &Berth) -> Result<readback::OwnDevices> {
+    Ok(readback::OwnDevices {
+        must: readback::expected_numbers(&node.needed_devices(berth))?,
+        may: readback::expected_numbers(&node.optional_devices())?,
+    })
 }
 
 /// What the container really got must be what was asked for.
@@ -213,7 +249,7 @@ async fn verify(
     spec: &ContainerSpec,
     numbers: &readback::DeviceNumbers,
 ) -> Result<()> {
-    let observed = match readback::observe(engine, container, spec).await {
+    let observed = match readback::observe(engine, container, &spec.mounts).await {
         Ok(observed) => observed,
         Err(error) => return Err(exited_soon(engine, container).await?.unwrap_or(error)),
     };

@@ -5,7 +5,7 @@ use crate::alloc::Slot;
 use crate::host::procs::OpenDevice;
 use crate::model::facts::{NpuDevice, NpuFacts, NpuTopology};
 use crate::model::holder::ContainerReason;
-use crate::model::{Berth, CardId, CardView, Holder};
+use crate::model::{Berth, CardId, CardView, Holder, Ruling, Verdict};
 use crate::profile::Profile;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,6 +33,8 @@ pub struct Sightings {
     pub open: Vec<OpenCard>,
     /// Who may have a card among too many open files.
     pub unfinished: Vec<OpenCard>,
+    /// What administrators decided, as far as it is in force.
+    pub rulings: BTreeMap<CardId, Ruling>,
     /// Why processes could not be looked at, if so.
     pub not_looked: Option<String>,
 }
@@ -69,6 +71,7 @@ fn row(id: CardId, npu: &NpuFacts, seen: &Sightings, listed: &Listed) -> CardVie
         holders,
         exempt: of_card(id, &seen.outside.exempt),
         unusable,
+        ruling: seen.rulings.get(&id).cloned(),
     }
 }
 
@@ -77,10 +80,14 @@ fn unusable(id: CardId, npu: &NpuFacts, device: Option<&NpuDevice>, seen: &Sight
     if let Some(error) = &npu.error {
         return Some(error.meaning.clone());
     }
+    let ruling = seen.rulings.get(&id);
+    if let Some(blocked) = ruling.filter(|ruling| ruling.verdict == Verdict::Block) {
+        return Some(blocked.to_string());
+    }
     let Some(device) = device else {
         return Some("npu-smi does not list it".into());
     };
-    if !device.health.usable() {
+    if !device.health.usable() && ruling.is_none() {
         return Some(format!("its health is {}", device.health));
     }
     if let Some((_, reason)) = seen.bad_nodes.iter().find(|(bad, _)| *bad == id) {
@@ -96,7 +103,7 @@ fn of_card(id: CardId, all: &[(CardId, Holder)]) -> Vec<Holder> {
     all.iter().filter(|(card, _)| *card == id).map(|(_, holder)| holder.clone()).collect()
 }
 
-fn holders(
+pub(super) fn holders(
     id: CardId,
     device: Option<&NpuDevice>,
     npu: &NpuFacts,
@@ -234,4 +241,4 @@ fn numa_group(id: CardId, profile: &Profile, npu: &NpuFacts) -> u32 {
 
 #[cfg(test)]
 #[path = "cards_tests.rs"]
-mod tests;
+pub(super) mod tests;

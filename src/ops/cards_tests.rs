@@ -32,15 +32,15 @@ fn device(id: u32) -> NpuDevice {
     }
 }
 
-fn npu() -> NpuFacts {
+pub(in crate::ops) fn npu() -> NpuFacts {
     NpuFacts { devices: (0..8).map(device).collect(), ..NpuFacts::default() }
 }
 
-fn seen() -> Sightings {
+pub(in crate::ops) fn seen() -> Sightings {
     Sightings { nodes: (0..8).map(|id| (CardId(id), (236, id))).collect(), ..Sightings::default() }
 }
 
-fn berth(cards: &[u32]) -> Berth {
+pub(in crate::ops) fn berth(cards: &[u32]) -> Berth {
     Berth {
         id: 1,
         owner: "alice".into(),
@@ -59,6 +59,7 @@ fn berth(cards: &[u32]) -> Berth {
         until: None,
         ended_at: None,
         note: None,
+        conditions: Vec::new(),
     }
 }
 
@@ -68,7 +69,7 @@ fn free(npu: &NpuFacts, seen: &Sightings) -> Vec<u32> {
     slots(&profile, npu, &view).iter().filter(|slot| slot.free).map(|slot| slot.id.0).collect()
 }
 
-fn open(card: u32, pid: u32, container: Option<&str>) -> OpenCard {
+pub(in crate::ops) fn open(card: u32, pid: u32, container: Option<&str>) -> OpenCard {
     OpenCard {
         card: CardId(card),
         device: OpenDevice {
@@ -243,4 +244,30 @@ fn what_could_not_be_looked_at_blocks_the_cards_that_it_can_have_alone() {
         said,
         "perhaps berth alice/a, with more open files than could be looked at (process 20, python)"
     );
+}
+
+#[test]
+fn an_administrator_knows_better_than_the_health_of_a_card() {
+    let ruling = |verdict| Ruling {
+        verdict,
+        why: None,
+        until: None,
+        by: "root".into(),
+        since: jiff::Timestamp::UNIX_EPOCH,
+    };
+    let mut sick = npu();
+    sick.devices[3].health = Health::Alarm;
+    let mut seen = seen();
+    seen.rulings = [(CardId(3), ruling(Verdict::Allow)), (CardId(5), ruling(Verdict::Block))].into();
+    assert_eq!(free(&sick, &seen), [0, 1, 2, 3, 4, 6, 7]);
+    assert_eq!(
+        view(&profile(), &sick, &seen, &Listed::new())[5].unusable.as_deref(),
+        Some("blocked by root")
+    );
+    // What is not there stays so, and what somebody has is theirs.
+    sick.devices.remove(3);
+    assert!(!free(&sick, &seen).contains(&3));
+    seen.open.push(open(2, 9, None));
+    seen.rulings.insert(CardId(2), ruling(Verdict::Allow));
+    assert!(!free(&sick, &seen).contains(&2));
 }

@@ -4,8 +4,9 @@ use super::Survey;
 use crate::alloc::{self, NoFit};
 use crate::error::{ErrorClass, Fault};
 use crate::model::facts::NpuFacts;
-use crate::model::{CardId, CardView, CardWish, Holder, card};
+use crate::model::{CardId, CardView, CardWish, Holder, Ruling, card};
 use jiff::Timestamp;
+use std::collections::BTreeMap;
 
 /// Cards for a wish.
 pub(super) fn choose(
@@ -46,7 +47,11 @@ fn wrong_count(asked: i64, cards: usize) -> Fault {
 }
 
 /// The cards again, after their berth was made: what has become sick is not handed over.
-pub(super) fn check_health(npu: &NpuFacts, cards: &[CardId]) -> Result<(), Fault> {
+pub(super) fn check_health(
+    npu: &NpuFacts,
+    cards: &[CardId],
+    rulings: &BTreeMap<CardId, Ruling>,
+) -> Result<(), Fault> {
     if let Some(error) = &npu.error {
         return Err(Fault::host(format!("the cards cannot be given out: {}", error.meaning))
             .help(error.remedy.clone()));
@@ -54,7 +59,7 @@ pub(super) fn check_health(npu: &NpuFacts, cards: &[CardId]) -> Result<(), Fault
     for card in cards {
         match npu.devices.iter().find(|device| device.id == card.0) {
             None => return Err(Fault::refused(format!("npu-smi does not list card {card} any more"))),
-            Some(device) if !device.health.usable() => {
+            Some(device) if !device.health.usable() && !rulings.contains_key(card) => {
                 return Err(Fault::refused(format!(
                     "card {card} cannot be used: its health is {}",
                     device.health

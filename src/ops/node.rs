@@ -1,5 +1,6 @@
 //! One agent's node: its config, profile, ledger, engine and what it has seen last.
 
+use super::pulse::Pulse;
 use super::survey::Looks;
 use crate::engine::Engine;
 use crate::error::Fault;
@@ -31,6 +32,8 @@ pub struct Node {
     pub(super) reconciled: tokio::sync::Mutex<bool>,
     /// Container ids that nobody knows, already reported.
     pub(super) reported: Mutex<BTreeSet<String>>,
+    /// What is remembered of the containers of live berths.
+    pub(super) pulse: Pulse,
     /// Held while keys are read from the ledger and written for berths.
     pub(super) writing_keys: tokio::sync::Mutex<()>,
     /// Held while a host key is read, or made.
@@ -69,6 +72,7 @@ impl Node {
             busy: BusyBerths::default(),
             reconciled: tokio::sync::Mutex::new(false),
             reported: Mutex::default(),
+            pulse: Pulse::default(),
             writing_keys: tokio::sync::Mutex::new(()),
             making_host_keys: tokio::sync::Mutex::new(()),
             editing_catalogue: tokio::sync::Mutex::new(()),

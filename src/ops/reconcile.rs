@@ -3,10 +3,12 @@
 //! An intent without its end is undone. A container that the ledger does not know is reported and never touched.
 
 use super::build::is_its_container;
+use super::conditions::{Changes, Found};
 use super::{Caller, Node};
 use crate::engine::OwnedContainer;
+use crate::error::flatten;
 use crate::host::firewall;
-use crate::model::{Berth, BerthState};
+use crate::model::{Berth, BerthState, ConditionCode};
 use anyhow::{Context, Result};
 use std::sync::PoisonError;
 
@@ -49,7 +51,6 @@ impl Node {
         for berth in &held {
             let done = match berth.state {
                 BerthState::Creating | BerthState::Releasing => self.finish(berth.id).await,
-                _ if note_of(berth, &owned) != berth.note => self.compare(berth.id).await,
                 _ => Ok(()),
             };
             // One container that cannot be removed keeps its own cards, and nobody else from theirs.
@@ -83,15 +84,9 @@ impl Node {
     }
 
     async fn note_failure(&self, berth: &Berth, error: &anyhow::Error) -> Result<()> {
-        let note = format!("could not be ended yet: {error:#}");
-        if berth.note.as_deref() == Some(note.as_str()) {
-            return Ok(());
-        }
-        let label = format!("{}/{}", berth.owner, berth.name);
-        tracing::warn!(berth = label, error = format!("{error:#}"), "could not be ended; it is tried again");
-        let event = Self::about(berth, "berth.changed", &Caller::agent().name, format!("{label}: {note}"));
-        let id = berth.id;
-        self.ledger(move |ledger| ledger.set_note(id, Some(&note), &event)).await
+        tracing::debug!(berth = berth.label(), error = format!("{error:#}"), "it is tried again");
+        let stuck = Found::new(ConditionCode::Stuck, Some(flatten(error).message));
+        self.settle(berth, Changes::of(&berth.conditions, &[ConditionCode::Stuck], vec![stuck])).await
     }
 
     /// An intent that was interrupted: its container goes, then its claim.
@@ -110,22 +105,6 @@ impl Node {
         let text = format!("{}/{}: {note}", berth.owner, berth.name);
         let event = Self::about(&berth, kind, &Caller::agent().name, text);
         self.end(&berth, state, note, event).await
-    }
-
-    /// A live berth whose container ended or went keeps its cards: its owner decides. Live berths are not marked
-    /// for the whole comparison, or a release would be refused whenever Docker does anything; so this one is marked
-    /// and looked at again.
-    async fn compare(&self, id: i64) -> Result<()> {
-        let Some(_busy) = self.busy.enter(id) else { return Ok(()) };
-        let berth = self.ledger(move |ledger| ledger.berth_by_id(id)).await?;
-        let note = note_of(&berth, &self.engine().await?.list_owned(&self.instance).await?);
-        if berth.state != BerthState::Live || note == berth.note {
-            return Ok(());
-        }
-        let text = note.clone().unwrap_or_else(|| "its container runs again".into());
-        let text = format!("{}/{}: {text}", berth.owner, berth.name);
-        let event = Self::about(&berth, "berth.changed", &Caller::agent().name, text);
-        self.ledger(move |ledger| ledger.set_note(id, note.as_deref(), &event)).await
     }
 
     /// A container with our label: of a berth that has ended it is a leftover of ours and goes; of a berth that
@@ -174,14 +153,5 @@ impl Node {
         tracing::warn!(container = container.container_name, "{text}");
         let event = Self::event("container.unknown", &Caller::agent().name, text);
         self.ledger(move |ledger| ledger.record(&event)).await
-    }
-}
-
-/// What is wrong with a live berth's container, if anything.
-fn note_of(berth: &Berth, owned: &[OwnedContainer]) -> Option<String> {
-    match owned.iter().find(|container| Some(&container.container_id) == berth.container_id.as_ref()) {
-        Some(container) if container.running => None,
-        Some(container) => Some(format!("its container does not run ({})", container.status)),
-        None => Some("its container is gone".to_owned()),
     }
 }

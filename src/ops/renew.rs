@@ -16,6 +16,10 @@ impl Node {
             Fault::busy(format!("{name} is being changed by another request")).help("try again in a moment")
         })?;
         let id = berth.id;
+        // Its owner hears how it is, without waiting for the next look. The lease is renewed also where Docker is away.
+        if let Err(error) = self.renew_conditions(&berth).await {
+            tracing::debug!(error = format!("{error:#}"), "could not look at a berth that is renewed");
+        }
         // It may have ended between looking it up and entering.
         let now = self.ledger(move |ledger| ledger.berth_by_id(id)).await?;
         let label = format!("{}/{}", now.owner, now.name);

@@ -196,7 +196,7 @@ impl Node {
             self.npu(claimed.since.into_std())
         );
         let host_key = built.with_context(|| format!("making berth {label}"))?;
-        choose::check_health(&*npu?, &berth.cards)?;
+        choose::check_health(&*npu?, &berth.cards, &self.rulings().await?)?;
         self.check_alone(berth).await?;
         self.refresh_keys(std::slice::from_ref(berth)).await?;
         progress.check_listener()?;

@@ -83,11 +83,6 @@ impl Survey {
     pub fn card(&self, id: CardId) -> Option<&CardView> {
         self.cards.iter().find(|card| card.id == id)
     }
-
-    /// CPUs near a card, as its topology says.
-    pub fn cpus_near(&self, id: CardId) -> Option<&str> {
-        self.npu.topology.iter().find(|near| near.id == id.0)?.cpu_affinity.as_deref()
-    }
 }
 
 impl Node {
@@ -149,7 +144,7 @@ impl Node {
 
     /// Device nodes, berths, containers and processes: all but npu-smi, seen after `since`. Whoever asks while a look
     /// goes on waits for the next one, which serves all of them.
-    async fn sight(&self, since: Instant) -> Result<Arc<Sightings>> {
+    pub(super) async fn sight(&self, since: Instant) -> Result<Arc<Sightings>> {
         let mut last = self.looks.sight.lock().await;
         if let Some((began, seen)) = &*last
             && *began >= since
@@ -170,7 +165,8 @@ impl Node {
         };
         let (host, numbers) = (self.host(), nodes.numbers());
         let processes = tokio::task::spawn_blocking(move || open_cards(&*host, &numbers, &fences));
-        let outside = self.outsiders(&nodes).await?;
+        let (outside, rulings) = tokio::join!(self.outsiders(&nodes), self.rulings());
+        let (outside, rulings) = (outside?, rulings?);
         let open = processes.await?;
         let mut vnpus = BTreeMap::<CardId, BTreeSet<u32>>::new();
         for (card, vnpu, _) in &nodes.parts {
@@ -181,6 +177,7 @@ impl Node {
             bad_nodes: nodes.bad,
             berths,
             vnpus,
+            rulings,
             not_looked: open.not_looked.or_else(|| outside.not_looked.clone()),
             open: open.open,
             unfinished: open.unfinished,
@@ -247,7 +244,7 @@ fn fenced(ledger: &Ledger, numbers: &Numbers) -> Result<(Vec<Berth>, Vec<Fence>)
 }
 
 /// The containers of the processes that npu-smi lists.
-fn containers_of(npu: &NpuFacts) -> BTreeMap<u32, String> {
+pub(super) fn containers_of(npu: &NpuFacts) -> BTreeMap<u32, String> {
     let pids = npu.devices.iter().flat_map(|device| &device.processes).map(|process| process.pid);
     pids.filter_map(|pid| Some((pid, procs::container_of(Path::new("/proc"), pid)?))).collect()
 }

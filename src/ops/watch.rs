@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 /// Even without an event: leases, host processes, a missed event.
 const LOOK_EVERY: Duration = Duration::from_mins(1);
 
+/// After a change, once more: an engine may tell of it before its list does.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Between two tries to reach an engine that was away when the agent started.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
 
@@ -22,7 +24,9 @@ impl Node {
         let mut holders = BTreeSet::new();
         let mut up = true;
         let mut closed = Instant::now();
+        let mut pause = LOOK_AGAIN;
         tokio::spawn(Arc::clone(&self).watch_editors());
+        tokio::spawn(Arc::clone(&self).watch_cards());
         loop {
             let now_up = feed.borrow_and_update().up;
             if up && !now_up {
@@ -43,8 +47,13 @@ impl Node {
                 }
             }
             tokio::select! {
-                changed = feed.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep(LOOK_EVERY) => {}
+                changed = feed.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    pause = LOOK_AGAIN;
+                }
+                () = tokio::time::sleep(pause) => pause = LOOK_EVERY,
             }
         }
     }
@@ -82,6 +91,8 @@ impl Node {
     }
 
     async fn look_around(&self, holders: &mut BTreeSet<String>) -> Result<()> {
+        // First, because the rest may have to wait for somebody's decision about cards.
+        self.look_at_containers().await?;
         let reconciled = self.reconcile().await;
         let outside = self.outsiders(&self.card_nodes().await?).await?;
         if let Some(reason) = &outside.not_looked {
@@ -106,6 +117,9 @@ impl Node {
         }
         if !known.is_subset(&now) {
             self.tell_freed();
+        }
+        if *known != now {
+            self.pulse.cards_moved.notify_one();
         }
         *known = now;
         Ok(())

@@ -1,4 +1,4 @@
-//! Memory and NUMA nodes.
+//! Memory, NUMA nodes, and whether there is as much as the profile promises.
 
 use super::outcome::{Outcome, bad, doubtful, good, list, looked};
 use super::{Check, Need, On, Scope};
@@ -31,7 +31,49 @@ pub(super) const CHECKS: &[Check] = &[
         },
         judge: numa,
     },
+    Check {
+        id: "profile.fits",
+        title: "Profile fits the machine",
+        severity: Severity::Advised,
+        on: On::Every,
+        needs: &[Need::Cpu],
+        wants: |_| Ok("no more promised to berths than there is, and nothing that contradicts itself".into()),
+        judge: fits,
+    },
 ];
+
+/// What one berth is promised and another, or the machine, cannot keep.
+fn fits(scope: &Scope) -> Result<Outcome, NotLooked> {
+    let cpu = looked(&scope.facts.cpu)?;
+    let (rules, devices) = (&scope.profile.berth, &scope.profile.devices);
+    let mut wrong = Vec::new();
+    let promised = rules.cpus_per_card * f64::from(devices.cards);
+    if promised > f64::from(cpu.logical) {
+        wrong.push(format!(
+            "berth.cpus-per-card promises {promised} CPUs on all cards, and there are {}",
+            cpu.logical
+        ));
+    }
+    if rules.shm_size > rules.memory_per_card {
+        let (shm, memory) = (rules.shm_size, rules.memory_per_card);
+        wrong.push(format!("berth.shm-size is {shm}, and a berth of one card has {memory} of memory in all"));
+    }
+    if rules.default_lease > rules.max_lease {
+        wrong.push("berth.default-lease is longer than berth.max-lease".into());
+    }
+    let grouped = devices.groups.iter().flatten();
+    let strange: Vec<String> =
+        grouped.filter(|card| card.0 >= devices.cards).map(ToString::to_string).collect();
+    if !strange.is_empty() {
+        wrong
+            .push(format!("devices.groups names cards that devices.cards leaves out: {}", strange.join(",")));
+    }
+    if wrong.is_empty() {
+        let cpus = cpu.logical;
+        return Ok(good(format!("{promised} of {cpus} CPUs promised")));
+    }
+    Ok(doubtful(list(wrong), "change these keys of the profile"))
+}
 
 /// In one unit, so that seen and wanted compare at a glance.
 fn gib(size: Size) -> String {

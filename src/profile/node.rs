@@ -1,7 +1,7 @@
 //! `profiles/*.toml`: what a kind of node looks like, and what its berths are given.
 
 use super::bootstrap::Bootstrap;
-use crate::model::{CardId, Health, Size};
+use crate::model::{Capability, CardId, Health, Size};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -79,9 +79,12 @@ pub struct BerthRules {
     /// 0 sets no limit.
     #[serde(default)]
     pub cpus_per_card: f64,
-    /// Keep a berth on the CPUs of its cards' NUMA nodes.
+    /// Keep a berth on its cards' share of the CPUs near them.
     #[serde(default = "yes")]
     pub cpus_near_cards: bool,
+    /// Capabilities besides Docker's own, or of its own that berth would take: `NET_RAW` and `MKNOD`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cap_add: Vec<Capability>,
     pub shm_size: Size,
     pub pids_limit: i64,
     #[serde(with = "super::config::duration_text")]

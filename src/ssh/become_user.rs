@@ -13,6 +13,9 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// In thousandths of the memory that is short: a session counts as if it had so much more.
+const SESSION_OOM_SCORE: &str = "300";
+
 /// Whom to become and what to run then. The environment is this process' own.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Become {
@@ -151,6 +154,7 @@ pub fn become_and_run(wanted: Become) -> (u8, String) {
 
 fn drop_privileges(wanted: &Become) -> Result<()> {
     setsid().context("starting a session")?;
+    offer_to_the_kernel();
     if let Some(files) = wanted.files {
         descriptors::limit(files).context("limiting open files")?;
     }
@@ -160,6 +164,13 @@ fn drop_privileges(wanted: &Become) -> Result<()> {
     let groups: Vec<Gid> = wanted.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
     change_identity(wanted.uid, wanted.gid, &groups)?;
     chdir(&wanted.home).or_else(|_| chdir("/")).context("changing to the home directory")
+}
+
+/// Where a berth runs out of memory, the kernel ends what its sessions started, and not the server: a score may be raised
+/// by anybody. The server's is not lowered instead, because whoever inherits a low one may go back to it, and would be
+/// spared when the whole node runs out of memory. Without /proc all are equal, and the session is worth more than that.
+fn offer_to_the_kernel() {
+    let _ = std::fs::write("/proc/self/oom_score_adj", SESSION_OOM_SCORE);
 }
 
 /// From root to a uid that nobody has, and its group, in a session of its own. From then on the kernel keeps other

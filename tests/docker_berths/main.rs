@@ -21,6 +21,7 @@ mod callers;
 mod check;
 #[path = "../common_registry/mod.rs"]
 mod common_registry;
+mod conditions;
 mod copies;
 mod crash;
 mod events;

@@ -62,6 +62,7 @@ fn check_shape(berth: &Value, port: u16) {
         keys,
         [
             "cards",
+            "conditions",
             "container_id",
             "cpus",
             "created_at",
@@ -142,9 +143,41 @@ fn cards_inside_are_the_ones_on_the_host() {
     assert!(list.contains("alice/two") && list.contains("2,5"), "{list}");
 }
 
+/// A line of the simulated node's profile, to put others beside.
+const SHM: &str = "shm-size = \"64MiB\"";
+
+#[test]
+fn a_berth_has_its_share_of_the_cpus_and_the_capabilities_of_the_profile() {
+    if std::thread::available_parallelism().unwrap().get() < 2 {
+        return;
+    }
+    let profile = vec![
+        ("cards = 8", "cards = 2".to_owned()),
+        ("groups = [[0, 1, 2, 3], [4, 5, 6, 7]]", "groups = [[0], [1]]".to_owned()),
+        ("cpus-per-card = 0", "cpus-per-card = 1".to_owned()),
+        (SHM, format!("cap-add = [\"SYS_NICE\"]\n{SHM}")),
+    ];
+    let Some(rig) = Rig::with(Setup { profile, ..Setup::default() }) else { return };
+    let cpus = ["one", "two"].map(|name| {
+        let berth = rig.request(&["--cards", "1", "--name", name]);
+        let seen = rig.ssh_ok(
+            &berth,
+            "/bin/busybox nproc; /bin/busybox grep -E 'CapBnd|Cpus_allowed_list' /proc/self/status",
+        );
+        let lines: Vec<&str> = seen.lines().collect();
+        assert_eq!(lines[0], "1", "as many as were promised: {seen}");
+        // Docker's set and SYS_NICE, without NET_RAW and MKNOD.
+        assert_eq!(lines[1], "CapBnd:\t00000000a08405fb");
+        lines[2].to_owned()
+    });
+    assert_ne!(cpus[0], cpus[1], "no CPU is promised twice");
+}
+
 #[test]
 fn the_kernel_keeps_a_berth_to_its_cards() {
-    let Some(rig) = Rig::start() else { return };
+    // With the right to make nodes, so that it is their opening that is refused.
+    let profile = vec![(SHM, format!("cap-add = [\"MKNOD\"]\n{SHM}"))];
+    let Some(rig) = Rig::with(Setup { profile, ..Setup::default() }) else { return };
     let berth = rig.request(&["--card-ids", "3"]);
     // Its own card: the cgroup lets it through to a driver that is not there. As its user and as root.
     let own = both(&rig.ssh(&berth, "exec 3<>/dev/davinci3"));
@@ -184,7 +217,8 @@ fn a_container_has_what_was_asked_for_and_nothing_more() {
         ("NetworkMode", json!("bridge")),
         ("IpcMode", json!("private")),
         ("PidMode", json!("")),
-        ("CapAdd", Value::Null),
+        ("CapAdd", json!([])),
+        ("CapDrop", json!(["NET_RAW", "MKNOD"])),
         ("Binds", Value::Null),
         ("GroupAdd", json!(["1000"])),
         ("AutoRemove", json!(false)),
@@ -252,16 +286,16 @@ fn a_berth_keeps_its_host_key_when_its_container_starts_again() {
         rig.ssh(&berth, "true").status.success().then_some(())
     });
     let again = until("the berth is fine again", Duration::from_secs(20), || {
-        Some(rig.json(&["show", "alice/dev"])).filter(|berth| berth["note"].is_null())
+        Some(rig.json(&["show", "alice/dev"])).filter(|berth| berth["conditions"] == json!([]))
     });
     assert_eq!(again["host_key"], berth["host_key"]);
     assert_eq!(again["port"], berth["port"]);
 
     rig.docker(&["kill", container]);
-    let ended = until("the note about its end", Duration::from_secs(20), || {
-        Some(rig.json(&["show", "alice/dev"])).filter(|berth| !berth["note"].is_null())
+    let ended = until("its end to be seen", Duration::from_secs(20), || {
+        Some(rig.json(&["show", "alice/dev"])).filter(|berth| berth["conditions"] != json!([]))
     });
-    assert_eq!(ended["note"], "its container does not run (exited)");
+    assert_eq!(ended["conditions"][0]["code"], "dead");
     assert_eq!(rig.cards()[0]["holders"][0]["kind"], "berth", "its owner decides what becomes of it");
     rig.ok(&["release", "alice/dev"]);
     rig.assert_nothing_left();

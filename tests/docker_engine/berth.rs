@@ -16,10 +16,10 @@ async fn a_berth_has_its_cards_and_no_others() {
     let rig = Rig::new().await;
     let image = rig.image().await;
     let spec = rig.spec(&image, 3, FOREVER);
-    let numbers = expected_numbers(&spec).unwrap();
+    let numbers = expected_numbers(&spec.devices).unwrap();
     let id = rig.engine.create(&spec).await.unwrap();
     rig.engine.start(&id).await.unwrap();
-    let seen = observe(&rig.engine, &id, &spec).await.unwrap();
+    let seen = observe(&rig.engine, &id, &spec.mounts).await.unwrap();
     assert_eq!(compare(&spec, &numbers, &seen), [], "{seen:#?}");
 
     // The kernel lets its own card through, where no driver answers (ENXIO), and refuses any other (EPERM).
@@ -39,7 +39,7 @@ async fn a_container_that_is_not_as_asked_for_is_found_out_alone() {
     let rig = Rig::new().await;
     let image = rig.image().await;
     let spec = rig.spec(&image, 3, FOREVER);
-    let numbers = expected_numbers(&spec).unwrap();
+    let numbers = expected_numbers(&spec.devices).unwrap();
     let device = |minor: u32, access: &str| {
         let host = rig.path(&format!("davinci{minor}"));
         format!("{}:/dev/davinci{minor}:{access}", host.display())
@@ -66,7 +66,7 @@ async fn a_container_that_is_not_as_asked_for_is_found_out_alone() {
             "127.0.0.1::23",
         ],
     );
-    let seen = observe(&rig.engine, &name, &spec).await.unwrap();
+    let seen = observe(&rig.engine, &name, &spec.mounts).await.unwrap();
     let found: Vec<String> = compare(&spec, &numbers, &seen).into_iter().map(|d| d.what).collect();
     for what in [
         "published ports",
@@ -88,7 +88,7 @@ async fn a_container_that_is_not_as_asked_for_is_found_out_alone() {
     }
     rig.docker(&["rm", "-f", &name]);
     rig.start("other", &rig.privileged());
-    let seen = observe(&rig.engine, &name, &spec).await.unwrap();
+    let seen = observe(&rig.engine, &name, &spec.mounts).await.unwrap();
     let found: Vec<String> = compare(&spec, &numbers, &seen).into_iter().map(|d| d.what).collect();
     for what in ["privileged", "the kernel's device rules", "device nodes"] {
         assert!(found.iter().any(|got| got == what), "{what} is not in {found:?}");
@@ -150,7 +150,7 @@ async fn the_life_of_a_container() {
     rig.engine.stop(&id, 1).await.unwrap();
     let state = rig.engine.inspect(&id).await.unwrap().unwrap();
     assert!(!state.running && state.address.is_none(), "{state:?}");
-    let error = flatten(&observe(&rig.engine, &id, &spec).await.unwrap_err());
+    let error = flatten(&observe(&rig.engine, &id, &spec.mounts).await.unwrap_err());
     assert!(error.message.contains("it does not run"), "{error:?}");
     rig.engine.remove(&id, true).await.unwrap();
     rig.engine.remove(&id, true).await.unwrap();
@@ -184,7 +184,7 @@ async fn what_cannot_be_is_said_clearly() {
 
     second.mounts.remove(0);
     std::fs::remove_file(rig.path("davinci3")).unwrap();
-    assert!(expected_numbers(&second).is_err());
+    assert!(expected_numbers(&second.devices).is_err());
     let id = rig.engine.create(&second).await.unwrap();
     let fault = flatten(&rig.engine.start(&id).await.unwrap_err());
     assert!(fault.message.contains("davinci3") && fault.help.is_some(), "{fault:?}");

@@ -1,7 +1,7 @@
 //! What the tests share: the engine, names of their own, a busybox image, device nodes; all removed at the end.
 
 use berth::engine::{BindMount, ContainerSpec, DeviceNode, Engine};
-use berth::model::Size;
+use berth::model::{Capability, Size};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -125,6 +125,8 @@ impl Rig {
             memory: Some(Size::mib(64)),
             cpus: Some(0.5),
             cpuset: Some("0".into()),
+            // So that a node can be made, and only its opening is refused.
+            capabilities: vec![Capability::Mknod],
             shm_size: Size::mib(16),
             pids_limit: 64,
             groups: vec![1000],

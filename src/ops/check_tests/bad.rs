@@ -205,6 +205,11 @@ pub(super) const BAD: &[(&str, Change, &str)] = &[
         Machine(|h| h.with_file("/sys/devices/system/node/node3/meminfo", "Node 3 MemTotal: 0 kB\n")),
         "node 3 has no memory",
     ),
+    (
+        "profile.fits",
+        Machine(|h| h.with_file("/sys/devices/system/cpu/online", "0-95\n")),
+        "promises 184 CPUs on all cards, and there are 96",
+    ),
     ("numa.nodes", Facts(|f| f.cpu.as_mut().unwrap().numa_nodes.truncate(1)), "NUMA nodes: 1"),
     (
         "disk.data",

@@ -80,6 +80,7 @@ pub(super) fn good_host() -> FakeHost {
         .with_file("/etc/os-release", "ID=hce\nVERSION_ID=2.0\n")
         .with_file("/proc/sys/net/ipv4/ip_forward", "1\n")
         .with_file("/proc/cpuinfo", "processor : 0\n")
+        .with_file("/sys/devices/system/cpu/online", "0-191\n")
         .with_file("/proc/meminfo", "MemTotal: 1584000000 kB\nMemAvailable: 1500000000 kB\n")
         .with_file("/proc/self/mountinfo", MOUNTS)
         .with_file("/etc/fstab", "UUID=1 / ext4 defaults 0 1\nUUID=2 /data xfs nofail,pquota 0 0\n")

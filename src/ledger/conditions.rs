@@ -1,0 +1,76 @@
+//! What is wrong with a berth now, as codes: begun and ended together with the event that tells it.
+
+use super::{Ledger, LedgerError, NewEvent};
+use crate::error::Fault;
+use crate::model::{Condition, ConditionCode};
+use rusqlite::params;
+
+impl Ledger {
+    /// A condition that begins, or goes on with other values.
+    pub fn begin_condition(&self, berth: i64, condition: &Condition, event: &NewEvent) -> Result<(), Fault> {
+        let cards: Vec<u32> = condition.cards.iter().map(|card| card.0).collect();
+        let cards = serde_json::to_string(&cards)
+            .map_err(|error| Fault::bug(format!("writing a condition's cards: {error}")))?;
+        self.change(event, |transaction| {
+            transaction
+                .prepare_cached(
+                    "INSERT INTO conditions (berth, code, since, cards, detail) VALUES (?1, ?2, ?3, ?4, ?5)
+                     ON CONFLICT (berth, code) DO UPDATE SET since = ?3, cards = ?4, detail = ?5",
+                )?
+                .execute(params![
+                    berth,
+                    condition.code.as_str(),
+                    condition.since.to_string(),
+                    cards,
+                    condition.detail
+                ])
+        })
+        .map(|_| ())
+    }
+
+    /// Without an event where the one of another condition says it.
+    pub fn end_condition(
+        &self,
+        berth: i64,
+        code: ConditionCode,
+        event: Option<&NewEvent>,
+    ) -> Result<(), Fault> {
+        self.write(event, |transaction| {
+            transaction
+                .prepare_cached("DELETE FROM conditions WHERE berth = ?1 AND code = ?2")?
+                .execute(params![berth, code.as_str()])
+        })
+        .map(|_| ())
+        .map_err(|error| LedgerError::from(error).into_fault(&self.path))
+    }
+
+    /// How many kills for want of memory were told of, since the berth's container was started.
+    pub fn oom_kills(&self, berth: i64) -> Result<u64, Fault> {
+        let told: i64 = self.read(|connection| {
+            connection
+                .prepare_cached("SELECT oom_kills FROM berths WHERE id = ?1")?
+                .query_row([berth], |row| row.get(0))
+        })?;
+        Ok(u64::try_from(told).unwrap_or(0))
+    }
+
+    pub fn note_oom_kills(&self, berth: i64, kills: u64) -> Result<(), Fault> {
+        self.write(None, |transaction| {
+            transaction
+                .prepare_cached("UPDATE berths SET oom_kills = ?2 WHERE id = ?1")?
+                .execute(params![berth, i64::try_from(kills).unwrap_or(i64::MAX)])
+        })
+        .map(|_| ())
+        .map_err(|error| LedgerError::from(error).into_fault(&self.path))
+    }
+}
+
+/// The worst first. A code that this program does not know is an error: nothing is taken for well that is not.
+pub(super) fn read(row: &rusqlite::Row, index: usize) -> rusqlite::Result<Vec<Condition>> {
+    let text: String = row.get(index)?;
+    let mut found: Vec<Condition> = serde_json::from_str(&text).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, error.into())
+    })?;
+    found.sort_by_key(|condition| condition.code);
+    Ok(found)
+}

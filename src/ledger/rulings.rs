@@ -1,0 +1,57 @@
+//! What administrators decided about cards: one ruling a card, until its end or until it is cleared.
+
+use super::{Ledger, NewEvent, list, optional_time_at, time_at};
+use crate::error::Fault;
+use crate::model::{CardId, Ruling, Verdict};
+use jiff::Timestamp;
+use rusqlite::params;
+use std::collections::BTreeMap;
+
+impl Ledger {
+    /// In the place of what was decided about the card before.
+    pub fn rule(&self, card: CardId, ruling: &Ruling, event: &NewEvent) -> Result<(), Fault> {
+        self.change(event, |transaction| {
+            transaction
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO rulings (card, verdict, why, until, by, since)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                )?
+                .execute(params![
+                    card.0,
+                    ruling.verdict.as_str(),
+                    ruling.why,
+                    ruling.until.map(|until| until.to_string()),
+                    ruling.by,
+                    ruling.since.to_string(),
+                ])
+        })
+        .map(|_| ())
+    }
+
+    pub fn clear_ruling(&self, card: CardId, event: &NewEvent) -> Result<(), Fault> {
+        self.change(event, |transaction| {
+            transaction.prepare_cached("DELETE FROM rulings WHERE card = ?1")?.execute([card.0])
+        })
+        .map(|_| ())
+    }
+
+    /// Those in force.
+    pub fn rulings(&self, now: Timestamp) -> Result<BTreeMap<CardId, Ruling>, Fault> {
+        let all = self.read(|connection| {
+            list(connection, "SELECT card, verdict, why, until, by, since FROM rulings", [], read)
+        })?;
+        Ok(all.into_iter().filter(|(_, ruling)| ruling.until.is_none_or(|until| until > now)).collect())
+    }
+}
+
+fn read(row: &rusqlite::Row) -> rusqlite::Result<(CardId, Ruling)> {
+    let verdict: String = row.get(1)?;
+    let ruling = Ruling {
+        verdict: Verdict::parse(&verdict).ok_or(rusqlite::Error::IntegralValueOutOfRange(1, 0))?,
+        why: row.get(2)?,
+        until: optional_time_at(row, 3)?,
+        by: row.get(4)?,
+        since: time_at(row, 5)?,
+    };
+    Ok((CardId(row.get(0)?), ruling))
+}

@@ -1,0 +1,219 @@
+//! How the containers of live berths are, asked one by one: an engine's list says that a container runs for a while
+//! after it has told that it died, its answer about the one container does not.
+
+use super::conditions::{Changes, Found};
+use super::{Node, build};
+use crate::engine::{ContainerState, readback};
+use crate::host::{kernel_log, readback as kernel};
+use crate::model::{Berth, BerthState, Condition, ConditionCode};
+use anyhow::Result;
+use futures_util::future::join_all;
+use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use tokio::sync::Notify;
+
+const CONTAINER: [ConditionCode; 3] = [ConditionCode::Gone, ConditionCode::Dead, ConditionCode::Paused];
+/// How long people can read that the kernel killed in their berth.
+const OOM_SHOWN: SignedDuration = SignedDuration::from_hours(24);
+/// A berth that runs out of memory again and again is told of once in this time.
+const OOM_PAUSE: SignedDuration = SignedDuration::from_secs(60);
+
+/// What is remembered between looks.
+#[derive(Default)]
+pub(super) struct Pulse {
+    /// When the container of a berth was started that was last read back.
+    read_back: Mutex<BTreeMap<i64, String>>,
+    /// Somebody took a card or gave one back.
+    pub(super) cards_moved: Notify,
+}
+
+impl Node {
+    /// All live berths at once: one container that an engine does not answer about keeps nobody else waiting.
+    pub(super) async fn look_at_containers(&self) -> Result<()> {
+        let mut live = self.ledger(crate::ledger::Ledger::held_berths).await?;
+        live.retain(|berth| berth.state == BerthState::Live);
+        let looks =
+            live.iter().map(|berth| async move { (berth.label(), self.look_at_container(berth).await) });
+        for (berth, looked) in join_all(looks).await {
+            if let Err(error) = looked {
+                tracing::warn!(berth, error = format!("{error:#}"), "could not look at its container");
+            }
+        }
+        Ok(())
+    }
+
+    /// A live berth whose container ended or went keeps its cards: its owner decides. It is marked only where
+    /// something changed, or a release would be refused whenever Docker does anything; and then looked at again.
+    async fn look_at_container(&self, berth: &Berth) -> Result<()> {
+        let state = self.container_state(berth).await?;
+        if Changes::of(&berth.conditions, &CONTAINER, of_container(state.as_ref())).none()
+            && !self.is_new_start(berth, state.as_ref())
+            && !self.has_oom_news(berth, state.as_ref()).await?
+        {
+            return Ok(());
+        }
+        let id = berth.id;
+        let Some(_busy) = self.busy.enter(id) else { return Ok(()) };
+        let berth = self.ledger(move |ledger| ledger.berth_by_id(id)).await?;
+        self.renew_conditions(&berth).await
+    }
+
+    /// Of a berth that the caller has marked.
+    pub(super) async fn renew_conditions(&self, berth: &Berth) -> Result<()> {
+        if berth.state != BerthState::Live {
+            return Ok(());
+        }
+        let state = self.container_state(berth).await?;
+        self.settle(berth, Changes::of(&berth.conditions, &CONTAINER, of_container(state.as_ref()))).await?;
+        self.settle_oom(berth, state.as_ref()).await?;
+        if self.is_new_start(berth, state.as_ref()) {
+            self.read_devices_back(berth, state.as_ref()).await?;
+        }
+        Ok(())
+    }
+
+    async fn container_state(&self, berth: &Berth) -> Result<Option<ContainerState>> {
+        match &berth.container_id {
+            Some(id) => self.engine().await?.inspect(id).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Whether its container runs, and was started since its devices were last read from the kernel.
+    fn is_new_start(&self, berth: &Berth, state: Option<&ContainerState>) -> bool {
+        let Some(started) = state.filter(|state| state.running).and_then(|state| state.started_at.as_ref())
+        else {
+            return false;
+        };
+        let known = self.pulse.read_back.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&berth.id) != Some(started)
+    }
+
+    /// Somebody may have edited what the engine knows of the container, and started it.
+    async fn read_devices_back(&self, berth: &Berth, state: Option<&ContainerState>) -> Result<()> {
+        let Some((container, started)) =
+            state.and_then(|state| Some((state.id.clone(), state.started_at.clone()?)))
+        else {
+            return Ok(());
+        };
+        let own = tokio::task::block_in_place(|| build::own_devices(self, berth))?;
+        let seen = readback::observe(&self.engine().await?, &container, &[]).await?;
+        let differences = readback::compare_devices(&own, &seen);
+        let found = (!differences.is_empty()).then(|| {
+            let text: Vec<String> = differences.iter().map(ToString::to_string).collect();
+            Found::new(ConditionCode::DevicesChanged, Some(text.join("; ")))
+        });
+        let found = found.into_iter().collect();
+        let changes = Changes::of(&berth.conditions, &[ConditionCode::DevicesChanged], found);
+        self.settle(berth, changes).await?;
+        self.pulse.read_back.lock().unwrap_or_else(PoisonError::into_inner).insert(berth.id, started);
+        Ok(())
+    }
+
+    async fn has_oom_news(&self, berth: &Berth, state: Option<&ContainerState>) -> Result<bool> {
+        let known = berth.condition(ConditionCode::Oom);
+        if known.is_some_and(|known| Timestamp::now().duration_since(known.since) > OOM_SHOWN) {
+            return Ok(true);
+        }
+        let id = berth.id;
+        let told = self.ledger(move |ledger| ledger.oom_kills(id)).await?;
+        Ok(self.oom_kills(state).await.is_some_and(|kills| kills != told))
+    }
+
+    /// How often the kernel killed for want of memory since the container was started; `None` where it does not say.
+    async fn oom_kills(&self, state: Option<&ContainerState>) -> Option<u64> {
+        let state = state?;
+        let (pid, container) = (state.pid.filter(|_| state.running)?, state.id.clone());
+        // A container that ends meanwhile is no reason to warn.
+        tokio::task::spawn_blocking(move || kernel::oom_kills(pid, &container)).await.ok()?.ok()?
+    }
+
+    async fn settle_oom(&self, berth: &Berth, state: Option<&ContainerState>) -> Result<()> {
+        let Some(state) = state else { return Ok(()) };
+        let id = berth.id;
+        let known = berth.condition(ConditionCode::Oom);
+        let age = known.map(|known| Timestamp::now().duration_since(known.since));
+        let told = self.ledger(move |ledger| ledger.oom_kills(id)).await?;
+        // The first process is told of by the engine alone: its cgroup is gone.
+        let ended_by_it = !state.running && state.oom_killed && known.is_none();
+        let kills = self.oom_kills(Some(state)).await;
+        let news = kills.map_or(0, |kills| kills.saturating_sub(told));
+        if ended_by_it || news > 0 {
+            if age.is_some_and(|age| age < OOM_PAUSE) {
+                return Ok(());
+            }
+            let condition = Condition {
+                code: ConditionCode::Oom,
+                since: Timestamp::now(),
+                cards: Vec::new(),
+                detail: killed(state.id.clone(), news.max(1)).await,
+            };
+            let event = Self::begins(berth, &condition);
+            self.ledger(move |ledger| ledger.begin_condition(id, &condition, &event)).await?;
+        } else if age.is_some_and(|age| age > OOM_SHOWN) {
+            self.ledger(move |ledger| ledger.end_condition(id, ConditionCode::Oom, None)).await?;
+        }
+        match kills.filter(|kills| *kills != told) {
+            Some(kills) => self.ledger(move |ledger| ledger.note_oom_kills(id, kills)).await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// The names of the last processes that were killed in a container, where the kernel's log can be read.
+async fn killed(container: String, count: u64) -> Option<String> {
+    let names = tokio::task::spawn_blocking(move || kernel_log::killed_in(&container)).await.ok()?.ok()?;
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    let mut last: Vec<&str> = Vec::new();
+    for name in names.iter().rev().take(count) {
+        if !last.contains(&name.as_str()) {
+            last.push(name);
+        }
+    }
+    (!last.is_empty()).then(|| last.join(", "))
+}
+
+/// What is wrong with a live berth's container, if anything.
+fn of_container(state: Option<&ContainerState>) -> Vec<Found> {
+    let found = match state {
+        None => Found::new(ConditionCode::Gone, None),
+        Some(state) if state.paused => Found::new(ConditionCode::Paused, None),
+        Some(state) if state.running => return Vec::new(),
+        Some(state) => {
+            let memory = if state.oom_killed { ", out of memory" } else { "" };
+            let status = state.exit_code.map(|code| format!("it ended with status {code}{memory}"));
+            Found::new(ConditionCode::Dead, status)
+        }
+    };
+    vec![found]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_is_well_only_while_it_runs() {
+        let state = |running, paused| ContainerState {
+            id: "c1".into(),
+            name: "n".into(),
+            image_id: "i".into(),
+            running,
+            paused,
+            pid: None,
+            exit_code: Some(137),
+            error: None,
+            oom_killed: false,
+            address: None,
+            started_at: None,
+        };
+        assert_eq!(of_container(Some(&state(true, false))), []);
+        let code = |state: Option<&ContainerState>| of_container(state)[0].code;
+        assert_eq!(code(None), ConditionCode::Gone);
+        // Docker says of a paused container that it runs, too.
+        assert_eq!(code(Some(&state(true, true))), ConditionCode::Paused);
+        let dead = of_container(Some(&state(false, false)));
+        assert_eq!(dead, [Found::new(ConditionCode::Dead, Some("it ended with status 137".into()))]);
+    }
+}

@@ -1,0 +1,134 @@
+//! What an administrator decides about a card: usable though it is in Alarm, or not to be given out though it is well.
+
+use super::{Caller, Node};
+use crate::error::Fault;
+use crate::model::{CardId, Ruling, Verdict};
+use anyhow::Result;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+const LONGEST_WHY: usize = 200;
+
+/// What is asked for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewRuling {
+    pub verdict: Verdict,
+    #[serde(default)]
+    pub why: Option<String>,
+    /// Seconds from now; without an end where it is left out.
+    #[serde(default)]
+    pub seconds: Option<u64>,
+}
+
+impl Node {
+    /// Those in force now.
+    pub(super) async fn rulings(&self) -> Result<BTreeMap<CardId, Ruling>> {
+        self.ledger(|ledger| ledger.rulings(Timestamp::now())).await
+    }
+
+    pub async fn rule_card(&self, caller: &Caller, card: u32, new: NewRuling) -> Result<Ruling> {
+        caller.require_admin("deciding which cards are given out")?;
+        self.check_card(card)?;
+        let ruling = ruling(new, &caller.name, Timestamp::now())?;
+        let kind = match ruling.verdict {
+            Verdict::Allow => "card.allowed",
+            Verdict::Block => "card.blocked",
+        };
+        let event = Self::event(kind, &caller.name, format!("card {card} is {ruling}"));
+        let (id, kept) = (CardId(card), ruling.clone());
+        self.ledger(move |ledger| ledger.rule(id, &kept, &event)).await?;
+        self.cards_may_be_free();
+        Ok(ruling)
+    }
+
+    pub async fn clear_card(&self, caller: &Caller, card: u32) -> Result<()> {
+        caller.require_admin("deciding which cards are given out")?;
+        self.check_card(card)?;
+        let id = CardId(card);
+        let Some(ruling) = self.rulings().await?.remove(&id) else {
+            return Err(Fault::refused(format!("card {card} is neither allowed nor blocked"))
+                .help("`berth cards` shows what is decided about cards")
+                .into());
+        };
+        let text = format!("card {card} is no longer {ruling}");
+        let event = Self::event("card.cleared", &caller.name, text);
+        self.ledger(move |ledger| ledger.clear_ruling(id, &event)).await?;
+        self.cards_may_be_free();
+        Ok(())
+    }
+
+    fn cards_may_be_free(&self) {
+        self.tell_freed();
+        self.pulse.cards_moved.notify_one();
+    }
+
+    fn check_card(&self, card: u32) -> Result<(), Fault> {
+        let cards = self.profile.devices.cards;
+        if card < cards {
+            return Ok(());
+        }
+        Err(Fault::usage(format!("there is no card {card}; this node has {cards}, from 0 on")))
+    }
+}
+
+fn ruling(new: NewRuling, by: &str, now: Timestamp) -> Result<Ruling, Fault> {
+    let why = new.why.map(|why| why.trim().to_owned()).filter(|why| !why.is_empty());
+    if why.as_ref().is_some_and(|why| why.chars().count() > LONGEST_WHY || why.chars().any(char::is_control))
+    {
+        return Err(Fault::usage(format!("the reason is one line of at most {LONGEST_WHY} characters")));
+    }
+    match (new.verdict, &why, new.seconds) {
+        (Verdict::Allow, _, None) => {
+            return Err(Fault::usage("a card in Alarm is not allowed without an end").help("--until 2days"));
+        }
+        (Verdict::Block, None, _) => {
+            return Err(Fault::usage("say why the card is blocked: others will ask").help("--why TEXT"));
+        }
+        _ => {}
+    }
+    let end = |seconds: u64| {
+        let time = SignedDuration::try_from(Duration::from_secs(seconds)).ok().filter(|_| seconds > 0)?;
+        now.checked_add(time).ok()
+    };
+    let until = match new.seconds {
+        None => None,
+        Some(seconds) => Some(
+            end(seconds)
+                .ok_or_else(|| Fault::usage("that time is over at once, or never").help("--until 2days"))?,
+        ),
+    };
+    Ok(Ruling { verdict: new.verdict, why, until, by: by.to_owned(), since: now })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alarm_is_allowed_for_a_time_and_a_block_has_a_reason() {
+        let now = Timestamp::UNIX_EPOCH;
+        let try_it = |verdict, why: Option<&str>, seconds| {
+            ruling(NewRuling { verdict, why: why.map(str::to_owned), seconds }, "root", now)
+        };
+        let allowed = try_it(Verdict::Allow, None, Some(60)).unwrap();
+        assert_eq!(allowed.to_string(), "allowed by root until 1970-01-01T00:01:00Z");
+        assert_eq!(
+            try_it(Verdict::Block, Some(" loud fan "), None).unwrap().to_string(),
+            "blocked by root: loud fan"
+        );
+        for (verdict, why, seconds) in [
+            (Verdict::Allow, None, None),
+            (Verdict::Allow, None, Some(0)),
+            (Verdict::Allow, None, Some(u64::MAX)),
+            (Verdict::Block, None, None),
+            (Verdict::Block, Some("  "), None),
+            (Verdict::Block, Some("a\u{1b}[31m"), None),
+            (Verdict::Block, Some("x".repeat(201).as_str()), None),
+        ] {
+            assert!(try_it(verdict, why, seconds).is_err(), "{verdict:?} {why:?} {seconds:?}");
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The cards under live berths: one that becomes sick, goes, or is taken by somebody else is told to the berth's owner.
+
+use super::Node;
+use super::cards::{self, Listed, Sightings};
+use super::conditions::{Changes, Found};
+use super::survey::containers_of;
+use crate::model::facts::NpuFacts;
+use crate::model::{Berth, BerthState, CardId, ConditionCode, Holder};
+use anyhow::Result;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A card that becomes sick is told of within a minute, also where npu-smi takes its time.
+const LOOK_EVERY: Duration = Duration::from_secs(20);
+/// What others saw a moment ago is new enough.
+const FRESH: Duration = Duration::from_secs(5);
+
+impl Node {
+    /// Runs until the process ends. On a task of its own, because an npu-smi that hangs must keep nothing else waiting.
+    pub(super) async fn watch_cards(self: Arc<Self>) {
+        loop {
+            if let Err(error) = self.look_at_cards().await {
+                tracing::debug!(error = format!("{error:#}"), "could not look at the cards of berths");
+            }
+            tokio::select! {
+                () = self.pulse.cards_moved.notified() => {}
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+        }
+    }
+
+    async fn look_at_cards(&self) -> Result<()> {
+        if !self.ledger(crate::ledger::Ledger::held_berths).await?.iter().any(is_live) {
+            return Ok(());
+        }
+        let now = Instant::now();
+        let first = self.changed_cards(now.checked_sub(FRESH).unwrap_or(now)).await?;
+        if first.is_empty() {
+            return Ok(());
+        }
+        // Once more: a process may have ended, or a berth begun, between two parts of one look.
+        for (berth, changes) in self.changed_cards(now).await? {
+            let Some(_busy) = self.busy.enter(berth.id) else { continue };
+            let id = berth.id;
+            // What was seen is of the berth as it was; one that changed meanwhile is looked at again soon.
+            if self.ledger(move |ledger| ledger.berth_by_id(id)).await? == berth {
+                self.settle(&berth, changes).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn changed_cards(&self, since: Instant) -> Result<Vec<(Berth, Changes)>> {
+        let (npu, seen) = tokio::join!(self.npu(since), self.sight(since));
+        let (npu, seen) = (npu?, seen?);
+        let facts = npu.clone();
+        let listed = tokio::task::spawn_blocking(move || containers_of(&facts)).await?;
+        let looked_at = looked_at(&npu, &seen);
+        let live = seen.berths.iter().filter(|berth| is_live(berth));
+        let changes = live.map(|berth| {
+            let found = of_cards(berth, &npu, &seen, &listed, &looked_at);
+            (berth.clone(), Changes::of(&berth.conditions, &looked_at, found))
+        });
+        Ok(changes.filter(|(_, changes)| !changes.none()).collect())
+    }
+}
+
+fn is_live(berth: &Berth) -> bool {
+    berth.state == BerthState::Live
+}
+
+/// What this look can say anything about: a tool that failed does not make a card well, nor sick.
+fn looked_at(npu: &NpuFacts, seen: &Sightings) -> Vec<ConditionCode> {
+    let mut codes = Vec::new();
+    if npu.error.is_none() {
+        codes.extend([ConditionCode::CardLost, ConditionCode::CardAlarm]);
+        if seen.not_looked.is_none() {
+            codes.push(ConditionCode::CardTaken);
+        }
+    }
+    codes
+}
+
+/// What is wrong with the cards of a berth: one condition a code, with all cards that have it.
+fn of_cards(
+    berth: &Berth,
+    npu: &NpuFacts,
+    seen: &Sightings,
+    listed: &Listed,
+    looked_at: &[ConditionCode],
+) -> Vec<Found> {
+    let mut found: Vec<Found> = Vec::new();
+    for card in &berth.cards {
+        for (code, detail) in of_card(*card, berth, npu, seen, listed) {
+            match found.iter_mut().find(|known| known.code == code) {
+                Some(known) => {
+                    known.cards.push(*card);
+                    let details = known.detail.get_or_insert_default();
+                    if !details.contains(&detail) {
+                        details.push_str(", ");
+                        details.push_str(&detail);
+                    }
+                }
+                None => found.push(Found { code, cards: vec![*card], detail: Some(detail) }),
+            }
+        }
+    }
+    found.retain(|found| looked_at.contains(&found.code));
+    found
+}
+
+fn of_card(
+    card: CardId,
+    berth: &Berth,
+    npu: &NpuFacts,
+    seen: &Sightings,
+    listed: &Listed,
+) -> Vec<(ConditionCode, String)> {
+    let device = npu.devices.iter().find(|device| device.id == card.0);
+    let mut found = Vec::new();
+    match device {
+        None => found.push((ConditionCode::CardLost, "npu-smi does not list it".to_owned())),
+        Some(_) if !seen.nodes.contains_key(&card) => {
+            found.push((ConditionCode::CardLost, format!("its device node davinci{card} is not there")));
+        }
+        // What is allowed is in force only while an administrator knows of the alarm.
+        Some(device) if !device.health.usable() && !seen.rulings.contains_key(&card) => {
+            found.push((ConditionCode::CardAlarm, format!("its health is {}", device.health)));
+        }
+        Some(_) => {}
+    }
+    let others = cards::holders(card, device, npu, seen, listed).into_iter();
+    // Who could not be looked at may have it, and nobody says that they do.
+    let others = others.filter(|holder| !is_of(holder, berth) && !matches!(holder, Holder::NotLooked { .. }));
+    found.extend(others.map(|holder| (ConditionCode::CardTaken, holder.to_string())));
+    found
+}
+
+fn is_of(holder: &Holder, berth: &Berth) -> bool {
+    matches!(holder, Holder::Berth { owner, name, .. } if (owner, name) == (&berth.owner, &berth.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Health;
+    use crate::ops::cards::tests::{berth, npu, open, seen};
+    use ConditionCode::{CardAlarm, CardLost, CardTaken};
+
+    fn found(npu: &NpuFacts, seen: &Sightings) -> Vec<(ConditionCode, Vec<u32>)> {
+        let found = of_cards(&berth(&[2, 3]), npu, seen, &Listed::new(), &looked_at(npu, seen));
+        let ids = |cards: &[CardId]| cards.iter().map(|card| card.0).collect();
+        found.iter().map(|found| (found.code, ids(&found.cards))).collect()
+    }
+
+    #[test]
+    fn cards_that_are_well_are_nothing_to_tell() {
+        let own = Sightings {
+            berths: vec![berth(&[2, 3])],
+            // A process of the berth itself.
+            open: vec![open(3, 70, Some("c1"))],
+            ..seen()
+        };
+        assert_eq!(found(&npu(), &own), []);
+    }
+
+    #[test]
+    fn what_happens_to_cards_is_told_with_all_of_them() {
+        let mut sick = npu();
+        sick.devices[2].health = Health::Alarm;
+        sick.devices[3].health = Health::Critical;
+        // Somebody else's card.
+        sick.devices[5].health = Health::Alarm;
+        assert_eq!(found(&sick, &seen()), [(CardAlarm, vec![2, 3])]);
+        sick.devices.remove(2);
+        let mut gone = seen();
+        gone.nodes.remove(&CardId(3));
+        assert_eq!(found(&sick, &gone), [(CardLost, vec![2, 3])]);
+        let taken = Sightings { berths: vec![berth(&[2, 3])], open: vec![open(3, 70, None)], ..seen() };
+        assert_eq!(found(&npu(), &taken), [(CardTaken, vec![3])]);
+    }
+
+    #[test]
+    fn what_could_not_be_looked_at_says_nothing() {
+        let mut blind = npu();
+        blind.devices.clear();
+        blind.error = Some(crate::model::facts::NpuError {
+            code: None,
+            meaning: "it hangs".into(),
+            remedy: String::new(),
+        });
+        assert_eq!((looked_at(&blind, &seen()), found(&blind, &seen())), (vec![], vec![]));
+        let taken =
+            Sightings { open: vec![open(3, 70, None)], not_looked: Some("no /proc".into()), ..seen() };
+        assert_eq!(found(&npu(), &taken), []);
+    }
+}
