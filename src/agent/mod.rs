@@ -4,6 +4,7 @@
 
 mod answer;
 pub mod client;
+mod desk;
 mod doors;
 mod follow;
 mod listen;
@@ -15,7 +16,6 @@ use crate::ops::Node;
 use crate::profile::Config;
 use crate::ssh::gateway;
 use anyhow::{Context, Result};
-use std::future::IntoFuture;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -43,30 +43,25 @@ pub async fn run(config: Config) -> Result<()> {
         version = env!("CARGO_PKG_VERSION"),
         "berth agent answers"
     );
-    let app = routes::router(node.clone()).into_make_service_with_connect_info::<listen::Peer>();
     let told = stop_when_told(node.clone())?;
-    let stopping = node.clone();
-    let serving = axum::serve(listener, app.clone())
-        .with_graceful_shutdown(async move { stopping.stopping().await })
-        .into_future();
+    let (desk, mut all_served) = desk::Desk::new(routes::router(node.clone()), node.clone());
     let (porter, doors) = doors::doors();
-    let stopping = node.clone();
-    let at_doors = axum::serve(doors, app)
-        .with_graceful_shutdown(async move { stopping.stopping().await })
-        .into_future();
     let gateway = front.map(|front| tokio::spawn(front.serve(Arc::new(porter))));
-    let served = tokio::select! {
-        served = async { tokio::try_join!(serving, at_doors) } => served.map(drop),
+    tokio::select! {
+        () = async {
+            tokio::join!(desk::receive(listener, desk.clone()), desk::receive_doors(doors, desk));
+            let _ = all_served.recv().await;
+        } => {}
         // A request that is not done by then is undone by the next agent.
-        () = drained_too_long(&node) => Ok(()),
-    };
+        () = drained_too_long(&node) => {}
+    }
     told.abort();
     watching.abort();
     if let Some(gateway) = gateway {
         gateway.abort();
     }
     following.abort();
-    served.context("serving the agent's socket")
+    Ok(())
 }
 
 async fn drained_too_long(node: &Node) {

@@ -25,8 +25,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// No request is longer: the largest carries a file of public keys.
-const BODY_LIMIT: usize = 256 << 10;
 /// `berth cards` shows health that is at most this old.
 const FRESH: Duration = Duration::from_secs(2);
 
@@ -51,7 +49,7 @@ pub(super) fn router(node: Arc<Node>) -> Router {
         .route("/v1/images/{name}/check", post(check_image))
         .route("/v1/events", get(events))
         .fallback(no_route)
-        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(DefaultBodyLimit::max(super::desk::BODY_BYTES))
         .with_state(node)
 }
 

@@ -9,6 +9,7 @@ mod cards;
 pub mod check;
 mod check_docker;
 mod choose;
+mod directory;
 mod editors;
 mod files;
 pub mod gateway;

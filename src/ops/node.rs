@@ -1,5 +1,6 @@
 //! One agent's node: its config, profile, ledger, engine and what it has seen last.
 
+use super::directory::Directory;
 use super::survey::Looks;
 use crate::engine::Engine;
 use crate::error::Fault;
@@ -23,6 +24,8 @@ pub struct Node {
     /// The static binary that runs inside; by default the one that runs here.
     pub(super) server: PathBuf,
     pub(super) looks: Looks,
+    /// Who is behind the uids that call.
+    pub(super) directory: Directory,
     /// Held while cards are chosen and claimed: one decision at a time.
     pub(super) deciding: tokio::sync::Mutex<()>,
     /// Berths that a task of this process is working on; the reconciler leaves them alone.
@@ -65,6 +68,7 @@ impl Node {
         Ok(Self {
             server,
             looks: Looks::default(),
+            directory: Directory::default(),
             deciding: tokio::sync::Mutex::new(()),
             busy: BusyBerths::default(),
             reconciled: tokio::sync::Mutex::new(false),

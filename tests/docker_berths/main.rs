@@ -24,6 +24,7 @@ mod common_registry;
 mod copies;
 mod crash;
 mod events;
+mod flood;
 mod foreign;
 mod host_keys;
 mod images;
