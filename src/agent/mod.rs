@@ -18,19 +18,22 @@ use crate::ssh::gateway;
 use anyhow::{Context, Result};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What requests get to come to their end when the agent is told to stop.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
 /// Runs until SIGTERM or SIGINT. Containers go on without it.
-pub async fn run(config: Config) -> Result<()> {
+pub async fn run(config: Config, reread: Reread) -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
         return Err(Fault::refused("the agent must run as root")
             .help("device nodes, containers and other people's storage are its work")
             .into());
     }
+    // Caught from the start: by itself it ends a program.
+    let hangup = signal(SignalKind::hangup()).context("catching SIGHUP")?;
     let node = Arc::new(tokio::task::spawn_blocking(move || Node::open(config)).await??);
+    let hangups = tokio::spawn(look_again_when_told(node.clone(), hangup, reread));
     node.check_server_binary()?;
     let front = gateway::Gateway::open(&node).await?;
     let listener = listen::listen(&node.config.paths)?;
@@ -56,6 +59,7 @@ pub async fn run(config: Config) -> Result<()> {
         () = drained_too_long(&node) => {}
     }
     told.abort();
+    hangups.abort();
     watching.abort();
     if let Some(gateway) = gateway {
         gateway.abort();
@@ -67,6 +71,17 @@ pub async fn run(config: Config) -> Result<()> {
 async fn drained_too_long(node: &Node) {
     node.stopping().await;
     tokio::time::sleep(DRAIN_LIMIT).await;
+}
+
+/// Reads the config again, as the agent read it when it started.
+pub type Reread = Box<dyn Fn() -> Result<Config> + Send + Sync>;
+
+/// SIGHUP never ends the agent. Catalogue, archives of editors and the ledger are read at each use anyway; of the config
+/// it is said whether it would do, and that it counts from the next start.
+async fn look_again_when_told(node: Arc<Node>, mut hangup: Signal, reread: Reread) {
+    while hangup.recv().await.is_some() {
+        node.look_at_config(reread()).await;
+    }
 }
 
 fn stop_when_told(node: Arc<Node>) -> Result<tokio::task::JoinHandle<()>> {

@@ -207,8 +207,8 @@ async fn remove_image(State(node): Shared, caller: Caller, Path(name): Path<Stri
     Ok(Json(node.remove_image(&caller, &name).await?))
 }
 
-async fn check_image(State(node): Shared, _caller: Caller, Path(name): Path<String>) -> Answer<ImageCheck> {
-    Ok(Json(node.check_image(&name).await?))
+async fn check_image(State(node): Shared, caller: Caller, Path(name): Path<String>) -> Answer<ImageCheck> {
+    Ok(Json(node.check_image(&caller, &name).await?))
 }
 
 async fn events(State(node): Shared, caller: Caller, query: Asked<EventQuery>) -> Result<Response, Failure> {

@@ -1,6 +1,7 @@
 //! One agent's node: its config, profile, ledger, engine and what it has seen last.
 
 use super::directory::Directory;
+use super::ration::Rations;
 use super::survey::Looks;
 use crate::engine::Engine;
 use crate::error::Fault;
@@ -26,6 +27,7 @@ pub struct Node {
     pub(super) looks: Looks,
     /// Who is behind the uids that call.
     pub(super) directory: Directory,
+    pub(super) rations: Rations,
     /// Held while cards are chosen and claimed: one decision at a time.
     pub(super) deciding: tokio::sync::Mutex<()>,
     /// Berths that a task of this process is working on; the reconciler leaves them alone.
@@ -69,6 +71,7 @@ impl Node {
             server,
             looks: Looks::default(),
             directory: Directory::default(),
+            rations: Rations::default(),
             deciding: tokio::sync::Mutex::new(()),
             busy: BusyBerths::default(),
             reconciled: tokio::sync::Mutex::new(false),
