@@ -13,7 +13,7 @@ use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::net::UnixStream as StdStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,6 +26,9 @@ const ANSWER_LIMIT: usize = 64 << 20;
 const LINE_LIMIT: usize = 1 << 20;
 /// How long a call that does no long work may take.
 const CALL_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long a call waits to be let in.
+const FULL_PATIENCE: Duration = Duration::from_secs(5);
+const FULL_PAUSE: Duration = Duration::from_millis(100);
 
 /// A client of one agent; each call is a connection.
 pub struct Client {
@@ -135,15 +138,44 @@ impl Client {
             .body(Full::new(body))
             .context("making a call to the agent")?;
         let sent = sender.send_request(request).await;
-        Ok(sent.map_err(|error| Fault::host(format!("the agent broke off: {error}")))?)
+        Ok(sent.map_err(|error| {
+            Fault::host(format!("the agent broke off: {error}")).help(
+                "it may have more callers than it can answer, or have been stopped: try again in a moment",
+            )
+        })?)
     }
 }
 
+/// An agent that has its hands full is there: one waits for it a while.
 async fn connect(socket: &Path) -> Result<UnixStream, Fault> {
-    UnixStream::connect(socket).await.map_err(|error| {
-        Fault::host(format!("no agent answers at {}: {error}", socket.display()))
-            .help("start it: systemctl start berth, or berth agent --config FILE")
-    })
+    let deadline = tokio::time::Instant::now() + FULL_PATIENCE;
+    loop {
+        let error = match UnixStream::connect(socket).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => error,
+        };
+        match error.kind() {
+            ErrorKind::WouldBlock if tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(FULL_PAUSE).await;
+            }
+            ErrorKind::WouldBlock => {
+                return Err(Fault::busy(format!(
+                    "the agent at {} has more callers than it can let in",
+                    socket.display()
+                ))
+                .help("try again in a moment"));
+            }
+            ErrorKind::PermissionDenied => {
+                return Err(Fault::host(format!("{} cannot be used: {error}", socket.display())).help(
+                    "every account may use it where berth made it: look at its mode and its directory's",
+                ));
+            }
+            _ => {
+                return Err(Fault::host(format!("no agent answers at {}: {error}", socket.display()))
+                    .help("start it: systemctl start berth, or berth agent --config FILE"));
+            }
+        }
+    }
 }
 
 fn pass(mut door: &StdStream) -> Result<UnixStream, Fault> {

@@ -5,8 +5,6 @@
 
 use super::listen::Peer;
 use crate::host::handover::send_descriptor;
-use axum::extract::connect_info::Connected;
-use axum::serve::{IncomingStream, Listener};
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Fuse, FusedFuture as _};
 use std::io;
@@ -25,7 +23,7 @@ const QUEUE: usize = 64;
 #[derive(Clone)]
 pub(super) struct Porter(mpsc::Sender<(Line, Peer)>);
 
-/// What axum serves.
+/// Where they come out.
 pub(super) struct Doors(mpsc::Receiver<(Line, Peer)>);
 
 /// A connection that came through a door. When the user has gone it has ended, as if the command had closed it.
@@ -88,26 +86,13 @@ impl Porter {
     }
 }
 
-impl Listener for Doors {
-    type Io = Line;
-    type Addr = Peer;
-
-    async fn accept(&mut self) -> (Line, Peer) {
+impl Doors {
+    pub(super) async fn accept(&mut self) -> (Line, Peer) {
         match self.0.recv().await {
             Some(connection) => connection,
             // The gateway is gone, and with it all who could connect.
             None => std::future::pending().await,
         }
-    }
-
-    fn local_addr(&self) -> io::Result<Peer> {
-        Ok(Peer::Unknown)
-    }
-}
-
-impl Connected<IncomingStream<'_, Doors>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Doors>) -> Self {
-        stream.remote_addr().clone()
     }
 }
 

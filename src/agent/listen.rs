@@ -4,14 +4,12 @@ use crate::error::Fault;
 use crate::host::dirs;
 use crate::profile::Paths;
 use anyhow::{Context, Result};
-use axum::extract::connect_info::Connected;
-use axum::serve::IncomingStream;
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::Path;
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 
 /// Who connected.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Peer {
     /// By SO_PEERCRED.
     Uid(u32),
@@ -21,9 +19,9 @@ pub(super) enum Peer {
     Unknown,
 }
 
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        stream.io().peer_cred().map_or(Self::Unknown, |cred| Self::Uid(cred.uid()))
+impl Peer {
+    pub(super) fn of(stream: &UnixStream) -> Self {
+        stream.peer_cred().map_or(Self::Unknown, |cred| Self::Uid(cred.uid()))
     }
 }
 

@@ -26,8 +26,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// No request is longer: the largest carries a file of public keys.
-const BODY_LIMIT: usize = 256 << 10;
 /// `berth cards` shows health that is at most this old.
 const FRESH: Duration = Duration::from_secs(2);
 
@@ -54,7 +52,7 @@ pub(super) fn router(node: Arc<Node>) -> Router {
         .route("/v1/images/{name}/default", post(set_default_image))
         .route("/v1/events", get(events))
         .fallback(no_route)
-        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(DefaultBodyLimit::max(super::desk::BODY_BYTES))
         .with_state(node)
 }
 
@@ -227,8 +225,8 @@ async fn remove_image(State(node): Shared, caller: Caller, Path(name): Path<Stri
     Ok(Json(node.remove_image(&caller, &name).await?))
 }
 
-async fn check_image(State(node): Shared, _caller: Caller, Path(name): Path<String>) -> Answer<ImageCheck> {
-    Ok(Json(node.check_image(&name).await?))
+async fn check_image(State(node): Shared, caller: Caller, Path(name): Path<String>) -> Answer<ImageCheck> {
+    Ok(Json(node.check_image(&caller, &name).await?))
 }
 
 async fn set_default_image(

@@ -2,7 +2,10 @@
 
 use super::{Global, logging};
 use crate::agent;
+use crate::host::RealHost;
+use crate::profile::load_config;
 use anyhow::{Context, Result};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Run the daemon: ledger, reconciler, unix-socket API
@@ -17,6 +20,11 @@ pub(crate) struct Args {}
 
 pub(crate) fn run(global: &Global, _args: Args) -> Result<ExitCode> {
     let config = global.config()?;
+    let named = global.config.clone();
+    let reread = move || {
+        let named = named.as_ref().filter(|path| !path.is_empty()).map(Path::new);
+        load_config(&RealHost::default(), named)
+    };
     logging::start();
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -26,6 +34,6 @@ pub(crate) fn run(global: &Global, _args: Args) -> Result<ExitCode> {
         .enable_all()
         .build()
         .context("starting the runtime")?
-        .block_on(agent::run(config))?;
+        .block_on(agent::run(config, Box::new(reread)))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -17,26 +17,35 @@ pub struct OutputLine {
 }
 
 impl Engine {
-    /// Lines after `after`, the ones that were written already and those to come, until the container stops.
-    pub fn follow_output(
-        &self,
-        id: &str,
-        after: Timestamp,
-    ) -> impl Stream<Item = Result<OutputLine>> + use<> {
-        let since = i32::try_from(after.as_second()).unwrap_or(0);
-        let options = LogsOptionsBuilder::default()
-            .follow(true)
-            .stdout(true)
-            .stderr(false)
-            .timestamps(true)
-            .since(since)
-            .build();
+    /// How many pieces of output there are up to the last one of one of these times, and with it; 0 where there is none.
+    pub async fn pieces_until(&self, id: &str, times: &[Timestamp]) -> Result<usize> {
+        if times.is_empty() {
+            return Ok(0);
+        }
+        let mut pieces = std::pin::pin!(self.pieces(id, false).enumerate());
+        let mut until = 0;
+        while let Some((at, piece)) = pieces.next().await {
+            if piece?.is_some_and(|line| times.contains(&line.at)) {
+                until = at + 1;
+            }
+        }
+        Ok(until)
+    }
+
+    /// Lines after so many pieces, the ones that were written already and those to come, until the container stops.
+    pub fn follow_output(&self, id: &str, skip: usize) -> impl Stream<Item = Result<OutputLine>> + use<> {
+        self.pieces(id, true).skip(skip).filter_map(|piece| std::future::ready(piece.transpose()))
+    }
+
+    /// What was written to standard output; `None` for what has no time.
+    fn pieces(&self, id: &str, follow: bool) -> impl Stream<Item = Result<Option<OutputLine>>> + use<> {
+        let options =
+            LogsOptionsBuilder::default().follow(follow).stdout(true).stderr(false).timestamps(true).build();
         let (engine, id) = (self.clone(), id.to_owned());
         self.docker().logs(&id, Some(options)).filter_map(move |part| {
-            let line = match part {
+            let piece = match part {
                 Ok(LogOutput::StdOut { message } | LogOutput::Console { message }) => {
-                    // The engine counts in whole seconds where it is asked for a time.
-                    read_line(&message).filter(|line| line.at > after).map(Ok)
+                    Some(Ok(read_line(&message)))
                 }
                 Ok(_) => None,
                 Err(error) => Some(
@@ -44,7 +53,7 @@ impl Engine {
                         .with_context(|| format!("following what container {id} writes")),
                 ),
             };
-            std::future::ready(line)
+            std::future::ready(piece)
         })
     }
 }

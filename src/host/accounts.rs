@@ -1,11 +1,14 @@
 //! Accounts and groups of the host. A static program cannot load NSS modules, so `getent` is asked:
-//! accounts may come from LDAP. Where there is no getent, the files are read.
+//! accounts may come from LDAP. Where there is no getent, or it does not answer, the files are read.
 
-use super::{Host, Tool, read_text};
+use super::{Host, RunError, Tool, read_text};
 use std::path::Path;
+use std::time::Duration;
 
 /// Exit status of getent for a key that it does not know.
 const UNKNOWN_KEY: i32 = 2;
+/// A directory service that takes longer counts as away: somebody waits for the answer.
+const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// An account's name and primary group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,20 +18,43 @@ pub struct Account {
     pub gid: u32,
 }
 
-pub fn account_by_uid(host: &dyn Host, uid: u32) -> Option<Account> {
-    entries(host, "passwd", &uid.to_string())
-        .iter()
-        .filter_map(|line| parse_account(line))
-        .find(|a| a.uid == uid)
+/// What is known of a uid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    pub account: Option<Account>,
+    pub is_member: bool,
+    /// False where a directory service did not answer, and might say more than the files do.
+    pub sure: bool,
+}
+
+/// Where an answer is to come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    Getent,
+    /// For the while that a directory service does not answer.
+    Files,
+}
+
+/// The account behind a uid, and whether it is in a group.
+pub fn member_by_uid(host: &dyn Host, uid: u32, group: &str, source: Source) -> Member {
+    let asked = entries(host, "passwd", &uid.to_string(), source);
+    let account = asked.lines.iter().filter_map(|line| parse_account(line)).find(|a| a.uid == uid);
+    let Some(account) = account else { return Member { account: None, is_member: false, sure: asked.sure } };
+    // What did not answer once is not asked again.
+    let source = if asked.sure { source } else { Source::Files };
+    let groups = entries(host, "group", group, source);
+    let is_member = has_member(&groups.lines, &account, group);
+    Member { account: Some(account), is_member, sure: is_member || (asked.sure && groups.sure) }
 }
 
 pub fn account_by_name(host: &dyn Host, name: &str) -> Option<Account> {
-    entries(host, "passwd", name).iter().filter_map(|line| parse_account(line)).find(|a| a.name == name)
+    let asked = entries(host, "passwd", name, Source::Getent);
+    asked.lines.iter().filter_map(|line| parse_account(line)).find(|a| a.name == name)
 }
 
-/// Whether an account is in a group, as its primary group or as a member.
-pub fn is_member(host: &dyn Host, account: &Account, group: &str) -> bool {
-    entries(host, "group", group).iter().any(|line| {
+/// As its primary group or as a member.
+fn has_member(lines: &[String], account: &Account, group: &str) -> bool {
+    lines.iter().any(|line| {
         let fields: Vec<&str> = line.split(':').collect();
         match fields.as_slice() {
             [name, _, gid, members, ..] if *name == group => {
@@ -39,13 +65,25 @@ pub fn is_member(host: &dyn Host, account: &Account, group: &str) -> bool {
     })
 }
 
-fn entries(host: &dyn Host, database: &str, key: &str) -> Vec<String> {
-    let asked = host.run(&Tool::Getent.cmd().arg(database).arg("--").arg(key).allow_exits(&[UNKNOWN_KEY]));
-    let text = match asked {
-        Ok(output) => output.stdout,
-        Err(_) => read_text(host, &Path::new("/etc").join(database)).unwrap_or_default(),
+struct Entries {
+    lines: Vec<String>,
+    sure: bool,
+}
+
+fn entries(host: &dyn Host, database: &str, key: &str, source: Source) -> Entries {
+    let files = || read_text(host, &Path::new("/etc").join(database)).unwrap_or_default();
+    let (text, sure) = match source {
+        Source::Files => (files(), false),
+        Source::Getent => {
+            let cmd = Tool::Getent.cmd().args([database, "--", key]).allow_exits(&[UNKNOWN_KEY]);
+            match host.run(&cmd.timeout(TIMEOUT)) {
+                Ok(output) => (output.stdout, true),
+                // Without getent the files are all there is.
+                Err(error) => (files(), matches!(error, RunError::Missing { .. })),
+            }
+        }
     };
-    text.lines().map(str::to_owned).collect()
+    Entries { lines: text.lines().map(str::to_owned).collect(), sure }
 }
 
 fn parse_account(line: &str) -> Option<Account> {
@@ -61,21 +99,45 @@ mod tests {
     use super::super::FakeHost;
     use super::*;
 
+    const GROUP: &str = "berth-admin";
+
     #[test]
     fn getent_is_asked_and_files_are_the_fallback() {
         let host = FakeHost::default()
             .with_output("getent passwd -- 1001", 0, "alice:x:1001:100:A:/home/alice:/bin/bash\n", "")
             .with_output("getent passwd -- 7", 2, "", "")
             .with_output("getent group -- berth-admin", 0, "berth-admin:x:990:bob,alice\n", "");
-        let alice = account_by_uid(&host, 1001).unwrap();
-        assert_eq!(alice, Account { name: "alice".into(), uid: 1001, gid: 100 });
-        assert_eq!(account_by_uid(&host, 7), None);
-        assert!(is_member(&host, &alice, "berth-admin"));
+        let alice = member_by_uid(&host, 1001, GROUP, Source::Getent);
+        let account = Account { name: "alice".into(), uid: 1001, gid: 100 };
+        assert_eq!(alice, Member { account: Some(account), is_member: true, sure: true });
+        let nobody = Member { account: None, is_member: false, sure: true };
+        assert_eq!(member_by_uid(&host, 7, GROUP, Source::Getent), nobody);
+        let lines = ["berth-admin:x:990:bob,alice".to_owned()];
         let carol = Account { name: "carol".into(), uid: 1002, gid: 990 };
-        assert!(is_member(&host, &carol, "berth-admin"), "by primary group");
-        assert!(!is_member(&host, &Account { gid: 1, ..carol }, "berth-admin"));
+        assert!(has_member(&lines, &carol, GROUP), "by primary group");
+        assert!(!has_member(&lines, &Account { gid: 1, ..carol }, GROUP));
 
         let files = FakeHost::default().with_file("/etc/passwd", "root:x:0:0:root:/root:/bin/bash\n");
         assert_eq!(account_by_name(&files, "root").map(|account| account.uid), Some(0));
+    }
+
+    #[test]
+    fn a_directory_that_hangs_leaves_what_the_files_say() {
+        let host = FakeHost::default()
+            .with_file(
+                "/etc/passwd",
+                "alice:x:1001:100:A:/home/alice:/bin/bash\ndave:x:1002:100::/:/bin/sh\n",
+            )
+            .with_file("/etc/group", "berth-admin:x:990:alice\n")
+            .with_hang("getent passwd -- 1001")
+            .with_hang("getent passwd -- 1002")
+            .with_hang("getent passwd -- 7");
+        let look = |uid: u32| {
+            let member = member_by_uid(&host, uid, GROUP, Source::Getent);
+            (member.account.is_some(), member.is_member, member.sure)
+        };
+        assert_eq!(look(1001), (true, true, true), "a member by the files is one");
+        assert_eq!(look(1002), (true, false, false), "the directory might say otherwise");
+        assert_eq!(look(7), (false, false, false));
     }
 }

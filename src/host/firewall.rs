@@ -1,14 +1,18 @@
 //! Keeping containers from 169.254.169.254, where clouds serve a host's credentials to whoever asks from it.
 //!
-//! It adds one rule to the chain that Docker leaves to administrators, and touches nothing else.
+//! It adds one rule to the chain that Docker leaves to administrators, and one to INPUT, for hosts that have the address
+//! themselves (a proxy of the cloud's agent): there packets from containers are not forwarded. It touches nothing else.
 
 use super::{Host, Output, RunError, Tool};
 use crate::error::Fault;
 use anyhow::{Context as _, Result};
 use std::time::Duration;
 
-const CHAIN: &str = "DOCKER-USER";
 const METADATA: &str = "169.254.169.254/32";
+/// What Docker forwards.
+const FORWARDED: [&str; 5] = ["DOCKER-USER", "-d", METADATA, "-j", "REJECT"];
+/// What comes to the host itself, from anywhere but its own programs.
+const OWN: [&str; 8] = ["INPUT", "!", "-i", "lo", "-d", METADATA, "-j", "REJECT"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Changed {
@@ -23,17 +27,24 @@ pub fn ensure_metadata_closed(host: &dyn Host) -> Result<Changed> {
 }
 
 fn close(host: &dyn Host) -> Result<Changed, Fault> {
-    if iptables(host, "-C")?.status == 0 {
+    let forwarded = close_in(host, &FORWARDED)?;
+    let own = close_in(host, &OWN)?;
+    Ok(if forwarded == Changed::Yes { forwarded } else { own })
+}
+
+fn close_in(host: &dyn Host, rule: &[&str]) -> Result<Changed, Fault> {
+    if iptables(host, "-C", rule)?.status == 0 {
         return Ok(Changed::No);
     }
-    let inserted = iptables(host, "-I")?;
+    let inserted = iptables(host, "-I", rule)?;
     if inserted.status == 0 {
         return Ok(Changed::Yes);
     }
     let said = inserted.stderr.lines().next().unwrap_or("no reason given").trim().to_owned();
     let no_chain = said.contains("No chain/target/match") || said.contains("does not exist");
     if no_chain {
-        return Err(Fault::host(format!("iptables has no chain {CHAIN}")).help(
+        let chain = rule.first().copied().unwrap_or_default();
+        return Err(Fault::host(format!("iptables has no chain {chain}")).help(
             "Docker makes it when it starts; look for \"iptables\": false in /etc/docker/daemon.json, \
              or set docker.close-metadata = false",
         ));
@@ -43,7 +54,7 @@ fn close(host: &dyn Host) -> Result<Changed, Fault> {
 
 /// Whether the rule is there. It only looks.
 pub fn is_metadata_closed(host: &dyn Host) -> Result<bool, Fault> {
-    let output = iptables_within(host, "-C", Duration::from_secs(5))?;
+    let output = iptables_within(host, "-C", &FORWARDED, Duration::from_secs(5))?;
     let said = output.stderr.lines().next().unwrap_or_default().trim();
     match output.status {
         0 => Ok(true),
@@ -53,14 +64,15 @@ pub fn is_metadata_closed(host: &dyn Host) -> Result<bool, Fault> {
     }
 }
 
-fn iptables(host: &dyn Host, action: &str) -> Result<Output, Fault> {
-    iptables_within(host, action, Duration::from_secs(20))
+fn iptables(host: &dyn Host, action: &str, rule: &[&str]) -> Result<Output, Fault> {
+    iptables_within(host, action, rule, Duration::from_secs(20))
 }
 
-fn iptables_within(host: &dyn Host, action: &str, timeout: Duration) -> Result<Output, Fault> {
+fn iptables_within(host: &dyn Host, action: &str, rule: &[&str], timeout: Duration) -> Result<Output, Fault> {
     let cmd = Tool::Iptables
         .cmd()
-        .args(["--wait", action, CHAIN, "-d", METADATA, "-j", "REJECT"])
+        .args(["--wait", action])
+        .args(rule.iter().copied())
         .timeout(timeout)
         .allow_any_exit();
     host.run(&cmd).map_err(|error| {
@@ -80,14 +92,24 @@ mod tests {
 
     const CHECK: &str = "iptables --wait -C DOCKER-USER -d 169.254.169.254/32 -j REJECT";
     const INSERT: &str = "iptables --wait -I DOCKER-USER -d 169.254.169.254/32 -j REJECT";
+    const CHECK_OWN: &str = "iptables --wait -C INPUT ! -i lo -d 169.254.169.254/32 -j REJECT";
+    const INSERT_OWN: &str = "iptables --wait -I INPUT ! -i lo -d 169.254.169.254/32 -j REJECT";
     const ABSENT: &str = "iptables: Bad rule (does a matching rule exist in that chain?).\n";
 
     #[test]
     fn the_rule_is_added_once() {
-        let there = FakeHost::default().with_output(CHECK, 0, "", "");
-        assert_eq!(ensure_metadata_closed(&there).unwrap(), Changed::No);
-        let absent = FakeHost::default().with_output(CHECK, 1, "", ABSENT).with_output(INSERT, 0, "", "");
-        assert_eq!(ensure_metadata_closed(&absent).unwrap(), Changed::Yes);
+        let host = |forwarded: i32, own: i32| {
+            FakeHost::default()
+                .with_output(CHECK, forwarded, "", ABSENT)
+                .with_output(INSERT, 0, "", "")
+                .with_output(CHECK_OWN, own, "", ABSENT)
+                .with_output(INSERT_OWN, 0, "", "")
+        };
+        for (forwarded, own, changed) in
+            [(0, 0, Changed::No), (1, 1, Changed::Yes), (1, 0, Changed::Yes), (0, 1, Changed::Yes)]
+        {
+            assert_eq!(ensure_metadata_closed(&host(forwarded, own)).unwrap(), changed);
+        }
     }
 
     #[test]

@@ -64,19 +64,20 @@ impl Ledger {
         })
     }
 
-    /// The time of the newest event that a berth told itself, or when it was made.
-    pub fn last_told(&self, owner: &str, berth: &str, created: Timestamp) -> Result<Timestamp, Fault> {
-        let last = self.read(|connection| {
+    /// The times of the newest events that a berth told itself since it was asked for, newest first. Which those are is
+    /// said by their order in the ledger: clocks go wrong, also by years.
+    pub fn told_times(&self, owner: &str, berth: &str) -> Result<Vec<Timestamp>, Fault> {
+        self.read(|connection| {
             list(
                 connection,
                 "SELECT at FROM events WHERE owner = ?1 AND berth = ?2 AND actor = 'berth:' || ?2
-                 ORDER BY id DESC LIMIT 1",
+                 AND id > (SELECT coalesce(max(id), 0) FROM events
+                           WHERE owner = ?1 AND berth = ?2 AND kind = 'berth.requested')
+                 ORDER BY id DESC LIMIT 64",
                 params![owner, berth],
                 |row| time_at(row, 0),
             )
-        })?;
-        // An earlier berth may have had the same name.
-        Ok(last.into_iter().chain([created]).max().unwrap_or(created))
+        })
     }
 
     /// The id after which the newest `count` events come.

@@ -228,3 +228,26 @@ fn a_ruling_about_a_card_is_in_force_until_its_end() {
     ledger.clear_ruling(card, &event("x")).unwrap();
     assert!(ledger.rulings(at(0)).unwrap().is_empty());
 }
+
+#[test]
+fn what_a_berth_told_is_found_by_order_and_not_by_clock() {
+    let (_dir, ledger) = open();
+    let tell = |kind: &'static str, actor: &str, at: &str| {
+        let about = NewEvent {
+            at: at.parse().unwrap(),
+            actor: actor.into(),
+            owner: Some("alice".into()),
+            berth: Some("dev".into()),
+            ..event(kind)
+        };
+        ledger.record(&about).unwrap();
+    };
+    tell("ssh.login", "berth:dev", "2025-01-01T00:00:00Z");
+    tell("berth.requested", "alice", "2025-01-02T00:00:00Z");
+    assert_eq!(ledger.told_times("alice", "dev").unwrap(), [], "an earlier berth of that name");
+    tell("ssh.login", "berth:dev", "2099-01-01T00:00:00Z");
+    tell("ssh.end", "berth:dev", "2025-01-03T00:00:00Z");
+    let told: Vec<String> =
+        ledger.told_times("alice", "dev").unwrap().iter().map(ToString::to_string).collect();
+    assert_eq!(told, ["2025-01-03T00:00:00Z", "2099-01-01T00:00:00Z"]);
+}

@@ -20,6 +20,7 @@ pub mod inside_event;
 pub mod limits;
 pub mod name;
 pub mod observed;
+pub mod places;
 pub mod ports;
 pub mod rate;
 #[cfg(test)]

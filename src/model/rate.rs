@@ -17,6 +17,21 @@ impl Rate {
         Self { burst, refill, left: burst, filled: now }
     }
 
+    /// How long until there is one again.
+    pub fn wait(&self, now: Instant) -> Duration {
+        if self.left > 0 {
+            Duration::ZERO
+        } else {
+            (self.filled + self.refill).saturating_duration_since(now)
+        }
+    }
+
+    /// Whether nothing was taken of late.
+    pub fn is_full(&self, now: Instant) -> bool {
+        let missing = self.burst.saturating_sub(self.left);
+        now.saturating_duration_since(self.filled) >= self.refill.saturating_mul(missing)
+    }
+
     /// Takes one, if there is one.
     pub fn take(&mut self, now: Instant) -> bool {
         while self.left < self.burst && now.saturating_duration_since(self.filled) >= self.refill {
@@ -42,6 +57,8 @@ mod tests {
         let mut rate = Rate::new(20, refill, start);
         assert_eq!((0..100).filter(|_| rate.take(start)).count(), 20);
         assert!(!rate.take(start + refill / 2));
+        assert_eq!((rate.wait(start + refill / 2), rate.is_full(start + refill)), (refill / 2, false));
+        assert!(rate.is_full(start + refill * 20));
         assert!(rate.take(start + refill) && !rate.take(start + refill));
         let later = start + refill * 1000;
         assert_eq!((0..100).filter(|_| rate.take(later)).count(), 20);

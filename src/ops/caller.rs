@@ -2,7 +2,7 @@
 
 use super::Node;
 use crate::error::Fault;
-use crate::host::accounts;
+use crate::host::accounts::Member;
 use anyhow::Result;
 
 /// Members administer, as root does.
@@ -54,25 +54,28 @@ impl Caller {
 impl Node {
     /// The caller behind a uid of the host.
     pub async fn caller(&self, uid: u32) -> Result<Caller> {
-        let host = self.host();
-        let (account, admin) = if uid == 0 {
-            (None, true)
-        } else {
-            tokio::task::spawn_blocking(move || {
-                let account = accounts::account_by_uid(&*host, uid);
-                let admin = account.as_ref().is_some_and(|a| accounts::is_member(&*host, a, ADMIN_GROUP));
-                (account, admin)
-            })
-            .await?
-        };
         let user = self.ledger(move |ledger| ledger.user_by_uid(uid)).await?.map(|user| user.name);
-        let name = match (&user, account) {
+        // Root is never kept waiting by a directory.
+        let found = if uid == 0 {
+            Member { account: None, is_member: true, sure: true }
+        } else {
+            self.directory.member(self.host(), uid, ADMIN_GROUP).await
+        };
+        let admin = found.is_member;
+        let name = match (&user, found.account) {
             (Some(user), _) => user.clone(),
             (None, Some(account)) => account.name,
             (None, None) if uid == 0 => "root".into(),
             (None, None) => format!("uid {uid}"),
         };
         if !admin && user.is_none() {
+            if !found.sure {
+                return Err(Fault::busy(format!(
+                    "who {name} is cannot be looked up now: getent does not answer"
+                ))
+                .help("try again in half a minute; an administrator looks at the node's LDAP or sssd")
+                .into());
+            }
             return Err(Fault::refused(format!("{name} is not a user of berth"))
                 .help("ask an administrator: berth user add NAME --key FILE")
                 .into());

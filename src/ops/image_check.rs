@@ -1,6 +1,7 @@
 //! `berth image check`: whether an image makes a good berth, said before anybody connects.
 
-use super::{Node, ProgressSender};
+use super::ration::Act;
+use super::{Caller, Node, ProgressSender};
 use crate::error::Fault;
 use crate::model::facts::NpuFacts;
 use crate::model::image::ImageProbe;
@@ -53,7 +54,8 @@ impl ImageCheck {
 }
 
 impl Node {
-    pub async fn check_image(&self, name: &str) -> Result<ImageCheck> {
+    pub async fn check_image(&self, caller: &Caller, name: &str) -> Result<ImageCheck> {
+        self.ration(caller, Act::Look)?;
         let (sender, _unheard) = mpsc::channel(1);
         let progress = ProgressSender::new(sender);
         let catalogue = self.catalogue().await?;

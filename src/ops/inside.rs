@@ -1,7 +1,8 @@
 //! What the SSH servers inside berths tell becomes events of the ledger, marked as the berth's own word: root in a
 //! berth can write such lines too. So they are bounded in length and number, and their time is the engine's.
 //!
-//! The ledger is the memory: the newest event of a berth says from where its output is read on.
+//! The ledger is the memory: the line of the newest event of a berth says from where its output is read on. Lines have
+//! their order, and times only tell one from another.
 
 use super::Node;
 use crate::engine::Engine;
@@ -77,9 +78,10 @@ impl Node {
     }
 
     async fn record_output(&self, engine: &Engine, berth: &Berth, container: &str) -> Result<()> {
-        let (owner, name, created) = (berth.owner.clone(), berth.name.clone(), berth.created_at);
-        let after = self.ledger(move |ledger| ledger.last_told(&owner, &name, created)).await?;
-        let mut lines = pin!(engine.follow_output(container, after));
+        let (owner, name) = (berth.owner.clone(), berth.name.clone());
+        let told = self.ledger(move |ledger| ledger.told_times(&owner, &name)).await?;
+        let known = engine.pieces_until(container, &told).await?;
+        let mut lines = pin!(engine.follow_output(container, known));
         let mut budget = Rate::new(BURST, REFILL, Instant::now());
         let mut untold = Untold::default();
         let mut second = (Instant::now(), 0);

@@ -1,6 +1,8 @@
 //! One agent's node: its config, profile, ledger, engine and what it has seen last.
 
+use super::directory::Directory;
 use super::pulse::Pulse;
+use super::ration::Rations;
 use super::survey::Looks;
 use crate::engine::Engine;
 use crate::error::Fault;
@@ -24,6 +26,9 @@ pub struct Node {
     /// The static binary that runs inside; by default the one that runs here.
     pub(super) server: PathBuf,
     pub(super) looks: Looks,
+    /// Who is behind the uids that call.
+    pub(super) directory: Directory,
+    pub(super) rations: Rations,
     /// Held while cards are chosen and claimed: one decision at a time.
     pub(super) deciding: tokio::sync::Mutex<()>,
     /// Berths that a task of this process is working on; the reconciler leaves them alone.
@@ -68,6 +73,8 @@ impl Node {
         Ok(Self {
             server,
             looks: Looks::default(),
+            directory: Directory::default(),
+            rations: Rations::default(),
             deciding: tokio::sync::Mutex::new(()),
             busy: BusyBerths::default(),
             reconciled: tokio::sync::Mutex::new(false),

@@ -7,7 +7,7 @@ use super::conditions::{Changes, Found};
 use super::{Caller, Node};
 use crate::engine::OwnedContainer;
 use crate::error::flatten;
-use crate::host::firewall;
+use crate::host::firewall::{self, Changed};
 use crate::model::{Berth, BerthState, ConditionCode};
 use anyhow::{Context, Result};
 use std::sync::PoisonError;
@@ -26,15 +26,14 @@ impl Node {
     }
 
     /// Clouds serve a host's credentials at a link-local address; no container may ask there.
-    pub(super) async fn close_metadata(&self) -> Result<()> {
+    pub(super) async fn close_metadata(&self) -> Result<Changed> {
         if !self.config.docker.close_metadata {
-            return Ok(());
+            return Ok(Changed::No);
         }
         let host = self.host();
         tokio::task::spawn_blocking(move || firewall::ensure_metadata_closed(&*host))
             .await?
-            .context("closing 169.254.169.254 to containers")?;
-        Ok(())
+            .context("closing 169.254.169.254 to containers")
     }
 
     /// Compares all there is; safe to run at any time.

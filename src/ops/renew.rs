@@ -1,5 +1,6 @@
 //! A lease that starts anew. The ledger alone says when it ends; nothing of the container changes.
 
+use super::ration::Act;
 use super::release::BUSY_LIMIT;
 use super::{Caller, Node};
 use crate::error::Fault;
@@ -10,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 impl Node {
     /// From now on, for `seconds` or as long as the profile says. Only a berth that is live has a lease to renew.
     pub async fn renew(&self, caller: &Caller, name: &str, seconds: Option<u64>) -> Result<Berth> {
+        self.ration(caller, Act::Renew)?;
         let lease = self.lease(seconds)?;
         let berth = self.find_berth(caller, name).await?;
         let _busy = self.busy.enter_within(berth.id, BUSY_LIMIT).await.ok_or_else(|| {

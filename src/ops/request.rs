@@ -3,6 +3,7 @@
 use super::bootstrap::check_not_at_work;
 use super::images::ReadyImage;
 use super::ports::Asker;
+use super::ration::Act;
 use super::{Caller, Node, ProgressSender, Survey, choose, node};
 use crate::error::{ErrorClass, Fault, class_of, flatten};
 use crate::ledger::{ClaimError, NewBerth, User};
@@ -48,6 +49,7 @@ impl Node {
         request: BerthRequest,
         progress: &ProgressSender,
     ) -> Result<Berth> {
+        self.ration(caller, Act::Request)?;
         let order = self.check_order(caller, &request).await?;
         self.ensure_reconciled().await?;
         let image = self.ready_image(request.image.as_deref(), progress).await?;

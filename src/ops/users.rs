@@ -1,12 +1,14 @@
 //! People: who may have berths, with which keys.
 
+use super::ration::{Act, MOST_KEYS};
 use super::{Caller, Node, keys};
 use crate::error::Fault;
 use crate::host::accounts;
-use crate::ledger::User;
+use crate::ledger::{Key, User};
 use crate::model::{card, name};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// Which account of the host a user is.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -25,6 +27,7 @@ impl Node {
         caller.require_admin("adding a user")?;
         name::check_name("user name", new).map_err(Fault::usage)?;
         let keys = keys::read_keys(keys_text)?;
+        check_number(new, &[], &keys)?;
         let uid = self.uid_of(new, login).await?;
         let event = about_user(caller, "user.added", new, format!("user {new}, keys: {}", keys.len()));
         let new = new.to_owned();
@@ -90,8 +93,10 @@ impl Node {
 
     /// A user may add and remove their own keys.
     pub async fn add_keys(&self, caller: &Caller, of: &str, keys_text: &str) -> Result<User> {
+        self.ration(caller, Act::Key)?;
         let user = self.user(caller, of).await?;
         let keys = keys::read_keys(keys_text)?;
+        check_number(of, &user.keys, &keys)?;
         let text = keys.iter().map(|key| key.fingerprint.as_str()).collect::<Vec<_>>().join(", ");
         let event = about_user(caller, "key.added", of, text);
         self.ledger(move |ledger| ledger.add_keys(&user.name, &keys, &event)).await?;
@@ -99,6 +104,7 @@ impl Node {
     }
 
     pub async fn remove_key(&self, caller: &Caller, of: &str, fingerprint: &str) -> Result<User> {
+        self.ration(caller, Act::Key)?;
         let user = self.user(caller, of).await?;
         let event = about_user(caller, "key.removed", of, fingerprint.to_owned());
         if !user.keys.iter().any(|key| key.fingerprint == fingerprint) {
@@ -122,6 +128,30 @@ impl Node {
     }
 }
 
+/// Each key is read at each login.
+fn check_number(of: &str, known: &[Key], new: &[Key]) -> Result<(), Fault> {
+    let all: BTreeSet<&str> = known.iter().chain(new).map(|key| key.fingerprint.as_str()).collect();
+    if all.len() <= MOST_KEYS {
+        return Ok(());
+    }
+    Err(Fault::refused(format!("{of} would have {} keys; {MOST_KEYS} is the most", all.len()))
+        .help(format!("remove some first: berth user show {of}; berth user key remove {of} FINGERPRINT")))
+}
+
 fn about_user(caller: &Caller, kind: &'static str, user: &str, text: String) -> crate::ledger::NewEvent {
     crate::ledger::NewEvent { owner: Some(user.to_owned()), ..Node::event(kind, &caller.name, text) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_has_so_many_keys_and_no_more() {
+        let key = |number: usize| Key { line: String::new(), fingerprint: number.to_string() };
+        let known: Vec<Key> = (0..MOST_KEYS).map(key).collect();
+        check_number("alice", &known, &[key(0), key(1)]).unwrap();
+        let fault = check_number("alice", &known, &[key(MOST_KEYS)]).unwrap_err();
+        assert!(fault.message.contains("101 keys; 100 is the most"), "{fault:?}");
+    }
 }

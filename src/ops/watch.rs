@@ -2,17 +2,22 @@
 
 use super::{Caller, Node};
 use crate::engine::{Engine, events};
+use crate::host::firewall::Changed;
 use crate::model::{CardId, Holder};
 use anyhow::Result;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Even without an event: leases, host processes, a missed event.
 const LOOK_EVERY: Duration = Duration::from_mins(1);
 
 /// After a change, once more: an engine may tell of it before its list does.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// A rule that is gone is back within this time.
+const LOOK_AT_RULES: Duration = Duration::from_secs(3);
+
 /// Between two tries to reach an engine that was away when the agent started.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
 
@@ -23,10 +28,10 @@ impl Node {
         let mut feed = events::watch(engine);
         let mut holders = BTreeSet::new();
         let mut up = true;
-        let mut closed = Instant::now();
         let mut pause = LOOK_AGAIN;
         tokio::spawn(Arc::clone(&self).watch_editors());
         tokio::spawn(Arc::clone(&self).watch_cards());
+        tokio::spawn(Arc::clone(&self).watch_metadata());
         loop {
             let now_up = feed.borrow_and_update().up;
             if up && !now_up {
@@ -35,16 +40,6 @@ impl Node {
             up = now_up;
             if up && let Err(error) = self.look_around(&mut holders).await {
                 tracing::warn!(error = format!("{error:#}"), "could not look at the containers");
-            }
-            // Somebody may have flushed the node's rules.
-            if up && closed.elapsed() >= LOOK_EVERY {
-                closed = Instant::now();
-                if let Err(error) = self.close_metadata().await {
-                    tracing::error!(
-                        error = format!("{error:#}"),
-                        "169.254.169.254 may be open to containers"
-                    );
-                }
             }
             tokio::select! {
                 changed = feed.changed() => {
@@ -55,6 +50,41 @@ impl Node {
                 }
                 () = tokio::time::sleep(pause) => pause = LOOK_EVERY,
             }
+        }
+    }
+
+    /// Somebody may flush the node's rules, as a firewall does that is loaded anew. A look is two short programs.
+    async fn watch_metadata(self: Arc<Self>) {
+        let mut failed = false;
+        loop {
+            tokio::time::sleep(LOOK_AT_RULES).await;
+            // Without an engine its chain may not be there, and nothing is forwarded to containers.
+            if !*self.reconciled.lock().await {
+                continue;
+            }
+            match self.close_metadata().await {
+                Ok(changed) => {
+                    failed = false;
+                    if changed == Changed::Yes {
+                        self.tell_reopened().await;
+                    }
+                }
+                Err(error) if !failed => {
+                    failed = true;
+                    let error = format!("{error:#}");
+                    tracing::error!(error, "169.254.169.254 may be open to containers");
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    async fn tell_reopened(&self) {
+        let text = "somebody removed the rule that closes 169.254.169.254 to containers; it is there again";
+        tracing::warn!(text);
+        let event = Self::event("metadata.closed", &Caller::agent().name, text);
+        if let Err(error) = self.ledger(move |ledger| ledger.record(&event)).await {
+            tracing::error!(error = format!("{error:#}"), "an event could not be written down");
         }
     }
 

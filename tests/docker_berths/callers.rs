@@ -48,6 +48,24 @@ fn users_have_their_own_things_only() {
     assert_eq!(rig.berth_as(ALICE, &["release", "hers"]).code, 0);
 }
 
+/// Each change of a key is an event for ever, and each key is read at each login.
+#[test]
+fn a_user_is_rationed_and_an_administrator_is_not() {
+    let Some(rig) = Rig::with(Setup { image: "", ..Setup::default() }) else { return };
+    let key = format!("{}.pub", rig.key("more"));
+    let add = || rig.berth_as(ALICE, &["user", "key", "add", "alice", &key]);
+    let refused = (0..100).map(|_| add()).find(|ran| ran.code != 0).unwrap();
+    assert_eq!(refused.code, 7, "{refused:?}");
+    assert!(
+        refused.err.contains("too many changes of keys") && refused.err.contains("try again in "),
+        "{refused:?}"
+    );
+    rig.ok(&["user", "key", "add", "alice", &key]);
+    assert_eq!(rig.berth_as(BOB, &["user", "key", "add", "bob", &key]).code, 0);
+    let changes = rig.events().iter().filter(|event| event["kind"] == "key.added").count();
+    assert!(changes < 40, "{changes}");
+}
+
 #[test]
 fn strangers_get_nothing() {
     let Some(rig) = Rig::start() else { return };

@@ -15,6 +15,14 @@ fn until_told(rig: &Rig, kind: &str, count: usize) -> Vec<Value> {
     until(kind, PATIENCE, || Some(told(rig, kind)).filter(|events| events.len() >= count))
 }
 
+/// Without the command line, which would read the broken config.
+fn events_text(rig: &Rig) -> String {
+    crate::machine::run(
+        "curl",
+        &["-sS", "--unix-socket", &rig.text("run/berth.sock"), "http://berth/v1/events"],
+    )
+}
+
 #[test]
 fn logins_and_refusals_are_events_also_over_a_restart_of_the_agent() {
     let Some(mut rig) = Rig::start() else { return };
@@ -39,14 +47,28 @@ fn logins_and_refusals_are_events_also_over_a_restart_of_the_agent() {
     // What happens while the agent is away is told later, and nothing twice.
     rig.kill_agent();
     rig.ssh_ok(&berth, "true");
+    // The newest event is of a clock that went a year ahead: order is not by clock.
+    let ahead = "INSERT INTO events (at, kind, actor, owner, berth, text) SELECT '2099-01-01T00:00:00Z', 'ssh.more', actor, \
+                 owner, berth, 'ahead' FROM events WHERE kind = 'ssh.refused'";
+    let script = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute(sys.argv[2]); c.commit()";
+    crate::machine::run("python3", &["-c", script, &rig.text("state/ledger.db"), ahead]);
     rig.start_agent();
     until_told(&rig, "ssh.end", 2);
+    // Told to look at its config again, it goes on, whatever is in the file.
+    let config = std::fs::read_to_string(rig.path("berth.toml")).unwrap();
+    for (text, kind) in
+        [("nonsense = 1\n".to_owned() + &config, "config.refused"), (config.clone(), "config.read")]
+    {
+        std::fs::write(rig.path("berth.toml"), text).unwrap();
+        crate::machine::run("kill", &["-HUP", &rig.agent.as_ref().unwrap().id().to_string()]);
+        until(kind, PATIENCE, || events_text(&rig).contains(kind).then_some(()));
+    }
     let kinds: Vec<String> = rig
         .events()
         .iter()
         .filter_map(|event| event["kind"].as_str().filter(|kind| kind.starts_with("ssh.")).map(str::to_owned))
         .collect();
-    assert_eq!(kinds, ["ssh.login", "ssh.end", "ssh.refused", "ssh.login", "ssh.end"]);
+    assert_eq!(kinds, ["ssh.login", "ssh.end", "ssh.refused", "ssh.more", "ssh.login", "ssh.end"]);
 }
 
 #[test]

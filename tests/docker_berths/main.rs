@@ -25,6 +25,7 @@ mod conditions;
 mod copies;
 mod crash;
 mod events;
+mod flood;
 mod foreign;
 mod host_keys;
 mod images;

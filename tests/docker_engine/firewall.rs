@@ -61,6 +61,34 @@ fn iptables(action: &str) -> bool {
     Command::new("iptables").arg(action).args(RULE).output().unwrap().status.success()
 }
 
+fn own(action: &str) -> bool {
+    let rule = ["INPUT", "!", "-i", "lo", "-d", "169.254.169.254/32", "-j", "REJECT", "--wait"];
+    Command::new("iptables").arg(action).args(rule).output().unwrap().status.success()
+}
+
+/// The well-known address on the host's own loopback, serving the same page.
+struct Local(Child);
+
+impl Local {
+    fn start(rig: &Rig) -> Self {
+        run(Command::new("ip").args(["addr", "add", "169.254.169.254/32", "dev", "lo"]));
+        let server = Command::new("busybox")
+            .args(["httpd", "-f", "-p", "169.254.169.254:80", "-h"])
+            .arg(rig.path("www"))
+            .stdin(Stdio::null())
+            .spawn();
+        Self(server.unwrap())
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+        let _ = Command::new("ip").args(["addr", "del", "169.254.169.254/32", "dev", "lo"]).output();
+    }
+}
+
 /// Leaves the rule as it was found: the machine may be somebody's.
 struct Restore(bool);
 
@@ -82,7 +110,8 @@ async fn containers_reach_the_metadata_service_until_it_is_closed() {
     rig.image().await;
     let _restore = Restore(iptables("-C"));
     while iptables("-D") {}
-    let _metadata = Metadata::start(&rig);
+    let had_own = own("-C");
+    let metadata = Metadata::start(&rig);
     let name = rig.name("curious");
     rig.docker(&[
         "run",
@@ -105,4 +134,18 @@ async fn containers_reach_the_metadata_service_until_it_is_closed() {
     assert_eq!(ensure_metadata_closed(&host).unwrap(), Changed::No);
     let answer = ask();
     assert!(!answer.contains("secrets") && answer.contains("Connection refused"), "{answer}");
+
+    // The host itself has the address, as where a proxy of the cloud's agent runs: nothing is forwarded then.
+    drop(metadata);
+    let _local = Local::start(&rig);
+    while own("-D") {}
+    until("an answer from the host's own address", Duration::from_secs(15), || {
+        Some(ask()).filter(|answer| answer.contains("the host's secrets"))
+    });
+    assert_eq!(ensure_metadata_closed(&host).unwrap(), Changed::Yes);
+    let answer = ask();
+    assert!(!answer.contains("secrets") && answer.contains("Connection refused"), "{answer}");
+    if !had_own {
+        while own("-D") {}
+    }
 }

@@ -3,7 +3,7 @@
 use super::jump::{self, Wish};
 use super::launch::Remote;
 use super::login::{self, Pass, Refusal};
-use super::places::{Kind, Taken};
+use super::places::{Kind, Taken, reason};
 use super::server::Gate;
 use crate::model::inside_event::{Forward, What};
 use crate::ssh::Account;
@@ -128,10 +128,12 @@ impl Handler for Visitor {
         let Some(pass) = self.decide(user, key.public_key, key.algorithm).await else {
             return Ok(Auth::reject());
         };
-        let Some(taken) = self.gate.places.take(pass.user(), Kind::Connection) else {
-            let reason = format!("{user} has {} connections already", Kind::Connection.most());
-            self.guest.report(What::Limit { reason });
-            return Ok(Auth::reject());
+        let taken = match self.gate.places.take(pass.user(), Kind::Connection) {
+            Ok(taken) => taken,
+            Err(full) => {
+                self.guest.report(What::Limit { reason: reason(user, full, "connections") });
+                return Ok(Auth::reject());
+            }
         };
         if !self.guest.join(pass.user(), pass.fingerprint()) {
             return Ok(Auth::Accept);
@@ -155,11 +157,14 @@ impl Handler for Visitor {
             reply.reject(ChannelOpenFailure::ResourceShortage).await;
             return Ok(());
         };
-        let Some(remote) = Remote::new(&self.gate, pass, self.connected.subscribe()) else {
-            let reason = format!("{} commands run already", Kind::Command.most());
-            self.guest.report(What::Limit { reason });
-            reply.reject(ChannelOpenFailure::ResourceShortage).await;
-            return Ok(());
+        let user = pass.user().to_owned();
+        let remote = match Remote::new(&self.gate, pass, self.connected.subscribe()) {
+            Ok(remote) => remote,
+            Err(full) => {
+                self.guest.report(What::Limit { reason: reason(&user, full, "commands") });
+                reply.reject(ChannelOpenFailure::ResourceShortage).await;
+                return Ok(());
+            }
         };
         let (_, writer) = channel.split();
         self.channels.add_session(Line { launch: Box::new(remote), writer, handle: session.handle(), place });

@@ -3,7 +3,7 @@
 //! It must never dial anything that [`Node::jump_target`](crate::ops::Node::jump_target) did not name.
 
 use super::login::Pass;
-use super::places::{Kind, Taken};
+use super::places::{Kind, Taken, reason};
 use super::server::Gate;
 use crate::error::{ErrorClass, flatten};
 use crate::model::inside_event::{Forward, What};
@@ -55,7 +55,7 @@ pub(super) async fn dial(gate: Arc<Gate>, wish: Wish) -> Result<(Socket, Taken),
 async fn try_to_dial(gate: &Arc<Gate>, wish: &Wish) -> Result<(TcpStream, Taken), (u32, String)> {
     let user = wish.pass.user();
     let taken = gate.places.take(user, Kind::Jump);
-    let taken = taken.ok_or_else(|| (PROHIBITED, "you have too many jumps open".to_owned()))?;
+    let taken = taken.map_err(|full| (PROHIBITED, reason(user, full, "jumps")))?;
     let target = gate.node.jump_target(user, &wish.host, wish.port).await.map_err(|error| {
         let fault = flatten(&error);
         let code = if fault.class == ErrorClass::Refused { PROHIBITED } else { CONNECT_FAILED };

@@ -8,6 +8,7 @@ use super::login::Pass;
 use super::places::{Kind, Taken};
 use super::server::Gate;
 use crate::host::handover::send_descriptor;
+use crate::model::places::Full;
 use crate::ssh::become_user::own_program;
 use crate::ssh::program::{Group, Launch, Launching, Program, Reader, Writer};
 use crate::ssh::session::{Plan, What};
@@ -37,10 +38,10 @@ pub(super) struct Remote {
 }
 
 impl Remote {
-    /// `None` when the user has too many of them.
-    pub(super) fn new(gate: &Arc<Gate>, pass: Pass, connected: watch::Receiver<()>) -> Option<Self> {
+    /// `Full` when there are too many of them.
+    pub(super) fn new(gate: &Arc<Gate>, pass: Pass, connected: watch::Receiver<()>) -> Result<Self, Full> {
         let taken = gate.places.take(pass.user(), Kind::Command)?;
-        Some(Self { gate: Arc::clone(gate), pass, connected, _taken: taken })
+        Ok(Self { gate: Arc::clone(gate), pass, connected, _taken: taken })
     }
 }
 

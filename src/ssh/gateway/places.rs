@@ -1,61 +1,67 @@
-//! What one user may have at a time, over all of their connections, so that nobody takes the whole gateway.
+//! What one user may have at a time, over all of their connections, and all users together, so that nobody takes the
+//! whole gateway, and the gateway not the whole node.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use crate::model::places::{Full, Place, Places as Of};
+use std::sync::Arc;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Connection,
+    /// A process each.
     Command,
     Jump,
 }
 
 impl Kind {
-    pub(super) const fn most(self) -> usize {
+    const fn each(self) -> usize {
         match self {
             Self::Connection | Self::Command => 32,
             Self::Jump => 512,
         }
     }
+
+    const fn all(self) -> usize {
+        match self {
+            Self::Connection => 1024,
+            Self::Command => 256,
+            Self::Jump => 8192,
+        }
+    }
 }
 
-#[derive(Debug, Default)]
-pub(super) struct Places(Mutex<HashMap<(String, Kind), usize>>);
-
 /// One of them; given back when it is dropped.
+pub(super) type Taken = Place<String>;
+
 #[derive(Debug)]
-pub(super) struct Taken {
-    places: Arc<Places>,
-    key: (String, Kind),
+pub(super) struct Places {
+    connections: Arc<Of<String>>,
+    commands: Arc<Of<String>>,
+    jumps: Arc<Of<String>>,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        let of = |kind: Kind| Of::new(kind.each(), kind.all());
+        Self { connections: of(Kind::Connection), commands: of(Kind::Command), jumps: of(Kind::Jump) }
+    }
 }
 
 impl Places {
-    fn taken(&self) -> MutexGuard<'_, HashMap<(String, Kind), usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// `None` when the user has as many as they may.
-    pub(super) fn take(self: &Arc<Self>, user: &str, kind: Kind) -> Option<Taken> {
-        let key = (user.to_owned(), kind);
-        let mut taken = self.taken();
-        let count = taken.entry(key.clone()).or_default();
-        if *count >= kind.most() {
-            return None;
-        }
-        *count += 1;
-        Some(Taken { places: Arc::clone(self), key })
+    pub(super) fn take(&self, user: &str, kind: Kind) -> Result<Taken, Full> {
+        let places = match kind {
+            Kind::Connection => &self.connections,
+            Kind::Command => &self.commands,
+            Kind::Jump => &self.jumps,
+        };
+        places.take(&user.to_owned())
     }
 }
 
-impl Drop for Taken {
-    fn drop(&mut self) {
-        let mut taken = self.places.taken();
-        if let Some(count) = taken.get_mut(&self.key) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                taken.remove(&self.key);
-            }
-        }
+/// For the events: who has how many of what.
+pub(super) fn reason(user: &str, full: Full, what: &str) -> String {
+    match full {
+        Full::Own(most) => format!("{user} has {most} {what} already"),
+        Full::All(most) => format!("all users together have {most} {what} already"),
     }
 }
 
@@ -64,15 +70,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_one_user_takes_is_bounded_and_given_back() {
-        let places = Arc::new(Places::default());
-        let take = |user: &str, kind: Kind| places.take(user, kind);
-        let all: Vec<Taken> = (0..Kind::Command.most()).filter_map(|_| take("a", Kind::Command)).collect();
-        assert_eq!(all.len(), Kind::Command.most());
-        assert!(take("a", Kind::Command).is_none());
-        assert!(take("a", Kind::Jump).is_some() && take("b", Kind::Command).is_some());
+    fn no_user_takes_the_whole_gateway() {
+        let places = Places::default();
+        let all: Vec<Taken> =
+            (0..Kind::Command.each()).filter_map(|_| places.take("a", Kind::Command).ok()).collect();
+        assert_eq!(all.len(), Kind::Command.each());
+        let full = places.take("a", Kind::Command).unwrap_err();
+        assert_eq!(reason("a", full, "commands"), "a has 32 commands already");
+        assert!(places.take("a", Kind::Jump).is_ok() && places.take("b", Kind::Command).is_ok());
         drop(all);
-        assert!(take("a", Kind::Command).is_some());
-        assert!(places.taken().is_empty());
+        assert!(places.take("a", Kind::Command).is_ok());
     }
 }

@@ -1,0 +1,124 @@
+//! Who is behind a uid of the host, remembered for a moment: a directory service may be slow, or away, and hundreds may
+//! ask at once. Root is never asked for.
+
+use crate::host::Host;
+use crate::host::accounts::{Member, Source, member_by_uid};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
+
+/// How long an answer counts. Whoever is taken out of the group administers that much longer.
+const KNOWN: Duration = Duration::from_secs(20);
+/// … one that there is no such account.
+const UNKNOWN: Duration = Duration::from_secs(5);
+/// Once the directory did not answer, it is left alone this long.
+const AWAY: Duration = Duration::from_secs(10);
+/// Uids that are remembered.
+const MOST: usize = 4096;
+/// Asked at once.
+const AT_ONCE: usize = 4;
+
+type Slot = Arc<tokio::sync::Mutex<Option<(Instant, Member)>>>;
+
+/// What was found out.
+#[derive(Debug)]
+pub(super) struct Directory {
+    slots: Mutex<HashMap<u32, Slot>>,
+    asking: Semaphore,
+    away_until: Mutex<Option<Instant>>,
+}
+
+impl Default for Directory {
+    fn default() -> Self {
+        Self { slots: Mutex::default(), asking: Semaphore::new(AT_ONCE), away_until: Mutex::default() }
+    }
+}
+
+impl Directory {
+    /// Of many who ask for one uid, one goes and looks.
+    pub(super) async fn member(&self, host: Arc<dyn Host>, uid: u32, group: &'static str) -> Member {
+        let slot = self.slot(uid);
+        let mut slot = slot.lock().await;
+        if let Some((at, member)) = &*slot
+            && at.elapsed() < lasts(member)
+        {
+            return member.clone();
+        }
+        let turn = self.asking.acquire().await;
+        let source = if self.is_away() { Source::Files } else { Source::Getent };
+        let looking = tokio::task::spawn_blocking(move || member_by_uid(&*host, uid, group, source));
+        let member = looking.await.unwrap_or(Member { account: None, is_member: false, sure: false });
+        if source == Source::Getent && !member.sure {
+            tracing::warn!(uid, "getent does not answer: accounts are known by the files alone for a while");
+            *lock(&self.away_until) = Some(Instant::now() + AWAY);
+        }
+        drop(turn);
+        *slot = Some((Instant::now(), member.clone()));
+        member
+    }
+
+    fn is_away(&self) -> bool {
+        lock(&self.away_until).is_some_and(|until| Instant::now() < until)
+    }
+
+    fn slot(&self, uid: u32) -> Slot {
+        let mut slots = lock(&self.slots);
+        if slots.len() >= MOST && !slots.contains_key(&uid) {
+            // Those that somebody waits for stay.
+            slots.retain(|_, slot| Arc::strong_count(slot) > 1);
+        }
+        slots.entry(uid).or_default().clone()
+    }
+}
+
+fn lasts(member: &Member) -> Duration {
+    match member {
+        Member { sure: false, .. } => AWAY,
+        Member { account: None, .. } => UNKNOWN,
+        Member { .. } => KNOWN,
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::FakeHost;
+
+    #[tokio::test]
+    async fn a_directory_is_asked_once_and_left_alone_when_it_hangs() {
+        let directory = Directory::default();
+        let alice = "alice:x:1001:100:A:/home/alice:/bin/bash\n";
+        let answers: Arc<dyn Host> =
+            Arc::new(FakeHost::default().with_output("getent passwd -- 1001", 0, alice, "").with_output(
+                "getent group -- g",
+                2,
+                "",
+                "",
+            ));
+        assert!(directory.member(answers, 1001, "g").await.account.is_some());
+        // Nothing answers any more: what is known is not asked again, and the next is asked for once.
+        let hangs: Arc<dyn Host> =
+            Arc::new(FakeHost::default().with_hang("getent passwd -- 7").with_file("/etc/passwd", alice));
+        assert!(directory.member(hangs.clone(), 1001, "g").await.sure);
+        assert!(!directory.is_away());
+        assert!(!directory.member(hangs.clone(), 7, "g").await.sure && directory.is_away());
+        // A FakeHost refuses what it was not told of: the files alone were read.
+        assert!(!directory.member(hangs, 1002, "g").await.sure);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let directory = Directory::default();
+        let kept = directory.slot(0);
+        for uid in 1..=u32::try_from(MOST).unwrap() + 10 {
+            directory.slot(uid);
+        }
+        assert!(lock(&directory.slots).len() <= MOST);
+        assert!(Arc::ptr_eq(&kept, &directory.slot(0)));
+    }
+}

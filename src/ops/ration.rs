@@ -1,0 +1,101 @@
+//! How often one user may do what costs everybody: each renewal and each key is an event that stays, each request and
+//! each look into an image is work for Docker. The same over the socket and at the gateway; administrators are not counted.
+
+use super::{Caller, Node};
+use crate::error::Fault;
+use crate::model::rate::Rate;
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Keys that one user may have.
+pub(super) const MOST_KEYS: usize = 100;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Act {
+    Renew,
+    /// Added or removed.
+    Key,
+    /// A berth asked for. A release is never refused: it gives back.
+    Request,
+    Look,
+}
+
+impl Act {
+    /// So many at once, and then one in this time.
+    const fn rate(self) -> (u32, Duration) {
+        match self {
+            Self::Renew | Self::Key => (20, Duration::from_secs(15)),
+            Self::Request => (40, Duration::from_secs(5)),
+            Self::Look => (10, Duration::from_secs(10)),
+        }
+    }
+
+    const fn what(self) -> &'static str {
+        match self {
+            Self::Renew => "renewals",
+            Self::Key => "changes of keys",
+            Self::Request => "requests",
+            Self::Look => "looks into images",
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Rations(Mutex<HashMap<(String, Act), Rate>>);
+
+impl Rations {
+    fn take(&self, user: &str, act: Act, now: Instant) -> Result<(), Fault> {
+        let mut rations = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (burst, refill) = act.rate();
+        // Of users who were removed nothing stays for long: what is full again says nothing.
+        rations.retain(|_, rate| !rate.is_full(now));
+        let rate = rations.entry((user.to_owned(), act)).or_insert_with(|| Rate::new(burst, refill, now));
+        if rate.take(now) {
+            return Ok(());
+        }
+        let seconds = rate.wait(now).as_secs().max(1);
+        let what = act.what();
+        Err(Fault::busy(format!(
+            "these are too many {what}: {burst} at once, then one in {} s",
+            refill.as_secs()
+        ))
+        .help(format!("try again in {seconds} s")))
+    }
+}
+
+impl Node {
+    /// Whether the caller may do this once more now.
+    pub(super) fn ration(&self, caller: &Caller, act: Act) -> Result<(), Fault> {
+        match &caller.user {
+            Some(user) if !caller.admin => self.rations.take(user, act, Instant::now()),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorClass;
+
+    #[test]
+    fn each_user_has_a_ration_of_each_that_comes_again() {
+        let (rations, start) = (Rations::default(), Instant::now());
+        for act in [Act::Renew, Act::Key, Act::Request, Act::Look] {
+            let (burst, refill) = act.rate();
+            let taken = (0..1000).filter(|_| rations.take("alice", act, start).is_ok()).count();
+            assert_eq!(taken, usize::try_from(burst).unwrap());
+            assert!(rations.take("bob", act, start).is_ok());
+            let fault = rations.take("alice", act, start).unwrap_err();
+            assert_eq!(
+                (fault.class, fault.help),
+                (ErrorClass::Busy, Some(format!("try again in {} s", refill.as_secs())))
+            );
+            assert!(rations.take("alice", act, start + refill).is_ok());
+        }
+        let long = start + Duration::from_hours(1);
+        assert!(rations.take("carol", Act::Key, long).is_ok());
+        assert_eq!(rations.0.lock().unwrap().len(), 1, "what is full again is forgotten");
+    }
+}
