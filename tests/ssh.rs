@@ -12,6 +12,8 @@
 mod logins;
 #[path = "ssh/rig.rs"]
 mod rig;
+#[path = "ssh/security_key.rs"]
+mod security_key;
 
 use rig::{PATIENCE, Server, Setup, wait_until};
 use std::fs;

@@ -236,7 +236,9 @@ c.execute('pragma journal_mode=delete')
 print(c.execute('pragma user_version').fetchone()[0])";
 
 fn berth_without_host(mut berth: serde_json::Value) -> serde_json::Value {
-    berth.as_object_mut().unwrap().remove("ssh_host");
+    for key in ["ssh_host", "ssh_jump"] {
+        berth.as_object_mut().unwrap().remove(key);
+    }
     berth
 }
 
