@@ -47,6 +47,11 @@ pub(crate) fn segment(what: &str, name: &str) -> Result<String, Fault> {
 
 /// `8h`, `2days`; also used for `--wait`.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(format!(
+            "{text} has no unit: write {text}h for hours, {text}m for minutes, {text}days for days"
+        ));
+    }
     humantime::parse_duration(text)
         .map_err(|error| format!("write a duration such as 30m, 8h or 2days ({error})"))
 }
@@ -100,6 +105,16 @@ mod tests {
             ("2026-01-02T12:00:00Z", "now"),
         ] {
             assert_eq!(relative(at.parse().unwrap(), now), text);
+        }
+    }
+
+    #[test]
+    fn a_time_without_a_unit_is_asked_about() {
+        assert_eq!(parse_duration("8h"), Ok(Duration::from_hours(8)));
+        let said = parse_duration("8").unwrap_err();
+        assert_eq!(said, "8 has no unit: write 8h for hours, 8m for minutes, 8days for days");
+        for text in ["", "soon", "-1h"] {
+            assert!(parse_duration(text).unwrap_err().starts_with("write a duration such as"), "{text}");
         }
     }
 
