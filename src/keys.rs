@@ -113,7 +113,8 @@ pub fn parse_public_keys(text: &str) -> Result<Vec<PublicKeyInfo>, Fault> {
     }
     let keys: Vec<_> = text
         .lines()
-        .map(str::trim)
+        // Files of Windows begin with a mark, and several of them may have been joined.
+        .map(|line| line.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}'))
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
         .map(|line| read_line(line).map(|(_, info)| info))
         .collect::<Result<_, _>>()?;
@@ -150,8 +151,16 @@ pub(crate) fn read_line(line: &str) -> Result<(PublicKey, PublicKeyInfo), Fault>
 }
 
 fn check_type(key_type: &str, line: &str) -> Result<(), Fault> {
-    const GOOD: [&str; 5] =
-        ["ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa"];
+    const GOOD: [&str; 7] = [
+        "ssh-ed25519",
+        "ecdsa-sha2-nistp256",
+        "ecdsa-sha2-nistp384",
+        "ecdsa-sha2-nistp521",
+        "ssh-rsa",
+        // Of security keys (FIDO).
+        "sk-ssh-ed25519@openssh.com",
+        "sk-ecdsa-sha2-nistp256@openssh.com",
+    ];
     if GOOD.contains(&key_type) {
         return Ok(());
     }
@@ -159,8 +168,6 @@ fn check_type(key_type: &str, line: &str) -> Result<(), Fault> {
         refuse("DSA keys are too weak").help("make a new one: ssh-keygen -t ed25519")
     } else if key_type.contains("-cert-v01@") {
         refuse("this is a certificate, not a public key").help("give the .pub file without -cert")
-    } else if key_type.starts_with("sk-") {
-        refuse("security keys (FIDO) are not supported").help("make another: ssh-keygen -t ed25519")
     } else if line.split_ascii_whitespace().any(|word| GOOD.contains(&word)) {
         refuse("options before the key are not supported").help("give the line from its key type on")
     } else {
@@ -203,6 +210,10 @@ mod tests {
         assert_eq!(key.fingerprint, "SHA256:UCUiLr7Pjs9wFFJMDByLgc3NrtdU344OgUM45wZPcIQ");
         assert_eq!(key.line(), format!("{KEY} anna@laptop"));
         assert_eq!(parse_public_key(KEY).unwrap().line(), KEY);
+        let joined = format!("\u{feff}{KEY} a laptop at home\r\n\u{feff}{KEY} b\r\n");
+        let comments: Vec<_> =
+            parse_public_keys(&joined).unwrap().into_iter().map(|key| key.comment).collect();
+        assert_eq!(comments, ["a laptop at home", "b"]);
     }
 
     #[test]
@@ -230,6 +241,10 @@ mod tests {
             ("ssh-dss AAAAB3NzaC1kc3M= old", "DSA keys are too weak"),
             ("ssh-ed25519-cert-v01@openssh.com AAAA x", "this is a certificate"),
             (&format!("command=\"id\" {KEY}"), "options before the key are not supported"),
+            (&format!("from=\"10.0.0.1\",no-pty,command=\"a b\" {KEY} x y"), "options before the key"),
+            ("no-touch-required sk-ssh-ed25519@openssh.com AAAA x", "options before the key"),
+            ("sk-ssh-ed25519@openssh.com AAAA x", "the key is damaged"),
+            ("webauthn-sk-ecdsa-sha2-nistp256@openssh.com AAAA x", "is no kind of public key"),
             (&format!("{KEY} a\n{KEY} b"), "there are 2 keys here, one is wanted"),
             (&KEY.replace("ssh-ed25519 ", "ssh-rsa "), "the key says it is ssh-rsa, but it is ssh-ed25519"),
             ("---- BEGIN SSH2 PUBLIC KEY ----\nAAAA", "not in OpenSSH's format"),

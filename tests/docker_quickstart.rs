@@ -55,11 +55,29 @@ fn the_readme_shows_what_quickstart_does_alone() {
     let dir = tempfile::Builder::new().prefix("quick").tempdir().unwrap();
     let first = quickstart(dir.path(), &socket, "");
     let again = quickstart(dir.path(), &socket, "");
-    let down = quickstart(dir.path(), &socket, "--down");
+    let berth = |args: &[&str]| {
+        let mut berth = Command::new(dir.path().join("berth"));
+        berth.arg("--config").arg(dir.path().join("berth.toml")).args(args).output().unwrap()
+    };
+    let other = berth(&["request", "--user", "alice", "--name", "other", "--cards", "1"]);
+    let refused = quickstart(dir.path(), &socket, "--down");
+    let listed = berth(&["list"]);
+    let down = quickstart(dir.path(), &socket, "--down --all");
     let text = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(first.status.success(), "{}", text(&first));
     assert!(again.status.success(), "{}", text(&again));
+    assert!(other.status.success(), "{}", String::from_utf8_lossy(&other.stderr));
+    assert_eq!(refused.status.code(), Some(1), "{}", text(&refused));
+    assert!(text(&refused).contains("these berths go on: alice/other "), "{}", text(&refused));
+    assert!(!text(&refused).contains("may be deleted"), "{}", text(&refused));
+    assert!(
+        text(&listed).contains("alice/other") && !text(&listed).contains("alice/demo"),
+        "{}",
+        text(&listed)
+    );
     assert!(down.status.success(), "{}", text(&down));
+    let last = text(&down);
+    assert!(last.contains("releasing alice/other") && last.contains("no berth is left"), "{last}");
 
     let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
     let shown = readme.split("```text\n").nth(1).unwrap().split("\n```").next().unwrap();

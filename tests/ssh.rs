@@ -12,6 +12,8 @@
 mod logins;
 #[path = "ssh/rig.rs"]
 mod rig;
+#[path = "ssh/security_key.rs"]
+mod security_key;
 
 use rig::{PATIENCE, Server, Setup, wait_until};
 use std::fs;
@@ -293,13 +295,15 @@ fn sessions_may_save_their_work_when_the_container_stops() {
         .client(&[], &[&format!("{leader} while :; do sleep 0.05; done")])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     client.stdout.as_mut().unwrap().read_exact(&mut [0; 6]).unwrap();
     server.terminate();
     assert!(server.wait().success(), "{}", server.log());
     assert!(saved.exists() && left.exists(), "{}", server.log());
-    client.wait().unwrap();
+    let heard = String::from_utf8(client.wait_with_output().unwrap().stderr).unwrap();
+    assert!(heard.contains("this berth stops: it was released"), "{heard}");
 }
 
 #[test]

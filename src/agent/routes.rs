@@ -5,7 +5,7 @@ use super::follow::{BATCH, send_events};
 use super::listen::Peer;
 use super::types::{
     BerthView, Berths, Cards, EventQuery, Images, KeyName, ListQuery, NewImage, NewKeys, NewUser, Renewal,
-    Users, Version,
+    UserChange, Users, Version,
 };
 use crate::error::Fault;
 use crate::ledger::User;
@@ -42,7 +42,7 @@ pub(super) fn router(node: Arc<Node>) -> Router {
         .route("/v1/cards/{id}/ruling", post(rule_card).delete(clear_card))
         .route("/v1/gateway", get(show_gateway))
         .route("/v1/users", get(list_users).post(add_user))
-        .route("/v1/users/{name}", get(show_user).delete(remove_user))
+        .route("/v1/users/{name}", get(show_user).patch(change_user).delete(remove_user))
         .route("/v1/users/{name}/keys", post(add_keys).delete(remove_key))
         .route("/v1/images", get(list_images).post(add_image))
         .route("/v1/images/pull", post(pull_image))
@@ -173,6 +173,15 @@ async fn show_user(State(node): Shared, caller: Caller, Path(name): Path<String>
 async fn add_user(State(node): Shared, caller: Caller, new: Body<NewUser>) -> Answer<User> {
     let new = body(new)?;
     Ok(Json(node.add_user(&caller, &new.name, &new.keys, new.login).await?))
+}
+
+async fn change_user(
+    State(node): Shared,
+    caller: Caller,
+    Path(name): Path<String>,
+    change: Body<UserChange>,
+) -> Answer<User> {
+    Ok(Json(node.set_login(&caller, &name, body(change)?.login).await?))
 }
 
 async fn remove_user(State(node): Shared, caller: Caller, Path(name): Path<String>) -> Answer<()> {

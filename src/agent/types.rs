@@ -91,6 +91,13 @@ pub struct NewUser {
     pub login: Login,
 }
 
+/// `PATCH /v1/users/NAME`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UserChange {
+    pub login: Login,
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewKeys {

@@ -84,7 +84,7 @@ pub(crate) fn show(global: &Global, args: ShowArgs) -> Result<ExitCode> {
     line("cards", &card::join(&berth.cards));
     line("image", &format!("{} ({})", berth.image, berth.image_id));
     line("since", &relative(berth.created_at, now));
-    line("lease", &berth.until.map_or("never ends".into(), |until| format!("ends {}", relative(until, now))));
+    line("lease", &lease(berth.until, now));
     if let Some(memory) = berth.memory {
         line("memory", &memory.to_string());
     }
@@ -108,6 +108,14 @@ pub(crate) fn show(global: &Global, args: ShowArgs) -> Result<ExitCode> {
         line("or", &jump);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn lease(until: Option<Timestamp>, now: Timestamp) -> String {
+    match until {
+        Some(until) if until <= now => format!("ended {}", relative(until, now)),
+        Some(until) => format!("ends {}", relative(until, now)),
+        None => "never ends".into(),
+    }
 }
 
 fn released(berth: &Berth) -> String {
@@ -140,4 +148,18 @@ pub(crate) fn release(global: &Global, args: ReleaseArgs) -> Result<ExitCode> {
         render::line(&released(&berth));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_that_is_over_has_ended() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let now = at("2026-01-02T12:00:00Z");
+        assert_eq!(lease(Some(at("2026-01-02T11:59:31Z")), now), "ended 29s ago");
+        assert_eq!(lease(Some(at("2026-01-02T14:00:00Z")), now), "ends in 2h");
+        assert_eq!(lease(None, now), "never ends");
+    }
 }

@@ -27,9 +27,8 @@ pub(crate) fn wait_for<T>(call: impl Future<Output = Result<T>>) -> Result<T> {
 
 /// `NAME` or `OWNER/NAME`, checked before it becomes part of a path.
 pub(crate) fn berth_path(name: &str) -> Result<String, Fault> {
-    let shape = name.split('/').count() <= 2 && !name.starts_with('/');
-    if shape && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'/') && !name.is_empty()
-    {
+    let parts: Vec<&str> = name.split('/').collect();
+    if parts.len() <= 2 && parts.iter().all(|part| segment("a berth", part).is_ok()) {
         return Ok(format!("/v1/berths/{name}"));
     }
     let shown: String = name.chars().take(60).collect();
@@ -48,6 +47,11 @@ pub(crate) fn segment(what: &str, name: &str) -> Result<String, Fault> {
 
 /// `8h`, `2days`; also used for `--wait`.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(format!(
+            "{text} has no unit: write {text}h for hours, {text}m for minutes, {text}days for days"
+        ));
+    }
     humantime::parse_duration(text)
         .map_err(|error| format!("write a duration such as 30m, 8h or 2days ({error})"))
 }
@@ -105,9 +109,21 @@ mod tests {
     }
 
     #[test]
+    fn a_time_without_a_unit_is_asked_about() {
+        assert_eq!(parse_duration("8h"), Ok(Duration::from_hours(8)));
+        let said = parse_duration("8").unwrap_err();
+        assert_eq!(said, "8 has no unit: write 8h for hours, 8m for minutes, 8days for days");
+        for text in ["", "soon", "-1h"] {
+            assert!(parse_duration(text).unwrap_err().starts_with("write a duration such as"), "{text}");
+        }
+    }
+
+    #[test]
     fn names_never_become_other_paths() {
-        assert_eq!(berth_path("alice/train-1").unwrap(), "/v1/berths/alice/train-1");
-        for name in ["", "../x", "a/b/c", "/a", "a b", "a?x=1", "a%2f"] {
+        for name in ["alice/train-1", "zhang_san/a", "zhang.san/a", "a"] {
+            assert_eq!(berth_path(name).unwrap(), format!("/v1/berths/{name}"));
+        }
+        for name in ["", "../x", "a/..", "a/", "..", "a/b/c", "/a", "a b", "a?x=1", "a%2f"] {
             assert!(berth_path(name).is_err(), "{name}");
         }
         assert!(segment("an image", "..").is_err() && segment("an image", "a/b").is_err());

@@ -2,19 +2,22 @@
 //!
 //! Plain lines, one question at a time: it works on any terminal, also on one that can do nothing.
 
+use super::call::parse_duration;
 use super::gateway::Visit;
 use super::{remote, render};
+use crate::model::name;
 use std::io::{BufRead as _, Read as _};
 use std::process::ExitCode;
 
 /// Longer than anything that is asked for.
 const LINE_LIMIT: u64 = 1024;
 
-/// What can be chosen, the words of its command, and the questions that complete it.
+/// What can be chosen, the words of its command, what is good to see before, and the questions that complete it.
 struct Item {
     key: &'static str,
     text: &'static str,
     words: &'static [&'static str],
+    shows: &'static [&'static [&'static str]],
     asks: &'static [Ask],
 }
 
@@ -23,32 +26,54 @@ struct Ask {
     text: &'static str,
     option: Option<&'static str>,
     needed: bool,
+    check: fn(&str) -> Result<(), String>,
 }
 
-const NAME: Ask = Ask { text: "name of the berth", option: None, needed: true };
-const LEASE: Ask =
-    Ask { text: "for how long, such as 8h [the usual]", option: Some("--lease"), needed: false };
+const NAME: Ask = Ask { text: "name of the berth", option: None, needed: true, check: berth_name };
+const LEASE: Ask = Ask {
+    text: "for how long, such as 8h [the usual]",
+    option: Some("--lease"),
+    needed: false,
+    check: |answer| parse_duration(answer).map(drop),
+};
+
+fn berth_name(answer: &str) -> Result<(), String> {
+    name::check_name("berth name", answer)
+}
+
+fn card_count(answer: &str) -> Result<(), String> {
+    match answer.parse::<u32>() {
+        Ok(1..) => Ok(()),
+        _ => Err(format!("{answer:?} is no number of cards; write 1 or more")),
+    }
+}
 
 const ITEMS: &[Item] = &[
-    Item { key: "1", text: "my berths", words: &["list"], asks: &[] },
-    Item { key: "2", text: "the node's cards", words: &["cards"], asks: &[] },
+    Item { key: "1", text: "my berths", words: &["list"], shows: &[], asks: &[] },
+    Item { key: "2", text: "the node's cards", words: &["cards"], shows: &[], asks: &[] },
     Item {
         key: "3",
         text: "request a berth",
         words: &["request"],
+        shows: &[&["cards"], &["image", "list"]],
         asks: &[
-            Ask { text: "how many cards", option: Some("--cards"), needed: true },
-            Ask { text: "its name [dev]", option: Some("--name"), needed: false },
-            Ask { text: "base image [the node's usual]", option: Some("--image"), needed: false },
+            Ask { text: "how many cards", option: Some("--cards"), needed: true, check: card_count },
+            Ask { text: "its name [dev]", option: Some("--name"), needed: false, check: berth_name },
+            Ask {
+                text: "base image [the default]",
+                option: Some("--image"),
+                needed: false,
+                check: name::check_image_name,
+            },
             LEASE,
         ],
     },
-    Item { key: "4", text: "renew a lease", words: &["renew"], asks: &[NAME, LEASE] },
-    Item { key: "5", text: "release a berth", words: &["release"], asks: &[NAME] },
-    Item { key: "6", text: "how to log in to a berth", words: &["show"], asks: &[NAME] },
-    Item { key: "7", text: "blocks for ~/.ssh/config", words: &["ssh-config"], asks: &[] },
-    Item { key: "8", text: "base images", words: &["image", "list"], asks: &[] },
-    Item { key: "h", text: "help", words: &["--help"], asks: &[] },
+    Item { key: "4", text: "renew a lease", words: &["renew"], shows: &[], asks: &[NAME, LEASE] },
+    Item { key: "5", text: "release a berth", words: &["release"], shows: &[], asks: &[NAME] },
+    Item { key: "6", text: "how to log in to a berth", words: &["show"], shows: &[], asks: &[NAME] },
+    Item { key: "7", text: "blocks for ~/.ssh/config", words: &["ssh-config"], shows: &[], asks: &[] },
+    Item { key: "8", text: "base images", words: &["image", "list"], shows: &[], asks: &[] },
+    Item { key: "h", text: "help", words: &["--help"], shows: &[], asks: &[] },
 ];
 
 pub(crate) fn run(visit: &Visit) -> ExitCode {
@@ -83,9 +108,14 @@ fn show() {
 
 /// `false` when the input ended in the middle.
 fn perform(visit: &Visit, item: &Item) -> bool {
-    let mut words: Vec<String> = item.words.iter().map(|word| (*word).to_owned()).collect();
+    let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    for shown in item.shows {
+        // What cannot be shown was said; it may still be asked for.
+        let _ = remote::run(visit, owned(shown));
+    }
+    let mut words = owned(item.words);
     for question in item.asks {
-        let Some(answer) = ask(question.text) else { return false };
+        let Some(answer) = ask_until_good(question) else { return false };
         if answer.is_empty() {
             if question.needed {
                 render::note("nothing done");
@@ -98,6 +128,20 @@ fn perform(visit: &Visit, item: &Item) -> bool {
     // What goes wrong was said; the menu goes on.
     let _ = remote::run(visit, words);
     true
+}
+
+/// What is no answer is asked again at once; an empty one goes on.
+fn ask_until_good(question: &Ask) -> Option<String> {
+    loop {
+        let answer = ask(question.text)?;
+        if answer.is_empty() {
+            return Some(answer);
+        }
+        match (question.check)(&answer) {
+            Ok(()) => return Some(answer),
+            Err(wrong) => render::note(&render::printable(&wrong)),
+        }
+    }
 }
 
 /// An answer never becomes an option.

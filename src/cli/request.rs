@@ -24,20 +24,22 @@ and over the node's gateway. It stays until you release it.
 Examples:
   berth request --cards 2
   berth request --cards 4 --name train --image pytorch-2.5 --lease 2days
-  berth request --card-ids 0,1 --wait 1h")]
+  berth request --card-ids 0,4-6 --wait 1h")]
 pub(crate) struct Args {
     /// How many cards
     #[arg(long, value_name = "N", allow_negative_numbers = true, required_unless_present = "card_ids")]
+    #[arg(aliases = ["npus", "npu"])]
     cards: Option<i64>,
-    /// Exactly these cards, as `berth cards` numbers them
+    /// Exactly these cards, as `berth cards` numbers them: 0,1 or 4-7
     #[arg(
         long,
         value_name = "ID,…",
         value_delimiter = ',',
+        value_parser = parse_ids,
         allow_negative_numbers = true,
         conflicts_with = "cards"
     )]
-    card_ids: Option<Vec<i64>>,
+    card_ids: Option<Vec<Ids>>,
     /// The berth's name [default: dev]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -61,11 +63,32 @@ pub(crate) struct Args {
     user: Option<String>,
 }
 
+/// One word of `--card-ids`: a card, or those from one to another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Ids(Vec<i64>);
+
+/// More than any node has.
+const MOST_IDS: i64 = 1024;
+
+fn parse_ids(text: &str) -> Result<Ids, String> {
+    let wrong = || "write numbers as 0,1 or 4-7".to_owned();
+    let number = |text: &str| text.trim().parse::<i64>().map_err(|_| wrong());
+    if let Ok(one) = number(text) {
+        return Ok(Ids(vec![one]));
+    }
+    let (first, last) = text.split_once('-').ok_or_else(wrong)?;
+    let (first, last) = (number(first)?, number(last)?);
+    if first > last || last - first >= MOST_IDS {
+        return Err(wrong());
+    }
+    Ok(Ids((first..=last).collect()))
+}
+
 impl Args {
     fn into_request(self) -> Result<BerthRequest, Fault> {
         let cards = match (self.cards, self.card_ids) {
             (Some(count), _) => CardWish::Count(count),
-            (None, Some(ids)) => CardWish::Ids(ids),
+            (None, Some(ids)) => CardWish::Ids(ids.into_iter().flat_map(|ids| ids.0).collect()),
             (None, None) => return Err(Fault::usage("say how many cards: --cards N")),
         };
         // JSON has no such numbers: the agent would hear of no wish at all.
@@ -104,4 +127,20 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cards_are_named_one_by_one_or_from_one_to_another() {
+        for (text, ids) in [("3", &[3][..]), ("4-6", &[4, 5, 6]), ("7-7", &[7]), ("-1", &[-1]), (" 2", &[2])]
+        {
+            assert_eq!(parse_ids(text), Ok(Ids(ids.to_vec())), "{text}");
+        }
+        for text in ["", "x", "6-4", "1-", "-", "--1", "1-2-3", "0-9999999999", "1..3"] {
+            assert!(parse_ids(text).is_err(), "{text}");
+        }
+    }
 }

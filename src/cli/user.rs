@@ -2,7 +2,7 @@
 
 use super::call::{relative, segment, wait_for};
 use super::{Global, render};
-use crate::agent::types::{NewKeys, NewUser, Users};
+use crate::agent::types::{NewKeys, NewUser, UserChange, Users};
 use crate::error::Fault;
 use crate::host::files::{read_input, read_user_file};
 use crate::ledger::User;
@@ -10,7 +10,7 @@ use crate::ops::users::Login;
 use anyhow::Result;
 use clap::Subcommand;
 use jiff::Timestamp;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// People who may have berths, and their public keys
@@ -18,6 +18,7 @@ use std::process::ExitCode;
 #[command(after_long_help = "\
 Examples:
   sudo berth user add alice --key /home/alice/.ssh/id_ed25519.pub
+  sudo berth user set alice --uid 1001
   berth user key add alice ~/.ssh/laptop.pub
   berth user list")]
 pub(crate) struct Args {
@@ -28,20 +29,45 @@ pub(crate) struct Args {
 #[derive(Subcommand)]
 enum Verb {
     /// Add a person with a public key
-    #[command(
-        after_long_help = "Example:\n  sudo berth user add alice --key /home/alice/.ssh/id_ed25519.pub"
-    )]
+    #[command(after_long_help = "\
+A name that is no berth name, such as Bob, needs another one and --uid.
+
+Examples:
+  sudo berth user add alice --key /home/alice/.ssh/id_ed25519.pub
+  sudo berth user add bob --uid $(id -u Bob) --key bob.pub
+  ssh laptop cat .ssh/id_ed25519.pub | sudo berth user add eve --key -")]
     Add {
-        /// As in OWNER/NAME: a-z, 0-9 and -
+        /// As in OWNER/NAME: a-z, 0-9, -, _ and .
         name: String,
-        /// A public key file; may be given several times
+        /// A public key file, or - for standard input; may be given several times
         #[arg(long, value_name = "FILE", required = true)]
         key: Vec<PathBuf>,
         /// The account on this host that is this person [default: of that name]
         #[arg(long, value_name = "UID", conflicts_with = "no_login")]
         uid: Option<u32>,
         /// No account on this host is this person
-        #[arg(long)]
+        #[arg(long, visible_alias = "no-uid")]
+        no_login: bool,
+    },
+    /// Say which account of this host a person is
+    #[command(after_long_help = "\
+For an account that was made, or changed its number, after the person was added.
+
+Examples:
+  sudo berth user set alice --uid 1001
+  sudo berth user set alice --no-login")]
+    #[command(group = clap::ArgGroup::new("account").required(true))]
+    Set {
+        /// The person's name
+        name: String,
+        /// The account of this number
+        #[arg(long, value_name = "UID", group = "account")]
+        uid: Option<u32>,
+        /// The account of the person's name
+        #[arg(long, group = "account")]
+        same_name: bool,
+        /// None: they come over SSH only
+        #[arg(long, visible_alias = "no-uid", group = "account")]
         no_login: bool,
     },
     /// Show who there is
@@ -74,7 +100,7 @@ enum KeyVerb {
     Add {
         /// The person's name
         name: String,
-        /// A public key file
+        /// A public key file, or - for standard input
         file: PathBuf,
     },
     /// Take a key away; it is dead at the next login
@@ -142,6 +168,10 @@ pub(crate) fn own(global: &Global, name: &str, args: Own) -> Result<ExitCode> {
 pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
     match args.command {
         Verb::Add { name, key, uid, no_login } => add(global, name, &key, uid, no_login),
+        Verb::Set { name, uid, same_name: _, no_login } => {
+            let change = UserChange { login: login(uid, no_login) };
+            show(global, &wait_for(global.client()?.patch(&user_path(&name)?, &change))?)
+        }
         Verb::List => list(global),
         Verb::Show { name } => {
             let path = user_path(&name)?;
@@ -180,8 +210,21 @@ fn in_query(fingerprint: &str) -> Result<String, Fault> {
     Ok(fingerprint.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D").replace('#', "%23"))
 }
 
-fn read_key_file(path: &std::path::Path) -> Result<String> {
-    Ok(read_user_file(path, "a public key file")?)
+fn read_key_file(path: &Path) -> Result<String> {
+    let text = if path == Path::new("-") {
+        read_input("a public key")
+    } else {
+        read_user_file(path, "a public key file")
+    };
+    Ok(text?)
+}
+
+fn login(uid: Option<u32>, no_login: bool) -> Login {
+    match (uid, no_login) {
+        (Some(uid), _) => Login::Uid(uid),
+        (None, true) => Login::None,
+        (None, false) => Login::SameName,
+    }
 }
 
 fn add(
@@ -192,13 +235,16 @@ fn add(
     no_login: bool,
 ) -> Result<ExitCode> {
     let keys: Vec<String> = files.iter().map(|file| read_key_file(file)).collect::<Result<_>>()?;
-    let login = match (uid, no_login) {
-        (Some(uid), _) => Login::Uid(uid),
-        (None, true) => Login::None,
-        (None, false) => Login::SameName,
-    };
-    let new = NewUser { name, keys: keys.join("\n"), login };
-    show(global, &wait_for(global.client()?.post("/v1/users", &new))?)
+    let login = login(uid, no_login);
+    let new = NewUser { name, keys: keys.join("\n"), login: login.clone() };
+    let user: User = wait_for(global.client()?.post("/v1/users", &new))?;
+    if login == Login::SameName && user.uid.is_none() {
+        let name = &user.name;
+        render::note(&format!(
+            "no account on this host is called {name}; where it has another name, or is made later: berth user set {name} --uid UID"
+        ));
+    }
+    show(global, &user)
 }
 
 fn list(global: &Global) -> Result<ExitCode> {
@@ -229,7 +275,7 @@ fn show(global: &Global, user: &User) -> Result<ExitCode> {
     let account = user.uid.map_or("no account on this host".into(), |uid| format!("uid {uid}"));
     render::line(&format!("user {} ({account})", user.name));
     for key in &user.keys {
-        let comment = key.line.split(' ').nth(2).unwrap_or("");
+        let comment = key.line.splitn(3, ' ').nth(2).unwrap_or("");
         render::line(&format!("  {} {}", key.fingerprint, render::printable(comment)));
     }
     Ok(ExitCode::SUCCESS)

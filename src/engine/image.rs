@@ -127,11 +127,16 @@ impl Engine {
     }
 
     /// Makes an image of a root file system; its name is `reference`. The tar is streamed, never held in memory.
-    pub async fn import_rootfs(&self, tar: std::fs::File, reference: &str) -> Result<ImageInfo> {
+    pub async fn import_rootfs(
+        &self,
+        tar: std::fs::File,
+        reference: &str,
+        sent: impl FnMut(u64) + Send + 'static,
+    ) -> Result<ImageInfo> {
         let (repo, tag) = split_tag(reference)?;
         let options = CreateImageOptionsBuilder::default().from_src("-").repo(&repo).tag(&tag).build();
         let docker = self.docker();
-        let stream = docker.create_image(Some(options), Some(body_try_stream(chunks(tar))), None);
+        let stream = docker.create_image(Some(options), Some(body_try_stream(chunks(tar, sent))), None);
         self.drain(stream, |_| {})
             .await
             .with_context(|| format!("importing a root file system as {reference}"))?;
@@ -139,10 +144,14 @@ impl Engine {
     }
 
     /// Loads what `docker save` wrote and returns the references, or ids, of the images in it.
-    pub async fn load(&self, tar: std::fs::File) -> Result<Vec<String>> {
+    pub async fn load(
+        &self,
+        tar: std::fs::File,
+        sent: impl FnMut(u64) + Send + 'static,
+    ) -> Result<Vec<String>> {
         let docker = self.docker();
         let options = ImportImageOptionsBuilder::default().quiet(true).build();
-        let stream = docker.import_image_stream(options, chunks(tar), None);
+        let stream = docker.import_image_stream(options, chunks(tar, sent), None);
         let mut text = String::new();
         self.drain(stream, |message| text.push_str(message.stream.as_deref().unwrap_or_default()))
             .await
@@ -155,15 +164,21 @@ impl Engine {
     }
 
     /// Imports or loads, whichever it is. A saved archive of one image gets the name `reference` besides its own.
-    pub async fn add_archive(&self, mut tar: std::fs::File, reference: &str) -> Result<ImageInfo> {
+    /// `sent` hears how many bytes Docker has taken.
+    pub async fn add_archive(
+        &self,
+        mut tar: std::fs::File,
+        reference: &str,
+        sent: impl FnMut(u64) + Send + 'static,
+    ) -> Result<ImageInfo> {
         checked(reference)?;
         let looked =
             tokio::task::spawn_blocking(move || super::archive::detect(&mut tar).map(|kind| (kind, tar)));
         let (kind, tar) = looked.await.context("looking into the image archive")??;
         if kind == ArchiveKind::RootFs {
-            return self.import_rootfs(tar, reference).await;
+            return self.import_rootfs(tar, reference, sent).await;
         }
-        let loaded = self.load(tar).await?;
+        let loaded = self.load(tar, sent).await?;
         match loaded.as_slice() {
             [one] => self.tag(one, reference).await,
             many => {
@@ -221,12 +236,20 @@ impl Engine {
 }
 
 /// The file, chunk by chunk, as Docker takes it.
-fn chunks(file: std::fs::File) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-    stream::try_unfold(tokio::fs::File::from_std(file), |mut file| async move {
-        let mut chunk = Vec::with_capacity(CHUNK);
-        let read = (&mut file).take(CHUNK as u64).read_to_end(&mut chunk).await?;
-        Ok((read > 0).then(|| (Bytes::from(chunk), file)))
-    })
+fn chunks(
+    file: std::fs::File,
+    sent: impl FnMut(u64) + Send + 'static,
+) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    stream::try_unfold(
+        (tokio::fs::File::from_std(file), sent, 0),
+        |(mut file, mut sent, before)| async move {
+            // It is asked for the next when the last was taken.
+            sent(before);
+            let mut chunk = Vec::with_capacity(CHUNK);
+            let read = (&mut file).take(CHUNK as u64).read_to_end(&mut chunk).await?;
+            Ok((read > 0).then(|| (Bytes::from(chunk), (file, sent, before + read as u64))))
+        },
+    )
 }
 
 fn progress_of(message: CreateImageInfo) -> PullProgress {

@@ -187,5 +187,50 @@ fn read_small_text(from: impl Read, name: &str, what: &str) -> Result<String, Fa
     if text.len() as u64 > LIMIT {
         return Err(Fault::usage(format!("{name} is too long for {what}")));
     }
-    String::from_utf8(text).map_err(|_| Fault::usage(format!("{name} is not {what}: it is not text")))
+    decode(&text).ok_or_else(|| Fault::usage(format!("{name} is not {what}: it is not text")))
+}
+
+/// UTF-8, or what Windows writes: UTF-16 of either order, with or without its mark.
+fn decode(bytes: &[u8]) -> Option<String> {
+    let units = |bytes: &[u8], read: fn([u8; 2]) -> u16| -> Option<String> {
+        let (pairs, []) = bytes.as_chunks::<2>() else { return None };
+        String::from_utf16(&pairs.iter().copied().map(read).collect::<Vec<_>>()).ok()
+    };
+    match bytes {
+        [0xef, 0xbb, 0xbf, rest @ ..] => String::from_utf8(rest.to_vec()).ok(),
+        [0xff, 0xfe, rest @ ..] => units(rest, u16::from_le_bytes),
+        [0xfe, 0xff, rest @ ..] => units(rest, u16::from_be_bytes),
+        // Without the mark: a letter of ASCII has a zero beside it, which no other text has.
+        [first, 0, ..] if first.is_ascii_graphic() => units(bytes, u16::from_le_bytes),
+        [0, second, ..] if second.is_ascii_graphic() => units(bytes, u16::from_be_bytes),
+        _ => String::from_utf8(bytes.to_vec()).ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_windows_writes_is_text() {
+        let text = "ssh-ed25519 AAAA müller@büro 😀\r\n";
+        let mark = "\u{feff}";
+        let utf16 =
+            |text: &str, bytes: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(bytes).collect::<Vec<u8>>();
+        let marked = format!("{mark}{text}");
+        for bytes in [
+            text.as_bytes().to_vec(),
+            marked.as_bytes().to_vec(),
+            utf16(&marked, u16::to_le_bytes),
+            utf16(&marked, u16::to_be_bytes),
+            utf16(text, u16::to_le_bytes),
+            utf16(text, u16::to_be_bytes),
+        ] {
+            assert_eq!(decode(&bytes).as_deref(), Some(text), "{bytes:?}");
+        }
+        assert_eq!(decode(b"").as_deref(), Some(""));
+        for bytes in [&[0xff, 0xfe, b'a'][..], &[0xff, 0xfe, 0, 0xd8], &[0, 159, 146, 150], &[0xc3, 0x28]] {
+            assert_eq!(decode(bytes), None, "{bytes:?}");
+        }
+    }
 }

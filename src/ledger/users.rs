@@ -37,11 +37,7 @@ impl Ledger {
             return Err(Fault::refused(format!("there is a user {name} already"))
                 .help("`berth user key add` gives an existing user another key"));
         }
-        if let Some(uid) = uid
-            && let Some(other) = self.user_by_uid(uid)?
-        {
-            return Err(Fault::refused(format!("uid {uid} is user {} already", other.name)));
-        }
+        self.check_uid(name, uid)?;
         self.change(event, |transaction| {
             // Of two calls at once the second changes nothing, and the unique index on uid refuses the rest.
             let added = transaction.execute(
@@ -60,6 +56,30 @@ impl Ledger {
             Ok(())
         })?;
         self.user(name)?.ok_or_else(|| Fault::bug(format!("user {name} was added and is not there")))
+    }
+
+    /// One account is one person: the unique index says so too.
+    fn check_uid(&self, name: &str, uid: Option<u32>) -> Result<(), Fault> {
+        let Some(uid) = uid else { return Ok(()) };
+        match self.user_by_uid(uid)? {
+            Some(other) if other.name != name => {
+                Err(Fault::refused(format!("uid {uid} is user {} already", other.name)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Which account of the host a person is.
+    pub fn set_uid(&self, name: &str, uid: Option<u32>, event: &NewEvent) -> Result<User, Fault> {
+        self.check_uid(name, uid)?;
+        self.change(event, |transaction| {
+            let changed = transaction.execute(
+                "UPDATE users SET uid = ?2 WHERE name = ?1 AND removed_at IS NULL",
+                params![name, uid],
+            )?;
+            if changed == 1 { Ok(()) } else { Err(rusqlite::Error::StatementChangedRows(changed)) }
+        })?;
+        self.user(name)?.ok_or_else(|| Fault::bug(format!("user {name} was changed and is not there")))
     }
 
     pub fn remove_user(&self, name: &str, event: &NewEvent) -> Result<(), Fault> {

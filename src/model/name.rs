@@ -14,6 +14,25 @@ pub fn check_name(what: &str, name: &str) -> Result<(), NameError> {
     if shape { Ok(()) } else { Err(format!("{what} {shown:?} cannot be used; {rule}")) }
 }
 
+/// The name of a user, as accounts of a host are called: as [`check_name`], with inner underscores and single dots.
+///
+/// No capitals: ssh and some file systems take `Bob` and `bob` for one.
+pub fn check_user_name(name: &str) -> Result<(), NameError> {
+    let shown: String = name.chars().take(40).collect();
+    let shape = name.len() <= 32
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.ends_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+        && !name.contains("..")
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b));
+    if shape {
+        return Ok(());
+    }
+    Err(format!(
+        "user name {shown:?} cannot be used; use 1 to 32 of a-z, 0-9, -, _ and single dots, starting with a letter and \
+         ending with a letter or digit"
+    ))
+}
+
 /// A name out of the catalogue: as [`check_name`], with dots and underscores for versions.
 pub fn check_image_name(name: &str) -> Result<(), NameError> {
     let shown: String = name.chars().take(80).collect();
@@ -58,6 +77,19 @@ mod tests {
         }
         for name in ["a", "train-2", &"a".repeat(32)] {
             assert!(check_name("berth name", name).is_ok(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn users_may_be_called_as_their_accounts() {
+        for name in ["a", "zhang_san", "zhang.san", "li-4", &"a".repeat(32)] {
+            assert!(check_user_name(name).is_ok(), "{name:?}");
+        }
+        for name in [
+            "", "Bob", "a..b", "../x", ".a", "a.", "a_", "_a", "1a", "a b", "a/b", "a@b", "a:b", "a$", "ä",
+            "-a",
+        ] {
+            assert!(check_user_name(name).is_err(), "{name:?}");
         }
     }
 

@@ -32,7 +32,7 @@ impl Node {
         };
         name::check_name("berth name", short).map_err(Fault::usage)?;
         if let Some(owner) = owner {
-            name::check_name("user name", owner).map_err(Fault::usage)?;
+            name::check_user_name(owner).map_err(Fault::usage)?;
         }
         let unknown = || {
             Fault::usage(format!("there is no berth {given}")).help("`berth list` shows the berths there are")

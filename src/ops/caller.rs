@@ -77,7 +77,10 @@ impl Node {
                 .into());
             }
             return Err(Fault::refused(format!("{name} is not a user of berth"))
-                .help("ask an administrator: berth user add NAME --key FILE")
+                .help(format!(
+                    "ask an administrator: berth user add NAME --uid {uid} --key FILE, or for a user whose account this is: \
+                     berth user set NAME --uid {uid}"
+                ))
                 .into());
         }
         Ok(Caller { name, admin, user })

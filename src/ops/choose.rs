@@ -8,18 +8,39 @@ use crate::model::{CardId, CardView, CardWish, Holder, Ruling, card};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
+/// What somebody is told who gets no cards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// They may wait.
+    None,
+    /// They waited, and heard of it then.
+    Waits,
+}
+
+impl Patience {
+    fn help(self) -> &'static str {
+        match self {
+            Self::None => "`--wait 30m` waits for cards; `berth cards` shows who has them",
+            Self::Waits => {
+                "nobody gave enough of them back in that time; `berth cards` shows who has them, and until when"
+            }
+        }
+    }
+}
+
 /// Cards for a wish.
 pub(super) fn choose(
     survey: &Survey,
     wish: &CardWish,
     last: &[CardId],
     now: Timestamp,
+    patience: Patience,
 ) -> Result<Vec<CardId>, Fault> {
     if let Some(error) = &survey.npu.error {
         return Err(Fault::host(format!("the cards cannot be given out: {}", error.meaning))
             .help(error.remedy.clone()));
     }
-    alloc::assign(&survey.slots, wish, last).map_err(|no_fit| refusal(survey, &no_fit, now))
+    alloc::assign(&survey.slots, wish, last).map_err(|no_fit| refusal(survey, &no_fit, now, patience))
 }
 
 /// A wish that can never be fulfilled here is refused before anything is looked at or waited for.
@@ -71,7 +92,7 @@ pub(super) fn check_health(
     Ok(())
 }
 
-fn refusal(survey: &Survey, no_fit: &NoFit, now: Timestamp) -> Fault {
+fn refusal(survey: &Survey, no_fit: &NoFit, now: Timestamp, patience: Patience) -> Fault {
     match no_fit {
         NoFit::Count { asked, cards } => wrong_count(*asked, *cards),
         NoFit::NoIds => Fault::usage("no card ids were given").help("--card-ids 0,1"),
@@ -79,18 +100,22 @@ fn refusal(survey: &Survey, no_fit: &NoFit, now: Timestamp) -> Fault {
         NoFit::Unknown { asked, known } => {
             Fault::usage(format!("there is no card {asked}; this node has {}", card::join(known)))
         }
-        NoFit::Taken(ids) => taken(survey, ids, now),
-        NoFit::TooFew { asked, free } => too_few(survey, *asked, free, now),
+        NoFit::Taken(ids) => taken(survey, ids, now, patience),
+        NoFit::TooFew { asked, free } => too_few(survey, *asked, free, now).help(patience.help()),
     }
 }
 
 /// A sick card is refused; a held one is busy, and later it may be free.
-fn taken(survey: &Survey, ids: &[CardId], now: Timestamp) -> Fault {
+fn taken(survey: &Survey, ids: &[CardId], now: Timestamp, patience: Patience) -> Fault {
     let cards: Vec<&CardView> = ids.iter().filter_map(|id| survey.card(*id)).collect();
     let held = cards.iter().any(|card| !card.holders.is_empty());
-    let class = if held { ErrorClass::Busy } else { ErrorClass::Refused };
-    Fault::new(class, describe(&cards, now))
-        .help("`berth cards` shows which are free; `--wait` waits for them")
+    let fault = |class| Fault::new(class, describe(&cards, now));
+    // Nobody gives a sick card back.
+    if held {
+        fault(ErrorClass::Busy).help(patience.help())
+    } else {
+        fault(ErrorClass::Refused).help("`berth cards` shows which are free")
+    }
 }
 
 fn too_few(survey: &Survey, asked: usize, free: &[CardId], now: Timestamp) -> Fault {
@@ -102,7 +127,6 @@ fn too_few(survey: &Survey, asked: usize, free: &[CardId], now: Timestamp) -> Fa
     };
     let asked = if asked == 1 { "1 card is".to_owned() } else { format!("{asked} cards are") };
     Fault::busy(format!("{asked} asked for and {free}: {}", describe(&rest, now)))
-        .help("`--wait 30m` waits for cards; `berth cards` shows who has them")
 }
 
 /// `card 3 is held by berth alice/train until 18:00 (2h)`, or what is wrong with it; cards of one story together.

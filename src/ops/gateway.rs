@@ -55,7 +55,7 @@ impl Node {
 
     /// A user as the ledger has them now; nobody for a name that cannot be one.
     pub async fn gateway_user(&self, given: &str) -> Result<Option<User>> {
-        if name::check_name("user name", given).is_err() {
+        if name::check_user_name(given).is_err() {
             return Ok(None);
         }
         let given = given.to_owned();
@@ -105,7 +105,7 @@ impl Node {
         text: String,
     ) {
         let ledger = self.ledger_handle();
-        let is_user = |name: &&str| name::check_name("user name", name).is_ok();
+        let is_user = |name: &&str| name::check_user_name(name).is_ok();
         let owner = about.filter(is_user).and_then(|name| ledger.user(name).ok().flatten());
         let event = NewEvent {
             owner: owner.map(|user| user.name),

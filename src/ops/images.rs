@@ -273,10 +273,11 @@ impl Node {
         self.check_catalogue_writable().await?;
         let reference = source.reference.clone().unwrap_or_else(|| import_name(&source.name));
         progress.step(format!("importing {}", path.file_name().unwrap_or(path.as_os_str()).display()));
+        let total = file.metadata().map_or(0, |meta| meta.len());
         let info = self
             .engine()
             .await?
-            .add_archive(file, &reference)
+            .add_archive(file, &reference, tell_sent(progress, total))
             .await
             .with_context(|| format!("importing {}", path.display()))?;
         let from = Some(path.display().to_string());
@@ -400,6 +401,23 @@ fn open_archive(path: &Path) -> Result<std::fs::File> {
     Ok(crate::host::files::open_regular(path)?)
 }
 
+/// Tells of an archive on its way to Docker, now and then. Its end needs no word: what follows says it.
+fn tell_sent(progress: &ProgressSender, total: u64) -> impl FnMut(u64) + Send + 'static {
+    const EVERY: u64 = 4 << 20;
+    let (progress, mut next) = (progress.clone(), 0);
+    move |sent| {
+        if sent >= next && sent < total {
+            next = sent + EVERY;
+            progress.send(Progress::Layer {
+                id: "archive".into(),
+                status: "to Docker".into(),
+                current: Some(sent),
+                total: Some(total),
+            });
+        }
+    }
+}
+
 fn layer(update: PullProgress) -> Progress {
     match update.layer {
         Some(id) => {
@@ -412,6 +430,20 @@ fn layer(update: PullProgress) -> Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_import_tells_how_far_it_is_now_and_then() {
+        let (sender, mut told) = tokio::sync::mpsc::channel(64);
+        let mut sent = tell_sent(&ProgressSender::new(sender), 10 << 20);
+        (0..=160).for_each(|chunk| sent(chunk << 16));
+        drop(sent);
+        let mut seen = Vec::new();
+        while let Ok(Progress::Layer { current, total, .. }) = told.try_recv() {
+            assert_eq!(total, Some(10 << 20));
+            seen.extend(current);
+        }
+        assert_eq!(seen, [0, 4 << 20, 8 << 20]);
+    }
 
     #[test]
     fn an_image_for_another_machine_is_refused() {

@@ -1,7 +1,7 @@
 //! A berth's end: its container goes, its cards and port are free, its owner's files stay.
 
 use super::{Caller, Node, ProgressSender};
-use crate::error::Fault;
+use crate::error::{Fault, class_of, flatten};
 use crate::model::{Berth, BerthState, card};
 use anyhow::Result;
 use std::time::Duration;
@@ -28,11 +28,24 @@ impl Node {
         }
         self.ledger(move |ledger| ledger.begin_release(id, &begun)).await?;
         progress.step(format!("stopping {label}"));
-        self.remove_containers(&berth, true).await?;
+        if let Err(error) = self.remove_containers(&berth, true).await {
+            // The reconciler goes on with what is written down.
+            *self.reconciled.lock().await = false;
+            return Err(not_yet(&label, &berth, &error).into());
+        }
         let text = format!("{label} is gone, free again: {}", card::named(&berth.cards));
         let ended = Self::about(&berth, "berth.released", &caller.name, text);
         let note = format!("released by {}", caller.name);
         self.end(&berth, BerthState::Released, &note, ended).await?;
         self.ledger(move |ledger| ledger.berth_by_id(id)).await
     }
+}
+
+/// What was asked for will be done, and is not done: the exit code says the second.
+fn not_yet(label: &str, berth: &Berth, error: &anyhow::Error) -> Fault {
+    let (why, cards) = (flatten(error).message, card::named(&berth.cards));
+    Fault::new(class_of(error), format!("the release of {label} is written down, but not done yet: {why}"))
+        .help(format!(
+            "it is done as soon as Docker can, without another word; until then {cards} cannot be given out"
+        ))
 }

@@ -1,6 +1,7 @@
 //! A new berth: check, image, claim, build, commit. Whatever goes wrong after the claim is undone.
 
 use super::bootstrap::check_not_at_work;
+use super::choose::Patience;
 use super::images::ReadyImage;
 use super::ports::Asker;
 use super::ration::Act;
@@ -32,6 +33,12 @@ struct Order {
     wait: Duration,
     cpus: Option<f64>,
     memory: Option<Size>,
+}
+
+impl Order {
+    fn patience(&self) -> Patience {
+        if self.wait.is_zero() { Patience::None } else { Patience::Waits }
+    }
 }
 
 /// A claim, the look at the cards that it was decided on, and the mark that it is being worked on.
@@ -152,7 +159,7 @@ impl Node {
         let last = self.ledger(move |ledger| ledger.last_cards(&owner)).await?;
         let now = Timestamp::now();
         let name = free_name(order, &held)?;
-        let cards = choose::choose(&survey, &order.wish, &last, now)?;
+        let cards = choose::choose(&survey, &order.wish, &last, now, order.patience())?;
         let host_key = self.owner_key(&order.owner.name).await?.public_openssh;
         let past = self.ledger(crate::ledger::Ledger::port_uses).await?;
         let asker = Asker { owner: &order.owner.name, name: &name, host_key: &host_key };

@@ -25,7 +25,10 @@ pub enum Login {
 impl Node {
     pub async fn add_user(&self, caller: &Caller, new: &str, keys_text: &str, login: Login) -> Result<User> {
         caller.require_admin("adding a user")?;
-        name::check_name("user name", new).map_err(Fault::usage)?;
+        name::check_user_name(new).map_err(|wrong| {
+            Fault::usage(wrong)
+                .help("choose another, and say which account it is: berth user add NAME --uid UID --key FILE")
+        })?;
         let keys = keys::read_keys(keys_text)?;
         check_number(new, &[], &keys)?;
         let uid = self.uid_of(new, login).await?;
@@ -51,6 +54,22 @@ impl Node {
                 Ok(found.map(|account| account.uid).filter(|uid| *uid != 0 && *uid != gateway))
             }
         }
+    }
+
+    /// For an account that was made after the user was added, or is theirs no more.
+    pub async fn set_login(&self, caller: &Caller, of: &str, login: Login) -> Result<User> {
+        caller.require_admin("changing whose account is a user's")?;
+        let user = self.user(caller, of).await?;
+        let same_name = login == Login::SameName;
+        let uid = self.uid_of(&user.name, login).await?;
+        if same_name && uid.is_none() {
+            return Err(Fault::usage(format!("no account on this host that could be a user is called {of}"))
+                .help(format!("berth user set {of} --uid UID"))
+                .into());
+        }
+        let text = uid.map_or_else(|| "no account on this host".to_owned(), |uid| format!("uid {uid}"));
+        let event = about_user(caller, "user.changed", of, format!("user {of} is {text}"));
+        self.ledger(move |ledger| ledger.set_uid(&user.name, uid, &event)).await
     }
 
     /// All of them for an administrator, oneself for a user.

@@ -20,6 +20,9 @@ use tokio::sync::mpsc;
 /// How often unused and idle connections are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// How often it is looked whether the last has left.
+const LEFT_YET: Duration = Duration::from_millis(20);
+
 /// Different targets of one connection that are told; more are in the debug log only.
 const FORWARDS: usize = 64;
 
@@ -32,6 +35,8 @@ pub(super) enum Why {
     KeyRemoved,
     Unused(Duration),
     Idle(Duration),
+    /// The server ends.
+    Stopped,
 }
 
 impl Why {
@@ -39,7 +44,7 @@ impl Why {
         match self {
             Self::Crowded | Self::Full(_) => Disconnect::TooManyConnections,
             Self::KeyRemoved => Disconnect::NoMoreAuthMethodsAvailable,
-            Self::NoLogin(_) | Self::Unused(_) | Self::Idle(_) => Disconnect::ByApplication,
+            Self::NoLogin(_) | Self::Unused(_) | Self::Idle(_) | Self::Stopped => Disconnect::ByApplication,
         }
     }
 }
@@ -56,6 +61,7 @@ impl fmt::Display for Why {
             Self::KeyRemoved => f.write_str("the key that this connection logged in with was removed"),
             Self::Unused(limit) => write!(f, "no session or forward for {}", time(*limit)),
             Self::Idle(limit) => write!(f, "nothing happened for {}", time(*limit)),
+            Self::Stopped => f.write_str("this berth stops: it was released, or its node goes down"),
         }
     }
 }
@@ -376,6 +382,23 @@ impl Live {
                 stay.ender.end(Why::KeyRemoved);
             }
         }
+    }
+
+    /// Tells everybody that the server ends.
+    pub(super) fn end_all(&self) {
+        for stay in self.stays().values() {
+            stay.ender.end(Why::Stopped);
+        }
+    }
+
+    /// Comes back when everybody has left, or heard enough.
+    pub(super) async fn emptied(&self, limit: Duration) {
+        let left = async {
+            while !self.stays().is_empty() {
+                tokio::time::sleep(LEFT_YET).await;
+            }
+        };
+        let _ = tokio::time::timeout(limit, left).await;
     }
 
     /// Ends connections that overstay, for ever.

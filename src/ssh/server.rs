@@ -16,12 +16,16 @@ use russh::keys::PrivateKey;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 const FILE_LIMIT: u64 = 1 << 20;
 /// Connections that have not logged in, of some 50 KiB each. What comes in while a login waits for one answer must be
 /// fewer: see [`super::admission`].
 const STRANGERS: usize = 1024;
+
+/// What clients get to hear why, after their sessions have ended.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Where the server finds its files and listens.
 #[derive(Debug, Clone)]
@@ -97,6 +101,7 @@ pub fn serve(options: &ServeOptions) -> Result<()> {
     let strangers = descriptors::room_for_strangers(STRANGERS);
     let limits = Limits { each: berth.config.limits.clone(), strangers };
     let front = Front::new(key, limits, Reporter::start(options.events));
+    let live = Arc::clone(&front.live);
     let served = runtime.block_on(async {
         let mut stop = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
         let listener = listen(options.listen)?;
@@ -106,7 +111,10 @@ pub fn serve(options: &ServeOptions) -> Result<()> {
         tokio::select! {
             never = front.serve(listener, |guest| Connection::new(&berth, guest)) => match never {},
             _ = stop.recv() => {
+                // First: what a session's end looks like to a client is all that it hears otherwise.
+                live.end_all();
                 berth.sessions.end().await;
+                live.emptied(FAREWELL).await;
                 Ok(())
             }
         }

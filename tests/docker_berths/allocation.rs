@@ -151,6 +151,7 @@ fn a_wait_has_an_end() {
     rig.request(&["--card-ids", "0", "--name", "held"]);
     let begun = Instant::now();
     let said = rig.refused(7, &["request", "--user", "bob", "--card-ids", "0", "--wait", "1s"]);
+    assert!(said.contains("help: nobody gave enough of them back") && !said.contains("--wait"), "{said}");
     assert!(begun.elapsed() >= Duration::from_secs(1) && said.contains("alice/held"), "{said}");
 }
 

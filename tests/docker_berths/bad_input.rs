@@ -128,7 +128,7 @@ fn keys_that_are_none() {
     let good = format!("{}.pub", rig.key("carol"));
     for name in ["../x", "a b", "Root", "", "-x"] {
         let said = rig.refused(2, &["user", "add", "--key", &good, "--", name]);
-        assert!(said.contains("user name"), "{said}");
+        assert!(said.contains("user name") && said.contains("--uid UID"), "{said}");
     }
     rig.refused(3, &["user", "add", "alice", "--key", &good]);
     rig.refused(3, &["user", "add", "carol", "--key", &good, "--uid", &ALICE.to_string()]);

@@ -134,3 +134,41 @@ fn members_of_the_group_administer() {
     let said = rig.refused_as(CAROL, 2, &["request", "--cards", "1"]);
     assert!(said.contains("carol is not a user of berth"), "{said}");
 }
+
+#[test]
+fn an_account_that_is_made_later_is_linked_then() {
+    let Some(rig) = Rig::start() else { return };
+    // As PowerShell writes it: UTF-16 with its mark and CRLF.
+    let public = std::fs::read_to_string(format!("{}.pub", rig.key("zhang"))).unwrap();
+    let line = format!("\u{feff}{} of zhang san\r\n", public.trim_end());
+    let bytes: Vec<u8> = line.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    std::fs::write(rig.path("windows.pub"), bytes).unwrap();
+    let added = rig.berth(&["user", "add", "zhang_san", "--key", &rig.text("windows.pub")]);
+    assert_eq!(added.code, 0, "{added:?}");
+    assert!(added.err.contains("berth user set zhang_san --uid UID"), "{added:?}");
+    assert!(added.out.contains(" zhang of zhang san\n"), "the whole comment: {added:?}");
+    let refused = rig.refused_as(STRANGER, 3, &["list"]);
+    assert!(refused.contains(&format!("berth user set NAME --uid {STRANGER}")), "{refused}");
+    let set = |account: &str| rig.json(&["user", "set", "zhang_san", "--uid", account]);
+    assert_eq!(set(&STRANGER.to_string())["uid"], STRANGER);
+    assert_eq!(rig.berth_as(STRANGER, &["list"]).code, 0);
+    let berth = rig.berth_as(STRANGER, &["request", "--cards", "1", "--json"]);
+    let berth: serde_json::Value = serde_json::from_str(&berth.out).unwrap();
+    assert_eq!(rig.ssh_with(&berth, &rig.key("zhang"), "true").status.code(), Some(0), "{}", rig.log());
+    assert!(
+        rig.berth_as(STRANGER, &["show", "zhang_san/dev"]).out.contains("berth      zhang_san/dev (live)")
+    );
+    for account in ["0", &ALICE.to_string()] {
+        rig.refused(3, &["user", "set", "zhang_san", "--uid", account]);
+    }
+    rig.refused(2, &["user", "set", "zhang_san", "--same-name"]);
+    rig.refused_as(STRANGER, 3, &["user", "set", "zhang_san", "--uid", "54010"]);
+    assert!(rig.json(&["user", "set", "zhang_san", "--no-uid"])["uid"].is_null());
+    assert_eq!(rig.berth_as(STRANGER, &["list"]).code, 3);
+    // From standard input.
+    let mut command = rig.command(&["user", "key", "add", "zhang_san", "-"]);
+    let file = std::fs::File::open(format!("{}.pub", rig.key("carol"))).unwrap();
+    let output = crate::machine::try_run(command.stdin(file));
+    assert!(output.status.success(), "{}", crate::machine::both(&output));
+    assert_eq!(rig.json(&["user", "show", "zhang_san"])["keys"].as_array().unwrap().len(), 2);
+}

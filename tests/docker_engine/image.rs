@@ -13,12 +13,12 @@ async fn a_root_file_system_becomes_an_image() {
     let rig = Rig::new().await;
     let tar = rig.rootfs_tar();
     let reference = format!("{}/sub:root", rig.prefix);
-    let plain = rig.engine.add_archive(File::open(&tar).unwrap(), &reference).await.unwrap();
+    let plain = rig.engine.add_archive(File::open(&tar).unwrap(), &reference, |_| {}).await.unwrap();
     assert!(plain.id.starts_with("sha256:") && plain.size > 100_000, "{plain:?}");
     assert_eq!(plain.tags.join(" "), reference);
     run(Command::new("gzip").arg("-k").arg(&tar));
     let packed = File::open(rig.path("rootfs.tar.gz")).unwrap();
-    let packed = rig.engine.add_archive(packed, &format!("{}:packed", rig.prefix)).await.unwrap();
+    let packed = rig.engine.add_archive(packed, &format!("{}:packed", rig.prefix), |_| {}).await.unwrap();
     assert_eq!(packed.size, plain.size);
     assert!(rig.engine.list_images().await.unwrap().iter().any(|image| image.tags.contains(&reference)));
 
@@ -38,7 +38,7 @@ async fn what_docker_saved_is_loaded() {
     rig.docker(&["rmi", "-f", &base]);
     assert_eq!(rig.engine.inspect_image(&base).await.unwrap(), None);
     let other = format!("{}:mine", rig.prefix);
-    let loaded = rig.engine.add_archive(File::open(&saved).unwrap(), &other).await.unwrap();
+    let loaded = rig.engine.add_archive(File::open(&saved).unwrap(), &other, |_| {}).await.unwrap();
     assert_eq!(loaded.id, id);
     assert!(loaded.tags.contains(&other) && loaded.tags.contains(&base), "{loaded:?}");
 
@@ -47,7 +47,7 @@ async fn what_docker_saved_is_loaded() {
     rig.docker(&["rmi", "-f", &base, &other]);
     run(Command::new("gzip").arg("-f").arg(&saved));
     let packed = File::open(rig.path("saved.tar.gz")).unwrap();
-    assert_eq!(rig.engine.add_archive(packed, &other).await.unwrap().id, id);
+    assert_eq!(rig.engine.add_archive(packed, &other, |_| {}).await.unwrap().id, id);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -58,10 +58,11 @@ async fn files_that_are_no_images_are_refused() {
     let half = rig.path("half.tar");
     std::fs::write(&half, &whole[..whole.len() / 2]).unwrap();
     let reference = format!("{}:half", rig.prefix);
-    rig.engine.add_archive(File::open(&half).unwrap(), &reference).await.unwrap_err();
+    rig.engine.add_archive(File::open(&half).unwrap(), &reference, |_| {}).await.unwrap_err();
     assert_eq!(rig.engine.inspect_image(&reference).await.unwrap(), None);
     std::fs::write(&half, "hello").unwrap();
-    let fault = flatten(&rig.engine.add_archive(File::open(&half).unwrap(), &reference).await.unwrap_err());
+    let fault =
+        flatten(&rig.engine.add_archive(File::open(&half).unwrap(), &reference, |_| {}).await.unwrap_err());
     assert!(fault.help.is_some(), "{fault:?}");
     assert!(rig.engine.inspect_image("../../containers/json").await.is_err());
 }

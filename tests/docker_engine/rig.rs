@@ -86,7 +86,7 @@ impl Rig {
     /// The busybox image under a name of this rig's; returns its id.
     pub async fn image(&self) -> String {
         let tar = File::open(self.rootfs_tar()).unwrap();
-        self.engine.import_rootfs(tar, &format!("{}:base", self.prefix)).await.unwrap().id
+        self.engine.import_rootfs(tar, &format!("{}:base", self.prefix), |_| {}).await.unwrap().id
     }
 
     /// `davinciN` in a directory of this rig's.
