@@ -5,7 +5,7 @@
 use super::{Caller, Node};
 use crate::error::Fault;
 use crate::host::{Host, dirs};
-use crate::keys::{Secret, generate_host_key, public_half};
+use crate::keys::{Secret, complete_host_key, generate_host_key, public_half};
 use crate::ledger::{NewEvent, User};
 use crate::model::{Berth, BerthState, name};
 use anyhow::{Context as _, Result};
@@ -137,9 +137,8 @@ fn read_or_make(host: &dyn Host, dir: &Path) -> Result<Secret, Fault> {
     match host.read(&path) {
         Ok(bytes) => {
             let text = String::from_utf8(bytes);
-            return text
-                .map(Secret::new)
-                .map_err(|_| Fault::host(format!("{} is not a key", path.display())));
+            let kept = text.map_err(|_| Fault::host(format!("{} is not a key", path.display())))?;
+            return with_all_types(host, &path, Secret::new(kept));
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(wrong(error)),
@@ -148,6 +147,18 @@ fn read_or_make(host: &dyn Host, dir: &Path) -> Result<Secret, Fault> {
     let key = generate_host_key().map_err(|error| crate::error::flatten(&error))?;
     host.write_atomic(&path, key.private_openssh.as_bytes(), 0o600).map_err(wrong)?;
     Ok(key.private_openssh)
+}
+
+/// A key from before there were several types keeps its half, and gets the others once.
+fn with_all_types(host: &dyn Host, path: &Path, kept: Secret) -> Result<Secret, Fault> {
+    let damaged = |error: anyhow::Error| {
+        Fault::host(format!("{}: {}", path.display(), crate::error::flatten(&error).message))
+            .help("put it back from a backup; without one, remove it, and clients will see another key")
+    };
+    let Some(full) = complete_host_key(&kept).map_err(damaged)? else { return Ok(kept) };
+    host.write_atomic(path, full.private_openssh.as_bytes(), 0o600)
+        .map_err(|error| Fault::host(format!("{}: {error}", path.display())))?;
+    Ok(full.private_openssh)
 }
 
 #[cfg(test)]
@@ -175,8 +186,16 @@ mod tests {
         assert_eq!(&*read_or_make(&host, &dir).unwrap(), &*first);
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&dir), mode(&dir.join(KEY_FILE))), (0o700, 0o600));
-        assert!(public_half(&first).unwrap().starts_with("ssh-ed25519 "));
+        let public = public_half(&first).unwrap();
+        assert!(public.starts_with("ssh-ed25519 ") && public.lines().count() == 2);
+        // As it was when there was one type.
+        let old = &first[..first.rfind("-----BEGIN").unwrap()];
+        host.write_atomic(&dir.join(KEY_FILE), old.as_bytes(), 0o600).unwrap();
+        let full = read_or_make(&host, &dir).unwrap();
+        assert!(full.starts_with(old) && full.len() > old.len());
+        assert_eq!(&*read_or_make(&host, &dir).unwrap(), &*full);
         host.write_atomic(&dir.join(KEY_FILE), b"", 0o600).unwrap();
-        assert!(public_half(&read_or_make(&host, &dir).unwrap()).is_err(), "not made again");
+        let fault = read_or_make(&host, &dir).unwrap_err();
+        assert!(fault.message.contains("host_key") && fault.help.is_some(), "not made again: {fault:?}");
     }
 }
