@@ -63,7 +63,7 @@ fn row<const N: usize>(feature: &'static str, cells: [(&'static str, Check); N])
 }
 
 pub fn rows() -> Vec<Row> {
-    [programs(), terminals(), connections(), transfers(), forwarding(), ends()]
+    [programs(), shells(), terminals(), connections(), transfers(), forwarding(), ends()]
         .into_iter()
         .flatten()
         .collect()
@@ -146,6 +146,11 @@ fn programs() -> Vec<Row> {
                 ("plink", |s| sessions::eight_bit(s, plink)),
             ],
         ),
+    ]
+}
+
+fn shells() -> Vec<Row> {
+    vec![
         row(
             "a script on the input (`bash -s`)",
             [
