@@ -2,6 +2,7 @@
 
 use crate::error::{ErrorClass, Fault};
 use anyhow::{Context as _, Result};
+use russh::keys::ssh_key::private::RsaKeypair;
 use russh::keys::ssh_key::public::KeyData;
 use russh::keys::ssh_key::{LineEnding, PrivateKey};
 use russh::keys::{Algorithm, HashAlg, PublicKey, parse_public_key_base64};
@@ -12,6 +13,9 @@ use std::ops::Deref;
 const LINE_LIMIT: usize = 16 << 10;
 const COMMENT_LIMIT: usize = 256;
 const RSA_MINIMUM: u32 = 2048;
+/// Of the host keys that we make: as many bits as resist for as long as the rest does.
+const RSA_BITS: usize = 3072;
+const KEY_BEGIN: &str = "-----BEGIN OPENSSH PRIVATE KEY-----";
 
 /// The private half never shows itself in logs or debug output.
 pub struct Secret(String);
@@ -36,38 +40,104 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A new host key: `private_openssh` goes to `host_key`, the other half to known_hosts files.
+/// The host key of a server, in each type that clients need: `private_openssh` goes to the file `host_key`, one key
+/// after the other; the other halves, a line each, to known_hosts files.
 #[derive(Debug)]
 pub struct HostKey {
     pub private_openssh: Secret,
     pub public_openssh: String,
 }
 
-/// Makes an ed25519 host key.
-pub fn generate_host_key() -> Result<HostKey> {
-    let key = PrivateKey::random(&mut russh::keys::key::safe_rng(), Algorithm::Ed25519)
-        .map_err(|error| bug(&error))
-        .context("making a host key")?;
-    let private =
-        key.to_openssh(LineEnding::LF).map_err(|error| bug(&error)).context("writing a host key")?;
-    Ok(HostKey {
-        private_openssh: Secret(private.as_str().to_owned()),
-        public_openssh: key
-            .public_key()
-            .to_openssh()
-            .map_err(|error| bug(&error))
-            .context("writing a host key")?,
-    })
-}
-
 impl HostKey {
     /// A key of ours that was kept.
     pub fn read(private: Secret) -> Result<Self, Fault> {
-        let wrong = |error| Fault::host(format!("this is not an OpenSSH private key: {error}"));
-        let key = PrivateKey::from_openssh(&*private).map_err(wrong)?;
-        let public_openssh = key.public_key().to_openssh().map_err(wrong)?;
+        let public_openssh = public_lines(&read_host_keys(&private)?)?;
         Ok(Self { private_openssh: private, public_openssh })
     }
+}
+
+/// The types, most wanted first. RSA is for clients that know nothing newer, or may use nothing newer (FIPS).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum HostKeyType {
+    Ed25519,
+    Rsa,
+}
+
+impl HostKeyType {
+    const ALL: [Self; 2] = [Self::Ed25519, Self::Rsa];
+
+    fn is_of(self, key: &PrivateKey) -> bool {
+        match self {
+            Self::Ed25519 => key.algorithm() == Algorithm::Ed25519,
+            Self::Rsa => key.algorithm().is_rsa(),
+        }
+    }
+
+    fn make(self) -> Result<PrivateKey, russh::keys::ssh_key::Error> {
+        let mut random = russh::keys::key::safe_rng();
+        match self {
+            Self::Ed25519 => PrivateKey::random(&mut random, Algorithm::Ed25519),
+            Self::Rsa => PrivateKey::new(RsaKeypair::random(&mut random, RSA_BITS)?.into(), ""),
+        }
+    }
+}
+
+/// Makes a host key of each type. Takes a moment: finding the primes of RSA does.
+pub fn generate_host_key() -> Result<HostKey> {
+    let made = HostKeyType::ALL.into_iter().map(HostKeyType::make).collect::<Result<Vec<_>, _>>();
+    let made = made.map_err(|error| bug(&error)).context("making a host key")?;
+    written(&made).context("writing a host key")
+}
+
+/// The host key with the types that it lacks, where it was made before there were so many; `None` where it has all.
+pub fn complete_host_key(private: &Secret) -> Result<Option<HostKey>> {
+    let mut keys = read_host_keys(private)?;
+    let missing: Vec<_> =
+        HostKeyType::ALL.into_iter().filter(|kind| !keys.iter().any(|key| kind.is_of(key))).collect();
+    if missing.is_empty() {
+        return Ok(None);
+    }
+    for kind in missing {
+        keys.push(kind.make().map_err(|error| bug(&error)).context("making a host key")?);
+    }
+    written(&keys).context("writing a host key").map(Some)
+}
+
+fn written(keys: &[PrivateKey]) -> Result<HostKey> {
+    let mut private = String::new();
+    for key in keys {
+        private.push_str(&key.to_openssh(LineEnding::LF).map_err(|error| bug(&error))?);
+    }
+    Ok(HostKey { private_openssh: Secret(private), public_openssh: public_lines(keys)? })
+}
+
+fn public_lines(keys: &[PrivateKey]) -> Result<String, Fault> {
+    let lines = keys.iter().map(|key| key.public_key().to_openssh()).collect::<Result<Vec<_>, _>>();
+    Ok(lines.map_err(|error| bug(&error))?.join("\n"))
+}
+
+/// The private keys of a `host_key` file, which has one or more.
+pub fn read_host_keys(private: &str) -> Result<Vec<PrivateKey>, Fault> {
+    let wrong = |error| Fault::host(format!("this is not an OpenSSH private key: {error}"));
+    let starts: Vec<usize> = private.match_indices(KEY_BEGIN).map(|(at, _)| at).collect();
+    let ends = starts.iter().skip(1).copied().chain([private.len()]);
+    let mut texts: Vec<&str> =
+        starts.iter().zip(ends).filter_map(|(start, end)| private.get(*start..end)).collect();
+    if texts.is_empty() {
+        // Whatever it is, it is read as one, which says what is wrong with it.
+        texts.push(private);
+    }
+    texts.into_iter().map(|text| PrivateKey::from_openssh(text).map_err(wrong)).collect()
+}
+
+/// The public lines of a private host key of ours.
+pub fn public_half(private: &Secret) -> Result<String, Fault> {
+    public_lines(&read_host_keys(private)?)
+}
+
+/// Lines for a known_hosts file: one for each type of a server's key.
+pub fn known_hosts(name: &str, host_key: &str) -> String {
+    host_key.lines().map(|key| format!("{name} {key}")).collect::<Vec<_>>().join("\n")
 }
 
 fn bug(error: &russh::keys::ssh_key::Error) -> Fault {
@@ -196,6 +266,12 @@ fn refuse(message: &str) -> Fault {
     Fault::new(ErrorClass::Usage, message)
 }
 
+/// A public key as a user has one.
+#[cfg(test)]
+pub(crate) fn some_public_key() -> String {
+    HostKeyType::Ed25519.make().unwrap().public_key().to_openssh().unwrap()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,12 +293,28 @@ mod tests {
     }
 
     #[test]
-    fn a_new_host_key_reads_back() {
+    fn a_new_host_key_has_each_type_and_reads_back() {
         let key = generate_host_key().unwrap();
-        let private = PrivateKey::from_openssh(&*key.private_openssh).unwrap();
-        assert_eq!(private.public_key().to_openssh().unwrap(), key.public_openssh);
-        assert_eq!(parse_public_key(&key.public_openssh).unwrap().key_type, "ssh-ed25519");
+        assert_eq!(public_half(&key.private_openssh).unwrap(), key.public_openssh);
+        let types: Vec<_> =
+            parse_public_keys(&key.public_openssh).unwrap().into_iter().map(|key| key.key_type).collect();
+        assert_eq!(types, ["ssh-ed25519", "ssh-rsa"]);
         assert_eq!(format!("{:?}", key.private_openssh), "Secret");
+        assert!(complete_host_key(&key.private_openssh).unwrap().is_none());
+        let lines = known_hosts("berth-a-b", &key.public_openssh);
+        assert!(lines.lines().count() == 2 && lines.lines().all(|line| line.starts_with("berth-a-b ssh-")));
+    }
+
+    #[test]
+    fn a_host_key_of_before_keeps_its_half_and_gets_the_others() {
+        let old = HostKeyType::Ed25519.make().unwrap();
+        let text = Secret::new(old.to_openssh(LineEnding::LF).unwrap().to_string());
+        let full = complete_host_key(&text).unwrap().unwrap();
+        assert!(full.private_openssh.starts_with(&*text));
+        assert!(full.public_openssh.starts_with(&public_half(&text).unwrap()));
+        assert_eq!(full.public_openssh.lines().count(), 2);
+        let cut = Secret::new(full.private_openssh[..full.private_openssh.len() / 2].to_owned());
+        assert!(complete_host_key(&cut).is_err(), "what is damaged is not made anew");
     }
 
     #[test]

@@ -67,6 +67,7 @@ packages_of() {
     cc:apt-get) echo gcc libc6-dev ;;
     cc:*) echo gcc glibc-devel glibc-static ;; # the binary is linked statically
     setsid:*) echo util-linux ;;
+    node:*) echo nodejs ;;
     *) echo "$1" ;;
     esac
 }

@@ -94,7 +94,7 @@ pub(crate) fn show(global: &Global, args: ShowArgs) -> Result<ExitCode> {
     if let Some(container) = &berth.container_id {
         line("container", container.get(..12).unwrap_or(container));
     }
-    if let Some(key) = &berth.host_key {
+    for key in berth.host_key.iter().flat_map(|keys| keys.lines()) {
         line("host key", key);
     }
     for condition in &berth.conditions {

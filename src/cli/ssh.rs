@@ -5,6 +5,7 @@ use super::{Global, render};
 use crate::agent::types::BerthView;
 use crate::error::Fault;
 use crate::host::ssh_client;
+use crate::keys::known_hosts;
 use crate::model::Berth;
 use anyhow::{Context, Result};
 use std::net::IpAddr;
@@ -62,8 +63,8 @@ pub(crate) fn alias(berth: &Berth) -> String {
     format!("berth-{}-{}", berth.owner, berth.name)
 }
 
-pub(crate) fn known_hosts_line(berth: &Berth) -> Option<String> {
-    berth.host_key.as_ref().map(|key| format!("{} {key}", alias(berth)))
+pub(crate) fn known_hosts_lines(berth: &Berth) -> Option<String> {
+    berth.host_key.as_ref().map(|key| known_hosts(&alias(berth), key))
 }
 
 /// What a person types.
@@ -82,7 +83,7 @@ pub(crate) fn jump_line(view: &BerthView) -> Option<String> {
 /// Writes the berth's host key where only this berth's connections look for it.
 fn pin(view: &BerthView) -> Result<PathBuf> {
     let berth = &view.berth;
-    let line = known_hosts_line(berth).ok_or_else(|| {
+    let line = known_hosts_lines(berth).ok_or_else(|| {
         Fault::busy(format!(
             "berth {}/{} is {} and has no host key yet",
             berth.owner, berth.name, berth.state

@@ -1,11 +1,12 @@
 //! `berth ssh-config`: blocks for an ssh client's config, to print or to keep in `~/.ssh/config`.
 
 use super::call::{berth_path, wait_for};
-use super::ssh::{alias, known_hosts_line};
+use super::ssh::{alias, known_hosts_lines};
 use super::{Global, render};
 use crate::agent::types::{BerthView, Berths};
 use crate::error::Fault;
 use crate::host::ssh_files;
+use crate::keys::known_hosts;
 use crate::model::BerthState;
 use crate::ops::gateway::GatewayView;
 use anyhow::Result;
@@ -17,7 +18,7 @@ use std::process::ExitCode;
 #[derive(clap::Args)]
 #[command(after_long_help = "\
 VS Code Remote-SSH, JetBrains and plain ssh read these blocks. A block leads to
-the berth's own port, and its first line is the one for ~/.ssh/known_hosts.
+the berth's own port, and its first lines are those for ~/.ssh/known_hosts.
 With --gateway it leads over the node's one port for everybody, and host keys
 are looked for in ~/.ssh/berth_known_hosts: write both files.
 
@@ -168,7 +169,7 @@ impl Found {
     fn gate(&self, gateway: &GatewayView) -> Block {
         let owners: BTreeSet<&str> = self.views.iter().map(|view| view.berth.owner.as_str()).collect();
         let alias = format!("berth-gateway-{}", plain_name(&gateway.host));
-        let known_hosts = gateway.host_key.as_ref().map(|key| format!("{alias} {key}"));
+        let known_hosts = gateway.host_key.as_ref().map(|key| known_hosts(&alias, key));
         let user = owners.first().filter(|_| owners.len() == 1).map(|owner| (*owner).to_owned());
         Block { alias, host: gateway.host.clone(), port: gateway.port, user, jump: None, known_hosts }
     }
@@ -191,15 +192,18 @@ fn block(view: &BerthView, jump: Option<&str>) -> Block {
         port,
         user: Some(berth.ssh_user.clone()),
         jump: jump.map(|gate| format!("{}@{gate}", berth.owner)),
-        known_hosts: known_hosts_line(berth),
+        known_hosts: known_hosts_lines(berth),
     }
 }
 
 impl Block {
     /// For people who append it to a file, and the host key to another.
     fn plain(&self) -> String {
-        let known =
-            self.known_hosts.as_ref().map(|line| format!("# known_hosts: {line}\n")).unwrap_or_default();
+        let mut known = String::new();
+        for line in self.known_hosts.iter().flat_map(|lines| lines.lines()) {
+            // Writing to a string cannot go wrong.
+            let _ = writeln!(known, "# known_hosts: {line}");
+        }
         format!("{known}{}", self.text())
     }
 

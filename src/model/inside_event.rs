@@ -64,6 +64,15 @@ pub enum What {
     Limit {
         reason: String,
     },
+    /// The client and this server have no algorithm of a kind in common: it cannot connect at all.
+    NoAlgorithm {
+        /// The version line of the client.
+        client: String,
+        /// `kex`, `host-key`, `cipher`, `mac`, `compression`
+        lacks: String,
+        /// What the client would have taken.
+        offer: String,
+    },
 }
 
 /// How something is forwarded; *local* is towards the server's side, *remote* towards the client's.
@@ -101,12 +110,13 @@ impl What {
             Self::Forward { .. } => "ssh.forward",
             Self::ForwardRefused { .. } => "ssh.forward-refused",
             Self::Limit { .. } => "ssh.limit",
+            Self::NoAlgorithm { .. } => "ssh.no-algorithm",
         }
     }
 
     /// Whether strangers can cause it as often as they like.
     pub fn is_strangers(&self) -> bool {
-        matches!(self, Self::LoginRefused { .. } | Self::Limit { .. })
+        matches!(self, Self::LoginRefused { .. } | Self::Limit { .. } | Self::NoAlgorithm { .. })
     }
 }
 
@@ -133,6 +143,9 @@ impl InsideEvent {
             What::Forward { target, .. } => *target = clean(target),
             What::ForwardRefused { target, reason, .. } => {
                 (*target, *reason) = (clean(target), clean(reason));
+            }
+            What::NoAlgorithm { client, lacks, offer } => {
+                (*client, *lacks, *offer) = (clean(client), clean(lacks), clean(offer));
             }
         }
         Some(event)
@@ -164,6 +177,7 @@ impl fmt::Display for InsideEvent {
             What::Forward { how, target } => write!(f, "{how} {target}")?,
             What::ForwardRefused { how, target, .. } => write!(f, "refused {how} {target}")?,
             What::Limit { .. } => f.write_str("limit")?,
+            What::NoAlgorithm { lacks, .. } => write!(f, "no {lacks} in common with a client")?,
         }
         for text in [&self.user, &self.key].into_iter().flatten() {
             write!(f, " {text}")?;
@@ -176,6 +190,7 @@ impl fmt::Display for InsideEvent {
             | What::Disconnect { reason }
             | What::ForwardRefused { reason, .. }
             | What::Limit { reason } => write!(f, ": {reason}")?,
+            What::NoAlgorithm { client, offer, .. } => write!(f, ": {client} offers {offer}")?,
             What::Login | What::Forward { .. } => {}
         }
         if self.more > 0 {
@@ -224,6 +239,21 @@ mod tests {
             refused.to_string(),
             "login refused ma-user SHA256:abc from 10.1.2.3:4444: key SHA256:x is not authorized (and 3 more)"
         );
+    }
+
+    #[test]
+    fn a_client_that_cannot_connect_is_told_with_its_offer() {
+        let mut failed = event(What::NoAlgorithm {
+            client: "SSH-2.0-JSCH-0.1.54".into(),
+            lacks: "host-key".into(),
+            offer: "ssh-rsa,ssh-dss".into(),
+        });
+        (failed.user, failed.key) = (None, None);
+        assert_eq!(
+            failed.to_string(),
+            "no host-key in common with a client from 10.1.2.3:4444: SSH-2.0-JSCH-0.1.54 offers ssh-rsa,ssh-dss"
+        );
+        assert_eq!(InsideEvent::read(&failed.line().unwrap()).unwrap(), failed);
     }
 
     #[test]

@@ -1,7 +1,26 @@
-//! What one SSH client may take of a server: part of `berth.toml` and of `session.json`. Text only, no files.
+//! What one SSH client may take of a server, and which algorithms it may use: part of `berth.toml` and of
+//! `session.json`. Text only, no files.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::time::Duration;
+
+/// Which algorithms a server offers; docs/ssh.md has the lists.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Algorithms {
+    /// What OpenSSH offers by default too, as far as nobody calls it broken: clients of today's distributions connect.
+    #[default]
+    Compatible,
+    /// Only the modern ones.
+    Strict,
+}
+
+impl Algorithms {
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives references")]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
 
 /// Every key has a default, and only what an admin set is written: an older server still reads what it knows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! `session.json`: what the agent tells the server inside a berth about its sessions. Text only, no files.
 
-use super::limits::SshLimits;
+use super::limits::{Algorithms, SshLimits};
 use crate::error::Fault;
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
@@ -40,6 +40,9 @@ pub struct SessionConfig {
     /// Left out where an admin set none: servers of berths that were made before know no such key.
     #[serde(default, skip_serializing_if = "SshLimits::is_default")]
     pub limits: SshLimits,
+    /// As the limits.
+    #[serde(default, skip_serializing_if = "Algorithms::is_default")]
+    pub algorithms: Algorithms,
 }
 
 impl Default for SessionConfig {
@@ -54,6 +57,7 @@ impl Default for SessionConfig {
             groups: Vec::new(),
             environment: BTreeMap::new(),
             limits: SshLimits::default(),
+            algorithms: Algorithms::default(),
         }
     }
 }
@@ -104,9 +108,12 @@ mod tests {
     #[test]
     fn an_older_server_reads_what_a_newer_agent_writes_unless_limits_were_set() {
         let mut config = SessionConfig::default();
-        assert!(!serde_json::to_string(&config).unwrap().contains("limits"));
+        let text = serde_json::to_string(&config).unwrap();
+        assert!(!text.contains("limits") && !text.contains("algorithms"), "{text}");
         config.limits.tries = 3;
         assert!(serde_json::to_string(&config).unwrap().ends_with(r#""limits":{"tries":3}}"#));
+        config.algorithms = Algorithms::Strict;
+        assert!(serde_json::to_string(&config).unwrap().ends_with(r#","algorithms":"strict"}"#));
     }
 
     #[test]
@@ -117,6 +124,7 @@ mod tests {
             (r#"{"schema": 1, "environment": {"A=B": ""}}"#, "no environment variable"),
             (r#"{"schema": 1, "limits": {"tries": 0}}"#, "limits: tries"),
             (r#"{"schema": 1, "limits": {"login-time": "soon"}}"#, "is not a duration"),
+            (r#"{"schema": 1, "algorithms": "all"}"#, "unknown variant `all`"),
             ("", "EOF"),
         ] {
             let error = format!("{:#}", SessionConfig::parse(text.as_bytes()).unwrap_err());

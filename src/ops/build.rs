@@ -138,6 +138,7 @@ impl Node {
             groups: groups.to_vec(),
             environment: environment(berth).into_iter().collect(),
             limits: self.config.ssh.limits.clone(),
+            algorithms: self.config.ssh.algorithms,
             ..SessionConfig::default()
         }
     }

@@ -5,7 +5,7 @@
 use super::Node;
 use crate::error::Fault;
 use crate::host::{Host, dirs};
-use crate::keys::{HostKey, Secret, generate_host_key};
+use crate::keys::{HostKey, Secret, complete_host_key, generate_host_key};
 use crate::ledger::User;
 use anyhow::{Context as _, Result};
 use std::io::ErrorKind;
@@ -59,11 +59,7 @@ fn read_or_make(host: &dyn Host, dir: &Path) -> Result<HostKey, Fault> {
         Ok(bytes) => {
             let text = String::from_utf8(bytes);
             let text = text.map_err(|_| Fault::host(format!("{} is not a key", path.display())))?;
-            return HostKey::read(Secret::new(text)).map_err(|fault| {
-                Fault::host(format!("{}: {}", path.display(), fault.message)).help(
-                    "put it back from a backup; without one, remove it, and clients will see another key",
-                )
-            });
+            return with_all_types(host, &path, Secret::new(text));
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(wrong(error)),
@@ -75,6 +71,19 @@ fn read_or_make(host: &dyn Host, dir: &Path) -> Result<HostKey, Fault> {
     let key = generate_host_key().map_err(|error| crate::error::flatten(&error))?;
     host.write_atomic(&path, key.private_openssh.as_bytes(), 0o600).map_err(wrong)?;
     Ok(key)
+}
+
+/// A key from before there were several types keeps its half, and gets the others once.
+fn with_all_types(host: &dyn Host, path: &Path, kept: Secret) -> Result<HostKey, Fault> {
+    let damaged = |fault: Fault| {
+        Fault::host(format!("{}: {}", path.display(), fault.message))
+            .help("put it back from a backup; without one, remove it, and clients will see another key")
+    };
+    let whole = complete_host_key(&kept).map_err(|error| damaged(crate::error::flatten(&error)))?;
+    let Some(whole) = whole else { return HostKey::read(kept).map_err(damaged) };
+    host.write_atomic(path, whole.private_openssh.as_bytes(), 0o600)
+        .map_err(|error| Fault::host(format!("{}: {error}", path.display())))?;
+    Ok(whole)
 }
 
 #[cfg(test)]
@@ -95,8 +104,17 @@ mod tests {
         assert_eq!((mode(&dir), mode(&dir.join(KEY_FILE))), (0o700, 0o600));
         assert_eq!(mode(&root.path().join("owners")), 0o700);
         assert!(first.public_openssh.starts_with("ssh-ed25519 "));
+        assert_eq!(first.public_openssh.lines().count(), 2);
+        // As it was when there was one type.
+        let text = &*first.private_openssh;
+        let old = &text[..text.rfind("-----BEGIN").unwrap()];
+        host.write_atomic(&dir.join(KEY_FILE), old.as_bytes(), 0o600).unwrap();
+        let whole = read_or_make(&host, &dir).unwrap();
+        assert!(whole.private_openssh.starts_with(old) && whole.private_openssh.len() > old.len());
+        assert_eq!(&*read_or_make(&host, &dir).unwrap().private_openssh, &*whole.private_openssh);
         host.write_atomic(&dir.join(KEY_FILE), b"", 0o600).unwrap();
         let fault = read_or_make(&host, &dir).unwrap_err();
         assert!(fault.message.contains("alice@1/host_key"), "not made again: {fault:?}");
+        assert!(fault.help.is_some());
     }
 }

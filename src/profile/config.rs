@@ -2,8 +2,8 @@
 
 use crate::error::Fault;
 use crate::model::PortRange;
-use crate::model::limits::SshLimits;
 pub(super) use crate::model::limits::duration_text;
+use crate::model::limits::{Algorithms, SshLimits};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -134,6 +134,8 @@ pub struct SshConfig {
     pub gateway_uid: u32,
     /// The static berth binary that runs inside containers; the running one when empty.
     pub server: PathBuf,
+    /// Which algorithms SSH servers offer: `compatible`, or `strict` for modern ones alone.
+    pub algorithms: Algorithms,
     /// What one client may take of an SSH server.
     pub limits: SshLimits,
 }
@@ -148,6 +150,7 @@ impl Default for SshConfig {
             gateway_ports: vec![22],
             gateway_uid: NOBODY,
             server: PathBuf::new(),
+            algorithms: Algorithms::default(),
             limits: SshLimits::default(),
         }
     }

@@ -77,7 +77,7 @@ fn good_keys(authorized: &str) -> impl Iterator<Item = (PublicKey, keys::PublicK
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys::generate_host_key;
+    use crate::keys::some_public_key;
     use crate::model::session::SessionConfig;
 
     fn account() -> Account {
@@ -90,8 +90,8 @@ mod tests {
 
     #[test]
     fn only_an_authorized_key_of_the_session_user_is_let_in() {
-        let mine = generate_host_key().unwrap().public_openssh;
-        let other = generate_host_key().unwrap().public_openssh;
+        let mine = some_public_key();
+        let other = some_public_key();
         let file = format!("# keys\nnonsense\n{mine} me@laptop\n");
         let ask = |user: &str, line: &str| {
             let key = key(line);
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn sha1_signatures_are_refused() {
-        let mine = generate_host_key().unwrap().public_openssh;
+        let mine = some_public_key();
         let answer = decide("root", &key(&mine), &Algorithm::Rsa { hash: None }, &mine, &account());
         assert_eq!(answer.unwrap_err(), Refusal::WeakSignature);
     }

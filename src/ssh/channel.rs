@@ -5,6 +5,7 @@
 
 use super::guest::ChannelPlace;
 use super::input::{InputQueue, Inputs};
+use super::own_keys::{KeysFile, NOTE};
 use super::program::{self, Launch, Program};
 use super::session::{Ending, Order, Plan, Size};
 use super::terminal::{self, Terminal};
@@ -103,9 +104,10 @@ async fn run(
             _ = &mut hangup => return,
         }
     };
+    let keys = KeysFile::look(line.launch.keys_file()).await;
     // Its write end may fail when the client is gone; there is nobody left to tell then.
     let _ = match line.launch.launch(plan, terminal).await {
-        Ok(program) => serve(&line, program, control, input, hangup).await,
+        Ok(program) => serve(&line, program, &keys, control, input, hangup).await,
         Err(error) => explain(&line, &error).await,
     };
 }
@@ -122,6 +124,7 @@ async fn explain(line: &Line, error: &std::io::Error) -> Result<(), russh::Error
 async fn serve(
     line: &Line,
     program: Program,
+    keys: &KeysFile,
     control: mpsc::Receiver<Control>,
     input: Arc<InputQueue>,
     hangup: oneshot::Receiver<()>,
@@ -192,6 +195,9 @@ async fn serve(
     };
     sent?;
     sent_errors?;
+    if !has_terminal && keys.has_changed().await {
+        line.writer.extended_data_bytes(STDERR, NOTE).await?;
+    }
     report(line, status).await
 }
 

@@ -4,10 +4,12 @@
 
 use super::Account;
 use super::channel::{Bridge, Line};
+use super::environment::{Environment, NotTaken, client_may_set};
 use super::forward::Tunnel;
 use super::input::{InputQueue, Inputs, TooMuch};
 use super::session::{Event, Order, Session as Machine, Size};
 use super::terminal::Terminal;
+use crate::model::inside_event::clean;
 use bytes::Bytes;
 use russh::server::Session;
 use russh::{ChannelId, ChannelOpenFailure, Error, Pty, Sig};
@@ -122,6 +124,31 @@ impl Channels {
     pub(super) fn answer(&mut self, id: ChannelId, event: Event, session: &mut Session) -> Result<(), Error> {
         // The program's first output cannot overtake the answer: russh takes it from its queue after this call.
         if self.step(id, event) { session.channel_success(id) } else { session.channel_failure(id) }
+    }
+
+    /// A variable of the client. What is not taken is told in the log: clients are told no more than "no", and most
+    /// do not ask.
+    pub(super) fn set_variable(
+        &mut self,
+        id: ChannelId,
+        name: &str,
+        value: &str,
+        session: &mut Session,
+    ) -> Result<(), Error> {
+        let accepted = self.step(id, Event::Variable { name: name.to_owned(), value: value.to_owned() });
+        if accepted {
+            return session.channel_success(id);
+        }
+        // By itself it is good: then there are too many, or something runs already.
+        let alone = client_may_set(name, value, &Environment::new());
+        let why = alone.err().unwrap_or(NotTaken::TooMany);
+        let (name, bytes) = (clean(name), value.len());
+        match why {
+            // Whoever has `SendEnv *` sends dozens of these.
+            NotTaken::Name => tracing::debug!("variable {name} of {bytes} bytes was not taken: {why}"),
+            _ => tracing::info!("variable {name} of {bytes} bytes was not taken: {why}"),
+        }
+        session.channel_failure(id)
     }
 
     /// As [`Channels::answer`]; returns whether it was accepted.

@@ -3,6 +3,7 @@
 use super::Account;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -11,20 +12,54 @@ pub(super) type Environment = BTreeMap<OsString, OsString>;
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// What a script's own shell leaves behind and no session wants.
 const SHELL_LEFTOVERS: [&str; 4] = ["_", "PWD", "OLDPWD", "SHLVL"];
-const VALUE_LIMIT: usize = 4096;
+/// Of one variable of a client; the kernel gives a program no more than 128 KiB in one.
+const VALUE_LIMIT: usize = 32 << 10;
+/// Variables of a client, and bytes of all of their values. The kernel has a limit of both with the arguments.
 const CLIENT_LIMIT: usize = 64;
+const CLIENT_BYTES: usize = 256 << 10;
+const NAME_LIMIT: usize = 64;
 
-/// Whether a client may set this variable: languages, terminals and their like, nothing that steers a loader.
-pub(super) fn client_may_set(name: &str, value: &str, already: usize) -> bool {
+/// Why a variable of a client is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NotTaken {
+    Name,
+    Value,
+    TooMany,
+}
+
+impl fmt::Display for NotTaken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name => f.write_str("clients may set LANG, LC_*, TZ and the like only"),
+            Self::Value => write!(f, "its value is longer than {} KiB, or has a NUL", VALUE_LIMIT >> 10),
+            Self::TooMany => write!(
+                f,
+                "a session takes {CLIENT_LIMIT} variables, of {} KiB together, before its program starts",
+                CLIENT_BYTES >> 10
+            ),
+        }
+    }
+}
+
+/// Whether a client may set this variable beside those that it has set already: languages, terminals and their like,
+/// nothing that steers a loader. Of `LC_*` any: people carry values of their own in them.
+pub(super) fn client_may_set(name: &str, value: &str, already: &Environment) -> Result<(), NotTaken> {
     const NAMES: [&str; 8] =
         ["LANG", "LANGUAGE", "TERM", "COLORTERM", "TERM_PROGRAM", "TERM_PROGRAM_VERSION", "NO_COLOR", "TZ"];
-    let is_locale = name.strip_prefix("LC_").is_some_and(|rest| {
-        !rest.is_empty() && rest.len() < 32 && rest.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')
-    });
-    (is_locale || NAMES.contains(&name))
-        && value.len() <= VALUE_LIMIT
-        && !value.contains('\0')
-        && already < CLIENT_LIMIT
+    let is_locale = name.len() <= NAME_LIMIT
+        && name.strip_prefix("LC_").is_some_and(|rest| {
+            !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        });
+    let bytes: usize = already.values().map(|value| value.len()).sum();
+    if !is_locale && !NAMES.contains(&name) {
+        Err(NotTaken::Name)
+    } else if value.len() > VALUE_LIMIT || value.contains('\0') {
+        Err(NotTaken::Value)
+    } else if already.len() >= CLIENT_LIMIT || bytes + value.len() > CLIENT_BYTES {
+        Err(NotTaken::TooMany)
+    } else {
+        Ok(())
+    }
 }
 
 /// The environment that a script, or a session without one, starts from.
@@ -80,15 +115,27 @@ mod tests {
 
     #[test]
     fn clients_set_languages_and_terminals_only() {
-        for name in ["LANG", "LC_ALL", "LC_CTYPE", "COLORTERM", "TZ"] {
-            assert!(client_may_set(name, "C", 0), "{name}");
+        let none = Environment::new();
+        for name in ["LANG", "LC_ALL", "LC_CTYPE", "LC_V1", "LC_my_theme", "COLORTERM", "TZ"] {
+            assert_eq!(client_may_set(name, "C", &none), Ok(()), "{name}");
         }
-        for name in ["LD_PRELOAD", "PATH", "BASH_ENV", "LC_", "LC_x", "lang", "ENV", ""] {
-            assert!(!client_may_set(name, "x", 0), "{name}");
+        let long = format!("LC_{}", "X".repeat(NAME_LIMIT));
+        for name in
+            ["LD_PRELOAD", "PATH", "BASH_ENV", "LC_", "LC_x=y", "LC_é", "LC_A B", "lang", "ENV", "", &long]
+        {
+            assert_eq!(client_may_set(name, "x", &none), Err(NotTaken::Name), "{name}");
         }
-        assert!(!client_may_set("LANG", &"x".repeat(5000), 0));
-        assert!(!client_may_set("LANG", "x\0y", 0));
-        assert!(!client_may_set("LANG", "C", CLIENT_LIMIT));
+        let most = "x".repeat(VALUE_LIMIT);
+        assert_eq!(client_may_set("LC_V1", &most, &none), Ok(()));
+        assert_eq!(client_may_set("LC_V1", &format!("{most}x"), &none), Err(NotTaken::Value));
+        assert_eq!(client_may_set("LANG", "x\0y", &none), Err(NotTaken::Value));
+        let set = |count: usize, value: &str| -> Environment {
+            (0..count).map(|at| (format!("LC_{at}").into(), value.into())).collect()
+        };
+        assert_eq!(client_may_set("LANG", "C", &set(CLIENT_LIMIT, "")), Err(NotTaken::TooMany));
+        assert_eq!(client_may_set("LANG", "C", &set(CLIENT_LIMIT - 1, "")), Ok(()));
+        let full = set(CLIENT_BYTES / VALUE_LIMIT, &most);
+        assert_eq!(client_may_set("LANG", "C", &full), Err(NotTaken::TooMany));
     }
 
     #[test]

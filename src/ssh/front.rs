@@ -11,7 +11,7 @@ use super::report::{Reporter, Who};
 use super::socket;
 use super::wire::{Progress, Wire};
 use crate::model::inside_event::What;
-use crate::model::limits::SshLimits;
+use crate::model::limits::{Algorithms, SshLimits};
 use anyhow::{Context as _, Result};
 use russh::keys::PrivateKey;
 use russh::server::{Config, Handle, Handler};
@@ -41,6 +41,7 @@ const GOODBYES: usize = 64;
 #[derive(Debug, Clone)]
 pub(super) struct Limits {
     pub(super) each: SshLimits,
+    pub(super) algorithms: Algorithms,
     /// Connections that have not logged in.
     pub(super) strangers: usize,
 }
@@ -62,9 +63,9 @@ pub(super) fn listen(address: SocketAddr) -> Result<TcpListener> {
 }
 
 impl Front {
-    pub(super) fn new(key: PrivateKey, limits: Limits, reporter: Reporter) -> Arc<Self> {
+    pub(super) fn new(keys: Vec<PrivateKey>, limits: Limits, reporter: Reporter) -> Arc<Self> {
         Arc::new(Self {
-            protocol: Arc::new(protocol::config(key, limits.each.tries)),
+            protocol: Arc::new(protocol::config(keys, limits.algorithms, limits.each.tries)),
             places: Places::new(limits.strangers),
             live: Live::new(&limits.each),
             reporter: Arc::new(reporter),
@@ -120,7 +121,8 @@ impl Front {
         let Ok((local, socket)) = prepared else { return };
         let guest = Guest::new(self, (peer, local), Arc::clone(&progress), ender.clone());
         let who = guest.who();
-        let visit = Visit { front: Arc::clone(self), socket, progress: Arc::clone(&progress), told, who };
+        let visit =
+            Visit { front: Arc::clone(self), peer, socket, progress: Arc::clone(&progress), told, who };
         tokio::spawn(visit.run(arrival, Wire::new(stream, progress), welcome(guest)));
     }
 
@@ -132,6 +134,7 @@ impl Front {
 /// One connection from outside: it lets russh speak, and ends it when it has to end.
 struct Visit {
     front: Arc<Front>,
+    peer: SocketAddr,
     socket: Arc<OwnedFd>,
     progress: Arc<Progress>,
     told: mpsc::Receiver<Why>,
@@ -206,6 +209,9 @@ impl Visit {
             Ok(()) | Err(Error::Disconnect | Error::HUP | Error::IO(_)) => self.note("the client left"),
             Err(error) => {
                 self.note(&format!("protocol error: {error}"));
+                if let Some(what) = protocol::no_algorithm(self.progress.client(), error) {
+                    self.front.reporter.report(&Who { peer: Some(self.peer), ..Who::default() }, what);
+                }
                 if let Ok(_goodbye) = self.front.goodbyes.try_acquire() {
                     self.complain(error).await;
                 }

@@ -30,6 +30,7 @@ mod guest;
 mod handler;
 mod image;
 mod input;
+mod own_keys;
 mod probe;
 mod program;
 mod protocol;

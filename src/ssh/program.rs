@@ -63,6 +63,10 @@ pub(super) struct Ends {
 pub(super) trait Launch: Send + Sync + 'static {
     /// Whose session it is, for the log.
     fn who(&self) -> &str;
+    /// A file of keys that the program may write to and that opens nothing here.
+    fn keys_file(&self) -> Option<PathBuf> {
+        None
+    }
     fn launch(&self, plan: Plan, terminal: Option<Terminal>) -> Launching<'_>;
 }
 
@@ -78,6 +82,9 @@ pub(super) struct Inside {
 impl Launch for Inside {
     fn who(&self) -> &str {
         &self.grant.account().name
+    }
+    fn keys_file(&self) -> Option<PathBuf> {
+        Some(home_of(self.grant.account()).join(".ssh/authorized_keys"))
     }
     fn launch(&self, plan: Plan, terminal: Option<Terminal>) -> Launching<'_> {
         Box::pin(start(&self.grant, &self.berth, self.ends, plan, terminal))

@@ -2,20 +2,37 @@
 //! docs/ssh.md says why each is here, and tests/ssh_audit.rs asks ssh-audit.
 
 use super::input::WINDOW;
+use crate::model::inside_event::{What, clean};
+use crate::model::limits::Algorithms;
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKey};
 use russh::server::Config;
-use russh::{Disconnect, MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex, mac};
+use russh::{
+    AlgorithmKind, Disconnect, Error, MethodKind, MethodSet, Preferred, SshId, cipher, compression, kex, mac,
+};
 use std::borrow::Cow;
 use std::time::Duration;
 
-/// asyncssh and libssh look for `OpenSSH_` to learn in which order SFTP's SYMLINK has its paths: ours is OpenSSH's.
-const VERSION: &str = concat!("SSH-2.0-berth_", env!("CARGO_PKG_VERSION"), " SFTP as OpenSSH_9.2");
-const KEY_EXCHANGES: &[kex::Name] = &[
+/// Clients know what a server does differently by how this begins. What is ours to them is OpenSSH's way: the order of
+/// paths in SFTP's SYMLINK (node's ssh2, phpseclib and `WinSCP` compare the beginning, asyncssh and libssh look for
+/// `OpenSSH_` anywhere), forwards of sockets (ssh2). The number is one that no client has an exception for.
+const VERSION: &str = concat!("SSH-2.0-OpenSSH_9.9 berth_", env!("CARGO_PKG_VERSION"));
+
+const STRICT_KEY_EXCHANGES: &[kex::Name] = &[
     kex::MLKEM768X25519_SHA256,
     kex::CURVE25519,
     kex::CURVE25519_PRE_RFC_8731,
     kex::EXTENSION_SUPPORT_AS_SERVER,
     // Against Terrapin: sequence numbers start anew with the keys.
+    kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER,
+];
+/// With the cheapest finite field that is not weak, for clients without curve25519 (FIPS, net-ssh): a larger one costs
+/// the server more for each stranger that asks.
+const KEY_EXCHANGES: &[kex::Name] = &[
+    kex::MLKEM768X25519_SHA256,
+    kex::CURVE25519,
+    kex::CURVE25519_PRE_RFC_8731,
+    kex::DH_G14_SHA256,
+    kex::EXTENSION_SUPPORT_AS_SERVER,
     kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER,
 ];
 const CIPHERS: &[cipher::Name] = &[
@@ -27,24 +44,33 @@ const CIPHERS: &[cipher::Name] = &[
     cipher::AES_128_CTR,
 ];
 /// Only with the MAC over what is encrypted.
-const MACS: &[mac::Name] = &[mac::HMAC_SHA256_ETM, mac::HMAC_SHA512_ETM];
+const STRICT_MACS: &[mac::Name] = &[mac::HMAC_SHA256_ETM, mac::HMAC_SHA512_ETM];
+/// libssh2 before 1.11 (curl), phpseclib 2 and Java's older libraries know no other kind than the last two.
+const MACS: &[mac::Name] = &[mac::HMAC_SHA256_ETM, mac::HMAC_SHA512_ETM, mac::HMAC_SHA256, mac::HMAC_SHA512];
 /// After login only (`@openssh.com`): nobody who has not logged in gives us something to unpack.
 const COMPRESSIONS: &[compression::Name] = &[compression::NONE, compression::ZLIB_LEGACY];
 
 /// What russh is told for each connection.
-pub(super) fn config(key: PrivateKey, tries: u32) -> Config {
+pub(super) fn config(mut keys: Vec<PrivateKey>, algorithms: Algorithms, tries: u32) -> Config {
+    let (key_exchanges, macs) = match algorithms {
+        Algorithms::Compatible => (KEY_EXCHANGES, MACS),
+        Algorithms::Strict => {
+            keys.retain(|key| key.algorithm() == Algorithm::Ed25519);
+            (STRICT_KEY_EXCHANGES, STRICT_MACS)
+        }
+    };
     Config {
         server_id: SshId::Standard(Cow::Borrowed(VERSION)),
         methods: MethodSet::from([MethodKind::PublicKey].as_slice()),
         // There are no passwords to guess: a slow "no" would only make agents with many keys slow.
         auth_rejection_time: Duration::ZERO,
         auth_rejection_time_initial: Some(Duration::ZERO),
-        keys: vec![key],
+        keys,
         preferred: Preferred {
-            kex: Cow::Borrowed(KEY_EXCHANGES),
+            kex: Cow::Borrowed(key_exchanges),
             key: Cow::Owned(key_algorithms()),
             cipher: Cow::Borrowed(CIPHERS),
-            mac: Cow::Borrowed(MACS),
+            mac: Cow::Borrowed(macs),
             compression: Cow::Borrowed(COMPRESSIONS),
             ..Preferred::DEFAULT
         },
@@ -60,13 +86,27 @@ pub(super) fn config(key: PrivateKey, tries: u32) -> Config {
     }
 }
 
-/// Of users' keys and of our own, which is Ed25519. No RSA with SHA-1.
+/// Of users' keys and of our own, as far as there are any of a type. No RSA with SHA-1.
 fn key_algorithms() -> Vec<Algorithm> {
     let curves = [EcdsaCurve::NistP256, EcdsaCurve::NistP384, EcdsaCurve::NistP521];
     let mut algorithms = vec![Algorithm::Ed25519];
     algorithms.extend(curves.map(|curve| Algorithm::Ecdsa { curve }));
     algorithms.extend([HashAlg::Sha512, HashAlg::Sha256].map(|hash| Algorithm::Rsa { hash: Some(hash) }));
     algorithms
+}
+
+/// That a client and this server have nothing in common, if that is what went wrong.
+pub(super) fn no_algorithm(client: Option<String>, error: &Error) -> Option<What> {
+    let Error::NoCommonAlgo { kind, theirs, .. } = error else { return None };
+    let lacks = match kind {
+        AlgorithmKind::Kex => "kex",
+        AlgorithmKind::Key => "host-key",
+        AlgorithmKind::Cipher => "cipher",
+        AlgorithmKind::Mac => "mac",
+        AlgorithmKind::Compression => "compression",
+    };
+    let client = clean(&client.unwrap_or_default());
+    Some(What::NoAlgorithm { client, lacks: lacks.to_owned(), offer: clean(&theirs.join(",")) })
 }
 
 /// A disconnect message as it is before there are keys.

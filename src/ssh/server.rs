@@ -9,10 +9,10 @@ use super::report::Reporter;
 use super::script::ScriptCache;
 use super::{Account, descriptors, group_names, image, revoke, sourced};
 use crate::error::Fault;
+use crate::keys::read_host_keys;
 use crate::model::inside_event::InsideEvent;
 use crate::model::session::SessionConfig;
 use anyhow::{Context as _, Result};
-use russh::keys::PrivateKey;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -79,8 +79,8 @@ pub fn serve(options: &ServeOptions) -> Result<()> {
         let path = options.etc.join(name);
         image::read_regular(&path, FILE_LIMIT).with_context(|| format!("reading {}", path.display()))
     };
-    let key = PrivateKey::from_openssh(file("host_key")?)
-        .map_err(|error| Fault::host(format!("host_key is not an OpenSSH private key: {error}")))?;
+    let keys = String::from_utf8(file("host_key")?).map_err(|_| Fault::host("host_key is no text"))?;
+    let keys = read_host_keys(&keys).context("reading host_key")?;
     let berth = Arc::new(Berth {
         etc: options.etc.clone(),
         config: SessionConfig::parse(&file("session.json")?)?,
@@ -99,8 +99,9 @@ pub fn serve(options: &ServeOptions) -> Result<()> {
         .build()
         .context("starting the runtime")?;
     let strangers = descriptors::room_for_strangers(STRANGERS);
-    let limits = Limits { each: berth.config.limits.clone(), strangers };
-    let front = Front::new(key, limits, Reporter::start(options.events));
+    let algorithms = berth.config.algorithms;
+    let limits = Limits { each: berth.config.limits.clone(), algorithms, strangers };
+    let front = Front::new(keys, limits, Reporter::start(options.events));
     let live = Arc::clone(&front.live);
     let served = runtime.block_on(async {
         let mut stop = signal(SignalKind::terminate()).context("listening for SIGTERM")?;

@@ -123,12 +123,12 @@ impl Session {
         match event {
             Event::Terminal { opened, term } if opened && !self.has_terminal => {
                 self.has_terminal = true;
-                if client_may_set("TERM", &term, 0) && !term.is_empty() {
+                if client_may_set("TERM", &term, &self.environment).is_ok() && !term.is_empty() {
                     self.environment.insert("TERM".into(), term.into());
                 }
                 YES
             }
-            Event::Variable { name, value } if client_may_set(&name, &value, self.environment.len()) => {
+            Event::Variable { name, value } if client_may_set(&name, &value, &self.environment).is_ok() => {
                 self.environment.insert(name.into(), value.into());
                 YES
             }

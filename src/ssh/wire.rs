@@ -5,7 +5,7 @@ use super::admission::{Place, Stage};
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -17,6 +17,8 @@ pub(super) struct Progress {
     greeted: AtomicBool,
     /// What we send is encrypted from here on.
     sealed: AtomicBool,
+    /// The client's version line.
+    client: OnceLock<String>,
 }
 
 impl Progress {
@@ -25,6 +27,7 @@ impl Progress {
             place: Mutex::new(Some(place)),
             greeted: AtomicBool::default(),
             sealed: AtomicBool::default(),
+            client: OnceLock::new(),
         })
     }
 
@@ -45,6 +48,11 @@ impl Progress {
 
     pub(super) fn has_greeted(&self) -> bool {
         self.greeted.load(Ordering::Acquire)
+    }
+
+    /// The version line that the client sent, once it is whole.
+    pub(super) fn client(&self) -> Option<String> {
+        self.client.get().cloned()
     }
 
     pub(super) fn is_sealed(&self) -> bool {
@@ -68,6 +76,10 @@ impl<S> Wire<S> {
     fn note_read(&mut self, bytes: &[u8]) {
         let Some(clear) = &mut self.read else { return };
         clear.follow(bytes);
+        if clear.has_version && self.progress.client.get().is_none() {
+            let line = String::from_utf8_lossy(&clear.line).trim_end().to_owned();
+            let _ = self.progress.client.set(line);
+        }
         match (clear.has_version, clear.packets) {
             (false, _) => return,
             (true, 0) => self.progress.reach(Stage::Greeted),
@@ -94,6 +106,8 @@ impl<S> Wire<S> {
 #[derive(Debug, Default)]
 struct Clear {
     has_version: bool,
+    /// The line, as far as it has come and is no longer than a version may be.
+    line: Vec<u8>,
     /// Whole packets, without NEWKEYS.
     packets: u32,
     /// Length, length of the padding and type of the packet that comes.
@@ -105,11 +119,15 @@ struct Clear {
 
 impl Clear {
     const HEAD: usize = 6;
+    const LINE: usize = 255;
     const NEW_KEYS: u8 = 21;
 
     fn follow(&mut self, mut bytes: &[u8]) {
         if !self.has_version {
-            let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else { return };
+            let end = bytes.iter().position(|byte| *byte == b'\n');
+            let room = Self::LINE.saturating_sub(self.line.len());
+            self.line.extend(bytes.iter().take(end.unwrap_or(bytes.len()).min(room)));
+            let Some(end) = end else { return };
             self.has_version = true;
             bytes = bytes.get(end + 1..).unwrap_or_default();
         }
@@ -216,6 +234,7 @@ mod tests {
                 assert!(!clear.is_over || seen > before, "{cut}");
             }
             assert!(clear.has_version && clear.is_over && clear.packets == 2, "{cut}: {clear:?}");
+            assert_eq!(clear.line, b"SSH-2.0-x\r", "{cut}");
         }
     }
 
@@ -225,7 +244,7 @@ mod tests {
         for _ in 0..1000 {
             clear.follow(b"no line, ever");
         }
-        assert!(!clear.has_version);
+        assert!(!clear.has_version && clear.line.len() == Clear::LINE);
         clear.follow(b"\n\xff\xff\xff\xff");
         clear.follow(&[0; 5000]);
         assert!(clear.packets == 0 && clear.head.is_empty() && !clear.is_over);

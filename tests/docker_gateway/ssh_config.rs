@@ -31,7 +31,8 @@ fn a_config_over_the_gateway_works_in_a_fresh_home() {
     let home = home(&rig, "home");
     let blocks = ok(&rig, "alice", "ssh-config");
     let known = ok(&rig, "alice", "ssh-config --known-hosts");
-    assert_eq!(known.lines().count(), 2, "{known}");
+    // The gateway and the berth, each with a key of each type.
+    assert_eq!(known.lines().count(), 4, "{known}");
     assert!(
         blocks.contains(&format!(
             "Host berth-gateway-127.0.0.1\n  HostName 127.0.0.1\n  Port {}\n  User alice\n",

@@ -33,6 +33,8 @@ pub struct Setup<'a> {
     pub home: Option<&'a Path>,
     /// Is mounted read-only where berths see the editors' servers of their node; needs a `home`.
     pub editors: Option<&'a Path>,
+    /// Has a host key of RSA besides, and lets a key of RSA in: for clients that know nothing else.
+    pub rsa: bool,
 }
 
 impl Setup<'_> {
@@ -42,14 +44,29 @@ impl Setup<'_> {
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let etc = self.root.map_or_else(|| dir.path().join("etc"), |root| root.join("etc-berth"));
         fs::create_dir_all(&etc).unwrap();
-        keygen("ed25519", &dir.path().join("key"));
-        keygen("ed25519", &etc.join("host_key"));
-        fs::copy(dir.path().join("key.pub"), etc.join("authorized_keys")).unwrap();
+        self.make_keys(dir.path(), &etc);
+        if self.rsa {
+            let keys = ["host_key", "host_key_rsa"].map(|name| fs::read_to_string(etc.join(name)).unwrap());
+            fs::write(etc.join("host_key"), keys.concat()).unwrap();
+        }
         let session = if self.session.is_empty() { r#"{"schema": 1}"# } else { self.session };
         fs::write(etc.join("session.json"), session).unwrap();
         let (child, port, log, events) = self.spawn(&etc, dir.path());
         let user = if self.user.is_empty() { "root" } else { self.user }.to_owned();
         Server { dir, child, port, user, log, events }
+    }
+
+    /// Host keys and `authorized_keys` in `etc`, a user's keys beside it.
+    pub fn make_keys(&self, dir: &Path, etc: &Path) {
+        keygen("ed25519", &dir.join("key"));
+        keygen("ed25519", &etc.join("host_key"));
+        let mut authorized = fs::read_to_string(dir.join("key.pub")).unwrap();
+        if self.rsa {
+            keygen_with(&["-t", "rsa", "-b", "2048", "-m", "PEM"], &dir.join("key_rsa"));
+            keygen_with(&["-t", "rsa", "-b", "3072"], &etc.join("host_key_rsa"));
+            authorized += &fs::read_to_string(dir.join("key_rsa.pub")).unwrap();
+        }
+        fs::write(etc.join("authorized_keys"), authorized).unwrap();
     }
 
     fn spawn(&self, etc: &Path, dir: &Path) -> (Child, u16, Kept, Kept) {
@@ -147,7 +164,12 @@ fn place_binary(at: &Path) {
 }
 
 pub fn keygen(kind: &str, at: &Path) {
-    let made = Command::new("ssh-keygen").args(["-q", "-t", kind, "-N", "", "-f"]).arg(at).status().unwrap();
+    keygen_with(&["-t", kind], at);
+}
+
+fn keygen_with(options: &[&str], at: &Path) {
+    let mut keygen = Command::new("ssh-keygen");
+    let made = keygen.arg("-q").args(options).args(["-N", "", "-f"]).arg(at).status().unwrap();
     assert!(made.success());
 }
 
@@ -166,6 +188,17 @@ impl Server {
     }
     pub fn key(&self) -> PathBuf {
         self.dir.path().join("key")
+    }
+    /// One that phpseclib reads; only where it was asked for.
+    #[allow(dead_code, reason = "not every test that has this rig needs it")]
+    pub fn rsa_key(&self) -> PathBuf {
+        self.dir.path().join("key_rsa")
+    }
+    /// The public half of the ed25519 host key, of berth or of sshd.
+    #[allow(dead_code, reason = "not every test that has this rig needs it")]
+    pub fn host_key_public(&self) -> PathBuf {
+        let etc = if self.etc().is_dir() { self.etc() } else { self.dir.path().to_path_buf() };
+        etc.join("host_key.pub")
     }
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()

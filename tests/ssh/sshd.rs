@@ -1,6 +1,6 @@
 //! OpenSSH's own server in the place of berth's: what a client's feature does there is what it is to do here.
 
-use crate::rig::{Server, Setup, keygen};
+use crate::rig::{Server, Setup};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
@@ -22,9 +22,7 @@ impl Setup<'_> {
             nix::sys::stat::FchmodatFlags::FollowSymlink,
         )
         .unwrap();
-        keygen("ed25519", &dir.path().join("key"));
-        keygen("ed25519", &dir.path().join("host_key"));
-        fs::copy(dir.path().join("key.pub"), dir.path().join("authorized_keys")).unwrap();
+        self.make_keys(dir.path(), dir.path());
         fs::create_dir_all("/run/sshd").unwrap();
         // Between the choice of a port and its use another program may take it.
         let (child, port, log) = (0..TRIES).find_map(|_| self.try_sshd(dir.path())).expect("sshd listens");
@@ -34,7 +32,7 @@ impl Setup<'_> {
     fn try_sshd(&self, dir: &Path) -> Option<(Child, u16, Arc<Mutex<String>>)> {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let config = dir.join("sshd_config");
-        fs::write(&config, configuration(dir, port)).unwrap();
+        fs::write(&config, configuration(dir, port, self.rsa)).unwrap();
         let mut command = self.at_home(Path::new("/usr/sbin/sshd"));
         command.args(["-D", "-e", "-f"]).arg(&config);
         command.envs(self.environment.iter().copied());
@@ -62,10 +60,11 @@ impl Setup<'_> {
     }
 }
 
-fn configuration(dir: &Path, port: u16) -> String {
+fn configuration(dir: &Path, port: u16, rsa: bool) -> String {
     let dir = dir.display();
+    let more = if rsa { format!("HostKey {dir}/host_key_rsa\n") } else { String::new() };
     format!(
-        "Port {port}\nListenAddress 127.0.0.1\nHostKey {dir}/host_key\nAuthorizedKeysFile {dir}/authorized_keys\n\
+        "Port {port}\nListenAddress 127.0.0.1\nHostKey {dir}/host_key\n{more}AuthorizedKeysFile {dir}/authorized_keys\n\
          PidFile {dir}/sshd.pid\nStrictModes no\nUsePAM no\nPermitRootLogin yes\nPasswordAuthentication no\n\
          AcceptEnv LANG LC_* TZ\nX11Forwarding no\nPrintMotd no\nPrintLastLog no\nMaxSessions 64\nMaxStartups 100\n\
          Subsystem sftp internal-sftp\n"

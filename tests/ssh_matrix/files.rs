@@ -13,7 +13,7 @@ fn remote(site: &Site<'_>, path: &Path) -> String {
 }
 
 /// A tree with what a project has: names in Chinese and with blanks, an empty file, links, modes and times.
-fn make_tree(at: &Path) {
+pub fn make_tree(at: &Path) {
     fs::create_dir_all(at.join("深/ a b")).unwrap();
     fs::write(at.join("深/ a b/文件'.txt"), "text\n").unwrap();
     fs::write(at.join("noise"), &*NOISE).unwrap();
@@ -28,7 +28,7 @@ fn make_tree(at: &Path) {
     symlink("run.sh", at.join("link")).unwrap();
 }
 
-fn same_trees(one: &Path, other: &Path, with_links: bool) {
+pub fn same_trees(one: &Path, other: &Path, with_links: bool) {
     for name in ["noise", "empty", "run.sh", "深/ a b/文件'.txt"] {
         same(&one.join(name), &other.join(name));
     }
@@ -38,7 +38,7 @@ fn same_trees(one: &Path, other: &Path, with_links: bool) {
     }
 }
 
-fn same_times_and_modes(one: &Path, other: &Path) {
+pub fn same_times_and_modes(one: &Path, other: &Path) {
     for name in ["empty", "run.sh"] {
         let (a, b) = (fs::metadata(one.join(name)).unwrap(), fs::metadata(other.join(name)).unwrap());
         assert_eq!((a.mtime(), a.mode()), (b.mtime(), b.mode()), "{name}");

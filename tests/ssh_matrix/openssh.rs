@@ -25,9 +25,15 @@ pub fn killed(site: &Site<'_>) {
 }
 
 pub fn environment(site: &Site<'_>) {
-    let set = "SetEnv=LANG=zh_CN.UTF-8 LC_ALL=C TZ=Asia/Shanghai";
-    let output = ssh(site, &["-o", set], &["echo $LANG $LC_ALL $TZ"]).output().unwrap();
-    assert_eq!(output.stdout, b"zh_CN.UTF-8 C Asia/Shanghai\n", "{output:?}");
+    let set = "SetEnv=LANG=zh_CN.UTF-8 LC_ALL=C TZ=Asia/Shanghai LC_V1=mine";
+    let output = ssh(site, &["-o", set], &["echo $LANG $LC_ALL $TZ $LC_V1"]).output().unwrap();
+    assert_eq!(output.stdout, b"zh_CN.UTF-8 C Asia/Shanghai mine\n", "{output:?}");
+}
+
+pub fn two_hops(site: &Site<'_>) {
+    let first = format!("{} {}@127.0.0.1 -W %h:%p", site.transport(), site.server.user);
+    let output = ssh(site, &["-o", &format!("ProxyCommand={first}")], &["exit 7"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(7), "{output:?}");
 }
 
 pub fn no_head_of_line(site: &Site<'_>) {

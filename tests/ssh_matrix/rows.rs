@@ -1,13 +1,34 @@
 //! The matrix: what is tried with which client. A cell that is not here is a client that has no such thing.
 
 use crate::dropbear::{self, dbclient};
+use crate::libraries::{net_ssh, phpseclib, ssh2};
 use crate::openssh::{self, ssh};
+use crate::putty::{self, plink};
 use crate::python::{asyncssh, paramiko};
 use crate::site::Site;
-use crate::{files, forwards, sessions};
+use crate::{files, forwards, sessions, transfers};
 
-pub const CLIENTS: [&str; 10] =
-    ["ssh", "scp", "scp -O", "sftp", "rsync", "sshfs", "git", "dbclient", "paramiko", "asyncssh"];
+pub const CLIENTS: [&str; 19] = [
+    "ssh",
+    "scp",
+    "scp -O",
+    "sftp",
+    "rsync",
+    "sshfs",
+    "git",
+    "dbclient",
+    "plink",
+    "psftp",
+    "curl",
+    "lftp",
+    "rclone",
+    "Ansible",
+    "paramiko",
+    "asyncssh",
+    "ssh2 (node)",
+    "phpseclib",
+    "net-ssh",
+];
 
 /// Panics where the feature is not what it is to be.
 pub type Check = fn(&Site<'_>);
@@ -42,7 +63,7 @@ fn row<const N: usize>(feature: &'static str, cells: [(&'static str, Check); N])
 }
 
 pub fn rows() -> Vec<Row> {
-    [programs(), terminals(), connections(), transfers(), forwarding(), ends()]
+    [programs(), shells(), terminals(), connections(), transfers(), forwarding(), ends()]
         .into_iter()
         .flatten()
         .collect()
@@ -57,6 +78,10 @@ fn programs() -> Vec<Row> {
                 ("dbclient", |s| sessions::status(s, dbclient)),
                 ("paramiko", |s| paramiko(s, "status")),
                 ("asyncssh", |s| asyncssh(s, "status")),
+                ("plink", |s| sessions::status(s, plink)),
+                ("ssh2 (node)", |s| ssh2(s, "status")),
+                ("phpseclib", |s| phpseclib(s, "status")),
+                ("net-ssh", |s| net_ssh(s, "status")),
             ],
         ),
         row("exit by a signal", [("ssh", openssh::killed), ("asyncssh", |s| asyncssh(s, "killed"))]),
@@ -67,6 +92,8 @@ fn programs() -> Vec<Row> {
                 ("dbclient", |s| sessions::half_close(s, dbclient)),
                 ("paramiko", |s| paramiko(s, "half_close")),
                 ("asyncssh", |s| asyncssh(s, "half_close")),
+                ("plink", |s| sessions::half_close(s, plink)),
+                ("ssh2 (node)", |s| ssh2(s, "half_close")),
             ],
         ),
         row(
@@ -79,6 +106,10 @@ fn programs() -> Vec<Row> {
                 ("dbclient", |s| sessions::stderr_apart(s, dbclient)),
                 ("paramiko", |s| paramiko(s, "stderr")),
                 ("asyncssh", |s| asyncssh(s, "stderr")),
+                ("plink", |s| sessions::stderr_apart(s, plink)),
+                ("ssh2 (node)", |s| ssh2(s, "stderr")),
+                ("phpseclib", |s| phpseclib(s, "stderr")),
+                ("net-ssh", |s| net_ssh(s, "stderr")),
             ],
         ),
         row(
@@ -88,6 +119,10 @@ fn programs() -> Vec<Row> {
                 ("dbclient", |s| sessions::large_output(s, dbclient)),
                 ("paramiko", |s| paramiko(s, "output")),
                 ("asyncssh", |s| asyncssh(s, "output")),
+                ("plink", |s| sessions::large_output(s, plink)),
+                ("ssh2 (node)", |s| ssh2(s, "both_ways")),
+                ("phpseclib", |s| phpseclib(s, "output")),
+                ("net-ssh", |s| net_ssh(s, "output")),
             ],
         ),
         row(
@@ -97,6 +132,8 @@ fn programs() -> Vec<Row> {
                 ("dbclient", |s| sessions::large_input(s, dbclient)),
                 ("paramiko", |s| paramiko(s, "input")),
                 ("asyncssh", |s| asyncssh(s, "input")),
+                ("plink", |s| sessions::large_input(s, plink)),
+                ("ssh2 (node)", |s| ssh2(s, "both_ways")),
             ],
         ),
         row(
@@ -106,8 +143,14 @@ fn programs() -> Vec<Row> {
                 ("dbclient", |s| sessions::eight_bit(s, dbclient)),
                 ("paramiko", |s| paramiko(s, "eight_bit")),
                 ("asyncssh", |s| asyncssh(s, "eight_bit")),
+                ("plink", |s| sessions::eight_bit(s, plink)),
             ],
         ),
+    ]
+}
+
+fn shells() -> Vec<Row> {
+    vec![
         row(
             "a script on the input (`bash -s`)",
             [
@@ -243,15 +286,30 @@ fn transfers() -> Vec<Row> {
                 ("git", files::git_both_ways),
                 ("paramiko", |s| paramiko(s, "sftp_files")),
                 ("asyncssh", |s| asyncssh(s, "sftp_files")),
+                ("psftp", putty::psftp_both_ways),
+                ("curl", transfers::curl_both_ways),
+                ("lftp", transfers::lftp_both_ways),
+                ("rclone", transfers::rclone_both_ways),
+                ("Ansible", transfers::ansible_both_ways),
+                ("ssh2 (node)", |s| ssh2(s, "files")),
+                ("phpseclib", |s| phpseclib(s, "files")),
+                ("net-ssh", |s| net_ssh(s, "files")),
             ],
         ),
         row(
-            "list, rename over, links, remove",
+            "list, rename, links, remove",
             [
                 ("sftp", files::sftp_list_and_rename),
                 ("sshfs", files::sshfs_list_and_rename),
                 ("paramiko", |s| paramiko(s, "sftp_list")),
                 ("asyncssh", |s| asyncssh(s, "sftp_list")),
+                ("psftp", putty::psftp_list_and_rename),
+                ("curl", transfers::curl_list_and_rename),
+                ("lftp", transfers::lftp_list_and_rename),
+                ("rclone", transfers::rclone_list_and_rename),
+                ("ssh2 (node)", |s| ssh2(s, "list")),
+                ("phpseclib", |s| phpseclib(s, "list")),
+                ("net-ssh", |s| net_ssh(s, "list")),
             ],
         ),
         row(
@@ -263,6 +321,7 @@ fn transfers() -> Vec<Row> {
                 ("rsync", files::rsync_trees),
                 ("sshfs", files::sshfs_trees),
                 ("asyncssh", |s| asyncssh(s, "trees")),
+                ("lftp", transfers::lftp_trees),
             ],
         ),
         printing,
@@ -284,6 +343,9 @@ fn forwarding() -> Vec<Row> {
                 ("dbclient", |s| forwards::local(s, dbclient)),
                 ("paramiko", |s| paramiko(s, "local_forward")),
                 ("asyncssh", |s| asyncssh(s, "local_forward")),
+                ("plink", |s| forwards::local(s, plink)),
+                ("ssh2 (node)", |s| ssh2(s, "local_forward")),
+                ("net-ssh", |s| net_ssh(s, "local_forward")),
             ],
         ),
         row(
@@ -298,11 +360,16 @@ fn forwarding() -> Vec<Row> {
             ],
         ),
         row(
+            "one server through another (`-J`)",
+            [("ssh", openssh::two_hops), ("dbclient", dropbear::two_hops)],
+        ),
+        row(
             "`-R`: a port of mine there",
             [
                 ("ssh", |s| forwards::remote(s, ssh)),
                 ("dbclient", |s| forwards::remote(s, dbclient)),
                 ("paramiko", |s| paramiko(s, "remote_forward")),
+                ("plink", |s| forwards::remote(s, plink)),
             ],
         ),
         row(
@@ -315,13 +382,18 @@ fn forwarding() -> Vec<Row> {
         ),
         row(
             "`-L` of a socket",
-            [("ssh", |s| forwards::streamlocal(s, ssh)), ("asyncssh", |s| asyncssh(s, "streamlocal"))],
+            [
+                ("ssh", |s| forwards::streamlocal(s, ssh)),
+                ("asyncssh", |s| asyncssh(s, "streamlocal")),
+                ("ssh2 (node)", |s| ssh2(s, "streamlocal")),
+            ],
         ),
         row(
             "`-R` of a socket",
             [
                 ("ssh", |s| forwards::remote_streamlocal(s, ssh)),
                 ("asyncssh", |s| asyncssh(s, "remote_streamlocal")),
+                ("ssh2 (node)", |s| ssh2(s, "remote_streamlocal")),
             ],
         ),
         row(

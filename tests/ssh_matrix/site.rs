@@ -31,7 +31,7 @@ impl Servers {
             fs::write(homes[1].path().join(name), "echo this start file prints\n").unwrap();
         }
         let pair = |home: &Path| {
-            let setup = Setup { home: Some(home), ..Setup::default() };
+            let setup = Setup { home: Some(home), rsa: true, ..Setup::default() };
             [setup.start_sshd(), setup.start()]
         };
         Self { quiet: pair(homes[0].path()), noisy: pair(homes[1].path()), _homes: homes }
@@ -72,8 +72,17 @@ impl<'a> Site<'a> {
 
     /// A program with a deadline.
     pub fn program(&self, name: &str) -> Command {
+        self.program_within("40", name)
+    }
+
+    /// One that works for a while before it does anything, on a busy machine.
+    pub fn slow_program(&self, name: &str) -> Command {
+        self.program_within("120", name)
+    }
+
+    fn program_within(&self, seconds: &str, name: &str) -> Command {
         let mut command = Command::new("timeout");
-        command.args(["40", name]).current_dir(self.dir.path());
+        command.args([seconds, name]).current_dir(self.dir.path());
         command
     }
 

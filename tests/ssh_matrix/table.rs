@@ -46,7 +46,7 @@ fn render(rows: &[Row], seen: &BTreeMap<(usize, &'static str), Seen>) -> String 
     let tried = seen.len();
     let _ = writeln!(
         table,
-        "\n– : the client has no such thing. {tried} cells were tried, with OpenSSH's sshd as a control."
+        "\n– : the client has no such thing, or it was not tried. {tried} cells were tried, with OpenSSH's sshd as a control."
     );
     for (number, note) in notes.iter().enumerate() {
         let _ = writeln!(table, "{}) {note}.", number + 1);

@@ -4,6 +4,7 @@ use super::socket_of_user::socket_of_user;
 use super::{Socket, SocketOrder};
 use crate::ssh::Account;
 use hickory_resolver::TokioResolver;
+use hickory_resolver::net::NetError;
 use russh::ChannelOpenFailure;
 use std::fmt;
 use std::io;
@@ -18,6 +19,7 @@ const ADDRESSES: usize = 8;
 /// For the look-up, and for each address.
 const PATIENCE: Duration = Duration::from_secs(30);
 const CONNECT_FAILED: u32 = 2;
+const NO_ADDRESS: &str = "the name has no address";
 
 /// What a client asks to be connected to.
 #[derive(Debug, Clone)]
@@ -43,7 +45,7 @@ pub(in crate::ssh) async fn dial(target: Target) -> Result<Socket, ChannelOpenFa
         Target::Unix { path, account } => dial_unix(path.clone(), account).await,
     };
     dialled.map_err(|error| {
-        let reason = format!("{target}: {error}");
+        let reason = format!("{target}: {}", in_words(&error));
         tracing::debug!("forwarding to {reason:?}");
         ChannelOpenFailure::Other { code: CONNECT_FAILED, reason }
     })
@@ -56,7 +58,7 @@ async fn dial_unix(path: PathBuf, account: &Account) -> io::Result<Socket> {
 
 async fn dial_tcp(host: &str, port: u32) -> io::Result<TcpStream> {
     let port = u16::try_from(port).map_err(|_| io::Error::other("there is no such port"))?;
-    let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    let mut failures = Vec::new();
     for address in addresses(host).await?.into_iter().take(ADDRESSES) {
         let connecting = TcpStream::connect(SocketAddr::new(address, port));
         match timeout(PATIENCE, connecting).await.unwrap_or_else(|_| Err(timed_out())) {
@@ -65,10 +67,42 @@ async fn dial_tcp(host: &str, port: u32) -> io::Result<TcpStream> {
                 stream.set_nodelay(true)?;
                 return Ok(stream);
             }
-            Err(error) => failed = error,
+            Err(error) => failures.push(error),
         }
     }
-    Err(failed)
+    Err(telling(failures).unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, NO_ADDRESS)))
+}
+
+/// The failure that tells most: the first of an address that could be tried at all. `localhost` is `::1` too, which
+/// few containers have.
+fn telling(mut failures: Vec<io::Error>) -> Option<io::Error> {
+    let cannot_be_tried = |error: &io::Error| {
+        matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::NetworkUnreachable)
+            || error.raw_os_error() == Some(nix::errno::Errno::EAFNOSUPPORT as i32)
+    };
+    let at = failures.iter().position(|error| !cannot_be_tried(error)).unwrap_or(0);
+    (at < failures.len()).then(|| failures.swap_remove(at))
+}
+
+/// What went wrong, in words: without the number that the standard library adds.
+fn in_words(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(number) => nix::errno::Errno::from_raw(number).desc().to_owned(),
+        None => error.to_string(),
+    }
+}
+
+/// A look-up that failed, without the names of the resolver's types.
+fn not_found(error: &NetError) -> io::Error {
+    let (kind, text) = match error {
+        error if error.is_nx_domain() => (io::ErrorKind::NotFound, "there is no such name"),
+        error if error.is_no_records_found() => (io::ErrorKind::NotFound, NO_ADDRESS),
+        NetError::Timeout => (io::ErrorKind::TimedOut, "the name server does not answer"),
+        NetError::Proto(_) => (io::ErrorKind::InvalidInput, "this is no name of a host"),
+        _ => (io::ErrorKind::Other, "the name could not be looked up: no name server answers"),
+    };
+    tracing::debug!("looking a name up: {error}");
+    io::Error::new(kind, text)
 }
 
 async fn addresses(host: &str) -> io::Result<Vec<IpAddr>> {
@@ -82,9 +116,9 @@ async fn addresses(host: &str) -> io::Result<Vec<IpAddr>> {
     }
     // Made anew each time: it reads the image's resolv.conf and hosts, which may have changed.
     let resolver = TokioResolver::builder_tokio().and_then(hickory_resolver::ResolverBuilder::build);
-    let resolver = resolver.map_err(io::Error::other)?;
+    let resolver = resolver.map_err(|error| not_found(&error))?;
     let found = timeout(PATIENCE, resolver.lookup_ip(host)).await.map_err(|_| timed_out())?;
-    Ok(found.map_err(io::Error::other)?.iter().collect())
+    Ok(found.map_err(|error| not_found(&error))?.iter().collect())
 }
 
 fn timed_out() -> io::Error {
@@ -107,12 +141,30 @@ mod tests {
         let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         for (host, port, says) in [
             ("127.0.0.1", u32::from(closed), "Connection refused"),
+            ("localhost", u32::from(closed), "Connection refused"),
+            ("no name", 80, "no name"),
             ("127.0.0.1", 65536, "there is no such port"),
         ] {
             let failure = dial(Target::Tcp { host: host.into(), port }).await.unwrap_err();
             let ChannelOpenFailure::Other { code, reason } = failure else { panic!("{failure:?}") };
             assert_eq!(code, CONNECT_FAILED);
             assert!(reason.starts_with(&format!("{host}:{port}: ")) && reason.contains(says), "{reason}");
+            assert!(!reason.contains("os error") && !reason.contains("error:"), "{reason}");
+        }
+    }
+
+    #[test]
+    fn what_could_not_even_be_tried_tells_less_than_a_refusal() {
+        use io::ErrorKind::{AddrNotAvailable, ConnectionRefused, NetworkUnreachable, TimedOut};
+        for (kinds, told) in [
+            (&[ConnectionRefused, AddrNotAvailable][..], Some(ConnectionRefused)),
+            (&[AddrNotAvailable, TimedOut, ConnectionRefused], Some(TimedOut)),
+            (&[NetworkUnreachable, ConnectionRefused], Some(ConnectionRefused)),
+            (&[AddrNotAvailable, NetworkUnreachable], Some(AddrNotAvailable)),
+            (&[], None),
+        ] {
+            let failures = kinds.iter().map(|kind| io::Error::from(*kind)).collect();
+            assert_eq!(telling(failures).map(|error| error.kind()), told, "{kinds:?}");
         }
     }
 }

@@ -272,8 +272,7 @@ impl Handler for Visitor {
         value: &str,
         session: &mut Session,
     ) -> Result<(), Error> {
-        let event = Event::Variable { name: name.to_owned(), value: value.to_owned() };
-        self.channels.answer(id, event, session)
+        self.channels.set_variable(id, name, value, session)
     }
 
     async fn shell_request(&mut self, id: ChannelId, session: &mut Session) -> Result<(), Error> {

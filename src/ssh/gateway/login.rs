@@ -60,13 +60,12 @@ pub(super) fn decide(user: Option<&User>, key: &PublicKey, algorithm: &Algorithm
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys::generate_host_key;
+    use crate::keys::some_public_key;
     use crate::ledger::Key;
 
     #[test]
     fn only_a_key_of_the_user_opens() {
-        let lines =
-            [generate_host_key().unwrap().public_openssh, generate_host_key().unwrap().public_openssh];
+        let lines = [some_public_key(), some_public_key()];
         let [mine, other] = lines.each_ref().map(|line| keys::read_line(line).unwrap());
         let key = Key { line: lines[0].clone(), fingerprint: mine.1.fingerprint.clone() };
         let alice =

@@ -66,6 +66,7 @@ fn kind(what: &What) -> &'static str {
         What::Forward { .. } => "gateway.jump",
         What::ForwardRefused { .. } => "gateway.forward-refused",
         What::Limit { .. } => "gateway.limit",
+        What::NoAlgorithm { .. } => "gateway.no-algorithm",
     }
 }
 

@@ -6,6 +6,7 @@ use super::places::Places;
 use super::record::Budget;
 use super::revoke;
 use crate::error::Fault;
+use crate::keys::read_host_keys;
 use crate::ops::Node;
 use crate::ssh::descriptors;
 use crate::ssh::front::{Front, Limits, listen};
@@ -33,7 +34,7 @@ pub(super) struct Gate {
 pub struct Gateway {
     node: Arc<Node>,
     listener: TcpListener,
-    key: PrivateKey,
+    keys: Vec<PrivateKey>,
     port: u16,
 }
 
@@ -47,23 +48,23 @@ impl Gateway {
                 .help("name a uid that no user and no administrator has")
                 .into());
         }
-        let key = PrivateKey::from_openssh(&*node.gateway_key().await?)
-            .map_err(|error| Fault::host(format!("the gateway's host key is not one: {error}")))?;
+        let keys = read_host_keys(&node.gateway_key().await?).context("reading the gateway's host key")?;
         let listener = listen(address).map_err(|error| cannot_listen(address, &error))?;
         let port = listener.local_addr().context("looking at the gateway's port")?.port();
-        Ok(Some(Self { node: node.clone(), listener, key, port }))
+        Ok(Some(Self { node: node.clone(), listener, keys, port }))
     }
 
     /// Until the agent stops.
     pub async fn serve(self, api: Arc<dyn Api>) {
-        let Self { node, listener, key, port } = self;
+        let Self { node, listener, keys, port } = self;
         let (budget, recording) = (Mutex::new(Budget::default()), node.clone());
         let reporter = Reporter::start(move |event| {
             budget.lock().unwrap_or_else(PoisonError::into_inner).record(&recording, event);
         });
         let strangers = descriptors::room_for_strangers(STRANGERS);
-        let limits = Limits { each: node.config.ssh.limits.clone(), strangers };
-        let front = Front::new(key, limits, reporter);
+        let ssh = &node.config.ssh;
+        let limits = Limits { each: ssh.limits.clone(), algorithms: ssh.algorithms, strangers };
+        let front = Front::new(keys, limits, reporter);
         let gate =
             Arc::new(Gate { node: node.clone(), api, front: front.clone(), places: Arc::default(), port });
         tracing::info!(port, "the gateway answers");

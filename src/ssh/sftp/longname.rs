@@ -18,7 +18,6 @@ pub(super) struct Names {
     users: HashMap<u32, String>,
     groups: HashMap<u32, String>,
     zone: TimeZone,
-    now: i64,
 }
 
 impl Names {
@@ -27,7 +26,7 @@ impl Names {
         let (passwd, group) = (table("/etc/passwd"), table("/etc/group"));
         let users = first_names(account::entries(&passwd).map(|entry| (entry.uid, entry.name)));
         let groups = first_names(account::group_entries(&group).map(|(name, gid, _)| (gid, name)));
-        Self { users, groups, zone: TimeZone::system(), now: Timestamp::now().as_second() }
+        Self { users, groups, zone: TimeZone::system() }
     }
 
     pub(super) fn user(&self, uid: u32) -> Option<&str> {
@@ -40,6 +39,11 @@ impl Names {
 
     /// `-rw-r--r--    1 anna     users        1234 Jan  1 12:00 ` and the name's bytes.
     pub(super) fn line(&self, name: &[u8], stat: &Stat) -> Vec<u8> {
+        // Now, not when the session began: an editor's lasts for days.
+        self.line_at(Timestamp::now().as_second(), name, stat)
+    }
+
+    fn line_at(&self, now: i64, name: &[u8], stat: &Stat) -> Vec<u8> {
         let named = |name: Option<&str>, id: u32| name.map_or_else(|| id.to_string(), str::to_owned);
         let mut line = format!(
             "{} {:>3} {:<8} {:<8} {:>8} {} ",
@@ -48,16 +52,16 @@ impl Names {
             named(self.user(stat.st_uid), stat.st_uid),
             named(self.group(stat.st_gid), stat.st_gid),
             stat.st_size,
-            self.time(stat.st_mtime),
+            self.time(now, stat.st_mtime),
         )
         .into_bytes();
         line.extend_from_slice(name);
         line
     }
 
-    fn time(&self, seconds: i64) -> String {
+    fn time(&self, now: i64, seconds: i64) -> String {
         let Ok(time) = Timestamp::from_second(seconds) else { return "?".to_owned() };
-        let age = self.now.saturating_sub(seconds);
+        let age = now.saturating_sub(seconds);
         let format = if (0..HALF_A_YEAR).contains(&age) { "%b %e %H:%M" } else { "%b %e  %Y" };
         time.to_zoned(self.zone.clone()).strftime(format).to_string()
     }
@@ -128,17 +132,18 @@ mod tests {
 
     #[test]
     fn a_line_has_names_or_numbers_and_a_time_or_a_year() {
-        let names = Names {
-            users: [(5, "anna".to_owned())].into(),
-            groups: HashMap::new(),
-            zone: TimeZone::UTC,
-            now: 1_700_000_000,
-        };
+        const NOW: i64 = 1_700_000_000;
+        let names =
+            Names { users: [(5, "anna".to_owned())].into(), groups: HashMap::new(), zone: TimeZone::UTC };
         let mut stat = rustix::fs::stat("/").unwrap();
         (stat.st_mode, stat.st_uid, stat.st_gid, stat.st_size) = (0o100_640, 5, 4242, 123);
-        (stat.st_nlink, stat.st_mtime) = (1, 1_700_000_000 - 60);
-        let line = names.line(b"\xd6\xd0", &stat);
+        (stat.st_nlink, stat.st_mtime) = (1, NOW - 60);
+        let line = names.line_at(NOW, b"\xd6\xd0", &stat);
         assert_eq!(line, b"-rw-r-----   1 anna     4242          123 Nov 14 22:12 \xd6\xd0");
+        // Written after the names were read: no time to come.
+        assert!(names.line_at(NOW + HALF_A_YEAR, b"x", &stat).ends_with(b" Nov 14  2023 x"));
+        stat.st_mtime = Timestamp::now().as_second();
+        assert!(!names.line(b"x", &stat).ends_with(b" x") || names.line(b"x", &stat).contains(&b':'));
         stat.st_mtime = 0;
         assert!(names.line(b"x", &stat).ends_with(b" Jan  1  1970 x"));
         stat.st_mtime = i64::MAX;
