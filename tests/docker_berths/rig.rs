@@ -290,8 +290,9 @@ impl Rig {
         self.json(&["list"])["berths"].as_array().unwrap().clone()
     }
 
+    /// Also where they could not be looked at, which is an error of the command line.
     pub fn cards(&self) -> Vec<Value> {
-        self.json(&["cards"])["cards"].as_array().unwrap().clone()
+        self.api("/v1/cards")["cards"].as_array().unwrap().clone()
     }
 
     /// Kinds of the events so far, oldest first.
