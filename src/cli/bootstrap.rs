@@ -11,11 +11,11 @@ use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::ffi::OsString;
-use std::io::{IsTerminal as _, stderr, stdin};
+use std::io::{self, IsTerminal as _, stderr, stdin};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Make this node ready: disks, Docker, driver, berth itself
@@ -217,7 +217,49 @@ fn show_applied(global: &Global, applied: &Applied) -> Result<()> {
 /// Tells an admin on standard error how it goes.
 struct Screen {
     asks: bool,
-    stop: Arc<AtomicBool>,
+    stop: Arc<Stop>,
+}
+
+/// What somebody typed; `None`: a signal came first.
+type Answer = io::Result<Option<String>>;
+
+/// A signal asks to stop: between two steps, and at a question at once.
+#[derive(Default)]
+struct Stop {
+    is_wanted: AtomicBool,
+    /// Who waits for an answer now.
+    asking: Mutex<Option<mpsc::Sender<Answer>>>,
+}
+
+impl Stop {
+    fn is_wanted(&self) -> bool {
+        self.is_wanted.load(Ordering::SeqCst)
+    }
+
+    fn set_asking(&self, sender: Option<mpsc::Sender<Answer>>) {
+        *self.asking.lock().unwrap_or_else(PoisonError::into_inner) = sender;
+    }
+
+    /// Whether a question ended by it.
+    fn want(&self) -> bool {
+        self.is_wanted.store(true, Ordering::SeqCst);
+        let asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        asking.as_ref().is_some_and(|sender| sender.send(Ok(None)).is_ok())
+    }
+
+    /// A line from `read`, which goes on waiting on its thread when a signal comes first; the program ends then.
+    fn answer(&self, read: impl FnOnce() -> io::Result<String> + Send + 'static) -> Answer {
+        let (sender, receiver) = mpsc::channel();
+        self.set_asking(Some(sender.clone()));
+        // One that came before anybody was asking.
+        if self.is_wanted() {
+            return Ok(None);
+        }
+        std::thread::spawn(move || sender.send(read().map(Some)));
+        let answer = receiver.recv().unwrap_or(Ok(None));
+        self.set_asking(None);
+        answer
+    }
 }
 
 impl Progress for Screen {
@@ -246,22 +288,29 @@ impl Progress for Screen {
                 .into());
         }
         render::ask("Type yes to do this: ");
-        let mut answer = String::new();
-        stdin().read_line(&mut answer).context("reading the answer")?;
-        if answer.trim() == "yes" {
-            return Ok(());
+        let read = || {
+            let mut line = String::new();
+            stdin().read_line(&mut line).map(|_| line)
+        };
+        match self.stop.answer(read).context("reading the answer")? {
+            Some(answer) if answer.trim() == "yes" => Ok(()),
+            Some(_) => Err(Fault::refused("nothing was changed: the answer was not yes").into()),
+            None => {
+                // Behind the question.
+                render::note("");
+                Err(Fault::host("stopped at the question: nothing was changed").into())
+            }
         }
-        Err(Fault::refused("nothing was changed: the answer was not yes").into())
     }
 
     fn wants_stop(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+        self.stop.is_wanted()
     }
 }
 
 /// A signal never ends a step in the middle: it is kept until the step has ended. A second one is no stronger.
-fn watch_signals() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
+fn watch_signals() -> Result<Arc<Stop>> {
+    let stop = Arc::new(Stop::default());
     let seen = Arc::clone(&stop);
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
@@ -278,10 +327,36 @@ fn watch_signals() -> Result<Arc<AtomicBool>> {
                     _ = terminate.recv() => {}
                     _ = hangup.recv() => {}
                 }
-                seen.store(true, Ordering::Relaxed);
-                render::note("stopping after this step");
+                if !seen.want() {
+                    render::note("stopping after this step");
+                }
             }
         });
     });
     Ok(stop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_ends_a_question_and_nothing_else() {
+        let stop = Stop::default();
+        assert_eq!(stop.answer(|| Ok("yes".into())).unwrap().as_deref(), Some("yes"));
+        assert!(stop.answer(|| Err(io::Error::other("gone"))).is_err());
+        // Nobody types.
+        let (typist, keyboard) = mpsc::channel::<String>();
+        std::thread::scope(|scope| {
+            let asked = scope.spawn(|| stop.answer(move || keyboard.recv().map_err(io::Error::other)));
+            while stop.asking.lock().unwrap().is_none() {
+                std::thread::yield_now();
+            }
+            assert!(stop.want(), "somebody was asked");
+            assert_eq!(asked.join().unwrap().unwrap(), None);
+        });
+        drop(typist);
+        assert!(stop.is_wanted() && !stop.want(), "nobody is asked any more");
+        assert_eq!(stop.answer(|| Ok("yes".into())).unwrap(), None, "it came before the question");
+    }
 }

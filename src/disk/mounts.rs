@@ -2,7 +2,7 @@
 
 use super::layout::Wanted;
 use crate::model::disk::has_project_quotas;
-use crate::model::observed::{FstabEntry, Mount, Observed};
+use crate::model::observed::{Claim, FstabEntry, Mount, Observed};
 use crate::plan::{AddMount, Format, Part, Step};
 
 /// `nofail`: a server whose data disk is gone must still boot. `pquota`: personal storage has limits.
@@ -27,6 +27,9 @@ pub(super) fn plan_mount(seen: &Observed, wanted: &Wanted, uuid: &str, part: &mu
         target: wanted.target.clone(),
         options,
     };
+    if !is_free(seen, &target, uuid, part) {
+        return;
+    }
     if let Some(mount) = seen.mounted_at(&target)
         && mount.uuid.as_deref() != Some(uuid)
     {
@@ -70,6 +73,53 @@ pub(super) fn plan_mount(seen: &Observed, wanted: &Wanted, uuid: &str, part: &mu
     }
 }
 
+/// Whether it can be mounted there, and nobody else means that place for another file system.
+fn is_free(seen: &Observed, target: &str, uuid: &str, part: &mut Part) -> bool {
+    let Some(directory) = seen.directories.iter().find(|known| known.path == target) else { return true };
+    let before = part.refusals.len();
+    if directory.is_no_directory {
+        part.refuse(
+            format!("a volume is to be mounted at {target}, and that is no directory, or not in one"),
+            "move what is there away, or name another mount point in [bootstrap.disks]",
+        );
+    }
+    let is_of_ours = |of: &Option<String>| of.as_deref().is_some_and(|of| of.eq_ignore_ascii_case(uuid));
+    // An automount goes with the mount beside it.
+    let has_own_unit = directory.claims.iter().any(|claim| match claim {
+        Claim::Unit { uuid, is_masked, .. } => is_of_ours(uuid) && !is_masked,
+        Claim::Namespace { .. } => false,
+    });
+    for claim in &directory.claims {
+        match claim {
+            Claim::Unit { name, is_masked: true, .. } => part.refuse(
+                format!("{name} of systemd is masked: nothing would be mounted at {target} after a boot"),
+                format!("systemctl unmask {name}, or name another mount point in [bootstrap.disks]"),
+            ),
+            Claim::Unit { name, is_enabled, is_active, .. } if !has_own_unit => {
+                let is_enabled = if *is_enabled { "enabled" } else { "not enabled" };
+                let is_active = if *is_active { "active" } else { "not active now" };
+                part.refuse(
+                    format!("{name} of systemd means {target} for something else ({is_enabled}, {is_active})"),
+                    format!(
+                        "look at it (systemctl cat {name}); disable and remove it if nobody needs it, or name another \
+                         mount point in [bootstrap.disks]"
+                    ),
+                );
+            }
+            Claim::Namespace { pid, program, uuid } if !is_of_ours(uuid) => part.refuse(
+                format!(
+                    "{program} (process {pid}) has something mounted at {target}, in a namespace of its own"
+                ),
+                format!(
+                    "look at it (nsenter -t {pid} -m findmnt {target}); end it, or name another mount point"
+                ),
+            ),
+            Claim::Unit { .. } | Claim::Namespace { .. } => {}
+        }
+    }
+    part.refusals.len() == before
+}
+
 /// What is ours, and behind it what an admin had added to the line; not what would undo it.
 fn with_theirs(ours: &str, theirs: &[String]) -> String {
     const AGAINST: [&str; 6] = ["noauto", "fail", "noquota", "nopquota", "prjquota", "pqnoenforce"];
@@ -99,7 +149,60 @@ pub fn edit_fstab(text: &str, mount: &AddMount) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::volumes::Existing;
     use super::*;
+    use crate::facts::fstab;
+    use crate::model::samples;
+
+    /// What the plan of a volume with the UUID `own`, to be mounted at /data, refuses.
+    fn refused(change: impl Fn(&mut Observed)) -> Vec<String> {
+        let mut seen = samples::machine(Vec::new());
+        change(&mut seen);
+        let format = Format::XfsLinear;
+        let wanted = Wanted { name: "data", target: "/data".into(), format, existing: Existing::No };
+        let mut part = Part::default();
+        plan_mount(&seen, &wanted, "own", &mut part);
+        assert_eq!(part.steps.is_empty(), !part.refusals.is_empty());
+        part.refusals.into_iter().map(|refusal| refusal.what).collect()
+    }
+
+    #[test]
+    fn a_mount_point_that_others_mean_is_refused() {
+        let unit = |is_masked: bool, uuid: Option<&str>| Claim::Unit {
+            name: "data.mount".into(),
+            is_masked,
+            is_active: false,
+            is_enabled: true,
+            uuid: uuid.map(str::to_owned),
+        };
+        let elsewhere = |uuid: Option<&str>| Claim::Namespace {
+            pid: 77,
+            program: "their".into(),
+            uuid: uuid.map(str::to_owned),
+        };
+        let with = |claim: Claim| refused(|seen| seen.directories[0].claims = vec![claim.clone()]);
+        for (claim, why) in [
+            (
+                unit(false, None),
+                "data.mount of systemd means /data for something else (enabled, not active now)",
+            ),
+            (unit(false, Some("theirs")), "for something else"),
+            (unit(true, Some("own")), "data.mount of systemd is masked"),
+            (elsewhere(None), "their (process 77) has something mounted at /data"),
+            (elsewhere(Some("theirs")), "process 77"),
+        ] {
+            let all = with(claim);
+            assert!(all.len() == 1 && all[0].contains(why), "{why}: {all:?}");
+        }
+        for claim in [unit(false, Some("OWN")), elsewhere(Some("own"))] {
+            assert_eq!(with(claim), [""; 0]);
+        }
+        let all = refused(|seen| seen.directories[0].is_no_directory = true);
+        assert!(all[0].contains("/data, and that is no directory"), "{all:?}");
+        let line = "UUID=root / ext4\nLABEL=old /data/ xfs nofail 0 0\n";
+        let all = refused(|seen| seen.fstab = fstab::parse(line));
+        assert!(all[0].contains("line 2 mounts LABEL=old at /data"), "{all:?}");
+    }
 
     #[test]
     fn fstab_keeps_every_line_of_others() {

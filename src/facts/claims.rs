@@ -21,7 +21,8 @@ pub(super) fn gather(
     own: &[MountLine],
     uuids: &BTreeMap<String, String>,
 ) -> Result<Vec<Claim>, String> {
-    let mut claims = if host.exists(Path::new("/run/systemd/system")) { units(host, target)? } else { Vec::new() };
+    let mut claims =
+        if host.exists(Path::new("/run/systemd/system")) { units(host, target)? } else { Vec::new() };
     for (pid, line) in mounts::only_elsewhere(host, own, target)? {
         let comm = read_text(host, Path::new(&format!("/proc/{pid}/comm"))).unwrap_or_default();
         let program = comm.trim().chars().take(40).collect();
@@ -44,6 +45,10 @@ fn units(host: &dyn Host, target: &Path) -> Result<Vec<Claim>, String> {
 fn claim_of(unit: &Unit) -> Option<Claim> {
     let file = unit.one("FragmentPath");
     let is_masked = unit.one("LoadState") == "masked";
+    // Without an automount it is mounted all the same.
+    if is_masked && unit.one("Id").ends_with(".automount") {
+        return None;
+    }
     // One that is only mounted has no file.
     if !is_masked && (file.is_empty() || unit.one("SourcePath") == FSTAB) {
         return None;
@@ -66,7 +71,7 @@ fn escape(path: &Path) -> String {
             b'/' => escaped.push('-'),
             b'.' if at == 0 => escaped.push_str("\\x2e"),
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b':' | b'_' | b'.' => escaped.push(char::from(*byte)),
-            other => escaped.push_str(&format!("\\x{other:02x}")),
+            other => escaped.extend(["\\x".to_owned(), format!("{other:02x}")]),
         }
     }
     escaped
@@ -90,7 +95,8 @@ mod tests {
             Id=data.automount\nLoadState=not-found\nActiveState=inactive\n";
         let of_fstab = "Id=data.mount\nLoadState=loaded\nActiveState=active\nUnitFileState=generated\n\
             FragmentPath=/run/systemd/generator/data.mount\nSourcePath=/etc/fstab\nWhat=/dev/disk/by-uuid/u\n";
-        let mounted_by_hand = "Id=data.mount\nLoadState=loaded\nActiveState=active\nSourcePath=/proc/self/mountinfo\n";
+        let mounted_by_hand =
+            "Id=data.mount\nLoadState=loaded\nActiveState=active\nSourcePath=/proc/self/mountinfo\n";
         for show in [none, of_fstab, mounted_by_hand] {
             assert_eq!(of(show), []);
         }
@@ -106,7 +112,9 @@ mod tests {
             uuid: Some("theirs".into()),
         };
         assert_eq!(found[0], mount);
-        assert!(matches!(&found[1], Claim::Unit { is_masked: true, .. }), "{found:?}");
+        assert_eq!(found.len(), 1, "a masked automount is in nobody's way");
+        let masked = of("Id=data.mount\nLoadState=masked\nActiveState=inactive\nUnitFileState=masked\n");
+        assert!(matches!(masked.as_slice(), [Claim::Unit { is_masked: true, .. }]), "{masked:?}");
         // Of another generator.
         let zfs = of_fstab.replace("/etc/fstab", "/etc/zfs/zfs-list.cache/pool");
         assert_eq!(of(&zfs).len(), 1);

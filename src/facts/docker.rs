@@ -78,7 +78,12 @@ fn read(host: &dyn Host, path: &Path) -> Result<Option<String>, String> {
 fn daemon_file(host: &dyn Host, flags: &[Flag]) -> Result<DaemonFile, String> {
     let named = flags.iter().find(|flag| flag.key == "config-file").and_then(|flag| flag.value.clone());
     let path = named.unwrap_or_else(|| DAEMON_FILE.to_owned());
-    Ok(DaemonFile { text: read(host, Path::new(&path))?, path })
+    match host.read(Path::new(&path)) {
+        Err(error) if error.kind() == ErrorKind::IsADirectory => {
+            Ok(DaemonFile { path, text: None, is_directory: true })
+        }
+        _ => Ok(DaemonFile { text: read(host, Path::new(&path))?, path, is_directory: false }),
+    }
 }
 
 /// A flag, the file, the default. A file that is no JSON says nothing here; the plan refuses it.

@@ -33,10 +33,10 @@ pub(super) fn gather_within(host: &dyn Host, timeout: Duration) -> Result<(Optio
 }
 
 /// Properties; some have several lines.
-struct Unit<'a>(Vec<(&'a str, &'a str)>);
+pub(super) struct Unit<'a>(Vec<(&'a str, &'a str)>);
 
 impl<'a> Unit<'a> {
-    fn parse(block: &'a str) -> Self {
+    pub(super) fn parse(block: &'a str) -> Self {
         Self(block.lines().filter_map(|line| line.split_once('=')).collect())
     }
 
@@ -44,7 +44,7 @@ impl<'a> Unit<'a> {
         self.0.iter().filter(move |(name, _)| *name == key).map(|(_, value)| *value)
     }
 
-    fn one(&self, key: &'a str) -> &'a str {
+    pub(super) fn one(&self, key: &'a str) -> &'a str {
         self.all(key).next().unwrap_or("")
     }
 

@@ -56,7 +56,7 @@ fn parse_line(line: usize, text: &str) -> Result<FstabEntry, &'static str> {
     if rest.get(3).is_some_and(|field| !field.starts_with('#')) {
         return Err("it has more than six fields");
     }
-    let target = unescape(target);
+    let target = tidy(&unescape(target));
     if !target.starts_with('/') && !matches!(target.as_str(), "none" | "swap") {
         return Err("the mount point is no absolute path");
     }
@@ -65,6 +65,25 @@ fn parse_line(line: usize, text: &str) -> Result<FstabEntry, &'static str> {
     }
     let options = rest.first().unwrap_or(&"defaults").split(',').map(str::to_owned).collect();
     Ok(FstabEntry { line, spec: unescape(spec), target, kind: (*kind).to_owned(), options })
+}
+
+/// `/data/`, `//data` and `/srv/../data` are where `/data` is. Links are not followed: one on a server that does not
+/// answer would hang us.
+fn tidy(target: &str) -> String {
+    if !target.starts_with('/') {
+        return target.to_owned();
+    }
+    let mut parts: Vec<&str> = Vec::new();
+    for part in target.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
 }
 
 /// `\040` is a space, `\011` a tab, `\134` a backslash. mountinfo uses the same.
@@ -86,6 +105,11 @@ mod tests {
         assert_eq!(targets, ["/", "/my data", "none"]);
         assert_eq!(fstab.entries[1].options, ["defaults"]);
         assert_eq!(fstab.entries[0].line, 3);
+        for (written, meant) in
+            [("/data/", "/data"), ("//data/.", "/data"), ("/srv/../data", "/data"), ("/", "/"), ("/..", "/")]
+        {
+            assert_eq!(parse(&format!("LABEL=x {written} xfs\n")).entries[0].target, meant, "{written}");
+        }
     }
 
     #[test]

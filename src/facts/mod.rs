@@ -6,6 +6,7 @@ pub mod account;
 pub mod addresses;
 pub mod block;
 pub mod cann;
+mod claims;
 pub mod clock;
 pub mod cpu;
 pub mod daemon_file;

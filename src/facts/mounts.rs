@@ -103,6 +103,38 @@ pub fn also_at(host: &dyn Host, top: &Path) -> Result<(Vec<String>, Vec<u32>), S
     Ok((targets, found))
 }
 
+/// Whether it is of a disk, of another machine, or of a pool: what people keep data on.
+pub fn is_storage(line: &MountLine) -> bool {
+    const KINDS: [&str; 7] = ["nfs", "nfs4", "cifs", "ceph", "lustre", "fuse.glusterfs", "zfs"];
+    line.source.starts_with("/dev/") || KINDS.contains(&line.kind.as_str())
+}
+
+/// File systems that processes have mounted at a place of the machine, in namespaces of their own, and that are mounted
+/// nowhere in its own. Containers, whose `/` is another one, have other places of that name.
+pub fn only_elsewhere(
+    host: &dyn Host,
+    own: &[MountLine],
+    top: &Path,
+) -> Result<Vec<(u32, MountLine)>, String> {
+    let root = place_of(own, Path::new("/"));
+    let is_ours = |line: &MountLine| own.iter().any(|other| other.device == line.device);
+    let entries = host.list(Path::new("/proc")).map_err(|error| format!("/proc cannot be read: {error}"))?;
+    let mut found: Vec<(u32, MountLine)> = Vec::new();
+    for pid in entries.iter().filter_map(|path| path.file_name()?.to_str()?.parse::<u32>().ok()) {
+        let lines = of_process(host, pid)?;
+        if place_of(&lines, Path::new("/")) != root {
+            continue;
+        }
+        for line in lines.into_iter().filter(|line| Path::new(&line.target) == top) {
+            let is_known = found.iter().any(|(_, other)| other.device == line.device);
+            if is_storage(&line) && !is_ours(&line) && !is_known {
+                found.push((pid, line));
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// One that has ended, or is about to, has nothing mounted.
 fn of_process(host: &dyn Host, pid: u32) -> Result<Vec<MountLine>, String> {
     let path = format!("/proc/{pid}/mountinfo");
@@ -203,6 +235,33 @@ mod tests {
         let host = host.with_file("/proc/1/mountinfo", &bound).with_file("/proc/10/mountinfo", &bound);
         assert_eq!(also_at(&host, Path::new("/home")).unwrap(), (vec!["/srv/bob".into()], vec![7]));
         assert_eq!(also_at(&host, Path::new("/data")).unwrap(), (vec![], vec![]));
+    }
+
+    #[test]
+    fn what_is_mounted_in_another_namespace_alone_is_found() {
+        let root = "25 1 254:0 / / rw - ext4 /dev/vda rw\n";
+        let top = Path::new("/data");
+        let with = |lines: &str| {
+            let host = FakeHost::default()
+                .with_file("/proc/1/mountinfo", root)
+                .with_file("/proc/7/mountinfo", lines)
+                .with_file("/proc/8/mountinfo", lines);
+            only_elsewhere(&host, &gather(&host).unwrap(), top).unwrap()
+        };
+        let pids = |lines: &str| with(lines).iter().map(|(pid, _)| *pid).collect::<Vec<_>>();
+        assert_eq!(pids(&format!("{root}30 25 8:16 / /data rw - xfs /dev/sdb rw\n")), [7]);
+        assert_eq!(pids(&format!("{root}30 25 0:50 / /data rw - nfs nas:/x rw\n")), [7]);
+        for none in [
+            root.to_owned(),
+            // A container's own /data.
+            "25 1 0:40 / / rw - overlay overlay rw\n30 25 8:16 / /data rw - xfs /dev/sdb rw\n".to_owned(),
+            // How systemd hides or binds a directory for a service.
+            format!("{root}30 25 0:22 /systemd/inaccessible/dir /data ro - tmpfs tmpfs rw\n"),
+            format!("{root}30 25 254:0 /data /data rw - ext4 /dev/vda rw\n"),
+            format!("{root}30 25 8:16 / /data/deeper rw - xfs /dev/sdb rw\n"),
+        ] {
+            assert_eq!(pids(&none), [0; 0], "{none}");
+        }
     }
 
     #[test]

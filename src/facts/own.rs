@@ -22,13 +22,18 @@ pub fn gather(host: &dyn Host, wanted: &Wanted) -> Result<OwnParts, String> {
     let files = wanted.files.iter().map(|(path, content)| {
         Ok(OwnFile { path: path.clone(), presence: presence_of_text(host, path, content)? })
     });
+    let (storage, storage_is_no_directory) = match files::directory_mode(wanted.storage) {
+        Ok(mode) => (mode, false),
+        Err(error) if error.kind() == ErrorKind::NotADirectory => (None, true),
+        Err(error) => return Err(format!("{} cannot be read: {error}", wanted.storage.display())),
+    };
     Ok(OwnParts {
         program: files::compare_with_self(wanted.program)
             .map_err(|error| format!("comparing {} with this program: {error}", wanted.program.display()))?,
         files: files.collect::<Result<_, String>>()?,
         group: has_group(host, wanted.group)?,
-        storage: files::directory_mode(wanted.storage)
-            .map_err(|error| format!("{} cannot be read: {error}", wanted.storage.display()))?,
+        storage,
+        storage_is_no_directory,
         storage_is_new: files::is_new_directory(wanted.storage),
         enabled: wanted.units.iter().all(|unit| says(host, "is-enabled", unit)),
         active: wanted.units.iter().all(|unit| says(host, "is-active", unit)),

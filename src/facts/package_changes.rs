@@ -133,17 +133,17 @@ mod tests {
 
     #[test]
     fn dnf_and_yum_have_a_table() {
-        let dnf = "Last metadata expiration check: 0:01:02 ago.\nDependencies resolved.\n\
-            ================\n Package  Architecture  Version  Repository  Size\n================\n\
-            Installing:\n docker-ce   x86_64  3:26.0-1.el9  docker  27 M\n\
-            \x20    replacing  podman-docker.noarch 2:4.9.4-1.el9\n\
-            Installing dependencies:\n containerd.io  x86_64  1.6.31  docker  34 M\n\
-            Downgrading:\n libseccomp  x86_64  2.5.1  base  70 k\n\
+        // dnf 4.14; the last part is not of that run.
+        let dnf = "Last metadata expiration check: 0:00:02 ago on Mon Nov 30 17:08:29 2026.\nDependencies resolved.\n\
+            ====\n Package               Architecture       Version           Repository     Size\n====\n\
+            Installing:\n docker-ce             noarch             26-1              r             5.5 k\n\
+            \x20    replacing  podman-docker.noarch 4-1\n\
+            Downgrading:\n libsec                noarch             1-1               r             5.4 k\n\
             Removing dependent packages:\n runc   x86_64  4:1.1.12-2.el9  @appstream  10 M\n\n\
-            Transaction Summary\n====\nInstall  2 Packages\n\nOperation aborted.\n";
+            Transaction Summary\n====\nInstall    1 Package\nDowngrade  1 Package\n\nTotal size: 11 k\n";
         let losses = of_dnf(dnf).unwrap();
         assert_eq!(losses.removed, ["podman-docker.noarch", "runc"]);
-        assert_eq!(losses.downgraded, ["libseccomp"]);
+        assert_eq!(losses.downgraded, ["libsec"]);
         let yum = "Dependencies Resolved\n\n====\n Package Arch Version Repository Size\n====\n\
             Installing:\n docker-engine-with-a-name-that-is-long\n\
             \x20               aarch64  18.09.0-200  base  30 M\n\nTransaction Summary\n====\nExiting on user command\n";

@@ -4,8 +4,8 @@
 use super::disks::{self, Surroundings};
 use super::lvm::{self, Lvm};
 use super::mounts::{self, MountLine};
-use super::{fstab, holders, os};
-use crate::host::{Host, Tool, block, read_text, tree};
+use super::{claims, fstab, holders, os};
+use crate::host::{Host, Tool, block, files, read_text, tree};
 use crate::model::disk::Disk;
 use crate::model::docker_seen::{DockerSeen, KernelSeen, PackagesSeen};
 use crate::model::driver::BootSeen;
@@ -40,7 +40,13 @@ pub fn gather(host: &dyn Host, targets: &[PathBuf], own: OwnParts) -> Result<Obs
         groups,
         mounts: lines.iter().filter_map(|line| mount(line, &numbers, targets)).collect(),
         fstab: fstab::gather(host)?,
-        directories: targets.iter().map(|path| directory(host, path)).collect::<Result<_, _>>()?,
+        directories: targets
+            .iter()
+            .map(|path| {
+                let claims = claims::gather(host, path, &lines, &numbers)?;
+                Ok(Directory { claims, ..directory(host, path)? })
+            })
+            .collect::<Result<_, String>>()?,
         disks,
         // Looked at by those who know what the profile asks of them.
         docker: DockerSeen::default(),
@@ -74,15 +80,18 @@ fn machine(host: &dyn Host) -> Result<Machine, String> {
 }
 
 fn directory(host: &dyn Host, path: &Path) -> Result<Directory, String> {
-    let entries = match host.list(path) {
+    let (entries, is_no_directory) = match host.list(path) {
         // What mkfs makes itself is nobody's.
-        Ok(names) => names.iter().filter(|name| !name.ends_with("lost+found")).count(),
-        Err(error) if error.kind() == ErrorKind::NotFound => 0,
+        Ok(names) => (names.iter().filter(|name| !name.ends_with("lost+found")).count(), false),
+        // A link to nothing is something.
+        Err(error) if error.kind() == ErrorKind::NotFound => (0, files::has_name(path)),
+        Err(error) if error.kind() == ErrorKind::NotADirectory => (0, true),
         Err(error) => return Err(format!("{} cannot be read: {error}", path.display())),
     };
     let real = tree::real_path(path);
     let link_to = (real != path).then(|| real.display().to_string());
-    Ok(Directory { path: path.display().to_string(), entries, link_to })
+    let path = path.display().to_string();
+    Ok(Directory { path, entries, link_to, is_no_directory, claims: Vec::new() })
 }
 
 /// Programs that make volumes; not every system image brings them.
@@ -140,10 +149,8 @@ fn file_systems_by_number(host: &dyn Host) -> Result<BTreeMap<String, String>, S
 /// Mounts of disks and networks, and whatever is mounted where something of ours is to be; not the kernel's own and not
 /// those of containers, which come and go.
 fn mount(line: &MountLine, by_number: &BTreeMap<String, String>, targets: &[PathBuf]) -> Option<Mount> {
-    let is_network =
-        matches!(line.kind.as_str(), "nfs" | "nfs4" | "cifs" | "ceph" | "lustre" | "fuse.glusterfs");
     let is_ours_to_be = targets.iter().any(|target| target == Path::new(&line.target));
-    if !line.source.starts_with("/dev/") && !is_network && !is_ours_to_be {
+    if !mounts::is_storage(line) && !is_ours_to_be {
         return None;
     }
     let uuid = by_number.get(&line.device).or_else(|| by_number.get(&line.source));

@@ -57,6 +57,13 @@ pub fn free_bytes(path: &Path) -> Result<u64, Fault> {
     Ok(stat.f_bfree.saturating_mul(stat.f_frsize))
 }
 
+/// How many more files a file system takes; `None` where it keeps no count.
+pub fn free_inodes(path: &Path) -> Result<Option<u64>, Fault> {
+    let stat = rustix::fs::statvfs(path)
+        .map_err(|errno| Fault::host(format!("asking how full {} is: {errno}", path.display())))?;
+    Ok((stat.f_files > 0).then_some(stat.f_ffree))
+}
+
 /// Whether a file is this very program.
 pub fn compare_with_self(path: &Path) -> std::io::Result<Presence> {
     let mut other = match File::open(path) {
@@ -106,10 +113,15 @@ pub fn rights(path: &Path) -> std::io::Result<Option<(u32, u32, u32)>> {
 pub fn directory_mode(path: &Path) -> std::io::Result<Option<u32>> {
     match fs::symlink_metadata(path) {
         Ok(meta) if meta.is_dir() => Ok(Some(meta.permissions().mode() & 0o7777)),
-        Ok(_) => Err(std::io::Error::other("it is no directory")),
+        Ok(_) => Err(std::io::ErrorKind::NotADirectory.into()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Whether there is anything of that name, be it a link to nothing.
+pub fn has_name(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
 }
 
 /// Whether a directory is as mkfs or mkdir of root left it: root's, and empty.

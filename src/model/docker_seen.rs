@@ -94,6 +94,9 @@ pub struct DaemonFile {
     pub path: String,
     /// `None`: there is no such file.
     pub text: Option<String>,
+    /// A directory is there.
+    #[serde(default)]
+    pub is_directory: bool,
 }
 
 /// A directory that data are to go to.

@@ -48,6 +48,9 @@ pub struct OwnParts {
     /// It is root's and empty: nobody relies on its mode.
     #[serde(default)]
     pub storage_is_new: bool,
+    /// Something else is there, or in its path.
+    #[serde(default)]
+    pub storage_is_no_directory: bool,
     pub enabled: bool,
     pub active: bool,
 }
@@ -66,7 +69,7 @@ pub enum Presence {
     Other,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Directory {
     pub path: String,
     /// How many names are in it; 0 when it is not there.
@@ -74,6 +77,29 @@ pub struct Directory {
     /// Where it really is, when a part of its path is a link.
     #[serde(default)]
     pub link_to: Option<String>,
+    /// A file, a link to nothing, or below a file: nothing can be mounted there.
+    #[serde(default)]
+    pub is_no_directory: bool,
+    /// Who else means it.
+    #[serde(default)]
+    pub claims: Vec<Claim>,
+}
+
+/// Somebody who means a mount point, whether or not anything is mounted there now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "kebab-case")]
+pub enum Claim {
+    /// A mount or automount unit of systemd that was not made of a line in fstab.
+    Unit {
+        name: String,
+        is_masked: bool,
+        is_active: bool,
+        is_enabled: bool,
+        /// Of the file system that it mounts, where it names one so.
+        uuid: Option<String>,
+    },
+    /// A file system that is mounted there in a mount namespace of this process, and nowhere in the machine's own.
+    Namespace { pid: u32, program: String, uuid: Option<String> },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

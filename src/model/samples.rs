@@ -68,8 +68,8 @@ pub fn machine(disks: Vec<Disk>) -> Observed {
         mounts: vec![mount("/", "root")],
         fstab: Fstab { text: "UUID=root / ext4 defaults 0 1\n".into(), ..Fstab::default() },
         directories: vec![
-            Directory { path: "/data".into(), entries: 0, link_to: None },
-            Directory { path: "/home".into(), entries: 0, link_to: None },
+            Directory { path: "/data".into(), ..Directory::default() },
+            Directory { path: "/home".into(), ..Directory::default() },
         ],
         own: OwnParts {
             program: Presence::Same,
@@ -77,6 +77,7 @@ pub fn machine(disks: Vec<Disk>) -> Observed {
             group: true,
             storage: Some(0o700),
             storage_is_new: false,
+            storage_is_no_directory: false,
             enabled: true,
             active: true,
         },

@@ -21,6 +21,7 @@ fn a_bare_server_becomes_one_that_people_work_on() {
     assert!(shown.out.contains("Nothing was changed."), "{}", shown.out);
     assert_eq!(machine.ok(untouched), before, "a plan changes nothing");
 
+    somebody_would_lose_something(&machine);
     fails_in_the_middle(&machine);
     site::apply(&machine);
     // Another order of slots, as a firmware update may bring it.
@@ -40,9 +41,31 @@ fn a_bare_server_becomes_one_that_people_work_on() {
     assert_eq!(site::state(&machine), before, "a second bootstrap changes nothing");
 }
 
+/// A node of Kubernetes: a containerd that Docker's packages do not go with, and containers that run under it.
+fn somebody_would_lose_something(machine: &Machine) {
+    let theirs = "Conflicts: containerd, runc\nReplaces: containerd, runc\nProvides: containerd, runc\n";
+    make_package(machine, "containerd.io", theirs, "/root", ":");
+    machine.ok("dpkg -i /root/containerd.io.deb");
+    let shim = "/root/containerd-shim-runc-v2";
+    machine.write(shim, "#!/bin/sh\nexec 3>/root/shim-runs\nwhile sleep 1; do :; done\n");
+    machine.ok(&format!(
+        "chmod 755 {shim} && systemd-run -q --unit=shim {shim} -namespace k8s.io -address /run/their.sock && \
+         timeout 60 sh -c 'until [ -e /root/shim-runs ]; do sleep 0.2; done'"
+    ));
+    let said = site::refused(machine, "--apply --yes");
+    assert!(said.contains("/run/their.sock (namespace \"k8s.io\""), "{said}");
+    machine.ok("systemctl stop shim");
+    for args in ["", "--apply --yes"] {
+        let said = site::refused(machine, args);
+        assert!(said.contains("apt-get would remove containerd.io"), "{said}");
+    }
+    assert_eq!(machine.ok("dpkg-query -W -f '${db:Status-Status}' containerd.io"), "installed");
+    machine.ok("dpkg -r containerd.io");
+}
+
 /// Somebody else installs, and then one of the packages cannot be configured. The next run goes on with what is there.
 fn fails_in_the_middle(machine: &Machine) {
-    make_package(machine, "zz-slow", "/root", "while [ -e /root/wait ]; do sleep 0.2; done");
+    make_package(machine, "zz-slow", "", "/root", "while [ -e /root/wait ]; do sleep 0.2; done");
     machine.ok("touch /root/wait && systemd-run -q --unit=other dpkg -i /root/zz-slow.deb");
     machine.ok("timeout 60 sh -c 'until dpkg -s zz-slow 2>&1 | grep -q half-configured; do sleep 0.2; done'");
     let said = site::refused(machine, "--apply --yes");
@@ -50,17 +73,17 @@ fn fails_in_the_middle(machine: &Machine) {
     machine.ok("rm /root/wait; timeout 60 sh -c 'while systemctl is-active -q other; do sleep 0.2; done'");
 
     let postinst = "[ ! -e /root/fail ] || { echo not today >&2; exit 1; }";
-    make_package(machine, "zz-broken", "/root/debs", postinst);
+    make_package(machine, "zz-broken", "", "/root/debs", postinst);
     machine.ok("touch /root/fail");
     let failed = site::bootstrap(machine, "--apply --yes");
     assert!(failed.code == 5 && failed.err.contains("not today"), "{}: {}", failed.code, failed.err);
     machine.ok("rm /root/fail");
 }
 
-/// An empty package that does this when it is configured.
-fn make_package(machine: &Machine, name: &str, dir: &str, postinst: &str) {
+/// An empty package with these fields more, that does this when it is configured.
+fn make_package(machine: &Machine, name: &str, fields: &str, dir: &str, postinst: &str) {
     let control = format!(
-        "Package: {name}\nVersion: 1\nArchitecture: all\nMaintainer: x <x@example.com>\nDescription: x\n"
+        "Package: {name}\nVersion: 1\nArchitecture: all\nMaintainer: x <x@example.com>\n{fields}Description: x\n"
     );
     machine.ok(&format!("mkdir -p /root/{name}/DEBIAN"));
     machine.write(&format!("/root/{name}/DEBIAN/control"), &control);

@@ -42,6 +42,104 @@ fn an_existing_docker_moves_with_its_images_and_its_container_runs_again() {
     see(&machine);
 }
 
+/// Users of its containers are not the node's: all its data are in a directory UID.GID. The first switch fails, because
+/// those users cannot come through the top of the volume.
+#[test]
+fn a_docker_with_remapped_users_moves_and_a_switch_that_fails_is_taken_back() {
+    let Some(rig) = Rig::find() else { return };
+    let machine = Machine::boot(&rig, Base::Docker, two_disks());
+    site::put_image(&rig, &machine);
+    machine.write("/etc/docker/daemon.json", "{\"userns-remap\": \"default\"}\n");
+    machine.ok("systemctl restart docker && docker import /root/workspace.tar theirs:1");
+    machine.ok("docker run -d --stop-signal KILL --name theirs -v kept:/kept theirs:1 sleep 1000000");
+    machine.ok("docker exec theirs sh -c 'echo inside >/home/ma-user/file; echo volume >/kept/file'");
+    let sees = |root: &str| {
+        assert_eq!(machine.ok("docker ps --format '{{.Names}}'"), "theirs");
+        assert_eq!(machine.ok("docker exec theirs cat /home/ma-user/file /kept/file"), "inside\nvolume");
+        let is = machine.ok("docker info -f '{{.DockerRootDir}}'");
+        let (above, remapped) = is.rsplit_once('/').unwrap();
+        assert!(above == root && remapped.contains('.'), "{is}");
+    };
+    sees("/var/lib/docker");
+    others_mean_the_mount_point(&machine);
+    ctrl_c_at_the_question_ends_it(&machine);
+
+    site::deliver(&machine, &[site::MERGE]);
+    site::done(&site::bootstrap(&machine, "--apply --yes"));
+    machine.ok("chmod 700 /data");
+    site::deliver(&machine, &[site::MERGE, site::OFFLINE]);
+    let failed = site::bootstrap(&machine, "--apply --yes");
+    assert_eq!(failed.code, 5, "{}{}", failed.out, failed.err);
+    for said in ["runs again with the old ones, and so does", "restricts access", "docker.berth-failed-1"] {
+        assert!(failed.err.contains(said), "{said:?} is not said:\n{}", failed.err);
+    }
+    sees("/var/lib/docker");
+    assert_eq!(machine.ok("cat /etc/docker/daemon.json"), "{\"userns-remap\": \"default\"}");
+
+    machine.ok("chmod 755 /data");
+    site::apply(&machine);
+    sees("/data/docker");
+}
+
+/// With a terminal of its own, and the key pressed there.
+fn ctrl_c_at_the_question_ends_it(machine: &Machine) {
+    let before = site::state_of_disks(machine);
+    let pressed = "cd /root && mkfifo keys && { env --default-signal=INT script -qefc 'exec /root/berth bootstrap --apply' screen <>keys >/dev/null; \
+        echo $? >code; } & cd /root; until_it() { timeout 120 sh -c \"until $1; do sleep 0.2; done\"; }; \
+        until_it \"grep -qs 'Type yes' screen\" && printf '\\003' >keys && until_it '[ -s code ]' && cat code";
+    assert_eq!(machine.ok(pressed), "5", "{}", machine.ok("cat /root/screen"));
+    assert!(machine.ok("cat /root/screen").contains("stopped at the question: nothing was changed"));
+    assert_eq!(site::state_of_disks(machine), before);
+}
+
+/// Each is refused, before anything is written, and then taken away again.
+fn others_mean_the_mount_point(machine: &Machine) {
+    site::deliver(machine, &[site::MERGE, site::OFFLINE]);
+    let unit =
+        "[Mount]\nWhat=/dev/disk/by-label/theirs\nWhere=/data\n[Install]\nWantedBy=multi-user.target\n";
+    machine.write("/root/data.mount", unit);
+    let in_a_namespace = "truncate -s 64M /root/theirs.img && mkfs.ext4 -q /root/theirs.img && mkdir -p /data && \
+        systemd-run -q --unit=theirs unshare -m sh -c 'mount -o loop /root/theirs.img /data && exec sleep 10000' && \
+        timeout 60 sh -c 'until nsenter -t $(systemctl show -P MainPID theirs) -m mountpoint -q /data; do sleep 0.2; done'";
+    let not_in_a_namespace = "systemctl stop theirs && \
+        timeout 60 sh -c 'while losetup -a | grep -q theirs.img; do sleep 0.2; done' && rm /root/theirs.img && rmdir /data";
+    let without_inodes = "mkdir -p /var/lib/berth && mount -t tmpfs -o nr_inodes=1 tmpfs /var/lib/berth";
+    let cases = [
+        ("echo >/data", "rm /data", "that is no directory"),
+        (
+            "cp /etc/fstab /root/fstab && echo 'LABEL=theirs /data/ ext4 noauto,nofail 0 0' >>/etc/fstab",
+            "cp /root/fstab /etc/fstab && systemctl daemon-reload",
+            "mounts LABEL=theirs at /data",
+        ),
+        (
+            "cp /root/data.mount /etc/systemd/system && systemctl daemon-reload && systemctl -q enable data.mount",
+            "systemctl -q disable data.mount && rm /etc/systemd/system/data.mount && systemctl daemon-reload",
+            "data.mount of systemd means /data for something else (enabled, not active now)",
+        ),
+        (in_a_namespace, not_in_a_namespace, "in a namespace of its own"),
+        (
+            "mv /etc/docker/daemon.json /root && mkdir /etc/docker/daemon.json",
+            "rmdir /etc/docker/daemon.json && mv /root/daemon.json /etc/docker",
+            "daemon.json is a directory",
+        ),
+        (
+            "cp -p /etc/docker/daemon.json /root && echo '{\"log-opts\": 7}' >/etc/docker/daemon.json",
+            "mv /root/daemon.json /etc/docker",
+            "\"log-opts\" must be an object of texts",
+        ),
+        (without_inodes, "umount /var/lib/berth", "/var/lib/berth"),
+    ];
+    let state = || site::state_of_disks(machine);
+    let before = state();
+    for (make, unmake, why) in cases {
+        machine.ok(make);
+        let said = site::refused(machine, "--apply --yes");
+        assert!(said.contains(why), "{why:?} is not said:\n{said}");
+        machine.ok(unmake);
+        assert_eq!(state(), before, "{why}");
+    }
+}
+
 #[test]
 fn docker_comes_from_an_apt_repository() {
     let Some(rig) = Rig::find() else { return };

@@ -41,6 +41,7 @@ pub fn merge(
     if !matches!(json, Json::Object(_)) {
         return Err(no_json(path, "it is no object"));
     }
+    check_shapes(path, &json)?;
     let mut merge = Merge { json, flags, changes: Vec::new(), notes: Vec::new() };
     merge.check_doubles(path)?;
     merge.data_root(wants.data_root.as_deref())?;
@@ -57,6 +58,52 @@ fn no_json(path: &str, why: &str) -> Unmergeable {
         what: format!("{path} is not what dockerd can read: {why}"),
         help: "mend that line, or move the file away, and run this again".into(),
     }
+}
+
+/// What dockerd takes for the keys that are read here; with anything else it does not start.
+#[derive(Clone, Copy)]
+enum Shape {
+    Text,
+    Truth,
+    List,
+    Object,
+    /// An object of texts: `"max-file": 3` is none.
+    Texts,
+}
+
+const SHAPES: [(&str, Shape); 12] = [
+    ("data-root", Shape::Text),
+    ("graph", Shape::Text),
+    ("exec-root", Shape::Text),
+    ("log-driver", Shape::Text),
+    ("storage-driver", Shape::Text),
+    ("userns-remap", Shape::Text),
+    ("default-runtime", Shape::Text),
+    ("live-restore", Shape::Truth),
+    ("default-address-pools", Shape::List),
+    ("hosts", Shape::List),
+    ("runtimes", Shape::Object),
+    ("log-opts", Shape::Texts),
+];
+
+fn check_shapes(path: &str, json: &Json) -> Result<(), Unmergeable> {
+    for (key, shape) in SHAPES {
+        // `null` is what is not said.
+        let Some(value) = json.field(key).filter(|value| **value != Json::Plain(Value::Null)) else {
+            continue;
+        };
+        let (fits, wanted) = match shape {
+            Shape::Text => (value.text().is_some(), "a text"),
+            Shape::Truth => (value.truth().is_some(), "true or false"),
+            Shape::List => (matches!(value, Json::Array(_)), "a list"),
+            Shape::Object => (matches!(value, Json::Object(_)), "an object"),
+            Shape::Texts => (value.is_object_of_texts(), "an object of texts (numbers in quotes)"),
+        };
+        if !fits {
+            return Err(no_json(path, &format!("{key:?} must be {wanted}")));
+        }
+    }
+    Ok(())
 }
 
 struct Merge<'a> {
@@ -127,10 +174,7 @@ impl Merge<'_> {
             }
         }
         let has_driver = driver.is_some();
-        let Some(options) = self.json.object_in("log-opts") else {
-            self.notes.push("\"log-opts\" in daemon.json is no object, and stays as it is".into());
-            return;
-        };
+        let Some(options) = self.json.object_in("log-opts") else { return };
         let mut missing = Vec::new();
         for (key, value) in [("max-size", size.to_owned()), ("max-file", files.to_string())] {
             if options.field(key).is_none() {
@@ -200,10 +244,7 @@ impl Merge<'_> {
             self.notes.push("Ascend's runtime is not registered: dockerd's flags have the runtimes".into());
             return;
         }
-        let Some(runtimes) = self.json.object_in("runtimes") else {
-            self.notes.push("\"runtimes\" in daemon.json is no object, and stays as it is".into());
-            return;
-        };
+        let Some(runtimes) = self.json.object_in("runtimes") else { return };
         if runtimes.field("ascend").is_none() {
             let entry = json!({ "path": program, "runtimeArgs": [] });
             self.changes.push(format!("\"runtimes\": {{\"ascend\": {entry}}}"));
@@ -273,7 +314,6 @@ mod tests {
             (r#"{"log-driver":"local"}"#, "local"),
             (r#"{"live-restore":false}"#, "live-restore is off"),
             (r#"{"default-address-pools":[{"base":"10.9.0.0/16","size":24}]}"#, "addresses"),
-            (r#"{"log-opts":7}"#, "log-opts"),
             (r#"{"default-runtime":"ascend"}"#, "default runtime"),
         ] {
             let found = merged(text, &wants());
@@ -283,6 +323,28 @@ mod tests {
         assert!(own.text.contains("\"1g\"") && own.text.contains("\"max-file\": \"3\""));
         let all = merged(r#"{"log-opts":{"max-size":"1g","max-file":"9"}}"#, &wants());
         assert!(!all.text.contains("log-driver"), "{}", all.text);
+    }
+
+    #[test]
+    fn what_dockerd_would_not_start_with_is_refused() {
+        for (text, why) in [
+            (r#"{"log-opts":7}"#, "\"log-opts\" must be an object of texts"),
+            (r#"{"log-opts":["max-size=1g"]}"#, "an object of texts"),
+            (r#"{"log-opts":{"max-file":3}}"#, "numbers in quotes"),
+            (r#"{"runtimes":[]}"#, "\"runtimes\" must be an object"),
+            (r#"{"live-restore":"yes"}"#, "\"live-restore\" must be true or false"),
+            (r#"{"data-root":["/data"]}"#, "\"data-root\" must be a text"),
+            (r#"{"hosts":"fd://"}"#, "\"hosts\" must be a list"),
+        ] {
+            let refused = merge("/d.json", Some(text), &[], &wants(), false).unwrap_err();
+            assert!(refused.what.contains(why), "{text}: {}", refused.what);
+        }
+        let null = merged(r#"{"log-opts":null,"data-root":null}"#, &wants());
+        assert!(
+            null.text.contains("\"max-file\": \"3\"") && null.text.contains("/data/docker"),
+            "{}",
+            null.text
+        );
     }
 
     #[test]

@@ -56,6 +56,14 @@ impl Json {
         if let Self::Plain(value) = self { value.as_bool() } else { None }
     }
 
+    pub(super) fn is_object_of_texts(&self) -> bool {
+        if let Self::Object(fields) = self {
+            fields.iter().all(|(_, value)| value.text().is_some())
+        } else {
+            false
+        }
+    }
+
     /// Sets a field of an object, in its place if it is there.
     pub(super) fn set(&mut self, key: &str, value: Self) {
         let Self::Object(fields) = self else { return };
@@ -71,9 +79,9 @@ impl Json {
         }
     }
 
-    /// The object in a field, made where there is none. `None`: something else is there.
+    /// The object in a field, made where there is none, or `null`. `None`: something else is there.
     pub(super) fn object_in(&mut self, key: &str) -> Option<&mut Self> {
-        if self.field(key).is_none() {
+        if self.field(key).is_none_or(|value| *value == Self::Plain(Value::Null)) {
             self.set(key, Self::Object(Vec::new()));
         }
         let Self::Object(fields) = self else { return None };

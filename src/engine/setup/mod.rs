@@ -118,6 +118,13 @@ fn configuration(
     let flags = docker.service.as_ref().map_or(&[][..], |service| service.flags.as_slice());
     let file =
         if docker.daemon_file.path.is_empty() { "/etc/docker/daemon.json" } else { &docker.daemon_file.path };
+    if docker.daemon_file.is_directory {
+        part.refuse(
+            format!("{file} is a directory, and dockerd reads its configuration there"),
+            "move it away, and run this again (docker run -v makes one where a file was meant that is not there)",
+        );
+        return None;
+    }
     match merge(file, docker.daemon_file.text.as_deref(), flags, &settings, docker.has_swarm) {
         Ok(merged) => {
             let changes = merged.changes.clone();

@@ -44,9 +44,8 @@ fn refuse_tasks(seen: &Observed, part: &mut Part) {
         let more = if tasks.pids.len() > pids.len() { ", …" } else { "" };
         part.refuse(
             format!(
-                "{} containers run under the containerd of {} (namespace {:?}, processes {}{more}), and Docker would be \
-                 installed beside it",
-                tasks.pids.len(),
+                "somebody's containers run under the containerd of {} (namespace {:?}, processes {}{more}), and Docker \
+                 would be installed beside it",
                 tasks.address,
                 tasks.namespace,
                 pids.join(", ")

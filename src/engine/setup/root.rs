@@ -34,8 +34,9 @@ pub(super) fn decide(seen: &Observed, request: &Request, part: &mut Part) -> Roo
         part.is_right(format!("Docker's data stay in {}", seen.docker.root));
         return Root::AsItIs;
     };
-    // One that was told of another place by an interrupted run of ours is restarted, and has nothing in the old one.
-    if let Some(refusal) = elsewhere(&seen.docker).filter(|_| !request.is_stale) {
+    // One that was told of another place by an interrupted run of ours is restarted, if it still has nothing in the old one.
+    let has_nothing = seen.docker.engine.as_ref().is_some_and(|said| !said.holds);
+    if let Some(refusal) = elsewhere(&seen.docker).filter(|_| !(request.is_stale && has_nothing)) {
         part.refusals.push(refusal);
         return Root::AsItIs;
     }
@@ -69,7 +70,7 @@ pub fn elsewhere(docker: &DockerSeen) -> Option<Refusal> {
              [bootstrap.docker]",
         );
     }
-    if said.root != docker.root {
+    if !said.root.is_empty() && said.root != docker.root {
         return refuse(
             format!(
                 "Docker works with the data in {}, and its configuration names {}",

@@ -16,7 +16,7 @@ fn seen() -> Observed {
             program: Some("/usr/sbin/dockerd".into()),
             service: Some(Service { is_active: true, is_enabled: true, flags: Vec::new() }),
             has_socket_unit: true,
-            daemon_file: DaemonFile { path: "/etc/docker/daemon.json".into(), text: None },
+            daemon_file: DaemonFile { path: "/etc/docker/daemon.json".into(), ..DaemonFile::default() },
             root: "/var/lib/docker".into(),
             ..DockerSeen::default()
         },
@@ -248,6 +248,8 @@ fn what_a_running_engine_says_decides() {
         "works with the data in /srv/docker, and its configuration names /var/lib/docker",
     );
     assert_eq!(with(other, true).refusals, [], "our own change, which it has not read yet");
+    let used: fn(&mut EngineSaid) = |said| (said.root, said.holds) = ("/srv/docker".into(), true);
+    refused(&with(used, true), "works with the data in /srv/docker");
 }
 
 #[test]
@@ -295,14 +297,12 @@ fn a_restart_names_what_it_stops() {
 #[test]
 fn what_cannot_be_is_refused() {
     let wants = wants();
-    let cases: [(&str, Change); 6] = [
-        (
-            "1 containers run under the containerd of /run/c.sock (namespace \"k8s.io\", processes 7)",
-            |seen| {
-                seen.docker.tasks =
-                    vec![Tasks { address: "/run/c.sock".into(), namespace: "k8s.io".into(), pids: vec![7] }];
-            },
-        ),
+    let cases: [(&str, Change); 7] = [
+        ("/etc/docker/daemon.json is a directory", |seen| seen.docker.daemon_file.is_directory = true),
+        ("containers run under the containerd of /run/c.sock (namespace \"k8s.io\", processes 7)", |seen| {
+            seen.docker.tasks =
+                vec![Tasks { address: "/run/c.sock".into(), namespace: "k8s.io".into(), pids: vec![7] }];
+        }),
         ("not run by systemd", |seen| seen.machine.systemd = false),
         ("snap", |seen| seen.docker.neighbours = vec!["docker of a snap".into()]),
         ("neither apt-get nor dnf", |seen| seen.packages.manager = None),

@@ -3,6 +3,7 @@
 use super::{
     Draft, Ground, Progress, Wishes, check_ground, decide, disks, docker, docker_back, docker_move, files,
     hccn, install, kernel, look_at_all, make_directory, mounts, open_journal, own, packages, reboot, trees,
+    unwritable,
 };
 use crate::error::{Fault, flatten};
 use crate::host::lock::lock_bootstrap;
@@ -29,7 +30,7 @@ pub fn apply(
     progress: &dyn Progress,
 ) -> Result<Applied> {
     make_directory(ground)?;
-    let _lock = lock_bootstrap(&ground.directory())?;
+    let _lock = lock_bootstrap(&ground.directory()).map_err(unwritable)?;
     let was_resumed = reboot::is_resumed(ground)?;
     let applied = apply_locked(ground, wishes, from_file, progress);
     let forgotten = forget(ground, was_resumed, applied.is_err());

@@ -14,6 +14,7 @@ use crate::plan::journal::Journal;
 use crate::plan::{ConfigureDocker, InstallPackages, Part, RunDocker, Step};
 use crate::profile::Layout;
 use anyhow::{Context as _, Result};
+use jiff::Timestamp;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -80,17 +81,16 @@ pub(super) fn plan(ground: &Ground, seen: &Observed, journal: &Journal, disks: &
     part.append(setup::plan_sysctl(seen, &request));
     part.append(setup::plan(seen, &request));
     let mut tools = setup::plan_tools(seen, &request);
-    for part in [&mut tools, &mut part] {
-        foresee(ground, part);
+    // One that somebody else has would make us wait, and is refused anyway.
+    if request.locked_by.is_none() {
+        foresee(ground, &mut tools);
+        foresee(ground, &mut part);
     }
     Parts { tools, engine: part }
 }
 
-/// A manager that somebody else has would make us wait, and is refused anyway.
+/// What the package manager would take away.
 fn foresee(ground: &Ground, part: &mut Part) {
-    if !part.refusals.is_empty() {
-        return;
-    }
     let steps: Vec<InstallPackages> = part
         .steps
         .iter()
@@ -140,7 +140,7 @@ pub(super) fn wait_for<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
 }
 
 pub(super) fn fresh(ground: &Ground) -> Result<DockerSeen, Fault> {
-    see(ground, true).map_err(|why| Fault::host(format!("looking at Docker: {why}")))
+    see(ground, true).map_err(super::not_seen)
 }
 
 /// Where it tells Docker of another place, that may have been mounted only now.
@@ -225,7 +225,8 @@ fn check_all_there(ground: &Ground, owed: &Owed, now: &Inventory) -> Result<(), 
             "Docker runs again, and {lost} of its containers and {images} of its images are not seen"
         ))
         .help(format!(
-            "they were there before it was stopped ({} lists them); its old data are still where they were",
+            "they were there before it was stopped, and its old data are still where they were: to go back, name their \
+             directory as data-root in daemon.json and restart Docker; to go on without them, move {} away",
             owed::path(ground).display()
         )));
     }
@@ -280,8 +281,9 @@ pub(super) fn start(ground: &Ground, verb: &str) -> Result<()> {
         .host
         .run(&reset.timeout(STARTING).allow_any_exit())
         .map_err(|error| Fault::host(error.to_string()))?;
+    let begun = Timestamp::now();
     systemctl(ground, &[verb, "docker.service"]).map_err(|error| {
-        let log = log_excerpt(ground);
+        let log = log_excerpt(ground, begun);
         error.context(format!("starting Docker, whose log ends with: {log}"))
     })
 }
@@ -292,22 +294,19 @@ pub(super) fn systemctl(ground: &Ground, args: &[&str]) -> Result<()> {
 }
 
 /// The socket first, which would start the service again.
-pub(super) fn stop_docker(ground: &Ground) -> Result<()> {
-    if fresh(ground)?.has_socket_unit {
+pub(super) fn stop_docker(ground: &Ground, has_socket: bool) -> Result<()> {
+    if has_socket {
         systemctl(ground, &["stop", "docker.socket"])?;
     }
     systemctl(ground, &["stop", "docker.service"])
 }
 
-fn log_excerpt(ground: &Ground) -> String {
+fn log_excerpt(ground: &Ground, since: Timestamp) -> String {
     // By what the unit's own processes said: systemd's lines about the unit only say that it failed.
-    let cmd = Tool::Journalctl.cmd().args([
-        "_SYSTEMD_UNIT=docker.service",
-        "--boot",
-        "--lines=60",
-        "--output=cat",
-        "--no-pager",
-    ]);
+    let cmd = Tool::Journalctl
+        .cmd()
+        .args(["_SYSTEMD_UNIT=docker.service", "--lines=60", "--output=cat", "--no-pager"])
+        .arg(format!("--since=@{}", since.as_second()));
     let output = ground.host.run(&cmd.timeout(Duration::from_secs(30)));
     telling_lines(&output.map(|output| output.stdout).unwrap_or_default())
 }

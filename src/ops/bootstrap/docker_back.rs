@@ -1,7 +1,7 @@
 //! Going back: a new configuration with which Docker does not come up as it should is replaced by the one before, and
 //! what ran is started again. Only the run that made the change takes it back: later, people may have worked with it.
 
-use super::docker::{inventory, pay, start, stop_all, stop_docker, wait_for_engine};
+use super::docker::{fresh, inventory, pay, start, stop_all, stop_docker, wait_for_engine};
 use super::{Ground, Progress, files};
 use crate::error::{Fault, flatten};
 use crate::host::tree;
@@ -25,31 +25,41 @@ pub(super) fn take_back(
     error: anyhow::Error,
 ) -> anyhow::Error {
     progress.says("going back to the configuration before");
-    match go_back(ground, before).and_then(|kept| pay(ground, progress).map(|()| kept)) {
-        Ok(None) => error.context(
-            "Docker did not come up with its new configuration, and runs again with the one before, and what ran in it",
-        ),
-        Ok(Some(kept)) => {
-            let kept = kept.display();
-            error.context(format!(
-                "Docker did not come up with its data moved, and runs again with the old ones, and what ran in it; \
-                 the copy is kept in {kept} (remove it when nothing in it is needed)"
-            ))
+    let kept = match go_back(ground, before) {
+        Ok(kept) => kept,
+        Err(other) => {
+            return error.context(format!(
+                "Docker did not come up with its new configuration, and going back to the one before failed too ({})",
+                flatten(&other).message
+            ));
         }
-        Err(other) => error.context(format!(
-            "Docker did not come up with its new configuration, and going back to the one before failed too ({})",
-            flatten(&other).message
-        )),
-    }
+    };
+    let ran = match pay(ground, progress) {
+        Ok(()) => "and so does what ran in it".to_owned(),
+        Err(other) => format!("but not all that ran in it ({})", flatten(&other).message),
+    };
+    error.context(match kept {
+        None => format!(
+            "Docker did not come up with its new configuration; it runs again with the one before, {ran}"
+        ),
+        Some(kept) => format!(
+            "Docker did not come up with its data moved; it runs again with the old ones, {ran}; the copy is kept in {} \
+             (remove it when nothing in it is needed)",
+            kept.display()
+        ),
+    })
 }
 
 /// Where the copy is kept.
 fn go_back(ground: &Ground, before: &Before) -> Result<Option<PathBuf>> {
-    // It may have started some of what ran, which must not go on in a copy.
-    if let Ok(now) = inventory(ground) {
+    let seen = fresh(ground)?;
+    // It may have started some of what ran, which must not go on in a copy. Asking one that is down would start it again.
+    if seen.service.is_some_and(|service| service.is_active)
+        && let Ok(now) = inventory(ground)
+    {
         stop_all(ground, &now)?;
     }
-    stop_docker(ground)?;
+    stop_docker(ground, seen.has_socket_unit)?;
     match &before.text {
         Some(text) => files::replace(ground, &before.file, text)?,
         None => {
@@ -84,28 +94,15 @@ fn set_aside(ground: &Ground, copy: &Path) -> Result<PathBuf> {
 mod tests {
     use super::*;
     use crate::host::RealHost;
-    use crate::profile::{Config, load_profile};
 
     #[test]
     fn a_copy_that_failed_is_kept_beside_the_ones_before() {
         let dir = tempfile::tempdir().unwrap();
-        let mut config = Config { profile: "sim".into(), ..Config::default() };
-        config.paths.profiles = Path::new(env!("CARGO_MANIFEST_DIR")).join("profiles");
-        let host = RealHost::default();
-        let profile = load_profile(&host, &config).unwrap();
-        let ground = Ground {
-            host: &host,
-            root: Path::new("/"),
-            config: &config,
-            own_profile: "sim",
-            profile: &profile,
-            config_path: "/none".into(),
-        };
         let copy = dir.path().join("docker");
         for number in ["1", "2"] {
             std::fs::create_dir(&copy).unwrap();
             std::fs::write(copy.join("file"), number).unwrap();
-            let kept = set_aside(&ground, &copy).unwrap();
+            let kept = Ground::of_sim(&RealHost::default(), |ground| set_aside(ground, &copy)).unwrap();
             assert!(kept.ends_with(format!("docker.berth-failed-{number}")) && !copy.exists());
             assert_eq!(std::fs::read_to_string(kept.join("file")).unwrap(), number);
         }

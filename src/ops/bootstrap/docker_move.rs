@@ -50,7 +50,7 @@ pub(super) fn copy_and_switch(
         stopped = stop_all(ground, &inventory);
     }
     let moved = stopped
-        .and_then(|()| stop_docker(ground))
+        .and_then(|()| stop_docker(ground, seen.has_socket_unit))
         .and_then(|()| copy(ground, step, progress))
         .and_then(|()| switch(ground, step));
     *before = moved.map_err(|error| with_docker_back(ground, progress, error))?;
@@ -59,8 +59,9 @@ pub(super) fn copy_and_switch(
 
 fn switch(ground: &Ground, step: &MoveDockerData) -> Result<Option<Before>> {
     let written = write_settings(ground, &step.configure);
-    if written.is_err() {
-        // Docker was never told of it.
+    let is_told = || fresh(ground).map_or(true, |seen| Path::new(&seen.root) != step.from);
+    // As long as Docker was never told of it, nobody uses the copy.
+    if written.is_err() && !is_told() {
         tree::reopen(&step.to).with_context(|| format!("marking {}", step.to.display()))?;
     }
     Ok(written?.map(|before| Before { copy: Some(step.to.clone()), ..before }))

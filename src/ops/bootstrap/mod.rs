@@ -24,7 +24,7 @@ mod trees;
 
 pub use apply::{Applied, apply, refuse};
 pub use ground::{Ground, Progress, check_rights};
-use ground::{check_ground, make_directory};
+use ground::{check_ground, make_directory, unwritable};
 pub use reboot::check_not_at_work;
 
 use crate::disk;
@@ -71,7 +71,7 @@ pub fn draft(ground: &Ground, wishes: &Wishes, now: Timestamp) -> Result<Draft> 
 /// What plans are made from.
 fn look_at_all(ground: &Ground) -> Result<Observed, Fault> {
     let mut seen = look(ground)?;
-    docker::look(ground, &mut seen).map_err(|why| Fault::host(format!("looking at this machine: {why}")))?;
+    docker::look(ground, &mut seen).map_err(not_seen)?;
     driver::look(ground, &mut seen)?;
     Ok(seen)
 }
@@ -80,8 +80,13 @@ fn look_at_all(ground: &Ground) -> Result<Observed, Fault> {
 fn look(ground: &Ground) -> Result<Observed, Fault> {
     let targets: Vec<PathBuf> =
         ground.profile.bootstrap.disks.volumes().into_iter().map(|(_, target)| target).collect();
-    server::gather(ground.host, &targets, own::look(ground)?)
-        .map_err(|why| Fault::host(format!("looking at this machine: {why}")))
+    server::gather(ground.host, &targets, own::look(ground)?).map_err(not_seen)
+}
+
+/// Nothing is decided about a machine that was only half looked at.
+fn not_seen(why: String) -> Fault {
+    Fault::refused(format!("this machine cannot be looked at: {why}"))
+        .help("mend that, and run this again; nothing more was changed")
 }
 
 fn open_journal(ground: &Ground) -> Result<Journal, Fault> {

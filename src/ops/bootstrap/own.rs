@@ -30,8 +30,7 @@ pub(super) fn look(ground: &Ground) -> Result<OwnParts, Fault> {
         storage: &ground.config.paths.storage,
         units: &UNITS,
     };
-    crate::facts::own::gather(ground.host, &wanted)
-        .map_err(|why| Fault::host(format!("looking at berth itself: {why}")))
+    crate::facts::own::gather(ground.host, &wanted).map_err(super::not_seen)
 }
 
 struct WantedFile {
@@ -170,6 +169,13 @@ fn note_other_profile(ground: &Ground, path: &str, part: &mut Part) {
 
 fn plan_storage(ground: &Ground, own: &OwnParts, part: &mut Part) {
     let path = &ground.config.paths.storage;
+    if own.storage_is_no_directory {
+        part.refuse(
+            format!("personal storage goes to {}, and that is no directory, or not in one", path.display()),
+            "move what is there away, or name another directory in paths.storage",
+        );
+        return;
+    }
     match own.storage {
         Some(0o700) => part.is_right(format!("personal storage is in {}", path.display())),
         Some(_) if own.storage_is_new => {

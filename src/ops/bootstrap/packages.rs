@@ -119,7 +119,7 @@ fn losses(
         }
         PackageManager::Dnf | PackageManager::Yum => {
             let mut cmd = command(manager, is_offline);
-            // The last of two answers would count to one of them, and the first to the other.
+            // Which of two answers counts is not the same to all of them.
             cmd.args.retain(|arg| arg != "--assumeyes");
             cmd.args.insert(0, "--assumeno".into());
             if asking == Asking::Beforehand {
@@ -393,12 +393,44 @@ fn is_for(manager: PackageManager, arch: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::FakeHost;
 
     #[test]
     fn the_end_of_what_was_said_is_kept() {
         let text = "one\n\n two \u{1b}[31m\nthree\n";
         assert_eq!(tail(text, 2), "two  [31m / three");
         assert_eq!(tail("", 3), "");
+    }
+
+    #[test]
+    fn of_two_packages_the_one_is_taken_that_takes_nothing_away() {
+        const ASK: &str = "apt-get install --simulate --no-install-recommends";
+        const SHOW: &str = "dpkg-query --show --showformat=${db:Status-Status}";
+        let step = InstallPackages {
+            purpose: "docker".into(),
+            manager: PackageManager::AptGet,
+            names: vec!["docker.io|docker-ce".into(), "iptables".into(), "apparmor|".into()],
+            from: None,
+        };
+        let lossy = "Remv containerd.io [1.6]\nInst docker.io (20 x [amd64])\n";
+        let with = |docker_ce: &str, together: &str| {
+            let host = FakeHost::default()
+                .with_output(&format!("{SHOW} iptables"), 0, "installed", "")
+                .with_output(&format!("{ASK} docker.io"), 0, lossy, "")
+                .with_output(&format!("{ASK} docker-ce"), 0, docker_ce, "")
+                .with_output(&format!("{ASK} apparmor"), 100, "", "E: Unable to locate package")
+                .with_output(together, 0, docker_ce, "");
+            let mut part = Part::default();
+            Ground::of_sim(&host, |ground| {
+                foresee(ground, &step, &mut part);
+                known_names(ground, &step).map_err(|error| flatten(&error).message)
+            })
+            .map(|known| (known, part.refusals.len()))
+        };
+        let (known, refusals) = with("Inst docker-ce (26 x [amd64])\n", &format!("{ASK} docker-ce")).unwrap();
+        assert_eq!((known, refusals), (vec!["docker-ce".to_owned()], 0));
+        let refused = with("Remv runc [1]\n", &format!("{ASK} docker-ce")).unwrap_err();
+        assert_eq!(refused, "to install docker.io, apt-get would remove containerd.io");
     }
 
     #[test]
