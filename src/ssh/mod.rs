@@ -44,6 +44,7 @@ mod socket;
 mod streams;
 mod terminal;
 mod terminal_modes;
+mod windows;
 mod wire;
 
 pub use account::Account;

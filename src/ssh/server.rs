@@ -16,12 +16,16 @@ use russh::keys::PrivateKey;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 const FILE_LIMIT: u64 = 1 << 20;
 /// Connections that have not logged in, of some 50 KiB each. What comes in while a login waits for one answer must be
 /// fewer: see [`super::admission`].
 const STRANGERS: usize = 1024;
+
+/// What clients get to read that the server stops. Their sessions have ended before.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Where the server finds its files and listens.
 #[derive(Debug, Clone)]
@@ -99,9 +103,10 @@ pub fn serve(options: &ServeOptions) -> Result<()> {
         tokio::spawn(warm_up(Arc::clone(&berth)));
         tokio::spawn(revoke::watch(Arc::clone(&berth), Arc::clone(&front.live)));
         tokio::select! {
-            never = front.serve(listener, |guest| Connection::new(&berth, guest)) => match never {},
+            never = Arc::clone(&front).serve(listener, |guest| Connection::new(&berth, guest)) => match never {},
             _ = stop.recv() => {
                 berth.sessions.end().await;
+                front.live.end_all(LAST_WORDS).await;
                 Ok(())
             }
         }
