@@ -200,26 +200,25 @@ class Beside:
     def __init__(self, servers, server, rate):
         self.servers, self.server = servers, server
         self.control = f"{servers.dir}/control"
-        self.master = subprocess.Popen(self.words("-M", "-N"), stdin=subprocess.DEVNULL)
+        self.master = subprocess.Popen(self.ssh(["-M", "-N"]), stdin=subprocess.DEVNULL)
         while not os.path.exists(self.control):
             time.sleep(0.02)
         self.mark = f"slow-{server}-{rate}"
         reader = "sleep 1000" if rate is None else f"dd of=/dev/null bs={rate * 10000} iflag=fullblock count=1 status=none"
         loop = reader if rate is None else f"while {reader}; do sleep 0.01; done"
         zeros = open("/dev/zero", "rb")
-        self.reader = subprocess.Popen(self.words(f"echo $$ > /tmp/{self.mark}; {loop}"), stdin=zeros, stderr=subprocess.DEVNULL)
+        self.reader = subprocess.Popen(self.ssh(command=[f"echo $$ > /tmp/{self.mark}; {loop}"]), stdin=zeros, stderr=subprocess.DEVNULL)
         time.sleep(2)  # until it is behind
 
-    def words(self, *words):
-        ssh = self.servers.ssh(self.server)
-        return [*ssh[:-1], "-o", f"ControlPath={self.control}", *words[:-1], self.server, words[-1]] if words[0] != "-M" else [
-            *ssh[:-1], "-o", f"ControlPath={self.control}", *words, self.server]
+    def ssh(self, options=(), command=()):
+        *ssh, server = self.servers.ssh(self.server)
+        return [*ssh, "-o", f"ControlPath={self.control}", *options, server, *command]
 
     def upload(self, size, limit=120):
         source = subprocess.Popen(["head", "-c", str(size), "/dev/zero"], stdout=subprocess.PIPE)
         began = time.monotonic()
         try:
-            subprocess.run(self.words("cat > /dev/null"), stdin=source.stdout, check=True, timeout=limit)
+            subprocess.run(self.ssh(command=["cat > /dev/null"]), stdin=source.stdout, check=True, timeout=limit)
         except subprocess.TimeoutExpired:
             pass
         source.kill()
@@ -227,11 +226,11 @@ class Beside:
         return time.monotonic() - began
 
     def end_reader(self):
-        self.servers.run("dropbear", f"pkill -P $(cat /tmp/{self.mark}); kill $(cat /tmp/{self.mark}) || true")
+        self.servers.run(self.server, f"pkill -P $(cat /tmp/{self.mark}); kill $(cat /tmp/{self.mark}) || true")
         self.reader.wait()
 
     def close(self):
-        subprocess.run(self.words("-O", "exit", "x")[:-1], capture_output=True, stdin=subprocess.DEVNULL)
+        subprocess.run(self.ssh(["-O", "exit"]), capture_output=True, stdin=subprocess.DEVNULL)
         self.master.terminate()
         self.master.wait()
 
