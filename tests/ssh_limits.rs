@@ -16,8 +16,10 @@ mod rig;
 
 use berth::model::inside_event::{InsideEvent, What};
 use live::Live;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use rig::{Server, Setup, keygen, wait_until};
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -117,8 +119,10 @@ fn keys_are_tried_six_times_at_most() {
     let output = server.client(&options, &["true"]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("Too many authentication"), "{said}");
-    // An agent with some keys and the right one as its last gets in.
-    assert!(server.client(&options[6..], &["true"]).output().unwrap().status.success());
+    // One key fewer than that, and still too many.
+    assert!(!server.client(&options[2..], &["true"]).output().unwrap().status.success());
+    // The sixth may be the right one.
+    assert!(server.client(&options[4..], &["true"]).output().unwrap().status.success());
 }
 
 #[test]
@@ -156,6 +160,54 @@ fn unused_and_idle_connections_end_where_an_admin_says_so() {
     let idle = server.run("sleep 100");
     let said = String::from_utf8_lossy(&idle.stderr);
     assert!(said.contains("nothing happened for 4s"), "{said}");
+}
+
+/// Clients run under `timeout`.
+fn only_child(parent: u32) -> Pid {
+    let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap();
+    Pid::from_raw(children.trim().parse().unwrap())
+}
+
+#[test]
+fn a_client_that_sleeps_is_waited_for_as_long_as_an_admin_says() {
+    let session = r#"{"schema": 1, "limits": {"silent-time": "4s"}}"#;
+    let server = Setup { session, ..Setup::default() }.start();
+    let mut client = server
+        .client(&["-N"], &[])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let logged_in = || events(&server).iter().any(|event| event.what == What::Login);
+    wait_until("it is logged in", logged_in);
+    let asleep = only_child(client.id());
+    kill(asleep, Signal::SIGSTOP).unwrap();
+    let why = "the client did not answer for 4s";
+    let ended = |event: &InsideEvent| event.what == What::Disconnect { reason: why.into() };
+    wait_until("its end is an event", || events(&server).iter().any(ended));
+    kill(asleep, Signal::SIGCONT).unwrap();
+    let mut said = String::new();
+    client.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    client.wait().unwrap();
+    assert!(said.contains(why), "{said}");
+}
+
+#[test]
+fn a_server_that_stops_says_so() {
+    let mut server = Setup::default().start();
+    let client = server
+        .client(&["-N"], &[])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_until("it is logged in", || events(&server).iter().any(|event| event.what == What::Login));
+    kill(Pid::from_raw(server.child.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+    let said = String::from_utf8(client.wait_with_output().unwrap().stderr).unwrap();
+    assert!(said.contains("this berth stops"), "{said}");
+    server.child.wait().unwrap();
 }
 
 #[test]

@@ -194,5 +194,64 @@ def memory(servers, table, options):
     table.add("memory of the server, nobody there", f"{fresh['berth']} KiB", f"{fresh['openssh']} KiB", "", INFO)
 
 
+class Beside:
+    """One connection that clients share, with a program in it that reads at a rate (None: not at all)."""
+
+    def __init__(self, servers, server, rate):
+        self.servers, self.server = servers, server
+        self.control = f"{servers.dir}/control"
+        self.master = subprocess.Popen(self.ssh(["-M", "-N"]), stdin=subprocess.DEVNULL)
+        while not os.path.exists(self.control):
+            time.sleep(0.02)
+        self.mark = f"slow-{server}-{rate}"
+        reader = "sleep 1000" if rate is None else f"dd of=/dev/null bs={rate * 10000} iflag=fullblock count=1 status=none"
+        loop = reader if rate is None else f"while {reader}; do sleep 0.01; done"
+        zeros = open("/dev/zero", "rb")
+        self.reader = subprocess.Popen(self.ssh(command=[f"echo $$ > /tmp/{self.mark}; {loop}"]), stdin=zeros, stderr=subprocess.DEVNULL)
+        time.sleep(2)  # until it is behind
+
+    def ssh(self, options=(), command=()):
+        *ssh, server = self.servers.ssh(self.server)
+        return [*ssh, "-o", f"ControlPath={self.control}", *options, server, *command]
+
+    def upload(self, size, limit=120):
+        source = subprocess.Popen(["head", "-c", str(size), "/dev/zero"], stdout=subprocess.PIPE)
+        began = time.monotonic()
+        try:
+            subprocess.run(self.ssh(command=["cat > /dev/null"]), stdin=source.stdout, check=True, timeout=limit)
+        except subprocess.TimeoutExpired:
+            pass
+        source.kill()
+        source.wait()
+        return time.monotonic() - began
+
+    def end_reader(self):
+        self.servers.run(self.server, f"pkill -P $(cat /tmp/{self.mark}); kill $(cat /tmp/{self.mark}) || true")
+        self.reader.wait()
+
+    def close(self):
+        subprocess.run(self.ssh(["-O", "exit"]), capture_output=True, stdin=subprocess.DEVNULL)
+        self.master.terminate()
+        self.master.wait()
+
+
+def slow(servers, table, options):
+    size = 100_000_000
+    for rate in (2, 10, 30, None):
+        what = "a stopped reader" if rate is None else f"a reader of {rate} MB/s"
+        times, after = {server: [] for server in BOTH}, {server: [] for server in BOTH}
+        for _ in range(options.rounds):
+            for server in BOTH:
+                beside = Beside(servers, server, rate)
+                times[server].append(beside.upload(size))
+                beside.end_reader()
+                after[server].append(beside.upload(1_000_000))
+                beside.close()
+        add_time(table, f"100 MB in, beside {what}", times, 1.5)
+        add_time(table, "  1 MB in, right after that reader's end", after, 1.5)
+    for server, program in (("berth", "berth"), ("openssh", "sshd")):
+        table.add(f"memory after that, {server}", f"{servers.memory(program)} KiB", "", "", INFO)
+
+
 # Memory first: what a server has taken for other work it may use again.
-PARTS = {"memory": memory, "bulk": bulk, "sftp": sftp, "forward": forward, "login": login}
+PARTS = {"memory": memory, "bulk": bulk, "sftp": sftp, "forward": forward, "login": login, "slow": slow}

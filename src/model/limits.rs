@@ -29,7 +29,7 @@ pub struct SshLimits {
     /// A client that has not logged in by then is sent away.
     #[serde(with = "duration_text", skip_serializing_if = "is_default_login_time")]
     pub login_time: Duration,
-    /// Keys that may be refused in one connection.
+    /// Keys that are tried in one connection.
     #[serde(skip_serializing_if = "is_default_tries")]
     pub tries: u32,
     /// Connections that are logged in at the same time.
@@ -38,6 +38,9 @@ pub struct SshLimits {
     /// Sessions and forwarded connections at the same time in one connection.
     #[serde(skip_serializing_if = "is_default_channels")]
     pub channels: u32,
+    /// A client that has not answered anything for this long is gone; `0s` is never.
+    #[serde(with = "duration_text", skip_serializing_if = "is_default_silent_time")]
+    pub silent_time: Duration,
     /// A connection without any channel is closed after this; `0s` is never.
     #[serde(with = "duration_text", skip_serializing_if = "Duration::is_zero")]
     pub unused_time: Duration,
@@ -46,6 +49,8 @@ pub struct SshLimits {
     pub idle_time: Duration,
 }
 
+const SHORTEST_SILENCE: Duration = Duration::from_secs(1);
+
 impl Default for SshLimits {
     fn default() -> Self {
         Self {
@@ -53,6 +58,7 @@ impl Default for SshLimits {
             tries: 6,
             connections: 500,
             channels: 256,
+            silent_time: Duration::from_hours(12),
             unused_time: Duration::ZERO,
             idle_time: Duration::ZERO,
         }
@@ -70,6 +76,8 @@ impl SshLimits {
             Some("login-time must be from 1s to 1h")
         } else if self.tries == 0 || self.connections == 0 || self.channels == 0 {
             Some("tries, connections and channels must be at least 1")
+        } else if !self.silent_time.is_zero() && self.silent_time < SHORTEST_SILENCE {
+            Some("silent-time must be 0s, which is never, or at least 1s")
         } else {
             None
         }
@@ -78,6 +86,10 @@ impl SshLimits {
 
 fn is_default_login_time(value: &Duration) -> bool {
     *value == SshLimits::default().login_time
+}
+
+fn is_default_silent_time(value: &Duration) -> bool {
+    *value == SshLimits::default().silent_time
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives references")]
@@ -131,9 +143,12 @@ mod tests {
             (r#"{"login-time":"0s"}"#, "login-time"),
             (r#"{"tries":0}"#, "at least 1"),
             (r#"{"channels":0}"#, "at least 1"),
+            (r#"{"silent-time":"900ms"}"#, "silent-time"),
         ] {
             let limits: SshLimits = serde_json::from_str(text).unwrap();
             assert!(limits.problem().unwrap().contains(wrong), "{text}");
         }
+        let never: SshLimits = serde_json::from_str(r#"{"silent-time":"0s"}"#).unwrap();
+        assert_eq!(never.problem(), None);
     }
 }

@@ -4,7 +4,7 @@
 //! client's window takes it; input waits in a bounded queue ([`InputQueue`]).
 
 use super::guest::ChannelPlace;
-use super::input::{InputQueue, Inputs};
+use super::input::{InputQueue, Inputs, UntilDropped};
 use super::own_keys::{KeysFile, NOTE};
 use super::program::{self, Launch, Program};
 use super::session::{Ending, Order, Plan, Size};
@@ -62,9 +62,9 @@ pub(super) struct Line {
 impl Bridge {
     pub(super) fn open(line: Line, inputs: &Inputs) -> Self {
         let (control, control_end) = mpsc::channel(CONTROL_QUEUE);
-        let input = inputs.add();
+        let input = inputs.add(line.writer.id().into());
         let (alive, hangup) = oneshot::channel();
-        tokio::spawn(run(line, control_end, Arc::clone(&input), hangup));
+        tokio::spawn(run(line, control_end, UntilDropped(Arc::clone(&input)), hangup));
         Self { control, input, _alive: alive }
     }
 
@@ -91,7 +91,7 @@ impl Bridge {
 async fn run(
     line: Line,
     mut control: mpsc::Receiver<Control>,
-    input: Arc<InputQueue>,
+    input: UntilDropped,
     mut hangup: oneshot::Receiver<()>,
 ) {
     let (plan, terminal) = loop {
@@ -107,7 +107,7 @@ async fn run(
     let keys = KeysFile::look(line.launch.keys_file()).await;
     // Its write end may fail when the client is gone; there is nobody left to tell then.
     let _ = match line.launch.launch(plan, terminal).await {
-        Ok(program) => serve(&line, program, &keys, control, input, hangup).await,
+        Ok(program) => serve(&line, program, &keys, control, &input.0, hangup).await,
         Err(error) => explain(&line, &error).await,
     };
 }
@@ -126,7 +126,7 @@ async fn serve(
     program: Program,
     keys: &KeysFile,
     control: mpsc::Receiver<Control>,
-    input: Arc<InputQueue>,
+    input: &InputQueue,
     hangup: oneshot::Receiver<()>,
 ) -> Result<(), russh::Error> {
     let Program { mut child, input: stdin, output, errors, terminal, group } = program;
@@ -156,7 +156,7 @@ async fn serve(
     };
     let everything = async { tokio::join!(program_ends, outlet(None).pump(output), errors_end) };
     let mut everything = pin!(everything);
-    let mut feeding = pin!(feed(&input, stdin).fuse());
+    let mut feeding = pin!(feed(input, stdin).fuse());
     let orders = async {
         tokio::join!(&mut feeding, obey(control, terminal, group, &has_exited));
         // Input may end long before the program does.
@@ -193,6 +193,8 @@ async fn serve(
         }
         return Ok(());
     };
+    // Before anything that waits for the client.
+    input.refuse();
     sent?;
     sent_errors?;
     if !has_terminal && keys.has_changed().await {

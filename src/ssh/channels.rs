@@ -9,6 +9,7 @@ use super::forward::Tunnel;
 use super::input::{InputQueue, Inputs, TooMuch};
 use super::session::{Event, Order, Session as Machine, Size};
 use super::terminal::Terminal;
+use super::windows::Windows;
 use crate::model::inside_event::clean;
 use bytes::Bytes;
 use russh::server::Session;
@@ -22,6 +23,7 @@ const ADMINISTRATIVELY_PROHIBITED: u32 = 1;
 pub(super) struct Channels {
     open: HashMap<ChannelId, Open>,
     pub(super) inputs: Inputs,
+    windows: Windows<u32>,
 }
 
 enum Open {
@@ -47,7 +49,8 @@ impl Open {
 }
 
 impl Channels {
-    /// To be called before one is added: channels that the server closed are not reported by russh.
+    /// To be called before one is added: channels that the server closed are not reported by russh. Their bytes went
+    /// with their tasks.
     pub(super) fn forget_ended(&mut self) {
         self.open.retain(|_, open| !open.is_done());
     }
@@ -66,17 +69,23 @@ impl Channels {
         self.open.remove(&id);
     }
 
-    pub(super) async fn data(&self, id: ChannelId, data: &[u8]) -> Result<(), Error> {
+    /// Data came, on any channel of the connection.
+    pub(super) async fn data(&mut self, id: ChannelId, data: &[u8]) -> Result<(), Error> {
+        self.windows.received(id.into(), data.len());
         let Some(input) = self.open.get(&id).and_then(Open::input) else { return Ok(()) };
-        input.push(data).await.map_err(|TooMuch| {
+        let is_slowed = input.push(data).map_err(|TooMuch| {
             tracing::warn!("disconnecting a client that ignores its windows");
             Error::Disconnect
-        })
+        })?;
+        if is_slowed && self.windows.should_pause(id.into()) {
+            input.pause().await;
+        }
+        Ok(())
     }
 
-    /// The size to open windows to, after that of a channel was opened.
-    pub(super) fn next_window(&self, id: ChannelId) -> u32 {
-        self.inputs.next_window(self.open.get(&id).and_then(Open::input))
+    /// The size to open windows to, after that of a channel was opened to a size.
+    pub(super) fn next_window(&mut self, id: ChannelId, opened_to: u32) -> u32 {
+        self.inputs.next_window(&mut self.windows, id.into(), opened_to)
     }
 
     pub(super) fn end_input(&mut self, id: ChannelId) {

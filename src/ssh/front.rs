@@ -65,7 +65,7 @@ pub(super) fn listen(address: SocketAddr) -> Result<TcpListener> {
 impl Front {
     pub(super) fn new(keys: Vec<PrivateKey>, limits: Limits, reporter: Reporter) -> Arc<Self> {
         Arc::new(Self {
-            protocol: Arc::new(protocol::config(keys, limits.algorithms, limits.each.tries)),
+            protocol: Arc::new(protocol::config(keys, limits.algorithms, &limits.each)),
             places: Places::new(limits.strangers),
             live: Live::new(&limits.each),
             reporter: Arc::new(reporter),
@@ -114,7 +114,7 @@ impl Front {
             self.report_limit(&Who { peer: Some(peer), ..Who::default() }, reason);
         }
         let progress = Progress::new(place);
-        let prepared = socket::prepare(&stream).and_then(|local| {
+        let prepared = socket::prepare(&stream, self.limits.each.silent_time).and_then(|local| {
             let socket = Arc::new(stream.as_fd().try_clone_to_owned()?);
             Ok((local, socket))
         });

@@ -1,5 +1,5 @@
-//! One connection as its handler knows it, and all that are logged in: how many, with which key, and since when
-//! nothing happened on them. It must never keep a connection alive: it only knows how to end one.
+//! One connection as its handler knows it, and all that are logged in: how many, with which key, since when nothing
+//! happened on them, and since when their clients do not answer. It must never keep a connection alive: it only knows how to end one.
 
 use super::admission::Stage;
 use super::front::Front;
@@ -17,11 +17,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
-/// How often unused and idle connections are looked for.
+/// How often unused, idle and silent connections are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often it is looked whether somebody has left.
+const LOOK_SOON: Duration = Duration::from_millis(10);
 
-/// How often it is looked whether the last has left.
-const LEFT_YET: Duration = Duration::from_millis(20);
+/// A client that has not answered for this long gives its place up to a newcomer, where no other is left. It may only
+/// sleep, but it may as well be a connection that broke without a word.
+const SILENT: Duration = Duration::from_mins(5);
 
 /// Different targets of one connection that are told; more are in the debug log only.
 const FORWARDS: usize = 64;
@@ -35,6 +38,9 @@ pub(super) enum Why {
     KeyRemoved,
     Unused(Duration),
     Idle(Duration),
+    Silent(Duration),
+    /// Somebody else wanted its place.
+    MadeRoom(Duration),
     /// The server ends.
     Stopped,
 }
@@ -44,7 +50,12 @@ impl Why {
         match self {
             Self::Crowded | Self::Full(_) => Disconnect::TooManyConnections,
             Self::KeyRemoved => Disconnect::NoMoreAuthMethodsAvailable,
-            Self::NoLogin(_) | Self::Unused(_) | Self::Idle(_) | Self::Stopped => Disconnect::ByApplication,
+            Self::NoLogin(_)
+            | Self::Unused(_)
+            | Self::Idle(_)
+            | Self::Silent(_)
+            | Self::MadeRoom(_)
+            | Self::Stopped => Disconnect::ByApplication,
         }
     }
 }
@@ -61,6 +72,10 @@ impl fmt::Display for Why {
             Self::KeyRemoved => f.write_str("the key that this connection logged in with was removed"),
             Self::Unused(limit) => write!(f, "no session or forward for {}", time(*limit)),
             Self::Idle(limit) => write!(f, "nothing happened for {}", time(*limit)),
+            Self::Silent(limit) => write!(f, "the client did not answer for {}", time(*limit)),
+            Self::MadeRoom(silence) => {
+                write!(f, "the client did not answer for {}, and another needed its place", time(*silence))
+            }
             Self::Stopped => f.write_str("this berth stops: it was released, or its node goes down"),
         }
     }
@@ -93,6 +108,7 @@ pub(super) struct Guest {
     /// Once logged in.
     id: Option<u64>,
     turned_away: Option<Why>,
+    refused_keys: u32,
     /// That it has too many channels was told.
     told_full: AtomicBool,
     told_forwards: Mutex<HashSet<(Forward, String)>>,
@@ -116,6 +132,7 @@ impl Guest {
             who: Arc::default(),
             id: None,
             turned_away: None,
+            refused_keys: 0,
             told_full: AtomicBool::default(),
             told_forwards: Mutex::default(),
         }
@@ -136,6 +153,21 @@ impl Guest {
         self.progress.reach(Stage::Known);
     }
 
+    /// To be asked before a key is looked at: whether the client may try one more.
+    pub(super) fn may_try(&self) -> bool {
+        self.refused_keys < self.front.limits.each.tries
+    }
+
+    /// To be called for each key that is refused.
+    pub(super) fn key_refused(&mut self) {
+        self.refused_keys = self.refused_keys.saturating_add(1);
+    }
+
+    /// Ends the connection of this user that has been silent for longest, if it is silent enough.
+    pub(super) fn end_silent_of(&self, user: &str) -> bool {
+        self.front.live.end_silent(|stay| stay.user == user)
+    }
+
     /// To be called when the client proved that it has the key. `false`: it is one too many, and must not get a grant;
     /// then [`Guest::turned_away`] says what to tell it.
     pub(super) fn log_in(&mut self, user: &str, fingerprint: &str) -> bool {
@@ -153,6 +185,7 @@ impl Guest {
             user: user.to_owned(),
             fingerprint: fingerprint.to_owned(),
             ender: self.ender.clone(),
+            progress: Arc::clone(&self.progress),
             activity: Arc::clone(&self.activity),
         };
         let Some(id) = self.front.live.add(stay) else {
@@ -323,7 +356,19 @@ pub(super) struct Stay {
     pub(super) user: String,
     pub(super) fingerprint: String,
     ender: Ender,
+    progress: Arc<Progress>,
     activity: Arc<Activity>,
+}
+
+impl Stay {
+    /// Why it should end, if it should.
+    fn overstayed(&self, limits: &SshLimits) -> Option<Why> {
+        let limit = limits.silent_time;
+        if !limit.is_zero() && self.progress.silence() >= limit {
+            return Some(Why::Silent(limit));
+        }
+        self.activity.overstayed(limits)
+    }
 }
 
 impl Live {
@@ -340,10 +385,15 @@ impl Live {
         self.stays.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `None` when as many are there as may be.
+    /// `None` when as many are there as may be, and all of them answer.
     fn add(&self, stay: Stay) -> Option<u64> {
+        let most = usize::try_from(self.limits.connections).unwrap_or(usize::MAX);
+        let is_full = self.stays().len() >= most;
+        if is_full && !self.end_silent(|_| true) {
+            return None;
+        }
         let mut stays = self.stays();
-        if stays.len() >= usize::try_from(self.limits.connections).unwrap_or(usize::MAX) {
+        if stays.len() >= most {
             return None;
         }
         let id = self.last_id.fetch_add(1, Ordering::Relaxed);
@@ -384,6 +434,20 @@ impl Live {
         }
     }
 
+    /// Ends the one that has been silent for longest among those that fit, if that is long enough. It counts no more.
+    fn end_silent(&self, fits: impl Fn(&Stay) -> bool) -> bool {
+        let mut stays = self.stays();
+        let silent =
+            stays.iter().filter(|(_, stay)| fits(stay)).map(|(id, stay)| (stay.progress.silence(), *id));
+        let Some((silence, id)) = silent.max().filter(|(silence, _)| *silence >= SILENT) else {
+            return false;
+        };
+        if let Some(stay) = stays.remove(&id) {
+            stay.ender.end(Why::MadeRoom(Duration::from_secs(silence.as_secs())));
+        }
+        true
+    }
+
     /// Tells everybody that the server ends.
     pub(super) fn end_all(&self) {
         for stay in self.stays().values() {
@@ -394,23 +458,25 @@ impl Live {
     /// Comes back when everybody has left, or heard enough.
     pub(super) async fn emptied(&self, limit: Duration) {
         let left = async {
-            while !self.stays().is_empty() {
-                tokio::time::sleep(LEFT_YET).await;
+            while !self.is_empty() {
+                tokio::time::sleep(LOOK_SOON).await;
             }
         };
+        // Who does not read why is left.
         let _ = tokio::time::timeout(limit, left).await;
     }
 
     /// Ends connections that overstay, for ever.
     pub(super) async fn watch(self: Arc<Self>) {
-        if self.limits.unused_time.is_zero() && self.limits.idle_time.is_zero() {
+        let limits = &self.limits;
+        if [limits.silent_time, limits.unused_time, limits.idle_time].iter().all(Duration::is_zero) {
             return;
         }
         loop {
             self.somebody().await;
             tokio::time::sleep(LOOK_EVERY).await;
             for stay in self.stays().values() {
-                if let Some(why) = stay.activity.overstayed(&self.limits) {
+                if let Some(why) = stay.overstayed(&self.limits) {
                     stay.ender.end(why);
                 }
             }

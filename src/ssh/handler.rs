@@ -49,6 +49,9 @@ impl Connection {
 
     /// The keys are read anew each time: a removed key must not open anything any more.
     fn decide(&mut self, user: &str, key: &PublicKey, algorithm: &Algorithm) -> Option<Grant> {
+        if !self.guest.may_try() {
+            return None;
+        }
         let decided = self.berth.authorized_keys().and_then(|authorized| {
             let account = self.berth.account()?;
             Ok(auth::decide(user, key, algorithm, &authorized, &account))
@@ -56,6 +59,7 @@ impl Connection {
         match decided {
             Ok(Ok(grant)) => Some(grant),
             Ok(Err(refusal)) => {
+                self.guest.key_refused();
                 user.clone_into(&mut self.user);
                 self.refusal = Some((refusal, key.fingerprint(HashAlg::Sha256).to_string()));
                 None
@@ -259,8 +263,8 @@ impl Handler for Connection {
         Ok(())
     }
 
-    fn adjust_window(&mut self, id: ChannelId, _current: u32) -> u32 {
-        self.channels.next_window(id)
+    fn adjust_window(&mut self, id: ChannelId, opened_to: u32) -> u32 {
+        self.channels.next_window(id, opened_to)
     }
 
     async fn data(&mut self, id: ChannelId, data: &[u8], _session: &mut Session) -> Result<(), Error> {

@@ -3,30 +3,28 @@
 //! russh opens a channel's window again as soon as data comes in, read or not, and gives no way to open it later.
 //! Not reading from the connection is no brake either: the client's own window updates and signals come on it, and
 //! a program that waits for those (`cat` both ways) would wait for ever. What russh has is a hook for the *size*
-//! that windows are opened to next, one for all channels of a connection. So when a queue is long, that size becomes
-//! [`TRICKLE`]: the client uses up its window and then sends two bytes a round trip, which keeps asking the hook until
-//! the program has caught up. While the connection's queues are short together, a channel that is up to date still
-//! gives the others a window; some of it goes to the slow one, until [`PLENTY`] waits.
+//! that windows are opened to next, one for all channels of a connection: [`super::windows`] says which. Here is what
+//! waits, and who is behind.
 //! A client that ignores its windows is disconnected: what waits in one connection, and in all, has a limit.
 
+use super::windows::{Reader, TOO_MUCH, TRICKLE, WINDOW, Windows};
 use bytes::{Bytes, BytesMut};
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// What a client may send before it must wait for us.
-pub(super) const WINDOW: u32 = 2 << 20;
-/// The smallest window size that russh opens again (below half of it, which is at zero).
-const TRICKLE: u32 = 2;
 /// From here on a queue is long, and its channel slowed down.
 const LONG: usize = 1 << 20;
-/// From here on all channels of a connection are slowed down.
-const PLENTY: usize = 16 << 20;
+/// What one queue may hold. Who keeps to the windows has less, however they were opened.
+const MOST: usize = 2 * TOO_MUCH;
 /// What all connections of this process may have waiting together.
 const ALL: usize = 512 << 20;
 /// How often a slowed client may ask.
 const PAUSE: Duration = Duration::from_millis(5);
+/// What is kept, and handed on, in one piece: with more that waits, the next piece is begun. Large enough for the
+/// memory to go back to the system with it.
 const CHUNK: usize = 256 << 10;
 
 static EVERYWHERE: AtomicUsize = AtomicUsize::new(0);
@@ -35,10 +33,10 @@ static EVERYWHERE: AtomicUsize = AtomicUsize::new(0);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TooMuch;
 
-/// All queues of one connection.
+/// All queues of one connection, by the number of their channel.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Inputs {
-    queues: Arc<Mutex<Vec<Weak<InputQueue>>>>,
+    queues: Arc<Mutex<HashMap<u32, Weak<InputQueue>>>>,
     waiting: Arc<Waiting>,
 }
 
@@ -58,27 +56,27 @@ impl Waiting {
 }
 
 impl Inputs {
-    pub(super) fn add(&self) -> Arc<InputQueue> {
+    pub(super) fn add(&self, channel: u32) -> Arc<InputQueue> {
         let queue = Arc::new(InputQueue::new(Arc::clone(&self.waiting)));
         let mut queues = self.queues();
-        queues.retain(|queue| queue.strong_count() > 0);
-        queues.push(Arc::downgrade(&queue));
+        queues.retain(|_, queue| queue.strong_count() > 0);
+        queues.insert(channel, Arc::downgrade(&queue));
         queue
     }
 
-    fn queues(&self) -> MutexGuard<'_, Vec<Weak<InputQueue>>> {
+    fn queues(&self) -> MutexGuard<'_, HashMap<u32, Weak<InputQueue>>> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The size to open windows to, after one was opened for a channel with this queue.
-    pub(super) fn next_window(&self, of: Option<&InputQueue>) -> u32 {
-        let is_behind = match of {
-            Some(queue) => queue.is_long(),
-            // One that we opened: it has a queue, but nobody knows here which.
-            None => self.queues().iter().filter_map(Weak::upgrade).any(|queue| queue.is_long()),
+    /// The size to open windows to, after that of a channel was opened.
+    pub(super) fn next_window(&self, windows: &mut Windows<u32>, channel: u32, opened_to: u32) -> u32 {
+        let queues = self.queues();
+        let reader = |channel| match queues.get(&channel).and_then(Weak::upgrade) {
+            None => Reader::Gone,
+            Some(queue) if queue.is_long() => Reader::Behind,
+            Some(_) => Reader::UpToDate,
         };
-        let is_plenty = self.waiting.0.load(Ordering::Relaxed) >= PLENTY;
-        if is_behind || is_plenty { TRICKLE } else { WINDOW }
+        windows.opened(channel, opened_to, self.waiting.0.load(Ordering::Relaxed), reader)
     }
 }
 
@@ -92,10 +90,28 @@ pub(super) struct InputQueue {
 
 #[derive(Debug, Default)]
 struct State {
-    waiting: BytesMut,
+    pieces: VecDeque<BytesMut>,
+    /// The sum of their lengths.
+    waiting: usize,
     ended: bool,
     /// Nobody reads it any more.
     refused: bool,
+}
+
+impl State {
+    fn append(&mut self, data: &[u8]) {
+        self.waiting += data.len();
+        match self.pieces.back_mut() {
+            Some(last) if last.capacity() - last.len() >= data.len() => last.extend_from_slice(data),
+            Some(_) => {
+                let mut piece = BytesMut::with_capacity(CHUNK.max(data.len()));
+                piece.extend_from_slice(data);
+                self.pieces.push_back(piece);
+            }
+            // An idle channel keeps no buffer, and one that is up to date has small ones.
+            None => self.pieces.push_back(data.into()),
+        }
+    }
 }
 
 impl InputQueue {
@@ -108,34 +124,33 @@ impl InputQueue {
     }
 
     fn is_long(&self) -> bool {
-        self.state().waiting.len() >= LONG
+        self.state().waiting >= LONG
     }
 
-    /// Adds data, and waits a moment if that is what slows the client down.
-    pub(super) async fn push(&self, data: &[u8]) -> Result<(), TooMuch> {
+    /// Adds data. `true`: it is one that is slowed down, and sent no more than it may.
+    pub(super) fn push(&self, data: &[u8]) -> Result<bool, TooMuch> {
         let waiting = {
             let mut state = self.state();
             if state.refused || state.ended {
-                return Ok(());
+                return Ok(false);
             }
             let in_connection = self.connection.add(data.len());
-            // Who keeps to the windows has no more than this in one queue, however they were opened.
-            let most = PLENTY + 2 * WINDOW as usize;
-            let is_too_much = state.waiting.len() + data.len() > most
+            let is_too_much = state.waiting + data.len() > MOST
                 || EVERYWHERE.load(Ordering::Relaxed) > ALL && in_connection > WINDOW as usize;
             if is_too_much {
                 self.connection.remove(data.len());
                 return Err(TooMuch);
             }
-            state.waiting.extend_from_slice(data);
-            state.waiting.len()
+            state.append(data);
+            state.waiting
         };
         self.filled.notify_one();
-        if waiting >= LONG && data.len() <= TRICKLE as usize {
-            // Either way it is time to look again.
-            let _ = tokio::time::timeout(PAUSE, self.drained.notified()).await;
-        }
-        Ok(())
+        Ok(waiting >= LONG && data.len() <= TRICKLE as usize)
+    }
+
+    /// Waits a moment, or until something was read: either way it is time for the client to ask again.
+    pub(super) async fn pause(&self) {
+        let _ = tokio::time::timeout(PAUSE, self.drained.notified()).await;
     }
 
     pub(super) fn end(&self) {
@@ -148,17 +163,15 @@ impl InputQueue {
         loop {
             {
                 let mut state = self.state();
-                let count = state.waiting.len().min(CHUNK);
-                if count > 0 {
-                    let data = state.waiting.split_to(count).freeze();
-                    if state.waiting.is_empty() {
-                        // An idle channel keeps no buffer.
-                        state.waiting = BytesMut::new();
+                if let Some(piece) = state.pieces.pop_front() {
+                    state.waiting -= piece.len();
+                    if state.pieces.is_empty() {
+                        state.pieces = VecDeque::new();
                     }
                     drop(state);
-                    self.connection.remove(count);
+                    self.connection.remove(piece.len());
                     self.drained.notify_one();
-                    return Some(data);
+                    return Some(piece.freeze());
                 }
                 if state.ended {
                     return None;
@@ -172,7 +185,8 @@ impl InputQueue {
     pub(super) fn refuse(&self) {
         let mut state = self.state();
         state.refused = true;
-        let dropped = std::mem::take(&mut state.waiting).len();
+        let dropped = std::mem::take(&mut state.waiting);
+        state.pieces = VecDeque::new();
         drop(state);
         self.connection.remove(dropped);
         self.drained.notify_one();
@@ -181,57 +195,77 @@ impl InputQueue {
 
 impl Drop for InputQueue {
     fn drop(&mut self) {
-        let left = self.state().waiting.len();
+        let left = self.state().waiting;
         self.connection.remove(left);
+    }
+}
+
+/// Refuses what comes for a channel whose task has ended, however that ended: what waits there is given back at once,
+/// and not when the client says something next.
+pub(super) struct UntilDropped(pub(super) Arc<InputQueue>);
+
+impl Drop for UntilDropped {
+    fn drop(&mut self) {
+        self.0.refuse();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ssh::windows::PLENTY;
 
     #[tokio::test]
     async fn everything_comes_out_in_order_and_then_the_end() {
-        let queue = Inputs::default().add();
-        queue.push(&vec![1; CHUNK + 1]).await.unwrap();
-        queue.push(b"xy").await.unwrap();
+        let queue = Inputs::default().add(1);
+        let sent: Vec<u8> = (0..=u8::MAX).cycle().take(3 * CHUNK).collect();
+        for packet in sent.chunks(10_007) {
+            queue.push(packet).unwrap();
+        }
         queue.end();
-        queue.push(b"late").await.unwrap();
-        assert_eq!(queue.take().await.unwrap().len(), CHUNK);
-        assert_eq!(queue.take().await.unwrap(), Bytes::from_static(b"\x01xy"));
-        assert_eq!(queue.take().await, None);
+        queue.push(b"late").unwrap();
+        let mut got = Vec::new();
+        while let Some(piece) = queue.take().await {
+            assert!(piece.len() <= CHUNK);
+            got.extend_from_slice(&piece);
+        }
+        assert!(got == sent);
     }
 
-    #[tokio::test]
-    async fn a_long_queue_shrinks_its_window_until_it_is_read() {
+    #[test]
+    fn a_long_queue_shrinks_its_own_window_until_it_is_read_or_given_up() {
         let inputs = Inputs::default();
-        let (queue, other) = (inputs.add(), inputs.add());
-        queue.push(&vec![0; LONG]).await.unwrap();
-        assert_eq!(inputs.next_window(Some(&queue)), TRICKLE);
-        assert_eq!(inputs.next_window(None), TRICKLE);
-        assert_eq!(inputs.next_window(Some(&other)), WINDOW);
-        queue.take().await;
-        assert_eq!(inputs.next_window(Some(&queue)), WINDOW);
+        let mut windows = Windows::default();
+        let queue = UntilDropped(inputs.add(1));
+        let _other = inputs.add(2);
+        queue.0.push(&vec![0; LONG]).unwrap();
+        assert_eq!(inputs.next_window(&mut windows, 1, WINDOW), TRICKLE);
+        assert!(queue.0.push(b"xy").unwrap() && !queue.0.push(b"xyz").unwrap());
+        drop(queue);
+        assert_eq!(inputs.waiting.0.load(Ordering::Relaxed), 0);
+        assert_eq!(inputs.next_window(&mut windows, 2, TRICKLE), WINDOW);
     }
 
-    #[tokio::test]
-    async fn with_plenty_waiting_every_window_shrinks() {
+    #[test]
+    fn with_too_much_waiting_every_window_shrinks() {
         let inputs = Inputs::default();
-        let (queue, other) = (inputs.add(), inputs.add());
-        queue.push(&vec![0; PLENTY]).await.unwrap();
-        assert_eq!(inputs.next_window(Some(&other)), TRICKLE);
+        let mut windows = Windows::default();
+        let (queue, _other) = (inputs.add(1), inputs.add(2));
+        queue.push(&vec![0; PLENTY]).unwrap();
+        queue.push(&vec![0; TOO_MUCH - PLENTY]).unwrap();
+        assert_eq!(inputs.next_window(&mut windows, 2, WINDOW), TRICKLE);
         queue.refuse();
-        queue.push(&vec![0; PLENTY]).await.unwrap();
-        assert_eq!(inputs.next_window(Some(&other)), WINDOW);
+        queue.push(&vec![0; PLENTY]).unwrap();
+        assert_eq!(inputs.next_window(&mut windows, 2, TRICKLE), WINDOW);
         assert_eq!(inputs.waiting.0.load(Ordering::Relaxed), 0);
     }
 
-    #[tokio::test]
-    async fn a_client_that_ignores_its_window_is_found_out() {
+    #[test]
+    fn a_client_that_ignores_its_window_is_found_out() {
         let inputs = Inputs::default();
-        let queue = inputs.add();
-        queue.push(&vec![0; PLENTY + 2 * WINDOW as usize]).await.unwrap();
-        assert_eq!(queue.push(b"x").await, Err(TooMuch));
+        let queue = inputs.add(1);
+        queue.push(&vec![0; MOST]).unwrap();
+        assert_eq!(queue.push(b"x"), Err(TooMuch));
         drop(queue);
         assert_eq!(inputs.waiting.0.load(Ordering::Relaxed), 0);
     }

@@ -47,6 +47,7 @@ mod sourced;
 mod streams;
 mod terminal;
 mod terminal_modes;
+mod windows;
 mod wire;
 
 pub use account::Account;

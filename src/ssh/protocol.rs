@@ -1,9 +1,9 @@
 //! What both servers speak: algorithms, numbers of the protocol, and how a connection is told why it ends.
 //! docs/ssh.md says why each is here, and tests/ssh_audit.rs asks ssh-audit.
 
-use super::input::WINDOW;
+use super::windows::WINDOW;
 use crate::model::inside_event::{What, clean};
-use crate::model::limits::Algorithms;
+use crate::model::limits::{Algorithms, SshLimits};
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKey};
 use russh::server::Config;
 use russh::{
@@ -51,7 +51,7 @@ const MACS: &[mac::Name] = &[mac::HMAC_SHA256_ETM, mac::HMAC_SHA512_ETM, mac::HM
 const COMPRESSIONS: &[compression::Name] = &[compression::NONE, compression::ZLIB_LEGACY];
 
 /// What russh is told for each connection.
-pub(super) fn config(mut keys: Vec<PrivateKey>, algorithms: Algorithms, tries: u32) -> Config {
+pub(super) fn config(mut keys: Vec<PrivateKey>, algorithms: Algorithms, limits: &SshLimits) -> Config {
     let (key_exchanges, macs) = match algorithms {
         Algorithms::Compatible => (KEY_EXCHANGES, MACS),
         Algorithms::Strict => {
@@ -74,16 +74,24 @@ pub(super) fn config(mut keys: Vec<PrivateKey>, algorithms: Algorithms, tries: u
             compression: Cow::Borrowed(COMPRESSIONS),
             ..Preferred::DEFAULT
         },
-        max_auth_attempts: usize::try_from(tries).unwrap_or(usize::MAX),
+        // One more: most clients ask first what there is, without a key. `Guest::may_try` counts the keys.
+        max_auth_attempts: usize::try_from(limits.tries).unwrap_or(usize::MAX).saturating_add(1),
         window_size: WINDOW,
         // Packets of output between all channels and the connection.
         event_buffer_size: 32,
         inactivity_timeout: None,
-        keepalive_interval: Some(Duration::from_secs(30)),
-        keepalive_max: 10,
+        // Keeps the way open through what forgets quiet connections. Who does not answer is `Live`'s to end.
+        keepalive_interval: Some(ask_every(limits.silent_time)),
+        keepalive_max: 0,
         nodelay: true,
         ..Config::default()
     }
+}
+
+/// How often a client is asked whether it is there: some times before it counts as gone.
+fn ask_every(silent_time: Duration) -> Duration {
+    const SELDOM: Duration = Duration::from_secs(30);
+    if silent_time.is_zero() { SELDOM } else { SELDOM.min(silent_time / 3) }
 }
 
 /// Of users' keys and of our own, as far as there are any of a type. No RSA with SHA-1.

@@ -110,7 +110,7 @@ pub fn serve(options: &ServeOptions) -> Result<()> {
         tokio::spawn(warm_up(Arc::clone(&berth)));
         tokio::spawn(revoke::watch(Arc::clone(&berth), Arc::clone(&front.live)));
         tokio::select! {
-            never = front.serve(listener, |guest| Connection::new(&berth, guest)) => match never {},
+            never = Arc::clone(&front).serve(listener, |guest| Connection::new(&berth, guest)) => match never {},
             _ = stop.recv() => {
                 // First: what a session's end looks like to a client is all that it hears otherwise.
                 live.end_all();

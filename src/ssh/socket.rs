@@ -9,8 +9,10 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-/// A client that does not acknowledge anything for this long is gone.
-const DEAD_AFTER: Duration = Duration::from_mins(5);
+/// How often the kernel asks a client that says nothing.
+const ASK_EVERY: Duration = Duration::from_secs(75);
+/// As far as the kernel counts, in milliseconds.
+const LONGEST: u32 = i32::MAX.unsigned_abs();
 /// Of a client that is being sent away, no more than this is read.
 const DRAIN: u64 = 1 << 20;
 
@@ -21,16 +23,19 @@ pub(super) fn listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListene
     socket.listen(backlog)
 }
 
-/// Sets the options of a connection; returns our end's address.
-pub(super) fn prepare(stream: &TcpStream) -> io::Result<SocketAddr> {
+/// Sets the options of a connection; returns our end's address. The kernel ends it after that much time without an
+/// acknowledgement; zero is never, as far as the kernel can count.
+pub(super) fn prepare(stream: &TcpStream, dead_after: Duration) -> io::Result<SocketAddr> {
     use rustix::net::sockopt as tcp;
-    let quarter = DEAD_AFTER / 4;
     stream.set_nodelay(true)?;
     setsockopt(stream, sockopt::KeepAlive, &true)?;
-    tcp::set_tcp_keepidle(stream, quarter)?;
-    tcp::set_tcp_keepintvl(stream, quarter)?;
-    tcp::set_tcp_keepcnt(stream, 3)?;
-    let milliseconds = u32::try_from(DEAD_AFTER.as_millis()).unwrap_or(u32::MAX);
+    tcp::set_tcp_keepidle(stream, ASK_EVERY)?;
+    tcp::set_tcp_keepintvl(stream, ASK_EVERY)?;
+    // With it set, neither the number of questions nor that of retransmissions ends a connection.
+    let milliseconds = match u32::try_from(dead_after.as_millis()) {
+        Ok(some @ 1..LONGEST) => some,
+        _ => LONGEST,
+    };
     tcp::set_tcp_user_timeout(stream, milliseconds)?;
     stream.local_addr()
 }

@@ -1,12 +1,14 @@
 //! The bytes of a connection on their way to russh and back, watched until its keys are exchanged: how far a
-//! login has come, and whether a packet in the clear would still be understood. It changes nothing.
+//! login has come, and whether a packet in the clear would still be understood. After that only how long nothing has
+//! come. It changes nothing.
 
 use super::admission::{Place, Stage};
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// How far one connection has come with its login.
@@ -19,6 +21,9 @@ pub(super) struct Progress {
     sealed: AtomicBool,
     /// The client's version line.
     client: OnceLock<String>,
+    start: Instant,
+    /// When something last came, in milliseconds since `start`.
+    heard: AtomicU64,
 }
 
 impl Progress {
@@ -28,6 +33,8 @@ impl Progress {
             greeted: AtomicBool::default(),
             sealed: AtomicBool::default(),
             client: OnceLock::new(),
+            start: Instant::now(),
+            heard: AtomicU64::default(),
         })
     }
 
@@ -53,6 +60,16 @@ impl Progress {
     /// The version line that the client sent, once it is whole.
     pub(super) fn client(&self) -> Option<String> {
         self.client.get().cloned()
+    }
+
+    fn hear(&self) {
+        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.heard.store(now, Ordering::Relaxed);
+    }
+
+    /// For how long nothing has come.
+    pub(super) fn silence(&self) -> Duration {
+        self.start.elapsed().saturating_sub(Duration::from_millis(self.heard.load(Ordering::Relaxed)))
     }
 
     pub(super) fn is_sealed(&self) -> bool {
@@ -158,12 +175,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.read.is_none() {
-            return Pin::new(&mut self.stream).poll_read(context, buffer);
-        }
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        self.note_read(buffer.filled().get(before..).unwrap_or_default());
+        let bytes = buffer.filled().get(before..).unwrap_or_default();
+        if !bytes.is_empty() {
+            self.progress.hear();
+            self.note_read(bytes);
+        }
         read
     }
 }

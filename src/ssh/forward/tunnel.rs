@@ -4,7 +4,7 @@
 //! [`InputQueue`]. A tunnel knows neither who opened it nor where the socket leads.
 
 use crate::ssh::guest::ChannelPlace;
-use crate::ssh::input::{InputQueue, Inputs};
+use crate::ssh::input::{InputQueue, Inputs, UntilDropped};
 use bytes::BytesMut;
 use futures_util::FutureExt as _;
 use futures_util::future::FusedFuture as _;
@@ -48,11 +48,11 @@ impl Tunnel {
         place: ChannelPlace,
         connecting: impl Future<Output = Result<(Socket, K), ChannelOpenFailure>> + Send + 'static,
     ) -> Self {
-        let input = inputs.add();
+        let input = inputs.add(channel.id().into());
         let (alive, hangup) = oneshot::channel();
         // What the client sends comes to the handler, which puts it into the queue.
         let (_, writer) = channel.split();
-        let queue = Arc::clone(&input);
+        let queue = UntilDropped(Arc::clone(&input));
         tokio::spawn(async move {
             let mut hangup = hangup;
             let connected = tokio::select! {
@@ -62,7 +62,7 @@ impl Tunnel {
             match connected {
                 Ok((socket, _kept)) => {
                     reply.accept().await;
-                    carry(socket, &writer, &queue, &place, async { drop(hangup.await) }).await;
+                    carry(socket, &writer, &queue.0, &place, async { drop(hangup.await) }).await;
                 }
                 Err(failure) => reply.reject(failure).await,
             }
@@ -83,9 +83,9 @@ pub(in crate::ssh) async fn carry_to_client(
     inputs: &Inputs,
     place: &ChannelPlace,
 ) {
-    let input = inputs.add();
+    let input = UntilDropped(inputs.add(channel.id().into()));
     let (reader, writer) = channel.split();
-    carry(socket, &writer, &input, place, receive(reader, &input)).await;
+    carry(socket, &writer, &input.0, place, receive(reader, &input.0)).await;
 }
 
 /// Takes what comes on the channel. Comes back when the client has closed it, or ignores its window.
@@ -93,7 +93,7 @@ async fn receive(mut reader: ChannelReadHalf, input: &InputQueue) {
     loop {
         match reader.wait().await {
             Some(ChannelMsg::Data { data }) => {
-                if input.push(&data).await.is_err() {
+                if input.push(&data).is_err() {
                     return;
                 }
             }

@@ -6,6 +6,7 @@ use super::login::{self, Pass, Refusal};
 use super::places::{Kind, Taken, reason};
 use super::server::Gate;
 use crate::model::inside_event::{Forward, What};
+use crate::model::places::Full;
 use crate::ssh::Account;
 use crate::ssh::channel::Line;
 use crate::ssh::channels::{Channels, not_supported, refuse, signal_name, size};
@@ -16,6 +17,7 @@ use russh::keys::{Algorithm, HashAlg, PublicKey};
 use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey};
 use russh::{Channel, ChannelId, ChannelOpenFailure, Error, Pty, Sig};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 
 pub(super) struct Visitor {
@@ -52,6 +54,9 @@ impl Visitor {
 
     /// The ledger is asked each time: a removed key must not open anything any more.
     async fn decide(&mut self, given: &str, key: &PublicKey, algorithm: &Algorithm) -> Option<Pass> {
+        if !self.guest.may_try() {
+            return None;
+        }
         let user = match self.gate.node.gateway_user(given).await {
             Ok(user) => user,
             Err(error) => {
@@ -62,11 +67,30 @@ impl Visitor {
         match login::decide(user.as_ref(), key, algorithm) {
             Ok(pass) => Some(pass),
             Err(refusal) => {
+                self.guest.key_refused();
                 let key = key.fingerprint(HashAlg::Sha256).to_string();
                 self.refusal = Some((refusal, given.to_owned(), Some(key)));
                 None
             }
         }
+    }
+
+    /// A place for one more connection of this user; one whose client has been silent for long makes room.
+    async fn take_place(&self, user: &str) -> Result<Taken, Full> {
+        let take = || self.gate.places.take(user, Kind::Connection);
+        let full = match take() {
+            Err(full) if self.guest.end_silent_of(user) => full,
+            answer => return answer,
+        };
+        let freed = async {
+            loop {
+                tokio::time::sleep(LOOK_SOON).await;
+                if let Ok(taken) = take() {
+                    return taken;
+                }
+            }
+        };
+        tokio::time::timeout(MAKING_ROOM, freed).await.map_err(|_| full)
     }
 
     fn pass(&self) -> Option<Pass> {
@@ -89,6 +113,9 @@ fn keeper(user: &str) -> Account {
     Account { name: user.to_owned(), uid: 0, gid: 0, groups: Vec::new(), home: None, shell: None }
 }
 
+/// What a connection that makes room gets to go.
+const MAKING_ROOM: Duration = Duration::from_secs(3);
+const LOOK_SOON: Duration = Duration::from_millis(20);
 const NO_X11: &str = "the gateway forwards no X11";
 const NO_AGENT: &str =
     "the gateway takes no agent; forward it to the berth: ssh -A -J USER@NODE:PORT ma-user@NAME";
@@ -128,7 +155,7 @@ impl Handler for Visitor {
         let Some(pass) = self.decide(user, key.public_key, key.algorithm).await else {
             return Ok(Auth::reject());
         };
-        let taken = match self.gate.places.take(pass.user(), Kind::Connection) {
+        let taken = match self.take_place(pass.user()).await {
             Ok(taken) => taken,
             Err(full) => {
                 self.guest.report(What::Limit { reason: reason(user, full, "connections") });
@@ -238,8 +265,8 @@ impl Handler for Visitor {
         Ok(())
     }
 
-    fn adjust_window(&mut self, id: ChannelId, _current: u32) -> u32 {
-        self.channels.next_window(id)
+    fn adjust_window(&mut self, id: ChannelId, opened_to: u32) -> u32 {
+        self.channels.next_window(id, opened_to)
     }
 
     async fn data(&mut self, id: ChannelId, data: &[u8], _session: &mut Session) -> Result<(), Error> {
