@@ -6,7 +6,8 @@ use super::client::{Api, OWN_CGROUP_NAMESPACE};
 use crate::model::Size;
 use bollard::models::{
     ContainerCreateBody, DeviceMapping, HealthConfig, HostConfig, HostConfigCgroupnsModeEnum,
-    HostConfigLogConfig, Mount, MountType, PortBinding, RestartPolicy, RestartPolicyNameEnum,
+    HostConfigLogConfig, Mount, MountType, PortBinding, ResourcesUlimits, RestartPolicy,
+    RestartPolicyNameEnum,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -52,6 +53,8 @@ pub struct ContainerSpec {
     pub cpuset: Option<String>,
     pub shm_size: Size,
     pub pids_limit: i64,
+    /// Open files of each process.
+    pub nofile: u64,
     /// Groups of its first process besides root's, for device nodes that others may not open.
     pub groups: Vec<u32>,
     pub network: String,
@@ -110,6 +113,7 @@ fn host_config(spec: &ContainerSpec, api: Api) -> HostConfig {
         cpuset_cpus: spec.cpuset.clone(),
         shm_size: Some(spec.shm_size.bytes_i64()),
         pids_limit: Some(spec.pids_limit),
+        ulimits: Some(vec![nofile(spec.nofile)]),
         group_add: Some(spec.groups.iter().map(ToString::to_string).collect()),
         network_mode: Some(spec.network.clone()),
         ipc_mode: Some("private".into()),
@@ -128,6 +132,12 @@ fn host_config(spec: &ContainerSpec, api: Api) -> HostConfig {
         log_config: Some(log_config("10m", "3")),
         ..HostConfig::default()
     }
+}
+
+/// Soft and hard alike: a session's programs get what there is without asking for it.
+fn nofile(most: u64) -> ResourcesUlimits {
+    let most = i64::try_from(most).ok();
+    ResourcesUlimits { name: Some("nofile".into()), soft: most, hard: most }
 }
 
 /// Whatever the engine's default driver is, this one can be read back and does not fill a disk.
@@ -196,6 +206,7 @@ pub(crate) mod tests {
             cpuset: Some("0-1".into()),
             shm_size: Size::mib(64),
             pids_limit: 512,
+            nofile: 4096,
             groups: vec![1000],
             network: "bridge".into(),
             no_new_privileges: true,
@@ -208,7 +219,7 @@ pub(crate) mod tests {
     fn the_body_says_everything_explicitly() {
         let mut got = serde_json::to_value(body(&spec(), Api::new(1, 41))).unwrap();
         strip_nulls(&mut got);
-        let expected = json!({
+        let mut expected = json!({
             "Image": "sha256:00ff",
             "Hostname": "train",
             "User": "0:0",
@@ -247,6 +258,8 @@ pub(crate) mod tests {
                 "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},
             },
         });
+        // One more within would be too many for the macro.
+        expected["HostConfig"]["Ulimits"] = json!([{"Name": "nofile", "Soft": 4096, "Hard": 4096}]);
         assert_eq!(got, expected, "{got:#}");
     }
 

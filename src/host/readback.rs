@@ -47,6 +47,8 @@ pub struct KernelView {
     /// Bytes; `None` for no limit.
     pub memory: Option<u64>,
     pub pids: Option<u64>,
+    /// Open files that its first process may have, the hard limit.
+    pub nofile: Option<u64>,
     pub cpuset: Option<String>,
     pub no_new_privileges: bool,
 }
@@ -67,9 +69,16 @@ pub fn read_container(pid: u32, container_id: &str, wanted: &[(PathBuf, PathBuf)
         mounts,
         memory: limit(&cgroups, "memory", "memory.limit_in_bytes", "memory.max")?,
         pids: limit(&cgroups, "pids", "pids.max", "pids.max")?,
+        nofile: hard_nofile(&read_at(&process, "limits")?),
         cpuset: value(&cgroups, "cpuset", "cpuset.cpus", "cpuset.cpus")?.filter(|cpus| !cpus.is_empty()),
         no_new_privileges: read_at(&process, "status")?.lines().any(|line| line == "NoNewPrivs:\t1"),
     })
+}
+
+/// `Max open files  1024  4096  files` → 4096.
+fn hard_nofile(limits: &str) -> Option<u64> {
+    let values = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    values.split_whitespace().nth(1)?.parse().ok()
 }
 
 fn dir_flags() -> OFlags {
@@ -290,6 +299,13 @@ mod tests {
         let (dir, version) = cgroup_dir(&two, "devices").unwrap();
         assert_eq!((dir.as_path(), version), (Path::new("/sys/fs/cgroup/system.slice/docker-ab.scope"), 2));
         assert!(parse_cgroups("nonsense\n\n:").is_empty());
+    }
+
+    #[test]
+    fn limits_are_read_by_name() {
+        let text = "Limit   Soft   Hard   Units\nMax open files            1024   4096   files\n";
+        assert_eq!((hard_nofile(text), hard_nofile("")), (Some(4096), None));
+        assert!(hard_nofile(&std::fs::read_to_string("/proc/self/limits").unwrap()).is_some());
     }
 
     #[test]

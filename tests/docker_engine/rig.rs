@@ -127,6 +127,7 @@ impl Rig {
             cpuset: Some("0".into()),
             shm_size: Size::mib(16),
             pids_limit: 64,
+            nofile: 2048,
             groups: vec![1000],
             network: self.network(),
             no_new_privileges: true,
