@@ -6,7 +6,8 @@ use super::client::{Api, OWN_CGROUP_NAMESPACE};
 use crate::model::{Capability, Size, capability};
 use bollard::models::{
     ContainerCreateBody, DeviceMapping, HealthConfig, HostConfig, HostConfigCgroupnsModeEnum,
-    HostConfigLogConfig, Mount, MountType, PortBinding, RestartPolicy, RestartPolicyNameEnum,
+    HostConfigLogConfig, Mount, MountType, PortBinding, ResourcesUlimits, RestartPolicy,
+    RestartPolicyNameEnum,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -52,6 +53,8 @@ pub struct ContainerSpec {
     pub cpuset: Option<String>,
     pub shm_size: Size,
     pub pids_limit: i64,
+    /// Open files of each process.
+    pub nofile: u64,
     /// Groups of its first process besides root's, for device nodes that others may not open.
     pub groups: Vec<u32>,
     pub network: String,
@@ -117,6 +120,7 @@ fn host_config(spec: &ContainerSpec, api: Api) -> HostConfig {
         pids_limit: Some(spec.pids_limit),
         // Sessions raise theirs; see `berth inside session`.
         oom_score_adj: Some(0),
+        ulimits: Some(vec![nofile(spec.nofile)]),
         group_add: Some(spec.groups.iter().map(ToString::to_string).collect()),
         network_mode: Some(spec.network.clone()),
         ipc_mode: Some("private".into()),
@@ -135,6 +139,12 @@ fn host_config(spec: &ContainerSpec, api: Api) -> HostConfig {
         log_config: Some(log_config("10m", "3")),
         ..HostConfig::default()
     }
+}
+
+/// Soft and hard alike: a session's programs get what there is without asking for it.
+fn nofile(most: u64) -> ResourcesUlimits {
+    let most = i64::try_from(most).ok();
+    ResourcesUlimits { name: Some("nofile".into()), soft: most, hard: most }
 }
 
 /// Whatever the engine's default driver is, this one can be read back and does not fill a disk.
@@ -203,6 +213,7 @@ pub(crate) mod tests {
             cpuset: Some("0-1".into()),
             shm_size: Size::mib(64),
             pids_limit: 512,
+            nofile: 4096,
             groups: vec![1000],
             network: "bridge".into(),
             no_new_privileges: true,
@@ -242,7 +253,7 @@ pub(crate) mod tests {
             "AutoRemove": false,
             "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},
         });
-        let expected = json!({
+        let mut expected = json!({
             "Image": "sha256:00ff",
             "Hostname": "train",
             "User": "0:0",
@@ -259,6 +270,8 @@ pub(crate) mod tests {
             "Healthcheck": {"Test": ["NONE"]},
             "HostConfig": host_config,
         });
+        // One more within would be too many for the macro.
+        expected["HostConfig"]["Ulimits"] = json!([{"Name": "nofile", "Soft": 4096, "Hard": 4096}]);
         assert_eq!(got, expected, "{got:#}");
     }
 

@@ -375,6 +375,7 @@ fn compare_limits(found: &mut Found, spec: &ContainerSpec, seen: &Observed) {
         found.add("memory limit", size(wanted), size(seen.kernel.memory));
     }
     found.same("process limit", &u64::try_from(spec.pids_limit).ok(), &seen.kernel.pids);
+    found.same("open files of a process", &Some(spec.nofile), &seen.kernel.nofile);
     if let Some(cpus) = &spec.cpuset
         && cpulist::parse(cpus) != seen.kernel.cpuset.as_deref().and_then(cpulist::parse)
     {

@@ -39,6 +39,7 @@ fn seen() -> Observed {
             }],
             memory: Some((1 << 30) - 4096),
             pids: Some(512),
+            nofile: Some(4096),
             cpuset: Some("0,1".into()),
             no_new_privileges: true,
             capabilities: 0xa004_05fb,
@@ -132,6 +133,7 @@ fn limits_are_seen() {
     assert_eq!(only(|seen| seen.kernel.memory = None), "memory limit is no limit, not 1GiB");
     only(|seen| seen.kernel.memory = Some(1 << 31));
     only(|seen| seen.kernel.pids = None);
+    only(|seen| seen.kernel.nofile = Some(1 << 20));
     only(|seen| seen.kernel.cpuset = Some("0-2".into()));
     only(|seen| seen.kernel.cpuset = None);
     only(|seen| seen.engine.nano_cpus = 0);

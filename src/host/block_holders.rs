@@ -2,7 +2,9 @@
 //!
 //! It only looks; processes may come and go while it does.
 
-use super::procs::{OpenDevice, OpenDevices, devices_of, has_ended, parse_cgroup, pids, read_small, status};
+use super::procs::{
+    Meter, OpenDevice, OpenDevices, devices_of, has_ended, parse_cgroup, pids, read_small, status,
+};
 use rustix::fs::FileType;
 use std::collections::BTreeSet;
 use std::fs;
@@ -47,7 +49,7 @@ fn open_blocks(proc_root: &Path, rdevs: &[(u32, u32)]) -> OpenDevices {
     };
     for pid in pids {
         let dir = proc_root.join(pid.to_string());
-        match devices_of(&dir, FileType::BlockDevice, rdevs, &mut { usize::MAX }) {
+        match devices_of(&dir, FileType::BlockDevice, rdevs, &mut Meter::endless()) {
             Ok(open) => {
                 let (name, uid) = status(&dir);
                 let about = |rdev| OpenDevice { pid, name: name.clone(), uid, rdev, container_id: None };

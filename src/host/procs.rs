@@ -8,11 +8,14 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-/// Descriptors that are looked at of one berth's processes, and of everybody else's together by account or container.
-/// A million takes a few seconds.
+/// Descriptors that are looked at of one account's or container's processes together; a million takes a few seconds.
+const MOST: usize = 1 << 20;
 const MOST_OF_A_BERTH: usize = 1 << 18;
-const MOST_OF_OTHERS: usize = 1 << 20;
+/// How long a look may take before it goes on with those alone who have few.
+const LONG: Duration = Duration::from_secs(5);
+const FEW: usize = 1 << 15;
 /// Set in a descriptor's flags when it was opened without a right to read or write.
 const O_PATH: u32 = 0o10_000_000;
 
@@ -63,8 +66,38 @@ struct Look<'a> {
     fences: &'a [Fence],
     cgroups: Option<Cgroups>,
     rules: RuleCache,
-    left: BTreeMap<Group, usize>,
+    until: Instant,
+    meters: BTreeMap<Group, Meter>,
     found: OpenDevices,
+}
+
+/// What has been looked at of one group.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Meter {
+    used: usize,
+    most: usize,
+    until: Instant,
+}
+
+impl Meter {
+    /// For who must know, however long it takes.
+    pub(super) fn endless() -> Self {
+        Self { used: 0, most: usize::MAX, until: Instant::now() + Duration::from_hours(24) }
+    }
+
+    /// Another descriptor; `false` when it is one too many.
+    fn spend(&mut self) -> bool {
+        // The clock is not asked each time.
+        if self.used.is_multiple_of(256) && Instant::now() >= self.until {
+            self.most = self.most.min(FEW);
+        }
+        self.used = self.used.saturating_add(1);
+        !self.is_spent()
+    }
+
+    fn is_spent(&self) -> bool {
+        self.used > self.most
+    }
 }
 
 /// One entry for each process and device, in the order of pids.
@@ -86,7 +119,8 @@ pub fn open_devices(proc_root: &Path, rdevs: &[(u32, u32)], fences: &[Fence]) ->
         // Without it no fence is trusted, and everything is looked at.
         cgroups: Cgroups::find(proc_root).ok(),
         rules: RuleCache::default(),
-        left: BTreeMap::new(),
+        until: Instant::now() + LONG,
+        meters: BTreeMap::new(),
         found: OpenDevices::default(),
     };
     for pid in pids {
@@ -129,16 +163,15 @@ impl Look<'_> {
         }
         let (name, uid) = status(&dir);
         let group = container_id.clone().map_or(Group::Account(uid), Group::Container);
-        let most = if fence.is_some() { MOST_OF_A_BERTH } else { MOST_OF_OTHERS };
+        let most = if fence.is_some() { MOST_OF_A_BERTH } else { MOST };
         let about =
             |rdev| OpenDevice { pid, name: name.clone(), uid, rdev, container_id: container_id.clone() };
-        let left = self.left.entry(group).or_insert(most);
-        // Its last descriptor was told of already.
-        if *left == 0 {
+        let meter = self.meters.entry(group).or_insert(Meter { used: 0, most, until: self.until });
+        if meter.is_spent() {
             return Ok(());
         }
-        let open = devices_of(&dir, FileType::CharacterDevice, &wanted, left)?;
-        if *left == 0 {
+        let open = devices_of(&dir, FileType::CharacterDevice, &wanted, meter)?;
+        if meter.is_spent() {
             self.found.unfinished.extend(wanted.into_iter().map(about));
         }
         self.found.open.extend(open.into_iter().map(about));
@@ -192,12 +225,12 @@ pub fn has_ended(error: &io::Error) -> bool {
     vanished(error) || error.kind() == io::ErrorKind::InvalidInput
 }
 
-/// Stops when none are `left`.
+/// Stops when the meter does.
 pub(super) fn devices_of(
     dir: &Path,
     kind: FileType,
     rdevs: &[(u32, u32)],
-    left: &mut usize,
+    meter: &mut Meter,
 ) -> io::Result<BTreeSet<(u32, u32)>> {
     let mut open = BTreeSet::new();
     for entry in fs::read_dir(dir.join("fd"))? {
@@ -206,8 +239,7 @@ pub(super) fn devices_of(
             Err(error) if vanished(&error) => continue,
             Err(error) => return Err(error),
         };
-        *left = left.saturating_sub(1);
-        if *left == 0 {
+        if !meter.spend() {
             break;
         }
         // Follows the magic link to the open file itself, under whatever name it was opened, also in another
@@ -333,10 +365,18 @@ mod tests {
         for number in 0..10 {
             std::os::unix::fs::symlink("/dev/full", fd.join(number.to_string())).unwrap();
         }
-        let (mut few, mut many) = (5, 11);
-        devices_of(dir.path(), FileType::CharacterDevice, &[(1, 7)], &mut few).unwrap();
-        let open = devices_of(dir.path(), FileType::CharacterDevice, &[(1, 7)], &mut many).unwrap();
-        assert_eq!((few, many, open), (0, 1, BTreeSet::from([(1, 7)])));
+        let later = Instant::now() + Duration::from_hours(1);
+        let look = |mut meter: Meter| {
+            let open = devices_of(dir.path(), FileType::CharacterDevice, &[(1, 7)], &mut meter).unwrap();
+            (meter.is_spent(), open)
+        };
+        let device = BTreeSet::from([(1, 7)]);
+        assert_eq!(look(Meter { used: 0, most: 10, until: later }), (false, device.clone()));
+        assert!(look(Meter { used: 0, most: 9, until: later }).0);
+        // Late, those go on who have few.
+        let now = Instant::now();
+        assert_eq!(look(Meter { used: 0, most: MOST, until: now }), (false, device));
+        assert!(look(Meter { used: FEW.next_multiple_of(256), most: MOST, until: now }).0);
     }
 
     #[test]
@@ -350,7 +390,8 @@ mod tests {
             fences: &[],
             cgroups: None,
             rules: RuleCache::default(),
-            left: BTreeMap::new(),
+            until: Instant::now(),
+            meters: BTreeMap::new(),
             found: OpenDevices::default(),
         };
         let fence = |own: &[(u32, u32)], handed: &[(u32, u32)]| Fence {

@@ -47,6 +47,8 @@ pub struct KernelView {
     /// Bytes; `None` for no limit.
     pub memory: Option<u64>,
     pub pids: Option<u64>,
+    /// Open files that its first process may have, the hard limit.
+    pub nofile: Option<u64>,
     pub cpuset: Option<String>,
     pub no_new_privileges: bool,
     /// The most that its processes may ever have, as the kernel's bits.
@@ -67,11 +69,18 @@ pub fn read_container(pid: u32, container_id: &str, wanted: &[(PathBuf, PathBuf)
         mounts,
         memory: limit(&cgroups, "memory", "memory.limit_in_bytes", "memory.max")?,
         pids: limit(&cgroups, "pids", "pids.max", "pids.max")?,
+        nofile: hard_nofile(&read_at(&process, "limits")?),
         cpuset: value(&cgroups, "cpuset", "cpuset.cpus", "cpuset.cpus")?.filter(|cpus| !cpus.is_empty()),
         no_new_privileges: status.lines().any(|line| line == "NoNewPrivs:\t1"),
         capabilities: bounding_set(&status)
             .ok_or_else(|| io::Error::other(format!("process {pid} says nothing of its capabilities")))?,
     })
+}
+
+/// `Max open files  1024  4096  files` → 4096.
+fn hard_nofile(limits: &str) -> Option<u64> {
+    let values = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    values.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// `CapBnd:`, a tab, `00000000a80425fb`
@@ -333,6 +342,13 @@ mod tests {
     fn the_bounding_set_is_read() {
         assert_eq!(bounding_set("Name:\tx\nCapBnd:\t00000000a80425fb\nCapAmb:\t0\n"), Some(0xa804_25fb));
         assert_eq!(bounding_set("Name:\tx\n"), None);
+    }
+
+    #[test]
+    fn limits_are_read_by_name() {
+        let text = "Limit   Soft   Hard   Units\nMax open files            1024   4096   files\n";
+        assert_eq!((hard_nofile(text), hard_nofile("")), (Some(4096), None));
+        assert!(hard_nofile(&std::fs::read_to_string("/proc/self/limits").unwrap()).is_some());
     }
 
     #[test]

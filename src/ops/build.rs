@@ -104,6 +104,7 @@ impl Node {
             cpuset: block_in_place(|| self.cpuset(berth, survey)),
             shm_size: rules.shm_size,
             pids_limit: rules.pids_limit,
+            nofile: rules.nofile,
             groups,
             network: self.config.docker.network.clone(),
             no_new_privileges: !image.sudo,

@@ -160,6 +160,9 @@ fn validate(path: &Path, profile: &Profile) -> Result<()> {
     if let Some(problem) = profile.bootstrap.hccn.problem() {
         return wrong(format!("[bootstrap.hccn] {problem}"));
     }
+    if !(1024..=1 << 20).contains(&rules.nofile) {
+        return wrong(format!("berth.nofile is {}; write 1024 to 1048576", rules.nofile));
+    }
     if rules.default_lease > rules.max_lease {
         return wrong("berth.default-lease is longer than berth.max-lease".into());
     }
@@ -236,6 +239,24 @@ mod tests {
             assert_eq!(config.ssh.server, here.join("bin/berth"));
             assert_eq!(Path::new(&config.profile), here.join("p/mine"));
         }
+    }
+
+    #[test]
+    fn a_berth_has_some_open_files_and_not_every_one() {
+        let shipped = super::super::shipped_profile("sim").unwrap();
+        for (wrong, said) in
+            [("5", "berth.nofile is 5; write 1024 to 1048576"), ("99999999", "berth.nofile is 99999999")]
+        {
+            let text = shipped.replace("nofile = 16384", &format!("nofile = {wrong}"));
+            let host = FakeHost::default().with_file("/p.toml", &text);
+            let config = Config { profile: "/p.toml".into(), ..Config::default() };
+            let fault = flatten(&load_profile(&host, &config).unwrap_err());
+            assert!(fault.message.contains(said), "{}", fault.message);
+        }
+        let old = shipped.replace("nofile = 16384", "");
+        let host = FakeHost::default().with_file("/p.toml", &old);
+        let config = Config { profile: "/p.toml".into(), ..Config::default() };
+        assert_eq!(load_profile(&host, &config).unwrap().berth.nofile, 65_536);
     }
 
     #[test]

@@ -87,6 +87,9 @@ pub struct BerthRules {
     pub cap_add: Vec<Capability>,
     pub shm_size: Size,
     pub pids_limit: i64,
+    /// Files that one of its processes may have open. With `pids-limit` it bounds what a berth can have in all.
+    #[serde(default = "open_files")]
+    pub nofile: u64,
     #[serde(with = "super::config::duration_text")]
     pub default_lease: Duration,
     #[serde(with = "super::config::duration_text")]
@@ -105,6 +108,11 @@ pub struct BerthRules {
     /// Shared, read-only in every berth.
     #[serde(default)]
     pub datasets: Vec<Dataset>,
+}
+
+/// What most programs ask for at most, and a sixteenth of what engines give where nobody says.
+fn open_files() -> u64 {
+    65_536
 }
 
 fn yes() -> bool {

@@ -235,6 +235,67 @@ fn a_node_in_a_dev_of_its_own_holds_a_card_if_it_may_be_opened() {
     });
 }
 
+/// Processes with many descriptors of one file, in the device cgroup of a container.
+struct Crowd(Vec<Child>);
+
+impl Crowd {
+    fn start(container: &str, processes: usize, descriptors: usize) -> Self {
+        let script = "import os, sys\nos.open('/dev/null', os.O_RDONLY)\nfor _ in range(int(sys.argv[1])): os.dup(0)\n\
+                      print('ready', flush=True)\nsys.stdin.read()";
+        let cgroup = format!("/sys/fs/cgroup/devices/docker/{container}/cgroup.procs");
+        let start = || {
+            let mut child = Command::new("python3")
+                .args(["-c", script, &descriptors.to_string()])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            std::fs::write(&cgroup, child.id().to_string()).unwrap();
+            let mut line = [0; 6];
+            std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut line).unwrap();
+            child
+        };
+        Self((0..processes).map(|_| start()).collect())
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// The small form of 300 processes with 20,000 descriptors each: more than are looked at.
+#[test]
+fn what_a_berth_has_open_neither_costs_a_look_nor_hides_other_cards() {
+    let Some(rig) = Rig::start() else { return };
+    if !Path::new("/sys/fs/cgroup/devices").exists() {
+        eprintln!("SKIPPED: a process can be put into a device cgroup alone only on cgroup v1");
+        return;
+    }
+    let crowded = rig.request(&["--card-ids", "0"]);
+    rig.request(&["--card-ids", "5", "--name", "other"]);
+    let container = crowded["container_id"].as_str().unwrap().to_owned();
+    let crowd = Crowd::start(&container, 15, 18_000);
+    // Nothing in it can have any card but its own.
+    let cards = rig.cards();
+    assert!(cards[1..5].iter().all(|card| card["holders"] == json!([])), "{cards:?}");
+    // Its owner had another berth meanwhile, which may have handed card 5 over: that card alone stays closed.
+    rig.ok(&["release", "alice/other"]);
+    let cards = rig.cards();
+    let holder = &cards[5]["holders"][0];
+    assert_eq!((&holder["kind"], &holder["berth"]), (&json!("not-looked"), &json!("alice/dev")), "{cards:?}");
+    assert!((1..8).filter(|id| *id != 5).all(|id| cards[id]["holders"] == json!([])), "{cards:?}");
+    let said = rig.refused(7, &["request", "--user", "bob", "--card-ids", "5"]);
+    assert!(said.contains("perhaps berth alice/dev, with more open files than could be looked at"), "{said}");
+    drop(crowd);
+    let args = ["request", "--user", "bob", "--card-ids", "5", "--json"];
+    assert!(rig.ok(&args).contains("\"live\""));
+}
+
 /// Cards of every agent: no other test may run beside it.
 #[test]
 fn a_privileged_container_holds_cards_if_it_may_use_them_alone() {

@@ -129,6 +129,7 @@ impl Rig {
             capabilities: vec![Capability::Mknod],
             shm_size: Size::mib(16),
             pids_limit: 64,
+            nofile: 2048,
             groups: vec![1000],
             network: self.network(),
             no_new_privileges: true,

@@ -58,7 +58,11 @@ async fn containers_of_others_are_seen_alone() {
     rig.docker(&["kill", &device]);
     assert_eq!(held(&rig, &mut scan, &known).await, [is(5, "rule", Device)]);
 
-    let privileged = rig.start("privileged", &rig.privileged());
+    // A monitor could use every card, and uses none.
+    rig.start("monitor", &rig.privileged());
+    assert_eq!(held(&rig, &mut scan, &known).await, [is(5, "rule", Device)]);
+    let cann = ["-e", "ASCEND_HOME_PATH=/usr/local/Ascend/latest"];
+    let privileged = rig.start("privileged", &[&rig.privileged()[..], &cann].concat());
     let all = held(&rig, &mut scan, &known).await;
     assert_eq!(all.iter().filter(|entry| entry.1 == "privileged" && entry.2 == Privileged).count(), 8);
     rig.docker(&["rm", "-f", &privileged]);
