@@ -4,7 +4,7 @@ use super::Node;
 use super::cards::{self, Sightings};
 use super::conditions::{Changes, Found};
 use crate::model::facts::NpuFacts;
-use crate::model::{Berth, BerthState, CardId, ConditionCode, Holder};
+use crate::model::{Berth, BerthState, CardId, ConditionCode, Holder, Ruling};
 use anyhow::Result;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -109,7 +109,7 @@ fn of_card(card: CardId, berth: &Berth, npu: &NpuFacts, seen: &Sightings) -> Vec
             found.push((ConditionCode::CardLost, format!("its device node davinci{card} is not there")));
         }
         // What is allowed is in force only while an administrator knows of the alarm.
-        Some(device) if !device.health.usable() && !seen.rulings.contains_key(&card) => {
+        Some(device) if !device.health.usable() && !seen.rulings.get(&card).is_some_and(Ruling::allows) => {
             found.push((ConditionCode::CardAlarm, format!("its health is {}", device.health)));
         }
         Some(_) => {}
