@@ -75,7 +75,7 @@ fn verbs_and_routes_are_documented() {
     for route in
         read("src/agent/routes.rs").split(".route(\"").skip(1).map(|rest| rest.split('"').next().unwrap())
     {
-        let shown = route.replace("{name}", "NAME").replace("{*name}", "NAME");
+        let shown = route.replace("{name}", "NAME").replace("{*name}", "NAME").replace("{id}", "ID");
         assert!(api.contains(&shown), "{route}");
     }
 }

@@ -4,7 +4,7 @@ use super::call::{relative, wait_for};
 use super::{Global, render};
 use crate::agent::types::Cards;
 use crate::error::Fault;
-use crate::model::{CardView, Health, Holder, Verdict};
+use crate::model::{CardView, Health, Holder};
 use anyhow::Result;
 use comfy_table::{Cell, Color};
 use jiff::Timestamp;
@@ -99,7 +99,7 @@ fn health(health: Option<Health>) -> Cell {
 
 fn holder(card: &CardView, shared: &[&str], now: Timestamp) -> Cell {
     let mut lines: Vec<String> = card.holders.iter().map(|holder| describe(holder, now)).collect();
-    if let Some(ruling) = card.ruling.as_ref().filter(|ruling| ruling.verdict == Verdict::Allow) {
+    if let Some(ruling) = card.ruling.as_ref().filter(|ruling| ruling.allows()) {
         lines.push(ruling.to_string());
     }
     if let Some(reason) = &card.unusable {

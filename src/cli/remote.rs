@@ -148,6 +148,7 @@ mod tests {
         for line in [
             "agent",
             "ssh x",
+            "card allow 3 --until 1h",
             "sim list",
             "facts",
             "inside serve",

@@ -98,6 +98,12 @@ pub struct Ruling {
     pub since: Timestamp,
 }
 
+impl Ruling {
+    pub fn allows(&self) -> bool {
+        self.verdict == Verdict::Allow
+    }
+}
+
 impl fmt::Display for Ruling {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.verdict {

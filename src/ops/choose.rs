@@ -80,7 +80,7 @@ pub(super) fn check_health(
     for card in cards {
         match npu.devices.iter().find(|device| device.id == card.0) {
             None => return Err(Fault::refused(format!("npu-smi does not list card {card} any more"))),
-            Some(device) if !device.health.usable() && !rulings.contains_key(card) => {
+            Some(device) if !device.health.usable() && !rulings.get(card).is_some_and(Ruling::allows) => {
                 return Err(Fault::refused(format!(
                     "card {card} cannot be used: its health is {}",
                     device.health
@@ -183,6 +183,26 @@ mod tests {
         );
         assert!(check_wish(&CardWish::Ids(vec![]), 8).is_err());
         assert!(check_wish(&CardWish::Ids(vec![0, 7]), 8).is_ok());
+    }
+
+    /// Only who allows a card knows of its alarm; who blocked it meanwhile does not.
+    #[test]
+    fn a_sick_card_is_handed_over_only_where_it_is_allowed() {
+        use crate::model::{Health, Verdict};
+        let mut sick = crate::ops::cards::tests::npu();
+        sick.devices[3].health = Health::Alarm;
+        let check = |verdict: Option<Verdict>| {
+            let ruling = verdict.map(|verdict| Ruling {
+                verdict,
+                why: None,
+                until: None,
+                by: "root".into(),
+                since: Timestamp::UNIX_EPOCH,
+            });
+            check_health(&sick, &[CardId(3)], &ruling.map(|ruling| (CardId(3), ruling)).into_iter().collect())
+        };
+        assert!(check(None).is_err() && check(Some(Verdict::Block)).is_err());
+        assert!(check(Some(Verdict::Allow)).is_ok());
     }
 
     #[test]

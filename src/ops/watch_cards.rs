@@ -5,7 +5,7 @@ use super::cards::{self, Listed, Sightings};
 use super::conditions::{Changes, Found};
 use super::survey::containers_of;
 use crate::model::facts::NpuFacts;
-use crate::model::{Berth, BerthState, CardId, ConditionCode, Holder};
+use crate::model::{Berth, BerthState, CardId, ConditionCode, Holder, Ruling};
 use anyhow::Result;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -124,7 +124,7 @@ fn of_card(
             found.push((ConditionCode::CardLost, format!("its device node davinci{card} is not there")));
         }
         // What is allowed is in force only while an administrator knows of the alarm.
-        Some(device) if !device.health.usable() && !seen.rulings.contains_key(&card) => {
+        Some(device) if !device.health.usable() && !seen.rulings.get(&card).is_some_and(Ruling::allows) => {
             found.push((ConditionCode::CardAlarm, format!("its health is {}", device.health)));
         }
         Some(_) => {}
