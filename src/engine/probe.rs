@@ -12,10 +12,10 @@ use bollard::query_parameters::{
     CreateContainerOptionsBuilder, ListContainersOptionsBuilder, WaitContainerOptionsBuilder,
 };
 use futures_util::StreamExt as _;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const BINARY: &str = "/opt/berth/bin/berth";
@@ -75,8 +75,14 @@ impl Drop for Removal {
     }
 }
 
+/// Containers that a task is removing: one is enough for each.
+static REMOVING: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
 /// Tries until the engine says that it is gone.
 async fn remove_at_last(engine: Engine, name: String, made: bool) {
+    if !REMOVING.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone()) {
+        return;
+    }
     let mut pause = FIRST_PAUSE;
     let mut looks = if made { 1 } else { LOOKS };
     while looks > 0 {
@@ -91,6 +97,7 @@ async fn remove_at_last(engine: Engine, name: String, made: bool) {
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
+    REMOVING.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
 }
 
 /// What to look into, and for what.

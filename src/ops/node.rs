@@ -154,6 +154,11 @@ impl Node {
         Ok(engine)
     }
 
+    /// Whether one answered, and has not gone away since.
+    pub(super) async fn has_engine(&self) -> bool {
+        self.engine.lock().await.is_some()
+    }
+
     /// The engine went away: another version may come back, and containers may have changed.
     pub async fn forget_engine(&self) {
         *self.engine.lock().await = None;

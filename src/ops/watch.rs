@@ -55,19 +55,21 @@ impl Node {
 
     /// Somebody may flush the node's rules, as a firewall does that is loaded anew. A look is two short programs.
     async fn watch_metadata(self: Arc<Self>) {
-        let mut failed = false;
+        let (mut failed, mut was_closed) = (false, false);
         loop {
             tokio::time::sleep(LOOK_AT_RULES).await;
             // Without an engine its chain may not be there, and nothing is forwarded to containers.
-            if !*self.reconciled.lock().await {
+            if !self.has_engine().await {
                 continue;
             }
             match self.close_metadata().await {
                 Ok(changed) => {
                     failed = false;
-                    if changed == Changed::Yes {
+                    // The first time nobody had closed it yet.
+                    if changed == Changed::Yes && was_closed {
                         self.tell_reopened().await;
                     }
+                    was_closed = true;
                 }
                 Err(error) if !failed => {
                     failed = true;
