@@ -7,7 +7,7 @@
 //! waits, and who is behind.
 //! A client that ignores its windows is disconnected: what waits in one connection, and in all, has a limit.
 
-use super::windows::{Reader, TOO_MUCH, TRICKLE, WINDOW, Windows};
+use super::windows::{PLENTY, Reader, TRICKLE, WINDOW, Windows};
 use bytes::{Bytes, BytesMut};
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 /// From here on a queue is long, and its channel slowed down.
 const LONG: usize = 1 << 20;
 /// What one queue may hold. Who keeps to the windows has less, however they were opened.
-const MOST: usize = 2 * TOO_MUCH;
+const MOST: usize = PLENTY + 2 * WINDOW as usize;
 /// What all connections of this process may have waiting together.
 const ALL: usize = 512 << 20;
 /// How often a slowed client may ask.
@@ -213,7 +213,6 @@ impl Drop for UntilDropped {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ssh::windows::PLENTY;
 
     #[tokio::test]
     async fn everything_comes_out_in_order_and_then_the_end() {
@@ -250,13 +249,16 @@ mod tests {
     fn with_too_much_waiting_every_window_shrinks() {
         let inputs = Inputs::default();
         let mut windows = Windows::default();
-        let (queue, _other) = (inputs.add(1), inputs.add(2));
-        queue.push(&vec![0; PLENTY]).unwrap();
-        queue.push(&vec![0; TOO_MUCH - PLENTY]).unwrap();
-        assert_eq!(inputs.next_window(&mut windows, 2, WINDOW), TRICKLE);
-        queue.refuse();
-        queue.push(&vec![0; PLENTY]).unwrap();
-        assert_eq!(inputs.next_window(&mut windows, 2, TRICKLE), WINDOW);
+        let (queues, _other) = ([inputs.add(1), inputs.add(2)], inputs.add(3));
+        for queue in &queues {
+            queue.push(&vec![0; PLENTY]).unwrap();
+        }
+        assert_eq!(inputs.next_window(&mut windows, 3, WINDOW), TRICKLE);
+        for queue in &queues {
+            queue.refuse();
+            queue.push(&vec![0; PLENTY]).unwrap();
+        }
+        assert_eq!(inputs.next_window(&mut windows, 3, TRICKLE), WINDOW);
         assert_eq!(inputs.waiting.0.load(Ordering::Relaxed), 0);
     }
 
