@@ -21,6 +21,7 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::process::Child;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
@@ -129,13 +130,8 @@ async fn serve(
     input: &InputQueue,
     hangup: oneshot::Receiver<()>,
 ) -> Result<(), russh::Error> {
-    let Program { mut child, input: stdin, output, errors, terminal, group } = program;
-    let (exited, exit) = watch::channel(None);
-    // On its own, so that the program is waited for also when its session has long gone.
-    tokio::spawn(async move {
-        let status = child.wait().await.ok();
-        let _ = exited.send(Some(Exit { at: Instant::now(), status }));
-    });
+    let Program { child, input: stdin, output, errors, terminal, group } = program;
+    let exit = exit_of(child);
     let (gone, leaving) = watch::channel(false);
     let has_terminal = terminal.is_some();
     let has_exited = exit.clone();
@@ -201,6 +197,16 @@ async fn serve(
         line.writer.extended_data_bytes(STDERR, NOTE).await?;
     }
     report(line, status).await
+}
+
+/// On a task of its own, so that the program is waited for also when its session has long gone.
+fn exit_of(mut child: Child) -> watch::Receiver<Option<Exit>> {
+    let (exited, exit) = watch::channel(None);
+    tokio::spawn(async move {
+        let status = child.wait().await.ok();
+        let _ = exited.send(Some(Exit { at: Instant::now(), status }));
+    });
+    exit
 }
 
 /// When a program ended and how, if that could be learnt.

@@ -108,7 +108,7 @@ fn lost_no_driver_held_and_unknown_are_told_apart() {
         ..facts_of(&good_host())
     };
     let elsewhere = CheckFacts { driver: facts_of(&good_host()).driver, ..no_tool.clone() };
-    let cases: [(CheckFacts, Verdict, &str); 7] = [
+    let cases: Vec<(CheckFacts, Verdict, &str)> = vec![
         (elsewhere, CouldNotLook, "driver 24.1.0.3 is installed, and there is no /usr/local/bin/npu-smi"),
         (
             without(|h| h.with_output(SMI, 187, "dcmi module initialize failed. ret is -8005\n", "")),
