@@ -264,7 +264,7 @@ sys.stdin.read()
         file.display(),
         target.local_addr().unwrap().port()
     );
-    let mut client = Command::new("python3")
+    let mut client = Command::new("/usr/bin/python3")
         .args(["-c", &script])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

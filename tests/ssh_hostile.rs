@@ -169,7 +169,7 @@ fn hostile(server: &Server, case: &str) -> String {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ssh/hostile.py");
     let output = Command::new("timeout")
         .arg("120")
-        .arg("python3")
+        .arg("/usr/bin/python3")
         .arg(script)
         .arg(server.port.to_string())
         .arg(server.key())

@@ -60,6 +60,8 @@ impl Node {
         let order = self.check_order(caller, &request).await?;
         self.ensure_reconciled().await?;
         let image = self.ready_image(request.image.as_deref(), progress).await?;
+        // Made before anybody else has to wait for it.
+        self.owner_key(&order.owner.name).await?;
         let claimed = self.claim_when_free(caller, &order, &image, progress).await?;
         let built = self.build_and_commit(&order, &image, &claimed, &caller.name, progress).await;
         if let Err(error) = &built {
@@ -157,11 +159,11 @@ impl Node {
         self.check_owner(&order.owner.name).await?;
         let owner = order.owner.name.clone();
         let last = self.ledger(move |ledger| ledger.last_cards(&owner)).await?;
+        let host_key = self.owner_key(&order.owner.name).await?.public_openssh;
+        let past = self.ledger(crate::ledger::Ledger::port_uses).await?;
         let now = Timestamp::now();
         let name = free_name(order, &held)?;
         let cards = choose::choose(&survey, &order.wish, &last, now, order.patience())?;
-        let host_key = self.owner_key(&order.owner.name).await?.public_openssh;
-        let past = self.ledger(crate::ledger::Ledger::port_uses).await?;
         let asker = Asker { owner: &order.owner.name, name: &name, host_key: &host_key };
         let share = u32::try_from(cards.len()).unwrap_or(u32::MAX);
         let rules = &self.profile.berth;
