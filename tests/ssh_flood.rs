@@ -69,26 +69,44 @@ impl Drop for Flood {
     }
 }
 
+/// A flood does not wait: where the server's queue is full, the kernel would try again a second later.
 fn connect(from: [u8; 4], port: u16) -> Option<TcpStream> {
-    use rustix::net::{AddressFamily, SocketType, bind, connect, socket, sockopt};
-    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).ok()?;
+    use rustix::io::Errno;
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with, sockopt};
+    const NO_LONGER: Duration = Duration::from_millis(20);
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::NONBLOCK, None).ok()?;
     sockopt::set_socket_reuseaddr(&socket, true).ok()?;
     bind(&socket, &SocketAddr::from((from, 0))).ok()?;
-    connect(&socket, &SocketAddr::from(([127, 0, 0, 1], port))).ok()?;
-    Some(socket.into())
+    let (server, began) = (SocketAddr::from(([127, 0, 0, 1], port)), Instant::now());
+    loop {
+        match connect(&socket, &server) {
+            Ok(()) | Err(Errno::ISCONN) => break,
+            Err(Errno::INPROGRESS | Errno::ALREADY) if began.elapsed() < NO_LONGER => {
+                std::thread::yield_now()
+            }
+            Err(_) => return None,
+        }
+    }
+    let stream = TcpStream::from(socket);
+    stream.set_nonblocking(false).ok()?;
+    Some(stream)
 }
 
 /// Logs in again and again while the flood runs; a client that waits for long counts as turned away.
 fn logs_in_during(server: &Server, flood: &Flood) {
     let before = flood.made.load(Ordering::Relaxed);
-    for _ in 0..3 {
+    let during = || flood.made.load(Ordering::Relaxed) - before;
+    let began = Instant::now();
+    let mut logins = 0;
+    // On a fast machine three are over before it was a flood.
+    while logins < 3 || during() <= 1000 && began.elapsed() < PATIENCE {
+        logins += 1;
         let started = Instant::now();
         let output = server.client(&["-o", "ConnectTimeout=30"], &["echo in"]).output().unwrap();
         assert_eq!(output.stdout, b"in\n", "{output:?}\n{}", server.log());
         assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
     }
-    let during = flood.made.load(Ordering::Relaxed) - before;
-    assert!(during > 1000, "this was no flood: {during} connections");
+    assert!(during() > 1000, "this was no flood: {} connections", during());
 }
 
 fn full(server: &Server) -> bool {
@@ -191,6 +209,7 @@ fn a_flood_costs_bounded_memory_and_leaves_sessions_alone() {
         assert!(asked.elapsed() < PATIENCE / 4, "{:?}", asked.elapsed());
     };
     answers(0);
+    let before = server.peak_memory();
     let flood = Flood::start(server.port, b"SSH-2.0-flood\r\n", true);
     for number in 1..10 {
         answers(number);
@@ -200,7 +219,9 @@ fn a_flood_costs_bounded_memory_and_leaves_sessions_alone() {
     drop(flood);
     drop(to);
     session.wait().unwrap();
-    assert!(server.peak_memory() < 80 << 10, "{} KiB", server.peak_memory());
+    // 1024 that wait, of 50 KiB each, and those on their way out: how many depends on how fast the machine is.
+    let grown = server.peak_memory() - before;
+    assert!(grown < 64 << 10, "{grown} KiB more than the {before} KiB before");
     // Strangers are counted, not told one by one.
     assert!(server.log().lines().count() < 200, "{}", server.log().lines().count());
 }
