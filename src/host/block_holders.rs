@@ -3,7 +3,8 @@
 //! It only looks; processes may come and go while it does.
 
 use super::procs::{
-    Meter, OpenDevice, OpenDevices, devices_of, has_ended, parse_cgroup, pids, read_small, status,
+    Meter, OpenDevice, OpenDevices, devices_of_threads, has_ended, living, parse_cgroup, pids, read_small,
+    status,
 };
 use rustix::fs::FileType;
 use std::collections::BTreeSet;
@@ -48,8 +49,8 @@ fn open_blocks(proc_root: &Path, rdevs: &[(u32, u32)]) -> OpenDevices {
         }
     };
     for pid in pids {
-        let dir = proc_root.join(pid.to_string());
-        match devices_of(&dir, FileType::BlockDevice, rdevs, &mut Meter::endless()) {
+        let dir = living(&proc_root.join(pid.to_string()));
+        match devices_of_threads(&dir, FileType::BlockDevice, rdevs, &mut Meter::endless()) {
             Ok(open) => {
                 let (name, uid) = status(&dir);
                 let about = |rdev| OpenDevice { pid, name: name.clone(), uid, rdev, container_id: None };
@@ -67,7 +68,7 @@ fn open_blocks(proc_root: &Path, rdevs: &[(u32, u32)]) -> OpenDevices {
 
 /// A process's name, and the systemd unit or the container that it runs in.
 pub fn name_and_unit(proc_root: &Path, pid: u32) -> (String, Option<String>) {
-    let dir = proc_root.join(pid.to_string());
+    let dir = living(&proc_root.join(pid.to_string()));
     let (name, _) = status(&dir);
     let cgroup = read_small(&dir.join("cgroup")).unwrap_or_default();
     let container = parse_cgroup(&cgroup).map(|id| format!("container {}", id.get(..12).unwrap_or(&id)));
@@ -85,19 +86,20 @@ fn unit_in(cgroup: &str) -> Option<String> {
 /// The mounts of each mount namespace but that of pid 1, as a process of it sees them. One that sees only a part of them,
 /// because it has another root, counts for itself.
 pub fn other_mount_namespaces(proc_root: &Path) -> io::Result<Vec<(u32, String)>> {
-    let of = |pid: &str, link: &str| fs::read_link(proc_root.join(pid).join(link));
-    let ours = of("1", "ns/mnt")?;
+    let of = |process: &Path, link: &str| fs::read_link(process.join(link));
+    let ours = of(&proc_root.join("1"), "ns/mnt")?;
     let mut seen = BTreeSet::new();
     let mut found = Vec::new();
     for entry in fs::read_dir(proc_root)? {
         let entry = entry?;
         let name = entry.file_name();
         let Some(pid) = name.to_str().filter(|name| name.parse::<u32>().is_ok()) else { continue };
-        let table = of(pid, "ns/mnt").and_then(|namespace| {
-            if namespace == ours || !seen.insert((namespace, of(pid, "root")?)) {
+        let process = living(&entry.path());
+        let table = of(&process, "ns/mnt").and_then(|namespace| {
+            if namespace == ours || !seen.insert((namespace, of(&process, "root")?)) {
                 return Ok(None);
             }
-            fs::read(entry.path().join("mountinfo")).map(Some)
+            fs::read(process.join("mountinfo")).map(Some)
         });
         match table {
             Ok(Some(text)) => {

@@ -6,7 +6,7 @@
 //! namespace, says nothing; nor do all the nodes of a privileged container.
 
 use super::cgroups::{Cgroups, RuleCache, exact};
-use super::procs::{has_ended, pids, read_small};
+use super::procs::{has_ended, living, pids, read_small};
 use super::readback;
 use nix::sys::stat::{major, minor};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat};
@@ -107,7 +107,7 @@ pub fn noded(
 
 /// The processes of every mount namespace but our own and the first process's.
 fn spaces(proc_root: &Path) -> io::Result<BTreeMap<PathBuf, Vec<u32>>> {
-    let space = |process: &str| fs::read_link(proc_root.join(process).join("ns/mnt"));
+    let space = |process: &str| fs::read_link(living(&proc_root.join(process)).join("ns/mnt"));
     let ours = [space("self")?, space("1")?];
     let mut found = BTreeMap::<PathBuf, Vec<u32>>::new();
     for pid in pids(proc_root)? {
@@ -131,7 +131,7 @@ fn look_at(
     own: &BTreeSet<String>,
     first: &Rights,
 ) -> io::Result<Option<Noded>> {
-    let dir = proc_root.join(pid.to_string());
+    let dir = living(&proc_root.join(pid.to_string()));
     let rights = Rights::of(&dir)?;
     if rights.uid == 0 && rights.are_all_of(first) {
         return Ok(None);

@@ -4,10 +4,11 @@ use super::cgroups::{Cgroups, ProcessCgroup, RuleCache};
 use super::{Host, read_text};
 use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, statx};
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Descriptors that are looked at of one account's or container's processes together; a million takes a few seconds.
@@ -16,6 +17,10 @@ const MOST_OF_A_BERTH: usize = 1 << 18;
 /// How long a look may take before it goes on with those alone who have few.
 const LONG: Duration = Duration::from_secs(5);
 const FEW: usize = 1 << 15;
+/// Of a thread that seems to share the first one's descriptors, so many are looked at.
+const SAMPLE: usize = 64;
+/// How often the list of processes is asked for new ones in one look.
+const ROUNDS: u32 = 3;
 /// Set in a descriptor's flags when it was opened without a right to read or write.
 const O_PATH: u32 = 0o10_000_000;
 
@@ -123,15 +128,18 @@ pub fn open_devices(proc_root: &Path, rdevs: &[(u32, u32)], fences: &[Fence]) ->
         meters: BTreeMap::new(),
         found: OpenDevices::default(),
     };
-    for pid in pids {
-        match look.process(pid) {
-            Ok(()) => {}
-            Err(error) if vanished(&error) => {}
-            Err(error) => {
-                look.found.unreadable += 1;
-                let reason = format!("process {pid} cannot be looked into: {error}");
-                look.found.reason.get_or_insert(reason);
-            }
+    let mut seen = BTreeSet::new();
+    let mut new = pids;
+    for round in 1.. {
+        for pid in &new {
+            look.note(*pid);
+        }
+        seen.extend(new);
+        // A child may have come, with what its parent had, before the parent was looked at and gone.
+        new = self::pids(proc_root).unwrap_or_default();
+        new.retain(|pid| !seen.contains(pid));
+        if new.is_empty() || round == ROUNDS {
+            break;
         }
     }
     look.found
@@ -147,8 +155,20 @@ pub(super) fn pids(proc_root: &Path) -> io::Result<Vec<u32>> {
 }
 
 impl Look<'_> {
+    fn note(&mut self, pid: u32) {
+        match self.process(pid) {
+            Ok(()) => {}
+            Err(error) if vanished(&error) => {}
+            Err(error) => {
+                self.found.unreadable += 1;
+                let reason = format!("process {pid} cannot be looked into: {error}");
+                self.found.reason.get_or_insert(reason);
+            }
+        }
+    }
+
     fn process(&mut self, pid: u32) -> io::Result<()> {
-        let dir = self.proc_root.join(pid.to_string());
+        let dir = living(&self.proc_root.join(pid.to_string()));
         let cgroup = self.cgroups.as_ref().zip(read_small(&dir.join("cgroup")).ok());
         let cgroup = cgroup.and_then(|(cgroups, text)| cgroups.of_process(&text));
         let container_id = cgroup.as_ref().and_then(ProcessCgroup::container_id);
@@ -170,7 +190,7 @@ impl Look<'_> {
         if meter.is_spent() {
             return Ok(());
         }
-        let open = devices_of(&dir, FileType::CharacterDevice, &wanted, meter)?;
+        let open = devices_of_threads(&dir, FileType::CharacterDevice, &wanted, meter)?;
         if meter.is_spent() {
             self.found.unfinished.extend(wanted.into_iter().map(about));
         }
@@ -225,6 +245,69 @@ pub fn has_ended(error: &io::Error) -> bool {
     vanished(error) || error.kind() == io::ErrorKind::InvalidInput
 }
 
+/// Where a process shows what it has: its own directory, or that of another thread where the first one has ended. The
+/// kernel shows nothing of a thread that has ended, and a process goes on without its first.
+pub(super) fn living(process: &Path) -> PathBuf {
+    if !is_ended(process) {
+        return process.to_path_buf();
+    }
+    let threads = fs::read_dir(process.join("task")).into_iter().flatten().flatten();
+    threads
+        .map(|thread| thread.path())
+        .find(|thread| !is_ended(thread))
+        .unwrap_or_else(|| process.to_path_buf())
+}
+
+fn is_ended(thread: &Path) -> bool {
+    let text = read_small(&thread.join("status")).unwrap_or_default();
+    let state = text.lines().find_map(|line| line.strip_prefix("State:")).unwrap_or_default();
+    matches!(state.trim_start().as_bytes().first(), Some(b'Z' | b'X' | b'x'))
+}
+
+/// What a process has open in any of its threads, which may have parted with the others' descriptors. A thread with the
+/// same numbers as the first shares them, nearly always: of it some are looked at, chosen anew each time, and all where
+/// they are few.
+pub(super) fn devices_of_threads(
+    dir: &Path,
+    kind: FileType,
+    rdevs: &[(u32, u32)],
+    meter: &mut Meter,
+) -> io::Result<BTreeSet<(u32, u32)>> {
+    let mut open = devices_of(dir, kind, rdevs, meter)?;
+    let Ok(threads) = fs::read_dir(dir.join("task")).or_else(|_| fs::read_dir(dir.join(".."))) else {
+        return Ok(open);
+    };
+    let threads: Vec<PathBuf> = threads.flatten().map(|thread| thread.path()).collect();
+    if threads.len() < 2 {
+        return Ok(open);
+    }
+    let first = numbers(dir);
+    for thread in threads.iter().filter(|thread| thread.file_name() != dir.file_name()) {
+        let own = numbers(thread);
+        // A name costs far less than a look.
+        meter.used = meter.used.saturating_add(own.len() / 16);
+        let some = if own == first { sample(own) } else { own };
+        for number in some {
+            if !meter.spend() {
+                return Ok(open);
+            }
+            open.extend(device_at(thread, &number, kind, rdevs));
+        }
+    }
+    Ok(open)
+}
+
+/// The numbers of a thread's descriptors; of one that has ended there are none.
+fn numbers(thread: &Path) -> BTreeSet<OsString> {
+    fs::read_dir(thread.join("fd")).into_iter().flatten().flatten().map(|entry| entry.file_name()).collect()
+}
+
+fn sample(numbers: BTreeSet<OsString>) -> BTreeSet<OsString> {
+    let step = numbers.len().div_ceil(SAMPLE).max(1);
+    let start = usize::try_from(RandomState::new().hash_one(step) % step as u64).unwrap_or_default();
+    numbers.into_iter().skip(start).step_by(step).collect()
+}
+
 /// Stops when the meter does.
 pub(super) fn devices_of(
     dir: &Path,
@@ -242,17 +325,20 @@ pub(super) fn devices_of(
         if !meter.spend() {
             break;
         }
-        // Follows the magic link to the open file itself, under whatever name it was opened, also in another
-        // mount namespace. DONT_SYNC: a file on a network file system that hangs must not hang us.
-        let flags = AtFlags::STATX_DONT_SYNC;
-        let Ok(stat) = statx(CWD, entry.path(), flags, StatxFlags::TYPE) else { continue };
-        let rdev = (stat.stx_rdev_major, stat.stx_rdev_minor);
-        let is_kind = FileType::from_raw_mode(stat.stx_mode.into()) == kind;
-        if is_kind && rdevs.contains(&rdev) && !is_only_a_path(dir, &entry.file_name()) {
-            open.insert(rdev);
-        }
+        open.extend(device_at(dir, &entry.file_name(), kind, rdevs));
     }
     Ok(open)
+}
+
+/// Which of these devices a descriptor is open for.
+fn device_at(dir: &Path, descriptor: &OsStr, kind: FileType, rdevs: &[(u32, u32)]) -> Option<(u32, u32)> {
+    // Follows the magic link to the open file itself, under whatever name it was opened, also in another
+    // mount namespace. DONT_SYNC: a file on a network file system that hangs must not hang us.
+    let path = dir.join("fd").join(descriptor);
+    let stat = statx(CWD, path, AtFlags::STATX_DONT_SYNC, StatxFlags::TYPE).ok()?;
+    let rdev = (stat.stx_rdev_major, stat.stx_rdev_minor);
+    let is_kind = FileType::from_raw_mode(stat.stx_mode.into()) == kind;
+    (is_kind && rdevs.contains(&rdev) && !is_only_a_path(dir, descriptor)).then_some(rdev)
 }
 
 /// `O_PATH` needs no right to the file, and the driver hears nothing of it. What cannot be read counts as open.
@@ -355,6 +441,51 @@ mod tests {
         child.wait().unwrap();
         assert!(has, "its standard input is the device");
         assert!(found.open.iter().all(|open| open.pid != child.id()), "{found:?}");
+    }
+
+    #[test]
+    fn a_thread_that_parted_with_the_others_is_looked_at() {
+        use std::sync::mpsc::channel;
+        let ((opened, wait), (end, ended)) = (channel(), channel::<()>());
+        let thread = std::thread::spawn(move || {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_FILES).unwrap();
+            let device = fs::File::open("/dev/full").unwrap();
+            opened.send(()).unwrap();
+            let _ = ended.recv();
+            drop(device);
+        });
+        wait.recv().unwrap();
+        let own = std::process::id();
+        let has = || {
+            let found = open_devices(Path::new("/proc"), &[(1, 7)], &[]);
+            found.open.iter().any(|open| open.pid == own)
+        };
+        assert!(has());
+        drop(end);
+        thread.join().unwrap();
+        assert!(!has());
+    }
+
+    #[test]
+    fn a_process_goes_on_without_its_first_thread() {
+        let proc_root = tempfile::tempdir().unwrap();
+        let file = |path: &str, text: &str| {
+            let path = proc_root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        let ended = "Name:\tpython\nState:\tZ (zombie)\nUid:\t1000\t1000\t1000\t1000\n";
+        file("7/status", ended);
+        file("7/task/7/status", ended);
+        file("7/task/9/status", &ended.replace("Z (zombie)", "S (sleeping)"));
+        for fd in ["7/fd", "7/task/7/fd", "7/task/9/fd"] {
+            fs::create_dir_all(proc_root.path().join(fd)).unwrap();
+        }
+        std::os::unix::fs::symlink("/dev/full", proc_root.path().join("7/task/9/fd/3")).unwrap();
+        let found = open_devices(proc_root.path(), &[(1, 7)], &[]);
+        let [open] = found.open.as_slice() else { panic!("{found:?}") };
+        assert_eq!((open.pid, open.uid, open.name.as_str()), (7, Some(1000), "python"));
+        assert_eq!(living(&proc_root.path().join("7")), proc_root.path().join("7/task/9"));
     }
 
     #[test]

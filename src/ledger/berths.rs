@@ -4,7 +4,7 @@ use super::{Ledger, LedgerError, NewEvent, conditions, find, list, optional_time
 use crate::error::Fault;
 use crate::model::{Berth, BerthState, CardId, Size};
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::{Transaction, params};
+use rusqlite::{Connection, Transaction, params};
 
 /// What a claim writes down before anything is done.
 #[derive(Debug, Clone, PartialEq)]
@@ -190,11 +190,11 @@ impl Ledger {
         })
     }
 
-    /// Cards of the owner's berths that ended while this one was there, and so may have handed something to it.
+    /// Cards of the owner's berths that ended while this one was there, and so may have handed something to it; or
+    /// to one that was there until then, which handed it on.
     pub fn cards_given_back(&self, berth: &Berth) -> Result<Vec<CardId>, Fault> {
-        // A clock is not that exact. A card too much costs a look, and no more.
-        let since = berth.created_at.checked_sub(SignedDuration::from_hours(1)).unwrap_or(Timestamp::MIN);
         self.read(|connection| {
+            let since = first_of_chain(connection, berth)?;
             list(
                 connection,
                 "SELECT DISTINCT card FROM berth_cards JOIN berths ON berth = id
@@ -250,6 +250,27 @@ fn set_state(transaction: &Transaction, id: i64, state: BerthState) -> rusqlite:
         .prepare_cached("UPDATE berths SET state = ?2 WHERE id = ?1")?
         .execute(params![id, state.as_str()])?;
     if changed == 1 { Ok(()) } else { Err(rusqlite::Error::QueryReturnedNoRows) }
+}
+
+/// When the first of the owner's berths began of those that were there one after the other, each with the next, up to
+/// this one.
+fn first_of_chain(connection: &Connection, berth: &Berth) -> rusqlite::Result<Timestamp> {
+    // A clock is not that exact. A card too much costs a look, and no more; so does the end of a long search.
+    const MARGIN: SignedDuration = SignedDuration::from_hours(1);
+    const LONGEST: u32 = 64;
+    let before = |at: Timestamp| at.checked_sub(MARGIN).unwrap_or(Timestamp::MIN);
+    let mut since = before(berth.created_at);
+    for _ in 0..LONGEST {
+        let earlier: Option<String> = connection.query_row(
+            "SELECT min(created_at) FROM berths
+             WHERE owner = ?1 AND created_at < ?2 AND (ended_at IS NULL OR ended_at >= ?2)",
+            params![berth.owner, since.to_string()],
+            |row| row.get(0),
+        )?;
+        let Some(earlier) = earlier.and_then(|at| at.parse::<Timestamp>().ok()) else { return Ok(since) };
+        since = before(earlier);
+    }
+    Ok(Timestamp::MIN)
 }
 
 fn read_berth(row: &rusqlite::Row) -> rusqlite::Result<Berth> {

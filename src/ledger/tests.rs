@@ -229,6 +229,29 @@ fn a_ruling_about_a_card_is_in_force_until_its_end() {
     assert!(ledger.rulings(at(0)).unwrap().is_empty());
 }
 
+/// A descriptor of a card goes from berth to berth for as long as one is there to hand it to the next.
+#[test]
+fn a_card_that_was_handed_on_is_looked_for_in_every_later_berth() {
+    let (_dir, ledger) = open();
+    let hours = |hours: i64| NewEvent { at: at(hours * 3600), ..event("x") };
+    let begin = |name: &str, card: u32, port: u16, from: i64| {
+        ledger.claim(&new_berth(name, &[card], port), &hours(from)).unwrap()
+    };
+    let end = |berth: &crate::model::Berth, at: i64| {
+        ledger.end(berth.id, BerthState::Released, "done", &hours(at)).unwrap();
+    };
+    let long_ago = begin("z", 7, 20_007, 0);
+    end(&long_ago, 1);
+    let first = begin("a", 3, 20_000, 10);
+    let second = begin("b", 4, 20_001, 12);
+    end(&first, 14);
+    let third = begin("c", 5, 20_002, 20);
+    assert_eq!(ledger.cards_given_back(&second).unwrap(), [CardId(3)]);
+    assert_eq!(ledger.cards_given_back(&third).unwrap(), [CardId(3)], "by way of b");
+    end(&second, 30);
+    assert_eq!(ledger.cards_given_back(&third).unwrap(), [CardId(3), CardId(4)]);
+}
+
 #[test]
 fn what_a_berth_told_is_found_by_order_and_not_by_clock() {
     let (_dir, ledger) = open();

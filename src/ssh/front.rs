@@ -206,6 +206,9 @@ impl Visit {
     /// The session ended by itself: the client left, or russh did not like what it sent.
     async fn note_end(&self, ended: Result<(), Error>) {
         match &ended {
+            Err(Error::IO(error)) if error.kind() == std::io::ErrorKind::QuotaExceeded => {
+                self.note("it sent too much before its login");
+            }
             Ok(()) | Err(Error::Disconnect | Error::HUP | Error::IO(_)) => self.note("the client left"),
             Err(error) => {
                 self.note(&format!("protocol error: {error}"));

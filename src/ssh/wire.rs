@@ -83,11 +83,26 @@ pub(super) struct Wire<S> {
     progress: Arc<Progress>,
     read: Option<Clear>,
     written: Option<Clear>,
+    /// What came since the keys were exchanged; `None` once somebody has logged in.
+    before_login: Option<usize>,
 }
+
+/// A login takes a few KiB. Whoever sends more before it lets the server exchange keys again and again, which nothing
+/// else counts and costs the server far more than the client.
+const MOST_BEFORE_LOGIN: usize = 64 << 10;
 
 impl<S> Wire<S> {
     pub(super) fn new(stream: S, progress: Arc<Progress>) -> Self {
-        Self { stream, progress, read: Some(Clear::default()), written: Some(Clear::default()) }
+        let clear = || Some(Clear::default());
+        Self { stream, progress, read: clear(), written: clear(), before_login: Some(0) }
+    }
+
+    /// Whether so much may come before the login.
+    fn is_bounded(&mut self, more: usize) -> bool {
+        let Some(before) = self.before_login.filter(|_| self.read.is_none()) else { return true };
+        let before = before.saturating_add(more);
+        self.before_login = (!self.progress.is_logged_in()).then_some(before);
+        self.before_login.is_none_or(|before| before <= MOST_BEFORE_LOGIN)
     }
 
     fn note_read(&mut self, bytes: &[u8]) {
@@ -180,6 +195,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
         let bytes = buffer.filled().get(before..).unwrap_or_default();
         if !bytes.is_empty() {
             self.progress.hear();
+            if !self.is_bounded(bytes.len()) {
+                return Poll::Ready(Err(io::Error::from(io::ErrorKind::QuotaExceeded)));
+            }
             self.note_read(bytes);
         }
         read
@@ -253,6 +271,38 @@ mod tests {
             }
             assert!(clear.has_version && clear.is_over && clear.packets == 2, "{cut}: {clear:?}");
             assert_eq!(clear.line, b"SSH-2.0-x\r", "{cut}");
+        }
+    }
+
+    #[tokio::test]
+    async fn before_its_login_nobody_sends_without_end() {
+        use crate::ssh::admission::Places;
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        for logs_in in [false, true] {
+            let (place, _) = Places::new(1).admit([127, 0, 0, 1].into(), || ());
+            let (mut client, server) = tokio::io::duplex(1 << 20);
+            let mut wire = Wire::new(server, Progress::new(place));
+            client.write_all(b"SSH-2.0-x\r\n").await.unwrap();
+            client.write_all(&packet(Clear::NEW_KEYS, 0)).await.unwrap();
+            let mut buffer = vec![0; 4096];
+            wire.read(&mut buffer).await.unwrap();
+            if logs_in {
+                wire.progress.log_in();
+            }
+            client.write_all(&vec![7; 2 * MOST_BEFORE_LOGIN]).await.unwrap();
+            let mut came = 0;
+            let ended = loop {
+                match wire.read(&mut buffer).await {
+                    Ok(count) => came += count,
+                    Err(error) => break Some(error.kind()),
+                }
+                if came >= 2 * MOST_BEFORE_LOGIN {
+                    break None;
+                }
+            };
+            let expected = (!logs_in).then_some(io::ErrorKind::QuotaExceeded);
+            assert_eq!(ended, expected, "{came}");
+            assert!(logs_in || came <= MOST_BEFORE_LOGIN);
         }
     }
 
