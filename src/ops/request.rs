@@ -207,7 +207,7 @@ impl Node {
         let host_key = built.with_context(|| format!("making berth {label}"))?;
         choose::check_health(&*npu?, &berth.cards, &self.rulings().await?)?;
         self.check_alone(berth).await?;
-        self.refresh_keys(std::slice::from_ref(berth)).await?;
+        self.let_owner_in(berth).await?;
         progress.check_listener()?;
         let (cards, port) = (card::named(&berth.cards), berth.port);
         let text = format!("{label} is live on {cards}, port {port}");
