@@ -69,8 +69,9 @@ impl Chains {
         })
     }
 
-    /// Replaces both chains at once, then sees to the jumps. `file` is where the rules are put for iptables-restore.
+    /// Replaces both chains at once, then sees to the jumps. Rules that no packet would meet are not written. `file` is where the rules are put for iptables-restore.
     pub fn replace(&self, host: &dyn Host, neighbours: &Neighbours, file: &Path) -> Result<(), Fault> {
+        check_bridge_filter(host)?;
         let rules = self.rules(neighbours)?;
         host.write_atomic(file, rules.as_bytes(), 0o600)
             .map_err(|error| Fault::host(format!("writing {}: {error}", file.display())))?;
@@ -121,9 +122,15 @@ impl Chains {
             }
         }
         for address in neighbours.owners.values().flatten() {
-            lines.push(format!("-A {between} -s {address}/32 -i {bridge} -o {bridge} -j REJECT"));
-            lines.push(format!("-A {between} -d {address}/32 -i {bridge} -o {bridge} -j REJECT"));
-            lines.push(format!("-A {own} -s {address}/32 -i {bridge} -j REJECT"));
+            for packets in [
+                format!("{between} -s {address}/32 -i {bridge} -o {bridge}"),
+                format!("{between} -d {address}/32 -i {bridge} -o {bridge}"),
+                format!("{own} -s {address}/32 -i {bridge}"),
+            ] {
+                // Of the other answer the kernel sends few in a second, and whoever gets none waits.
+                lines.push(format!("-A {packets} -p tcp -j REJECT --reject-with tcp-reset"));
+                lines.push(format!("-A {packets} -j REJECT"));
+            }
         }
         lines.push("COMMIT\n".to_owned());
         Ok(lines.join("\n"))
@@ -131,13 +138,17 @@ impl Chains {
 }
 
 /// Without this the rules would be there, and no packet between two containers would ever meet them.
-pub fn check_bridge_filter(host: &dyn Host) -> Result<(), Fault> {
-    let seen = read_text(host, Path::new(BRIDGE_FILTER)).unwrap_or_default();
-    if seen.trim() == "1" {
+pub fn is_bridge_filtered(host: &dyn Host) -> bool {
+    // Without br_netfilter there is no such file.
+    read_text(host, Path::new(BRIDGE_FILTER)).is_ok_and(|seen| seen.trim() == "1")
+}
+
+fn check_bridge_filter(host: &dyn Host) -> Result<(), Fault> {
+    if is_bridge_filtered(host) {
         return Ok(());
     }
-    let why = if seen.is_empty() { "br_netfilter is not loaded" } else { "bridge-nf-call-iptables is 0" };
-    Err(Fault::host(format!("iptables does not see what containers send to each other: {why}")).help(
+    let why = "iptables does not see what containers send to each other, so that berths cannot be kept apart";
+    Err(Fault::host(why).help(
         "load br_netfilter (modprobe br_netfilter, and a line in /etc/modules-load.d) with \
          net.bridge.bridge-nf-call-iptables = 1, or set docker.between-berths = \"open\"",
     ))
@@ -236,12 +247,15 @@ mod tests {
 -A BERTH-00ff00ff-IN -p tcp -m tcp --dport 20000:29999 -j RETURN
 -A BERTH-00ff00ff-IN -p tcp -m tcp --dport 53 -j RETURN
 -A BERTH-00ff00ff-IN -p udp -m udp --dport 53 -j RETURN
+-A BERTH-00ff00ff -s 172.17.0.4/32 -i docker0 -o docker0 -p tcp -j REJECT --reject-with tcp-reset
 -A BERTH-00ff00ff -s 172.17.0.4/32 -i docker0 -o docker0 -j REJECT
+-A BERTH-00ff00ff -d 172.17.0.4/32 -i docker0 -o docker0 -p tcp -j REJECT --reject-with tcp-reset
 -A BERTH-00ff00ff -d 172.17.0.4/32 -i docker0 -o docker0 -j REJECT
+-A BERTH-00ff00ff-IN -s 172.17.0.4/32 -i docker0 -p tcp -j REJECT --reject-with tcp-reset
 -A BERTH-00ff00ff-IN -s 172.17.0.4/32 -i docker0 -j REJECT
 ";
         assert!(rules.starts_with(wanted), "{rules}");
-        assert!(rules.ends_with("COMMIT\n") && rules.matches("REJECT").count() == 9, "{rules}");
+        assert!(rules.ends_with("COMMIT\n") && rules.matches("-j REJECT").count() == 18, "{rules}");
         for bridge in ["", "a b", "x\n-A INPUT -j ACCEPT", "-i", "sixteen-letters-"] {
             assert!(chains.rules(&neighbours(bridge)).is_err(), "{bridge:?}");
         }
@@ -252,9 +266,8 @@ mod tests {
     fn a_bridge_that_iptables_does_not_see_is_said() {
         let at = |value: &str| check_bridge_filter(&FakeHost::default().with_file(BRIDGE_FILTER, value));
         assert!(at("1\n").is_ok());
-        assert!(at("0\n").unwrap_err().message.ends_with("bridge-nf-call-iptables is 0"));
-        let none = check_bridge_filter(&FakeHost::default()).unwrap_err();
-        assert!(none.message.ends_with("br_netfilter is not loaded"), "{}", none.message);
+        assert!(at("0\n").is_err() && at("").is_err());
+        assert!(check_bridge_filter(&FakeHost::default()).unwrap_err().help.is_some());
     }
 
     #[test]
@@ -262,6 +275,7 @@ mod tests {
         let chains = Chains::of("00ff00ff").unwrap();
         let host = |old: i32| {
             FakeHost::default()
+                .with_file(BRIDGE_FILTER, "1\n")
                 .with_output("iptables-restore --wait --noflush /r", 2, "", "unrecognized option '--wait'\n")
                 .with_output("iptables-restore --noflush /r", old, "", "")
                 .with_output("iptables --wait -C DOCKER-USER -j BERTH-00ff00ff", 0, "", "")

@@ -5,7 +5,7 @@ use super::watch::LOOK_AT_RULES;
 use super::{Caller, Node};
 use crate::engine::BridgeNetwork;
 use crate::error::Fault;
-use crate::host::apart::{Chains, Neighbours, Seen, check_bridge_filter};
+use crate::host::apart::{Chains, Neighbours, Seen, is_bridge_filtered};
 use crate::model::Berth;
 use crate::profile::BetweenBerths;
 use anyhow::{Context, Result};
@@ -34,7 +34,14 @@ enum Looked {
 impl Node {
     /// Brings the rules to the containers there are. When it comes back, they hold.
     pub(super) async fn keep_apart(&self) -> Result<()> {
-        self.look_at_neighbours().await.map(|_| ())
+        if self.look_at_neighbours().await? == Looked::Reopened {
+            self.tell_apart(
+                "berths.apart",
+                "somebody removed rules that keep berths apart; they are there again",
+            )
+            .await;
+        }
+        Ok(())
     }
 
     /// Where a rule that stays a moment longer than its berth hurts nobody.
@@ -50,7 +57,10 @@ impl Node {
         let (host, chains) = (self.host(), Chains::of(&self.instance)?);
         if self.config.docker.between_berths == BetweenBerths::Open {
             if !matches!(*kept, Kept::Open) {
-                tokio::task::spawn_blocking(move || chains.remove(&*host)).await??;
+                // A machine without iptables needs none for this.
+                if let Err(fault) = tokio::task::spawn_blocking(move || chains.remove(&*host)).await? {
+                    tracing::warn!(error = fault.message, "rules between berths may be left");
+                }
                 *kept = Kept::Open;
             }
             return Ok(Looked::AsItShould);
@@ -59,10 +69,11 @@ impl Node {
         let before = std::mem::take(&mut *kept);
         let file = self.config.paths.run.join("berths-apart.rules");
         let (now, looked) = tokio::task::spawn_blocking(move || -> Result<_, Fault> {
-            check_bridge_filter(&*host)?;
             let seen = chains.look(&*host)?;
             let was_touched = matches!(&before, Kept::Closed(_, then) if *then != seen);
-            if matches!(&before, Kept::Closed(known, _) if *known == neighbours) && !was_touched {
+            let is_as_it_was =
+                matches!(&before, Kept::Closed(known, _) if *known == neighbours) && !was_touched;
+            if is_as_it_was && is_bridge_filtered(&*host) {
                 return Ok((before, Looked::AsItShould));
             }
             chains.replace(&*host, &neighbours, &file)?;
@@ -104,12 +115,11 @@ impl Node {
             if !self.has_engine().await {
                 continue;
             }
-            match self.look_at_neighbours().await {
-                Ok(looked) => {
-                    if looked == Looked::Reopened || failed {
+            match self.keep_apart().await {
+                Ok(()) => {
+                    if std::mem::take(&mut failed) {
                         self.tell_apart("berths.apart", "berths are kept apart again").await;
                     }
-                    failed = false;
                 }
                 Err(error) if !failed => {
                     failed = true;

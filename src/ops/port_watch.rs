@@ -12,7 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// One connection to each berth.
-const LOOK_EVERY: Duration = Duration::from_secs(6);
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// A node under load may be late once.
+const TRIES: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(300);
 
 const PORT: [ConditionCode; 1] = [ConditionCode::PortClosed];
 
@@ -91,8 +94,11 @@ impl Node {
         else {
             return Ok(Port::Unknown);
         };
-        if build::answers(self.published(berth)).await {
-            return Ok(Port::Open);
+        for _ in 0..TRIES {
+            if build::answers(self.published(berth)).await {
+                return Ok(Port::Open);
+            }
+            tokio::time::sleep(PAUSE).await;
         }
         match state.address {
             Some(address) if build::answers(SocketAddr::new(address, SSH)).await => {

@@ -180,6 +180,8 @@ impl Node {
         };
         let text = format!("{}/{} asks for {}", new.owner, new.name, card::named(&new.cards));
         let mut event = Self::event("berth.requested", &caller.name, text);
+        // The berth begins when its lease does, however long a host key took.
+        event.at = now;
         (event.owner, event.berth) = (Some(new.owner.clone()), Some(new.name.clone()));
         let ledger = self.ledger_handle();
         let berth =

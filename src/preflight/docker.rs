@@ -8,6 +8,7 @@ use crate::model::check::Severity;
 use crate::model::check_facts::{DaemonSettings, DockerState, NotLooked};
 use crate::model::facts::DockerFacts;
 use crate::model::version::compare;
+use crate::profile::BetweenBerths;
 use std::path::Path;
 
 pub(super) const CHECKS: &[Check] = &[
@@ -82,6 +83,18 @@ pub(super) const CHECKS: &[Check] = &[
             }
         },
         judge: metadata,
+    },
+    Check {
+        id: "docker.berths-apart",
+        title: "Berths can be kept apart",
+        severity: Severity::Required,
+        on: On::Every,
+        needs: &[Need::Docker, Need::BridgeFilter],
+        wants: |wants: &Wants| match wants.config.docker.between_berths {
+            BetweenBerths::Closed => Ok("iptables sees what containers send to each other".into()),
+            BetweenBerths::Open => Err("the config says docker.between-berths = \"open\"".into()),
+        },
+        judge: berths_apart,
     },
 ];
 
@@ -252,5 +265,19 @@ fn metadata(scope: &Scope) -> Result<Outcome, NotLooked> {
     Ok(bad(
         "any container may ask 169.254.169.254 for this node's credentials",
         "iptables -I DOCKER-USER -d 169.254.169.254/32 -j REJECT; berth's agent does it when it starts",
+    ))
+}
+
+fn berths_apart(scope: &Scope) -> Result<Outcome, NotLooked> {
+    if let Err(skip) = engine(scope)? {
+        return Ok(skip);
+    }
+    if *looked(&scope.facts.bridge_filtered)? {
+        return Ok(good("net.bridge.bridge-nf-call-iptables is 1"));
+    }
+    Ok(bad(
+        "it does not: net.bridge.bridge-nf-call-iptables is not 1, and no berth is made",
+        "echo br_netfilter > /etc/modules-load.d/berth.conf; modprobe br_netfilter; \
+         sysctl net.bridge.bridge-nf-call-iptables=1",
     ))
 }

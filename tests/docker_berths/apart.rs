@@ -1,6 +1,6 @@
 //! Berths of different owners do not reach each other, nor the host's ports; and a published port that died comes back.
 
-use crate::machine::{run, until};
+use crate::machine::{PORTS, run, until};
 use crate::rig::{Rig, Setup};
 use serde_json::{Value, json};
 use std::io::{Read as _, Write as _};
@@ -37,9 +37,22 @@ fn chains(rig: &Rig) -> String {
     ours.join("\n")
 }
 
-/// A port of the host's that is no berth's.
-fn host_service() -> u16 {
-    let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+/// A test that fails leaves no rules for whoever has these addresses next.
+struct Rules(String);
+
+impl Drop for Rules {
+    fn drop(&mut self) {
+        for (parent, chain) in [("DOCKER-USER", self.0.clone()), ("INPUT", format!("{}-IN", self.0))] {
+            for args in [&["-D", parent, "-j", &chain][..], &["-F", &chain], &["-X", &chain]] {
+                let _ = std::process::Command::new("iptables").arg("--wait").args(args).output();
+            }
+        }
+    }
+}
+
+/// Something that answers on the host.
+fn host_service(port: u16) -> u16 {
+    let listener = TcpListener::bind(("0.0.0.0", port)).unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
@@ -53,6 +66,7 @@ fn host_service() -> u16 {
 fn berths_of_two_owners_do_not_reach_each_other() {
     let config = vec![("[docker]", "between-berths = \"closed\"".to_owned())];
     let Some(mut rig) = Rig::with(Setup { config, ..Setup::default() }) else { return };
+    let rules = Rules(format!("BERTH-{}", rig.instance.get(..8).unwrap()));
     let [first, second] = ["one", "two"].map(|name| rig.request(&["--name", name, "--cards", "1"]));
     let other = rig.json(&["request", "--user", "bob", "--cards", "1"]);
     let stray = rig.foreign("stray", &[]);
@@ -66,7 +80,9 @@ fn berths_of_two_owners_do_not_reach_each_other() {
     until("an answer to the other berth of its owner", PATIENCE, || {
         reaches(&rig, one, &at(two), 8000).then_some(())
     });
-    let service = host_service();
+    // A port like any, and one of those that lead to SSH servers, on the host.
+    let service = host_service(0);
+    let allowed = host_service(rig.slot.first_port() + PORTS - 1);
     let host =
         rig.inspect(one)["NetworkSettings"]["Networks"]["bridge"]["Gateway"].as_str().unwrap().to_owned();
     assert!(reaches(&rig, &stray, &host, service), "others are not ours to keep from the host");
@@ -76,6 +92,7 @@ fn berths_of_two_owners_do_not_reach_each_other() {
         open == 0 && !reaches(&rig, one, &host, service)
     };
     assert!(closed(), "{}", chains(&rig));
+    assert!(reaches(&rig, one, &host, allowed), "{}", chains(&rig));
     // The node reaches them all, by their ports and at their addresses.
     assert_eq!(rig.ssh_ok(&other, "echo here"), "here");
     let mut banner = [0; 4];
@@ -83,8 +100,8 @@ fn berths_of_two_owners_do_not_reach_each_other() {
     assert_eq!(&banner, b"SSH-");
 
     // Somebody flushes what is ours.
-    let chain = format!("BERTH-{}", rig.instance.get(..8).unwrap());
-    run("iptables", &["--wait", "-F", &chain]);
+    let chain = &rules.0;
+    run("iptables", &["--wait", "-F", chain]);
     until("rules that are back", PATIENCE, || chains(&rig).contains(&format!("-A {chain} -d")).then_some(()));
     assert!(closed(), "{}", chains(&rig));
     until("an event", PATIENCE, || {

@@ -314,6 +314,11 @@ pub(super) const BAD: &[(&str, Change, &str)] = &[
         "169.254.169.254",
     ),
     (
+        "docker.berths-apart",
+        Machine(|h| h.with_file("/proc/sys/net/bridge/bridge-nf-call-iptables", "0\n")),
+        "no berth is made",
+    ),
+    (
         "coexist.kubelet",
         Machine(|h| {
             h.with_file("/proc/7/comm", "kubelet\n")
