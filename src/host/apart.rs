@@ -4,16 +4,17 @@
 //! their bridge; one from INPUT, for what they send to the host. Rules are made of addresses, ports and the bridge's
 //! name alone. Both chains are replaced as one; between two looks nothing is half there.
 
-use super::{Host, Output, RunError, Tool, read_text};
+use super::{Host, Output, RunError, Tool, read_text, sysctl};
 use crate::error::Fault;
 use crate::model::PortRange;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Whether the kernel shows iptables what goes from one port of a bridge to another.
+/// Whether the kernel shows iptables what goes from one port of a bridge to another, on all bridges.
 const BRIDGE_FILTER: &str = "/proc/sys/net/bridge/bridge-nf-call-iptables";
+const MODULE: &str = "br_netfilter";
 const LIMIT: Duration = Duration::from_secs(20);
 /// An interface's name, with its end.
 const NAME_LIMIT: usize = 16;
@@ -69,9 +70,10 @@ impl Chains {
         })
     }
 
-    /// Replaces both chains at once, then sees to the jumps. Rules that no packet would meet are not written. `file` is where the rules are put for iptables-restore.
+    /// Replaces both chains at once, then sees to the jumps. Rules that no packet would
+    /// meet are not written. `file` is where the rules are put for iptables-restore.
     pub fn replace(&self, host: &dyn Host, neighbours: &Neighbours, file: &Path) -> Result<(), Fault> {
-        check_bridge_filter(host)?;
+        filter(host, &neighbours.bridge)?;
         let rules = self.rules(neighbours)?;
         host.write_atomic(file, rules.as_bytes(), 0o600)
             .map_err(|error| Fault::host(format!("writing {}: {error}", file.display())))?;
@@ -137,21 +139,43 @@ impl Chains {
     }
 }
 
-/// Without this the rules would be there, and no packet between two containers would ever meet them.
-pub fn is_bridge_filtered(host: &dyn Host) -> bool {
-    // Without br_netfilter there is no such file.
-    read_text(host, Path::new(BRIDGE_FILTER)).is_ok_and(|seen| seen.trim() == "1")
+/// Whether the kernel could show iptables what containers on one bridge send to each other.
+pub fn can_filter_bridges(host: &dyn Host) -> bool {
+    let dry = Tool::Modprobe.cmd().args(["--dry-run", MODULE]);
+    host.exists(Path::new(BRIDGE_FILTER)) || host.run(&dry).is_ok()
 }
 
-fn check_bridge_filter(host: &dyn Host) -> Result<(), Fault> {
-    if is_bridge_filtered(host) {
+/// For this bridge alone, if not for all of them.
+pub fn is_filtered(host: &dyn Host, bridge: &str) -> bool {
+    let is_on = |path: &Path| read_text(host, path).is_ok_and(|seen| seen.trim() == "1");
+    is_on(Path::new(BRIDGE_FILTER)) || interface(bridge).is_ok_and(|name| is_on(&flag_of(name)))
+}
+
+fn flag_of(bridge: &str) -> PathBuf {
+    Path::new("/sys/class/net").join(bridge).join("bridge/nf_call_iptables")
+}
+
+/// Without this the rules would be there, and no packet between two containers would ever meet them. Other bridges, such
+/// as those of virtual machines, stay as they are.
+fn filter(host: &dyn Host, bridge: &str) -> Result<(), Fault> {
+    if is_filtered(host, bridge) {
         return Ok(());
     }
-    let why = "iptables does not see what containers send to each other, so that berths cannot be kept apart";
-    Err(Fault::host(why).help(
-        "load br_netfilter (modprobe br_netfilter, and a line in /etc/modules-load.d) with \
-         net.bridge.bridge-nf-call-iptables = 1, or set docker.between-berths = \"open\"",
-    ))
+    let was_loaded = host.exists(Path::new(BRIDGE_FILTER));
+    // Whether that helped is seen below.
+    let _ = host.run(&Tool::Modprobe.cmd().arg(MODULE));
+    let done = sysctl::set(&flag_of(interface(bridge)?), 1);
+    if !was_loaded && done.is_ok() {
+        // It begins with all bridges of the node.
+        sysctl::set(Path::new(BRIDGE_FILTER), 0)?;
+    }
+    done.map_err(|fault| {
+        Fault::host(format!("iptables does not see what containers send to each other: {}", fault.message))
+            .help(
+                "modprobe br_netfilter and sysctl net.bridge.bridge-nf-call-iptables=1, or set \
+             docker.between-berths = \"open\"",
+            )
+    })
 }
 
 /// A name becomes a word of a rule.
@@ -263,11 +287,26 @@ mod tests {
     }
 
     #[test]
-    fn a_bridge_that_iptables_does_not_see_is_said() {
-        let at = |value: &str| check_bridge_filter(&FakeHost::default().with_file(BRIDGE_FILTER, value));
-        assert!(at("1\n").is_ok());
-        assert!(at("0\n").is_err() && at("").is_err());
-        assert!(check_bridge_filter(&FakeHost::default()).unwrap_err().help.is_some());
+    fn one_bridge_is_filtered_or_all_are() {
+        let flag = "/sys/class/net/docker0/bridge/nf_call_iptables";
+        for (all, one, is) in [("1\n", "0\n", true), ("0\n", "1\n", true), ("0\n", "0\n", false)] {
+            let host = FakeHost::default().with_file(BRIDGE_FILTER, all).with_file(flag, one);
+            assert_eq!(is_filtered(&host, "docker0"), is, "{all:?} {one:?}");
+            assert!(can_filter_bridges(&host));
+        }
+        assert!(!is_filtered(&FakeHost::default(), "docker0"));
+        let dry = "modprobe --dry-run br_netfilter";
+        assert!(can_filter_bridges(&FakeHost::default().with_output(dry, 0, "", "")));
+        assert!(!can_filter_bridges(&FakeHost::default().with_output(dry, 1, "", "not found")));
+    }
+
+    /// No such bridge is on the machine that tests it: nothing of that machine is changed.
+    #[test]
+    fn a_bridge_that_iptables_cannot_see_is_said() {
+        let chains = Chains::of("00ff00ff").unwrap();
+        let fault =
+            chains.replace(&FakeHost::default(), &neighbours("no-bridge"), Path::new("/r")).unwrap_err();
+        assert!(fault.message.contains("iptables does not see") && fault.help.is_some(), "{}", fault.message);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::watch::LOOK_AT_RULES;
 use super::{Caller, Node};
 use crate::engine::BridgeNetwork;
 use crate::error::Fault;
-use crate::host::apart::{Chains, Neighbours, Seen, is_bridge_filtered};
+use crate::host::apart::{Chains, Neighbours, Seen, is_filtered};
 use crate::model::Berth;
 use crate::profile::BetweenBerths;
 use anyhow::{Context, Result};
@@ -73,7 +73,7 @@ impl Node {
             let was_touched = matches!(&before, Kept::Closed(_, then) if *then != seen);
             let is_as_it_was =
                 matches!(&before, Kept::Closed(known, _) if *known == neighbours) && !was_touched;
-            if is_as_it_was && is_bridge_filtered(&*host) {
+            if is_as_it_was && is_filtered(&*host, &neighbours.bridge) {
                 return Ok((before, Looked::AsItShould));
             }
             chains.replace(&*host, &neighbours, &file)?;

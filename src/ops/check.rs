@@ -129,7 +129,7 @@ fn look(node: Node, need: Need) -> Seen {
         Need::Daemon => seen(root_only(facts::daemon_file::gather(host)), |facts, look| facts.daemon = look),
         Need::Metadata => seen(metadata(node), |facts, look| facts.metadata_closed = look),
         Need::BridgeFilter => {
-            seen(Ok(apart::is_bridge_filtered(host)), |facts, look| facts.bridge_filtered = look)
+            seen(Ok(apart::can_filter_bridges(host)), |facts, look| facts.can_filter_bridges = look)
         }
         Need::Rivals => seen(plain(facts::rivals::gather(host)), |facts, look| facts.rivals = look),
         Need::Clock => seen(facts::clock::gather(host), |facts, look| facts.clock = look),

@@ -91,7 +91,9 @@ pub(super) const CHECKS: &[Check] = &[
         on: On::Every,
         needs: &[Need::Docker, Need::BridgeFilter],
         wants: |wants: &Wants| match wants.config.docker.between_berths {
-            BetweenBerths::Closed => Ok("iptables sees what containers send to each other".into()),
+            BetweenBerths::Closed => {
+                Ok("br_netfilter, for iptables to see what containers send to each other".into())
+            }
             BetweenBerths::Open => Err("the config says docker.between-berths = \"open\"".into()),
         },
         judge: berths_apart,
@@ -272,12 +274,11 @@ fn berths_apart(scope: &Scope) -> Result<Outcome, NotLooked> {
     if let Err(skip) = engine(scope)? {
         return Ok(skip);
     }
-    if *looked(&scope.facts.bridge_filtered)? {
-        return Ok(good("net.bridge.bridge-nf-call-iptables is 1"));
+    if *looked(&scope.facts.can_filter_bridges)? {
+        return Ok(good("br_netfilter is there"));
     }
     Ok(bad(
-        "it does not: net.bridge.bridge-nf-call-iptables is not 1, and no berth is made",
-        "echo br_netfilter > /etc/modules-load.d/berth.conf; modprobe br_netfilter; \
-         sysctl net.bridge.bridge-nf-call-iptables=1",
+        "the kernel's module br_netfilter is not there, and no berth is made",
+        "install the kernel's modules (modprobe br_netfilter), or set docker.between-berths = \"open\"",
     ))
 }
