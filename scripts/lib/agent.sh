@@ -18,6 +18,8 @@ images   = "images.toml"
 profiles = "$1/profiles"
 [docker]
 socket = "$2"
+# The firewall of a machine that only tries it stays as it is between containers.
+between-berths = "open"
 [ssh]
 ports   = "22000-22099"
 address = "127.0.0.1"

@@ -170,7 +170,7 @@ pub fn address_of(inspect: &ContainerInspectResponse) -> Option<IpAddr> {
 }
 
 /// Ids and names become part of a URL's path.
-fn checked(id: &str) -> Result<&str, Fault> {
+pub(super) fn checked(id: &str) -> Result<&str, Fault> {
     let fits = !id.is_empty()
         && id.len() <= 256
         && id.starts_with(|c: char| c.is_ascii_alphanumeric())

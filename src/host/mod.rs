@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "this module is the one door to the machine")]
 
 pub mod accounts;
+pub mod apart;
 pub mod block;
 pub mod block_holders;
 pub mod cgroups;
@@ -26,6 +27,7 @@ pub mod nodes;
 pub mod procs;
 pub mod readback;
 mod real;
+pub mod sockets;
 pub mod ssh_client;
 pub mod ssh_files;
 pub mod storage;

@@ -57,6 +57,8 @@ pub struct CheckFacts {
     pub docker: Look<DockerState>,
     pub daemon: Look<DaemonSettings>,
     pub metadata_closed: Look<bool>,
+    /// Whether iptables could see what containers on one bridge send to each other.
+    pub can_filter_bridges: Look<bool>,
     pub rivals: Look<Rivals>,
     pub clock: Look<Clock>,
     pub registries: Look<Vec<(String, Result<(), String>)>>,
@@ -88,6 +90,7 @@ impl CheckFacts {
             docker: not_asked(),
             daemon: not_asked(),
             metadata_closed: not_asked(),
+            can_filter_bridges: not_asked(),
             rivals: not_asked(),
             clock: not_asked(),
             registries: not_asked(),

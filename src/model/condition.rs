@@ -25,12 +25,14 @@ pub enum ConditionCode {
     CardTaken,
     /// The health of a card of it is such that it would not be given out.
     CardAlarm,
+    /// Its port on the node does not lead to it, though its server answers.
+    PortClosed,
     /// The kernel ended processes in it for want of memory.
     Oom,
 }
 
 impl ConditionCode {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Stuck,
         Self::Gone,
         Self::Dead,
@@ -39,6 +41,7 @@ impl ConditionCode {
         Self::CardLost,
         Self::CardTaken,
         Self::CardAlarm,
+        Self::PortClosed,
         Self::Oom,
     ];
 
@@ -52,6 +55,7 @@ impl ConditionCode {
             Self::CardLost => "card-lost",
             Self::CardTaken => "card-taken",
             Self::CardAlarm => "card-alarm",
+            Self::PortClosed => "port-closed",
             Self::Oom => "oom",
         }
     }
@@ -67,6 +71,7 @@ impl ConditionCode {
             Self::CardLost => "berth.card-lost",
             Self::CardTaken => "berth.card-taken",
             Self::CardAlarm => "berth.card-alarm",
+            Self::PortClosed => "berth.port-closed",
             Self::Oom => "berth.oom",
         }
     }
@@ -111,6 +116,7 @@ impl Condition {
             ConditionCode::CardLost => format!("{} lost no more", self.are()),
             ConditionCode::CardTaken => format!("nobody else has {} any more", self.named()),
             ConditionCode::CardAlarm => format!("{} healthy again", self.are()),
+            ConditionCode::PortClosed => "its port on this node leads to it again".into(),
             ConditionCode::Oom => "no process was killed for want of memory lately".into(),
         }
     }
@@ -138,6 +144,10 @@ impl fmt::Display for Condition {
             ConditionCode::CardLost => write!(f, "{} lost", self.are())?,
             ConditionCode::CardTaken => write!(f, "{} taken by somebody else", self.are())?,
             ConditionCode::CardAlarm => write!(f, "{} not healthy", self.are())?,
+            ConditionCode::PortClosed => f.write_str(
+                "its port does not answer on this node; the gateway leads to it, and the port is published anew as soon \
+                 as nobody is connected",
+            )?,
             ConditionCode::Oom => f.write_str("out of memory: the kernel killed processes in it")?,
         }
         match &self.detail {

@@ -16,7 +16,7 @@ use crate::model::session::SessionConfig;
 use crate::model::{Berth, CardId, cpulist};
 use anyhow::{Context, Result, anyhow};
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
@@ -33,6 +33,8 @@ const NOTICE_PAUSE: Duration = Duration::from_millis(50);
 /// Sessions end with the server; this is for what they leave behind.
 const STOP_AFTER: Duration = Duration::from_secs(10);
 const LOG_LINES: usize = 5;
+/// Where the server listens inside.
+pub(super) const SSH: u16 = 22;
 
 impl Node {
     /// Makes the claimed berth real. Returns its public host key.
@@ -56,6 +58,8 @@ impl Node {
         progress.step("starting it");
         engine.start(&container).await?;
         verify(&engine, &container, &spec, &numbers).await?;
+        // Nobody can log in yet: its keys are written last of all.
+        self.keep_apart().await?;
         progress.step("waiting for SSH to answer");
         wait_answer(&engine, &container).await?;
         synced.await??;
@@ -85,7 +89,7 @@ impl Node {
         let host_key = key.public_openssh.clone();
         let personal = tokio::task::spawn_blocking(move || -> Result<_> {
             let personal = storage::personal_dir(&root, &owner.name, user.uid, user.gid, in_use)?;
-            files::write(&dir, &berth_copy, &owner, &key, &session)?;
+            files::write(&dir, &berth_copy, &key, &session)?;
             Ok(personal)
         })
         .await??;
@@ -317,7 +321,7 @@ async fn wait_answer(engine: &Engine, container: &str) -> Result<()> {
             next_look = Instant::now() + Duration::from_millis(250);
         }
         if let Some(address) = address
-            && answers(address).await
+            && answers(SocketAddr::new(address, SSH)).await
         {
             return Ok(());
         }
@@ -333,9 +337,10 @@ async fn wait_answer(engine: &Engine, container: &str) -> Result<()> {
     }
 }
 
-async fn answers(address: IpAddr) -> bool {
+/// Whether an SSH server is there.
+pub(super) async fn answers(address: SocketAddr) -> bool {
     let banner = async {
-        let mut stream = tokio::net::TcpStream::connect((address, 22)).await?;
+        let mut stream = tokio::net::TcpStream::connect(address).await?;
         let mut first = [0; 4];
         stream.read_exact(&mut first).await?;
         std::io::Result::Ok(&first == b"SSH-")

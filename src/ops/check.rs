@@ -3,7 +3,7 @@
 use super::check_docker;
 use crate::error::flatten;
 use crate::facts::{self, npu::detail};
-use crate::host::{Host, firewall, read_text};
+use crate::host::{Host, apart, firewall, read_text};
 use crate::model::check::{CheckReport, CheckResult, ProbeTime, SCHEMA, Summary};
 use crate::model::check_facts::{
     BROKE_OFF, CannSeen, CheckFacts, DriverAccount, HccnCard, Look, Mounted, NotLooked, NpuLook, SmartDisk,
@@ -128,6 +128,9 @@ fn look(node: Node, need: Need) -> Seen {
         Need::Docker => seen(check_docker::state(config), |facts, look| facts.docker = look),
         Need::Daemon => seen(root_only(facts::daemon_file::gather(host)), |facts, look| facts.daemon = look),
         Need::Metadata => seen(metadata(node), |facts, look| facts.metadata_closed = look),
+        Need::BridgeFilter => {
+            seen(Ok(apart::can_filter_bridges(host)), |facts, look| facts.can_filter_bridges = look)
+        }
         Need::Rivals => seen(plain(facts::rivals::gather(host)), |facts, look| facts.rivals = look),
         Need::Clock => seen(facts::clock::gather(host), |facts, look| facts.clock = look),
         Need::Registries => {

@@ -5,7 +5,7 @@ use crate::error::Fault;
 use crate::host::files::{NewFile, sync_dir, sync_files, write_files};
 use crate::host::{Host, dirs};
 use crate::keys::HostKey;
-use crate::ledger::{Key, Ledger, User};
+use crate::ledger::{Key, Ledger};
 use crate::model::session::SessionConfig;
 use crate::model::{Berth, CardId, card};
 use anyhow::Result;
@@ -45,14 +45,8 @@ pub(super) fn card_environment(cards: &[CardId]) -> Vec<(String, String)> {
     .collect()
 }
 
-/// Makes all files of a new berth.
-pub(super) fn write(
-    dir: &Path,
-    berth: &Berth,
-    owner: &User,
-    key: &HostKey,
-    session: &SessionConfig,
-) -> Result<()> {
+/// Makes all files of a new berth but its keys, which let its owner in: those come when all else is done.
+pub(super) fn write(dir: &Path, berth: &Berth, key: &HostKey, session: &SessionConfig) -> Result<()> {
     let dirs = BerthDirs::of(dir);
     // One that is there belongs to a container that the ledger does not know.
     dirs::make_new_dir(dir, 0o700)?;
@@ -62,7 +56,6 @@ pub(super) fn write(
         &dirs.etc,
         &[
             NewFile { name: "host_key", content: key.private_openssh.as_bytes().to_vec(), mode: 0o600 },
-            NewFile { name: "authorized_keys", content: authorized_keys(&owner.keys), mode: 0o600 },
             NewFile { name: "session.json", content: serde_json::to_vec_pretty(session)?, mode: 0o600 },
         ],
     )?;
@@ -107,8 +100,17 @@ pub(super) fn authorized_keys(keys: &[Key]) -> Vec<u8> {
 
 impl Node {
     /// Brings the keys of these berths to what the ledger says; berths hear of it at the next login. All are tried,
-    /// also when one fails.
+    /// also when one fails. A berth that is still being made has none yet.
     pub(super) async fn refresh_keys(&self, berths: &[Berth]) -> Result<()> {
+        self.bring_keys(berths, Missing::Leave).await
+    }
+
+    /// From now on the owner of a new berth can log in.
+    pub(super) async fn let_owner_in(&self, berth: &Berth) -> Result<()> {
+        self.bring_keys(std::slice::from_ref(berth), Missing::Make).await
+    }
+
+    async fn bring_keys(&self, berths: &[Berth], missing: Missing) -> Result<()> {
         // Reading the ledger and writing the files are one step, or an older reading could be written last.
         let _writing = self.writing_keys.lock().await;
         let (host, ledger) = (self.host(), self.ledger_handle());
@@ -118,7 +120,7 @@ impl Node {
             .collect();
         tokio::task::spawn_blocking(move || {
             let written: Vec<Result<(), Fault>> =
-                places.iter().map(|(owner, etc)| write_keys(&*host, &ledger, owner, etc)).collect();
+                places.iter().map(|(owner, etc)| write_keys(&*host, &ledger, owner, etc, missing)).collect();
             written.into_iter().collect::<Result<Vec<()>, Fault>>()
         })
         .await??;
@@ -126,11 +128,25 @@ impl Node {
     }
 }
 
+/// What to do where a berth has no file of keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    Make,
+    Leave,
+}
+
 /// Nothing is written where the berth's files are not there yet: they will be, from the same ledger.
-fn write_keys(host: &dyn Host, ledger: &Ledger, owner: &str, etc: &Path) -> Result<(), Fault> {
+fn write_keys(
+    host: &dyn Host,
+    ledger: &Ledger,
+    owner: &str,
+    etc: &Path,
+    missing: Missing,
+) -> Result<(), Fault> {
     let keys = ledger.user(owner)?.map(|user| user.keys).unwrap_or_default();
     let (path, content) = (etc.join("authorized_keys"), authorized_keys(&keys));
-    if !host.exists(etc) || host.read(&path).is_ok_and(|there| there == content) {
+    let is_wanted = host.exists(&path) || missing == Missing::Make && host.exists(etc);
+    if !is_wanted || host.read(&path).is_ok_and(|there| there == content) {
         return Ok(());
     }
     host.write_atomic(&path, &content, 0o600)
@@ -148,5 +164,20 @@ mod tests {
         assert_eq!(value("ASCEND_VISIBLE_DEVICES"), Some("5,7"));
         assert_eq!(value("ASCEND_RT_VISIBLE_DEVICES"), Some("0,1"));
         assert_eq!((value("BERTH_HOST_CARDS"), value("BERTH_CONTAINER_CARDS")), (Some("5,7"), Some("0,1")));
+    }
+
+    #[test]
+    fn a_berth_that_is_being_made_has_no_keys_until_its_owner_is_let_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(&dir.path().join("ledger.db"), jiff::Timestamp::UNIX_EPOCH).unwrap();
+        let (host, keys) = (crate::host::RealHost::default(), dir.path().join("authorized_keys"));
+        write_keys(&host, &ledger, "alice", dir.path(), Missing::Leave).unwrap();
+        assert!(!keys.exists());
+        write_keys(&host, &ledger, "alice", dir.path(), Missing::Make).unwrap();
+        assert!(keys.exists());
+        host.write_atomic(&keys, b"an old key", 0o600).unwrap();
+        write_keys(&host, &ledger, "alice", dir.path(), Missing::Leave).unwrap();
+        assert_eq!(host.read(&keys).unwrap(), b"");
+        write_keys(&host, &ledger, "alice", &dir.path().join("gone"), Missing::Make).unwrap();
     }
 }

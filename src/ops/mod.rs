@@ -1,6 +1,7 @@
 //! Use cases, called by every face (command line, socket API, SSH gateway). They decide and order the effects;
 //! a face parses and renders, nothing else.
 
+mod apart;
 pub mod berths;
 pub mod bootstrap;
 mod build;
@@ -23,6 +24,7 @@ mod inside;
 mod kernel;
 mod keys;
 mod node;
+mod port_watch;
 mod ports;
 mod progress;
 mod pulse;

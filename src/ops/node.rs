@@ -1,5 +1,6 @@
 //! One agent's node: its config, profile, ledger, engine and what it has seen last.
 
+use super::apart::Kept;
 use super::directory::Directory;
 use super::pulse::Pulse;
 use super::ration::Rations;
@@ -39,6 +40,8 @@ pub struct Node {
     pub(super) reported: Mutex<BTreeSet<String>>,
     /// What is remembered of the containers of live berths.
     pub(super) pulse: Pulse,
+    /// Held while the rules that keep berths apart are looked at and written.
+    pub(super) apart: tokio::sync::Mutex<Kept>,
     /// Held while keys are read from the ledger and written for berths.
     pub(super) writing_keys: tokio::sync::Mutex<()>,
     /// Held while a host key is read, or made.
@@ -80,6 +83,7 @@ impl Node {
             reconciled: tokio::sync::Mutex::new(false),
             reported: Mutex::default(),
             pulse: Pulse::default(),
+            apart: tokio::sync::Mutex::default(),
             writing_keys: tokio::sync::Mutex::new(()),
             making_host_keys: tokio::sync::Mutex::new(()),
             editing_catalogue: tokio::sync::Mutex::new(()),

@@ -73,7 +73,7 @@ impl Node {
         Ok(())
     }
 
-    async fn container_state(&self, berth: &Berth) -> Result<Option<ContainerState>> {
+    pub(super) async fn container_state(&self, berth: &Berth) -> Result<Option<ContainerState>> {
         match &berth.container_id {
             Some(id) => self.engine().await?.inspect(id).await,
             None => Ok(None),

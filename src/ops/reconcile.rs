@@ -14,11 +14,12 @@ use std::sync::PoisonError;
 
 impl Node {
     /// Nothing is given out before the ledger and the containers were compared once, and before containers are
-    /// kept from the metadata address.
+    /// kept from the metadata address, and berths from each other.
     pub async fn ensure_reconciled(&self) -> Result<()> {
         let mut done = self.reconciled.lock().await;
         if !*done {
             self.close_metadata().await?;
+            self.keep_apart().await?;
             self.reconcile().await?;
             *done = true;
         }

@@ -182,6 +182,8 @@ impl Node {
         };
         let text = format!("{}/{} asks for {}", new.owner, new.name, card::named(&new.cards));
         let mut event = Self::event("berth.requested", &caller.name, text);
+        // The berth begins when its lease does, however long a host key took.
+        event.at = now;
         (event.owner, event.berth) = (Some(new.owner.clone()), Some(new.name.clone()));
         let ledger = self.ledger_handle();
         let berth =
@@ -209,7 +211,7 @@ impl Node {
         let host_key = built.with_context(|| format!("making berth {label}"))?;
         choose::check_health(&*npu?, &berth.cards, &self.rulings().await?)?;
         self.check_alone(berth).await?;
-        self.refresh_keys(std::slice::from_ref(berth)).await?;
+        self.let_owner_in(berth).await?;
         progress.check_listener()?;
         let (cards, port) = (card::named(&berth.cards), berth.port);
         let text = format!("{label} is live on {cards}, port {port}");

@@ -17,6 +17,8 @@ impl Node {
             }
             engine.remove(&container.container_id, true).await?;
         }
+        // Whoever gets its address next is somebody else.
+        self.try_to_keep_apart().await;
         Ok(())
     }
 

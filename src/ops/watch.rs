@@ -16,7 +16,7 @@ const LOOK_EVERY: Duration = Duration::from_mins(1);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// A rule that is gone is back within this time.
-const LOOK_AT_RULES: Duration = Duration::from_secs(3);
+pub(super) const LOOK_AT_RULES: Duration = Duration::from_secs(3);
 
 /// Between two tries to reach an engine that was away when the agent started.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
@@ -32,6 +32,8 @@ impl Node {
         tokio::spawn(Arc::clone(&self).watch_editors());
         tokio::spawn(Arc::clone(&self).watch_cards());
         tokio::spawn(Arc::clone(&self).watch_metadata());
+        tokio::spawn(Arc::clone(&self).watch_neighbours());
+        tokio::spawn(Arc::clone(&self).watch_ports());
         loop {
             let now_up = feed.borrow_and_update().up;
             if up && !now_up {
@@ -123,6 +125,8 @@ impl Node {
     }
 
     async fn look_around(&self, holders: &mut BTreeSet<String>) -> Result<()> {
+        // A container that was started again may have another address. What fails is told by its own watch.
+        self.try_to_keep_apart().await;
         // First, because the rest may have to wait for somebody's decision about cards.
         self.look_at_containers().await?;
         let reconciled = self.reconcile().await;

@@ -8,6 +8,7 @@ use crate::model::check::Severity;
 use crate::model::check_facts::{DaemonSettings, DockerState, NotLooked};
 use crate::model::facts::DockerFacts;
 use crate::model::version::compare;
+use crate::profile::BetweenBerths;
 use std::path::Path;
 
 pub(super) const CHECKS: &[Check] = &[
@@ -82,6 +83,20 @@ pub(super) const CHECKS: &[Check] = &[
             }
         },
         judge: metadata,
+    },
+    Check {
+        id: "docker.berths-apart",
+        title: "Berths can be kept apart",
+        severity: Severity::Required,
+        on: On::Every,
+        needs: &[Need::Docker, Need::BridgeFilter],
+        wants: |wants: &Wants| match wants.config.docker.between_berths {
+            BetweenBerths::Closed => {
+                Ok("br_netfilter, for iptables to see what containers send to each other".into())
+            }
+            BetweenBerths::Open => Err("the config says docker.between-berths = \"open\"".into()),
+        },
+        judge: berths_apart,
     },
 ];
 
@@ -252,5 +267,18 @@ fn metadata(scope: &Scope) -> Result<Outcome, NotLooked> {
     Ok(bad(
         "any container may ask 169.254.169.254 for this node's credentials",
         "iptables -I DOCKER-USER -d 169.254.169.254/32 -j REJECT; berth's agent does it when it starts",
+    ))
+}
+
+fn berths_apart(scope: &Scope) -> Result<Outcome, NotLooked> {
+    if let Err(skip) = engine(scope)? {
+        return Ok(skip);
+    }
+    if *looked(&scope.facts.can_filter_bridges)? {
+        return Ok(good("br_netfilter is there"));
+    }
+    Ok(bad(
+        "the kernel's module br_netfilter is not there, and no berth is made",
+        "install the kernel's modules (modprobe br_netfilter), or set docker.between-berths = \"open\"",
     ))
 }

@@ -48,6 +48,7 @@ pub enum Need {
     Docker,
     Daemon,
     Metadata,
+    BridgeFilter,
     Rivals,
     Clock,
     Registries,

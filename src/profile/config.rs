@@ -102,8 +102,25 @@ pub struct DockerConfig {
     pub network: String,
     /// Keep containers from 169.254.169.254, where clouds serve a host's credentials.
     pub close_metadata: bool,
+    /// Whether berths of different owners reach each other over their bridge, and the host.
+    pub between_berths: BetweenBerths,
+    /// The host's ports that berths reach all the same.
+    pub host_ports: Vec<u16>,
     /// Containers that use no cards, by name or image: privileged monitors. Only what they have open counts.
     pub exempt: Vec<String>,
+}
+
+/// Where the host answers for names, berths ask it.
+const DNS: u16 = 53;
+
+/// What berths reach of others on their network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BetweenBerths {
+    /// The other berths of their owner.
+    Closed,
+    /// Whatever Docker lets them reach.
+    Open,
 }
 
 impl Default for DockerConfig {
@@ -112,6 +129,8 @@ impl Default for DockerConfig {
             socket: "/var/run/docker.sock".into(),
             network: "bridge".into(),
             close_metadata: true,
+            between_berths: BetweenBerths::Closed,
+            host_ports: vec![DNS],
             exempt: Vec::new(),
         }
     }

@@ -15,7 +15,7 @@ mod shipped;
 pub use bootstrap::{Bootstrap, DiskWants, Layout};
 pub use catalogue::{Catalogue, CatalogueImage, Pin, import_name};
 pub use check::CheckRules;
-pub use config::{Config, DockerConfig, Paths, SshConfig, Tools};
+pub use config::{BetweenBerths, Config, DockerConfig, Paths, SshConfig, Tools};
 pub use docker::{AddressPool, DockerWants};
 pub use driver::{DriverWants, HccnWants, WantedAddress};
 pub use load::{DEFAULT_CONFIG, is_file, load_config, load_profile, parse_toml};

@@ -15,6 +15,7 @@
 #![allow(clippy::print_stderr, reason = "a part that cannot run here says so")]
 
 mod allocation;
+mod apart;
 mod bad_input;
 mod broken;
 mod callers;

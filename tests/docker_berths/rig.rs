@@ -123,6 +123,11 @@ impl Rig {
         std::fs::write(&path, profile).unwrap();
         let first = self.slot.first_port();
         let socket = setup.proxy.as_ref().unwrap_or(&self.engine).display();
+        let between = if setup.config.iter().any(|(_, line)| line.starts_with("between-berths")) {
+            ""
+        } else {
+            "between-berths = \"open\""
+        };
         let tables = [
             (
                 "[paths]",
@@ -130,8 +135,8 @@ impl Rig {
                     .to_owned(),
             ),
             ("[tools]", String::new()),
-            // The machine's firewall is not this test's to change; tests/engine tests that rule.
-            ("[docker]", format!("socket = \"{socket}\"\nclose-metadata = false")),
+            // The machine's firewall is not each test's to change.
+            ("[docker]", format!("socket = \"{socket}\"\nclose-metadata = false\n{between}")),
             (
                 "[ssh]",
                 format!(

@@ -313,6 +313,7 @@ pub(super) const BAD: &[(&str, Change, &str)] = &[
         Machine(|h| h.with_output(IPTABLES, 1, "", "iptables: Bad rule\n")),
         "169.254.169.254",
     ),
+    ("docker.berths-apart", Facts(|f| f.can_filter_bridges = Ok(false)), "no berth is made"),
     (
         "coexist.kubelet",
         Machine(|h| {

@@ -9,7 +9,7 @@ fn lost<T>() -> Look<T> {
 
 type Lose = fn(&mut CheckFacts);
 
-const SOURCES: [(Need, Lose); 25] = [
+const SOURCES: [(Need, Lose); 26] = [
     (Need::Npu, |f| f.npu = lost()),
     (Need::Board, |f| f.board = lost()),
     (Need::Pci, |f| f.pci = lost()),
@@ -30,6 +30,7 @@ const SOURCES: [(Need, Lose); 25] = [
     (Need::Docker, |f| f.docker = lost()),
     (Need::Daemon, |f| f.daemon = lost()),
     (Need::Metadata, |f| f.metadata_closed = lost()),
+    (Need::BridgeFilter, |f| f.can_filter_bridges = lost()),
     (Need::Rivals, |f| f.rivals = lost()),
     (Need::Clock, |f| f.clock = lost()),
     (Need::Registries, |f| f.registries = lost()),

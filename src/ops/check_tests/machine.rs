@@ -96,6 +96,7 @@ pub(super) fn good_host() -> FakeHost {
         .with_file("/var/run/docker.sock", "")
         .with_file("/etc/docker/daemon.json", r#"{"log-opts":{"max-size":"100m"},"live-restore":true}"#)
         .with_output(IPTABLES, 0, "", "")
+        .with_file("/proc/sys/net/bridge/bridge-nf-call-iptables", "1\n")
         .with_file("/proc/1/comm", "systemd\n")
         .with_output(CLOCK, 0, "yes\n", "")
         .with_output(
