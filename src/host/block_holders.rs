@@ -24,11 +24,11 @@ pub fn lasting_characters(proc_root: &Path, rdevs: &[(u32, u32)]) -> OpenDevices
 
 /// With patience: udev and its like look at a disk for a moment.
 fn lasting(proc_root: &Path, kind: FileType, rdevs: &[(u32, u32)]) -> OpenDevices {
+    const LOOKS: u32 = 15;
+    const BETWEEN: Duration = Duration::from_millis(100);
     if rdevs.is_empty() {
         return OpenDevices::default();
     }
-    const LOOKS: u32 = 15;
-    const BETWEEN: Duration = Duration::from_millis(100);
     let look = || {
         let mut found = open_devices(proc_root, kind, rdevs);
         found.open.retain(|open| open.pid != std::process::id());
