@@ -82,7 +82,7 @@ fn connect(from: [u8; 4], port: u16) -> Option<TcpStream> {
         match connect(&socket, &server) {
             Ok(()) | Err(Errno::ISCONN) => break,
             Err(Errno::INPROGRESS | Errno::ALREADY) if began.elapsed() < NO_LONGER => {
-                std::thread::yield_now()
+                std::thread::yield_now();
             }
             Err(_) => return None,
         }

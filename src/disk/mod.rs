@@ -16,5 +16,5 @@ mod volumes;
 pub use blocks::mixed_blocks;
 pub use layout::{Request, plan};
 pub use mounts::edit_fstab;
-pub use names::resolve;
+pub use names::{Naming, resolve};
 pub use volumes::is_mounted_at;

@@ -1,7 +1,7 @@
 //! What disks are called, and what is said of those that cannot be used.
 
-use super::resolve;
 use super::tests::{asked, decide, refusals, steps};
+use super::{Naming, resolve};
 use crate::model::disk::{Content, Coverage, Disk};
 use crate::model::disk_use::{Process, Use};
 use crate::model::samples::{disk, machine, signature, system_disk};
@@ -18,21 +18,27 @@ fn twin(wwid: &str) -> Disk {
 }
 
 #[test]
-fn a_name_that_means_no_disk_or_several_is_refused() {
+fn a_name_that_means_no_disk_is_refused_and_several_are_only_left() {
     let nameless = Disk { id: None, aliases: vec!["usb-X".into()], ..disk("NV9") };
     let seen = machine(vec![twin("eui.1"), twin("eui.2"), disk("NV3"), nameless]);
-    let said = |typed: &str| {
+    let of = |option, typed: &str| {
         let mut part = Part::default();
-        let names = resolve(&seen, "--leave", &[typed.to_owned()], &mut part);
+        let names = resolve(&seen, option, &[typed.to_owned()], &mut part);
         (names, part.refusals.iter().map(|refusal| refusal.what.clone()).collect::<Vec<_>>().join("\n"))
     };
+    let said = |typed: &str| of(Naming::Leave, typed);
     assert_eq!(said("NV3"), (vec!["NV3".into()], String::new()));
     assert_eq!(said("/dev/disk/by-id/nvme-eui.2"), (vec!["eui.2".into()], String::new()));
     assert_eq!(said("usb-X"), (vec!["usb-X".into()], String::new()));
     for typed in ["NOSUCH", "", "nv3", "NV"] {
         assert!(said(typed).1.contains(&format!("--leave {typed}: no disk here has this name")));
     }
-    let (names, why) = said("NV1");
+    assert_eq!(said("NV1"), (vec!["NV1".into()], String::new()));
+    let mut left = asked(Layout::Merge);
+    left.wants.leave = said("NV1").0;
+    let others = machine(vec![twin("eui.1"), twin("eui.2"), disk("NV3")]);
+    assert!(steps(&decide(&others, &left))[0].ends_with("over NV3 (2.9TiB)"));
+    let (names, why) = of(Naming::Wipe, "NV1");
     assert!(
         names.is_empty() && why.contains("several disks have this name") && why.contains("(eui.2, "),
         "{why}"

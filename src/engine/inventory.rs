@@ -3,7 +3,7 @@
 use super::client::{Engine, SHORT};
 use super::labels::name_of;
 use anyhow::{Context as _, Result};
-use bollard::models::ContainerSummaryStateEnum as State;
+use bollard::models::{ContainerInspectResponse, ContainerSummaryStateEnum as State};
 use bollard::query_parameters::{ListContainersOptionsBuilder, ListImagesOptionsBuilder};
 use serde::{Deserialize, Serialize};
 
@@ -42,5 +42,43 @@ impl Engine {
         found.images = images.into_iter().map(|image| image.id).collect();
         found.running.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(found)
+    }
+
+    /// Those that Docker removes, with all that is in them, as soon as they stop (`docker run --rm`).
+    pub async fn removed_when_stopped(&self, running: &[Named]) -> Result<Vec<Named>> {
+        let mut found = Vec::new();
+        for named in running {
+            // One that has gone meanwhile is nobody's loss.
+            let inspect = self.inspect_raw(&named.id).await?;
+            if inspect.as_ref().is_some_and(is_removed_when_stopped) {
+                found.push(named.clone());
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether containers go on running while Docker itself restarts, as the engine that runs now has it.
+    pub async fn has_live_restore(&self) -> Result<bool> {
+        let info =
+            self.call(SHORT, self.docker().info()).await.context("asking the Docker Engine about itself")?;
+        Ok(info.live_restore_enabled == Some(true))
+    }
+}
+
+fn is_removed_when_stopped(inspect: &ContainerInspectResponse) -> bool {
+    inspect.host_config.as_ref().and_then(|host| host.auto_remove) == Some(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_that_goes_with_its_stop_is_known() {
+        let read = |text: &str| is_removed_when_stopped(&serde_json::from_str(text).unwrap());
+        assert!(read(r#"{"Id":"a","HostConfig":{"AutoRemove":true}}"#));
+        for stays in [r#"{"HostConfig":{"AutoRemove":false}}"#, r#"{"HostConfig":{}}"#, "{}"] {
+            assert!(!read(stays), "{stays}");
+        }
     }
 }

@@ -2,13 +2,14 @@
 
 use super::disk_names::{Called, aliases, call, identify};
 use super::disk_uses::uses_of;
-use super::holders::{Holders, Number};
+use super::holders::{Character, Holders, Number};
 use super::lvm::Lvm;
 use super::mounts::MountLine;
 use crate::host::block::{Look, Names, names_of, nvme_transport};
-use crate::host::{Host, Tool, block};
+use crate::host::{Host, Tool, block, read_text};
 use crate::model::disk::{Content, Disk, HALF_BTRFS, Partition, Signature};
 use serde_json::Value;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
@@ -150,6 +151,39 @@ pub fn numbers(nodes: &[Node]) -> Vec<Number> {
     all.filter_map(|number| split(&number)).collect()
 }
 
+/// Other nodes of these disks: `/dev/sg0` and `/dev/bsg/0:0:0:0` of SCSI, `/dev/ng0n1` of NVMe.
+pub fn characters(host: &dyn Host, nodes: &[Node]) -> Result<Vec<Character>, String> {
+    let mut found = Vec::new();
+    for node in whole(nodes) {
+        let Some(disk) = split(&node.number) else { continue };
+        let mut dirs = Vec::new();
+        for kind in ["scsi_generic", "bsg"] {
+            let dir = format!("/sys/block/{}/device/{kind}", node.kernel_name);
+            match host.list(Path::new(&dir)) {
+                Ok(paths) => dirs.extend(paths),
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(format!("{dir}: {error}")),
+            }
+        }
+        if let Some(name) = node.kernel_name.strip_prefix("nvme") {
+            dirs.push(format!("/sys/class/nvme-generic/ng{name}").into());
+        }
+        for path in dirs.iter().map(|dir| dir.join("dev")) {
+            match read_text(host, &path) {
+                Ok(text) => {
+                    let node = split(text.trim())
+                        .ok_or_else(|| format!("{} is no device number", path.display()))?;
+                    found.push(Character { node, disk });
+                }
+                // Older kernels have no such node of a namespace.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(format!("{}: {error}", path.display())),
+            }
+        }
+    }
+    Ok(found)
+}
+
 pub(super) fn split(number: &str) -> Option<Number> {
     let (major, minor) = number.split_once(':')?;
     Some((major.parse().ok()?, minor.parse().ok()?))
@@ -204,4 +238,30 @@ fn with_half_made(mut found: Vec<Signature>, path: &str, content: &Content) -> V
         found.extend(uuid.map(|uuid| Signature { kind: HALF_BTRFS.into(), uuid: Some(uuid), label: None }));
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::FakeHost;
+
+    #[test]
+    fn the_character_devices_of_a_disk_are_known() {
+        let disk = |name: &str, number: &str| {
+            format!(
+                r#"{{"name":"{name}","kname":"{name}","path":"/dev/{name}","maj:min":"{number}","type":"disk","size":1}}"#
+            )
+        };
+        let disks = [disk("sda", "8:0"), disk("sdb", "8:16"), disk("nvme0n1", "259:0"), disk("vda", "254:0")];
+        let nodes = parse_nodes(&format!(r#"{{"blockdevices":[{}]}}"#, disks.join(","))).unwrap();
+        let host = FakeHost::default()
+            .with_file("/sys/block/sda/device/scsi_generic/sg3/dev", "21:3\n")
+            .with_file("/sys/block/sda/device/bsg/0:0:0:0/dev", "248:1\n")
+            .with_file("/sys/class/nvme-generic/ng0n1/dev", "237:0\n");
+        let found = characters(&host, &nodes).unwrap();
+        let found: Vec<(Number, Number)> = found.iter().map(|found| (found.node, found.disk)).collect();
+        assert_eq!(found, [((21, 3), (8, 0)), ((248, 1), (8, 0)), ((237, 0), (259, 0))]);
+        let odd = host.with_file("/sys/class/nvme-generic/ng0n1/dev", "what\n");
+        assert!(characters(&odd, &nodes).unwrap_err().contains("ng0n1/dev is no device number"));
+    }
 }

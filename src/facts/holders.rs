@@ -52,12 +52,27 @@ pub struct Export {
     pub device: Number,
 }
 
-/// `numbers`: the devices that matter.
-pub fn gather(host: &dyn Host, numbers: &[Number]) -> Holders {
+/// A character device by which a disk is read and written past its block device, such as `/dev/sg0`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Character {
+    pub node: Number,
+    pub disk: Number,
+}
+
+/// `numbers`: the devices that matter. `characters`: nodes that reach the same disks by another way.
+pub fn gather(host: &dyn Host, numbers: &[Number], characters: &[Character]) -> Holders {
     let mut holders = gather_files(host, &block::number_of);
-    let open = block_holders::lasting_blocks(Path::new("/proc"), numbers);
+    let proc_root = Path::new("/proc");
+    let open = block_holders::lasting_blocks(proc_root, numbers);
     holders.unseen.extend(open.reason);
     holders.open = open.open.into_iter().map(|open| (process(open.pid), open.rdev)).collect();
+    let nodes: Vec<Number> = characters.iter().map(|character| character.node).collect();
+    let open = block_holders::lasting_characters(proc_root, &nodes);
+    holders.unseen.extend(open.reason);
+    for open in open.open {
+        let disks = characters.iter().filter(|character| character.node == open.rdev);
+        holders.open.extend(disks.map(|character| (process(open.pid), character.disk)));
+    }
     match block_holders::other_mount_namespaces(Path::new("/proc")) {
         Ok(tables) => {
             for (pid, table) in tables {
@@ -176,7 +191,42 @@ fn nvme_target(host: &dyn Host, number_of: NumberOf, found: &mut Holders) {
                 found.exports.push(Export { by: Exporter::NvmeTarget, name, device });
             }
         }
+        passed_through(host, &subsystem, &format!("{dir}/passthru"), found);
     }
+}
+
+/// A whole controller with all its namespaces, whose node is no block device.
+fn passed_through(host: &dyn Host, subsystem: &str, dir: &str, found: &mut Holders) {
+    let path = read(host, &format!("{dir}/device_path")).filter(|path| path.starts_with('/'));
+    let Some(path) = path else { return };
+    if read(host, &format!("{dir}/enable")).as_deref() == Some("0") {
+        return;
+    }
+    let name = format!("{subsystem}, passthru");
+    let controller = path.rsplit('/').next().unwrap_or_default();
+    if controller.is_empty() || !host.exists(Path::new(&format!("/sys/class/nvme/{controller}"))) {
+        found.unseen.push(format!("what is behind {name}, {path}: no NVMe controller has this name"));
+        return;
+    }
+    for (disk, dir) in list(host, "/sys/block", found) {
+        if !is_of_controller(host, &disk, &dir, controller) {
+            continue;
+        }
+        match read(host, &format!("{dir}/dev")).as_deref().and_then(super::disks::split) {
+            Some(device) => {
+                found.exports.push(Export { by: Exporter::NvmeTarget, name: name.clone(), device });
+            }
+            None => found.unseen.push(format!("the device number of {disk}")),
+        }
+    }
+}
+
+/// A namespace of one path is below its controller, and has its number; one of several is below a subsystem, in which its
+/// controllers are. A number that is that of a subsystem only makes us refuse one disk too many.
+fn is_of_controller(host: &dyn Host, disk: &str, dir: &str, controller: &str) -> bool {
+    let number = disk.strip_prefix(controller).and_then(|rest| rest.strip_prefix('n'));
+    let has_its_number = number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
+    has_its_number || host.exists(Path::new(&format!("{dir}/device/{controller}")))
 }
 
 fn lio(host: &dyn Host, number_of: NumberOf, found: &mut Holders) {
@@ -294,6 +344,37 @@ mod tests {
         ];
         assert_eq!(said, expected);
         assert!(found.unseen.is_empty(), "{:?}", found.unseen);
+    }
+
+    #[test]
+    fn a_controller_that_is_passed_through_exports_all_its_namespaces() {
+        const TOP: &str = "/sys/kernel/config/nvmet/subsystems";
+        let found = |path: &str, enable: &str| {
+            let host = FakeHost::default()
+                .with_file("/sys/class/nvme/nvme1/dev", "239:1\n")
+                .with_file("/sys/block/nvme1n1/dev", "259:1\n")
+                .with_file("/sys/block/nvme1n1/device/transport", "pcie\n")
+                .with_file("/sys/block/nvme1n2/dev", "259:2\n")
+                .with_file("/sys/block/nvme1n2/device/transport", "pcie\n")
+                .with_file("/sys/block/nvme11n1/dev", "259:3\n")
+                .with_file("/sys/block/nvme11n1/device/transport", "pcie\n")
+                // Of several paths: its number is that of the subsystem.
+                .with_file("/sys/block/nvme0n1/dev", "259:4\n")
+                .with_file("/sys/block/nvme0n1/device/subsysnqn", "nqn.s\n")
+                .with_file("/sys/block/nvme0n1/device/nvme1/transport", "pcie\n")
+                .with_file("/sys/block/sda/dev", "8:0\n")
+                .with_file(&format!("{TOP}/nqn.x/passthru/device_path"), path)
+                .with_file(&format!("{TOP}/nqn.x/passthru/enable"), enable);
+            let found = gather_files(&host, &number_of);
+            let mut minors: Vec<u32> = found.exports.iter().map(|export| export.device.1).collect();
+            minors.sort_unstable();
+            assert!(found.exports.iter().all(|export| export.name == "nqn.x, passthru"));
+            (minors, found.unseen.len())
+        };
+        assert_eq!(found("/dev/nvme1\n", "1\n"), (vec![1, 2, 4], 0));
+        assert_eq!(found("/dev/nvme1\n", "0\n"), (vec![], 0));
+        assert_eq!(found("(null)\n", "0\n"), (vec![], 0));
+        assert_eq!(found("/dev/other\n", "1\n"), (vec![], 1));
     }
 
     #[test]

@@ -21,6 +21,23 @@ impl Losses {
     }
 }
 
+/// What the manager answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    Would(Losses),
+    /// It found no way to do what it was asked for, or its answer cannot be read; what it said.
+    NoAnswer(String),
+}
+
+impl Answer {
+    pub fn losses(self) -> Option<Losses> {
+        match self {
+            Self::Would(losses) => Some(losses),
+            Self::NoAnswer(_) => None,
+        }
+    }
+}
+
 /// A package that would get another version.
 #[derive(Debug, PartialEq, Eq)]
 struct Replaced<'a> {
@@ -29,11 +46,12 @@ struct Replaced<'a> {
     new: &'a str,
 }
 
-/// `None`: the manager found no way at all to do what it was asked for. `question` must be one that changes nothing.
-pub fn gather(host: &dyn Host, manager: PackageManager, question: &Cmd) -> Result<Option<Losses>, RunError> {
+/// `question` must be one that changes nothing.
+pub fn gather(host: &dyn Host, manager: PackageManager, question: &Cmd) -> Result<Answer, RunError> {
     let output = host.run(&question.clone().allow_any_exit())?;
+    let no_answer = || Ok(Answer::NoAnswer(format!("{}\n{}", output.stdout, output.stderr)));
     match manager {
-        PackageManager::AptGet if output.status != 0 => Ok(None),
+        PackageManager::AptGet if output.status != 0 => no_answer(),
         PackageManager::AptGet => {
             let (removed, replaced) = of_apt(&output.stdout);
             let mut losses = Losses { removed, downgraded: Vec::new() };
@@ -42,10 +60,14 @@ pub fn gather(host: &dyn Host, manager: PackageManager, question: &Cmd) -> Resul
                     losses.downgraded.push(package.name.to_owned());
                 }
             }
-            Ok(Some(losses))
+            Ok(Answer::Would(losses))
         }
-        // Both answers, to say no and to find nothing, are the same status.
-        PackageManager::Dnf | PackageManager::Yum => Ok(of_dnf(&output.stdout)),
+        // Both answers, to say no and to find nothing, are the same status; another one is that there is nothing to do.
+        PackageManager::Dnf | PackageManager::Yum => match of_dnf(&output.stdout) {
+            Some(losses) => Ok(Answer::Would(losses)),
+            None if output.status == 0 => Ok(Answer::Would(Losses::default())),
+            None => no_answer(),
+        },
     }
 }
 
@@ -121,10 +143,10 @@ mod tests {
             .with_output("dpkg --compare-versions 1.1.5+ds1-1 lt 1.1.9-1", 0, "", "")
             .with_output("dpkg --compare-versions 2.36-10 lt 2.36-9", 1, "", "");
         let question = Tool::AptGet.cmd().arg("install");
-        let losses = gather(&host, PackageManager::AptGet, &question).unwrap().unwrap();
+        let losses = gather(&host, PackageManager::AptGet, &question).unwrap().losses().unwrap();
         assert_eq!((losses.removed, losses.downgraded), (vec!["containerd.io".into()], vec!["runc".into()]));
         let nothing = FakeHost::default().with_output("apt-get install", 100, APT, "E: unmet");
-        assert_eq!(gather(&nothing, PackageManager::AptGet, &question).unwrap(), None);
+        assert_eq!(gather(&nothing, PackageManager::AptGet, &question).unwrap().losses(), None);
         assert!(
             gather(&FakeHost::default().with_hang("apt-get install"), PackageManager::AptGet, &question)
                 .is_err()
@@ -149,5 +171,12 @@ mod tests {
             \x20               aarch64  18.09.0-200  base  30 M\n\nTransaction Summary\n====\nExiting on user command\n";
         assert_eq!(of_dnf(yum), Some(Losses::default()));
         assert_eq!(of_dnf("Error: Unable to find a match: docker-ce\n"), None);
+        let asked = |status, text: &str| {
+            let host = FakeHost::default().with_output("dnf --assumeno", status, text, "and why");
+            gather(&host, PackageManager::Dnf, &Tool::Dnf.cmd().arg("--assumeno")).unwrap()
+        };
+        assert_eq!(asked(1, dnf).losses().unwrap().downgraded, ["libsec"]);
+        assert_eq!(asked(0, "Nothing to do.\n"), Answer::Would(Losses::default()));
+        assert_eq!(asked(1, "安装:\n"), Answer::NoAnswer("安装:\n\nand why".into()));
     }
 }

@@ -13,12 +13,25 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-/// Other processes that have one of these block devices open and keep it: udev and its like look at a disk for a moment.
+/// Other processes that have one of these block devices open and keep it.
 pub fn lasting_blocks(proc_root: &Path, rdevs: &[(u32, u32)]) -> OpenDevices {
+    lasting(proc_root, FileType::BlockDevice, rdevs)
+}
+
+/// The same for character devices.
+pub fn lasting_characters(proc_root: &Path, rdevs: &[(u32, u32)]) -> OpenDevices {
+    lasting(proc_root, FileType::CharacterDevice, rdevs)
+}
+
+/// With patience: udev and its like look at a disk for a moment.
+fn lasting(proc_root: &Path, kind: FileType, rdevs: &[(u32, u32)]) -> OpenDevices {
     const LOOKS: u32 = 15;
     const BETWEEN: Duration = Duration::from_millis(100);
+    if rdevs.is_empty() {
+        return OpenDevices::default();
+    }
     let look = || {
-        let mut found = open_blocks(proc_root, rdevs);
+        let mut found = open_devices(proc_root, kind, rdevs);
         found.open.retain(|open| open.pid != std::process::id());
         found
     };
@@ -37,8 +50,8 @@ pub fn lasting_blocks(proc_root: &Path, rdevs: &[(u32, u32)]) -> OpenDevices {
     found
 }
 
-/// One entry for each process and block device, in the order of pids. Every descriptor is looked at, however many.
-fn open_blocks(proc_root: &Path, rdevs: &[(u32, u32)]) -> OpenDevices {
+/// One entry for each process and device, in the order of pids. Every descriptor is looked at, however many.
+fn open_devices(proc_root: &Path, kind: FileType, rdevs: &[(u32, u32)]) -> OpenDevices {
     let mut found = OpenDevices::default();
     let pids = match pids(proc_root) {
         Ok(pids) => pids,
@@ -50,7 +63,7 @@ fn open_blocks(proc_root: &Path, rdevs: &[(u32, u32)]) -> OpenDevices {
     };
     for pid in pids {
         let dir = living(&proc_root.join(pid.to_string()));
-        match devices_of_threads(&dir, FileType::BlockDevice, rdevs, &mut Meter::endless()) {
+        match devices_of_threads(&dir, kind, rdevs, &mut Meter::endless()) {
             Ok(open) => {
                 let (name, uid) = status(&dir);
                 let about = |rdev| OpenDevice { pid, name: name.clone(), uid, rdev, container_id: None };
@@ -127,6 +140,18 @@ mod tests {
         assert_eq!(unit_in("0::/\n"), None);
         let (name, _) = name_and_unit(Path::new("/proc"), std::process::id());
         assert!(!name.is_empty());
+    }
+
+    #[test]
+    fn a_character_device_that_stays_open_is_found_by_its_number() {
+        let null = (1, 3);
+        let held = fs::File::open("/dev/null").unwrap();
+        let of = |kind| open_devices(Path::new("/proc"), kind, &[null]).open;
+        let is_own = |open: &OpenDevice| (open.pid, open.rdev) == (std::process::id(), null);
+        assert!(of(FileType::CharacterDevice).iter().any(is_own));
+        assert!(!of(FileType::BlockDevice).iter().any(is_own));
+        drop(held);
+        assert_eq!(lasting(Path::new("/no/proc"), FileType::CharacterDevice, &[]), OpenDevices::default());
     }
 
     #[test]

@@ -52,9 +52,13 @@ fn close_in(host: &dyn Host, rule: &[&str]) -> Result<Changed, Fault> {
     Err(Fault::host(format!("iptables: {said}")))
 }
 
-/// Whether the rule is there. It only looks.
+/// Whether both rules are there. It only looks.
 pub fn is_metadata_closed(host: &dyn Host) -> Result<bool, Fault> {
-    let output = iptables_within(host, "-C", &FORWARDED, Duration::from_secs(5))?;
+    Ok(is_there(host, &FORWARDED)? && is_there(host, &OWN)?)
+}
+
+fn is_there(host: &dyn Host, rule: &[&str]) -> Result<bool, Fault> {
+    let output = iptables_within(host, "-C", rule, Duration::from_secs(5))?;
     let said = output.stderr.lines().next().unwrap_or_default().trim();
     match output.status {
         0 => Ok(true),
@@ -132,9 +136,15 @@ mod tests {
 
     #[test]
     fn a_look_tells_open_from_unknown() {
-        let said =
-            |status, stderr| is_metadata_closed(&FakeHost::default().with_output(CHECK, status, "", stderr));
+        let both = |status, stderr, own, own_stderr| {
+            let host = FakeHost::default().with_output(CHECK, status, "", stderr);
+            is_metadata_closed(&host.with_output(CHECK_OWN, own, "", own_stderr))
+        };
+        let said = |status, stderr| both(status, stderr, 0, "");
         assert!(said(0, "").unwrap() && !said(1, ABSENT).unwrap());
+        // The host's own addresses are not closed, or nobody could tell.
+        assert!(!both(0, "", 1, ABSENT).unwrap());
+        assert!(both(0, "", 4, "Permission denied\n").is_err());
         assert!(!said(1, "iptables: No chain/target/match by that name.\n").unwrap());
         assert!(
             said(4, "Could not fetch rule set generation id: Permission denied (you must be root)\n")

@@ -160,7 +160,13 @@ impl CloseMetadata {
     }
 
     pub fn commands(&self) -> Vec<String> {
-        vec![format!("iptables --insert DOCKER-USER --destination {} --jump REJECT", self.address)]
+        vec![
+            format!("iptables --insert DOCKER-USER --destination {} --jump REJECT", self.address),
+            format!(
+                "iptables --insert INPUT ! --in-interface lo --destination {} --jump REJECT",
+                self.address
+            ),
+        ]
     }
 }
 

@@ -262,11 +262,12 @@ fn metadata(scope: &Scope) -> Result<Outcome, NotLooked> {
         return Ok(skip);
     }
     if *looked(&scope.facts.metadata_closed)? {
-        return Ok(good("iptables rejects it in DOCKER-USER"));
+        return Ok(good("iptables rejects it in DOCKER-USER and INPUT"));
     }
     Ok(bad(
         "any container may ask 169.254.169.254 for this node's credentials",
-        "iptables -I DOCKER-USER -d 169.254.169.254/32 -j REJECT; berth's agent does it when it starts",
+        "iptables -I DOCKER-USER -d 169.254.169.254/32 -j REJECT; iptables -I INPUT ! -i lo -d 169.254.169.254/32 -j REJECT; \
+         berth's agent does both when it starts",
     ))
 }
 

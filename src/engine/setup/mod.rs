@@ -17,7 +17,9 @@ pub use sysctl::plan_sysctl;
 
 use crate::facts::docker::DROP_IN;
 use crate::model::observed::Observed;
-use crate::plan::{CloseMetadata, ConfigureDocker, DaemonSettings, Part, RunDocker, Step, WriteFile};
+use crate::plan::{
+    CloseMetadata, ConfigureDocker, DaemonSettings, Part, Refusal, RunDocker, Step, WriteFile,
+};
 use crate::profile::Bootstrap;
 use root::Root;
 use std::path::{Path, PathBuf};
@@ -30,8 +32,8 @@ pub struct Request<'a> {
     pub unfinished: &'a [Step],
     /// An earlier run changed daemon.json, and dockerd may not have read it yet.
     pub is_stale: bool,
-    /// Names of running containers, or why nobody could tell. Empty where Docker does not run.
-    pub running: Result<Vec<String>, String>,
+    /// What runs, or why nobody could tell. Empty where Docker does not run.
+    pub running: Result<Running, String>,
     /// Names of containers that an earlier run stopped and did not start again.
     pub owed: &'a [String],
     /// How large Docker's data are, and how much room there is or will be for them.
@@ -39,6 +41,16 @@ pub struct Request<'a> {
     pub room: Option<u64>,
     /// The process that has the package manager for itself.
     pub locked_by: Option<u32>,
+}
+
+/// Containers that run.
+#[derive(Debug, Default, Clone)]
+pub struct Running {
+    pub names: Vec<String>,
+    /// Those of them that Docker removes as soon as they stop.
+    pub removed: Vec<String>,
+    /// Whether they go on while Docker restarts, as the engine itself says.
+    pub live_restore: Option<bool>,
 }
 
 impl Request<'_> {
@@ -196,8 +208,7 @@ fn plan_run(seen: &Observed, request: &Request, changes: &Changes, part: &mut Pa
         part.is_right("Docker runs, and starts at boot");
         return;
     };
-    let stops =
-        if restart && !changes.is_installing { stopped_by_restart(seen, request, part) } else { Vec::new() };
+    let stops = if restart { stopped_by_restart(seen, request, part) } else { Vec::new() };
     let data_root = request.wanted_root();
     part.add(Step::RunDocker(RunDocker { restart, data_root, stops }), why);
 }
@@ -212,7 +223,8 @@ fn stopped_by_restart(seen: &Observed, request: &Request, part: &mut Part) -> Ve
         .any(|flag| flag.key == "live-restore" && flag.value.as_deref() != Some("false"));
     let text = docker.daemon_file.text.as_deref().unwrap_or("");
     let said = json::Json::parse(text).ok().and_then(|json| json.field("live-restore")?.truth());
-    if flagged || (said == Some(true) && !request.is_stale) {
+    let in_force = request.running.as_ref().ok().and_then(|running| running.live_restore);
+    if (flagged || said == Some(true)) && in_force.unwrap_or(flagged || !request.is_stale) {
         return Vec::new();
     }
     running(request, part)
@@ -221,7 +233,10 @@ fn stopped_by_restart(seen: &Observed, request: &Request, part: &mut Part) -> Ve
 /// Whoever runs is named before he is stopped.
 fn running(request: &Request, part: &mut Part) -> Vec<String> {
     match &request.running {
-        Ok(names) => names.clone(),
+        Ok(running) => {
+            part.refusals.extend(removed_by_stop(&running.removed));
+            running.names.clone()
+        }
         Err(why) => {
             part.refuse(
                 format!("Docker has to be stopped for a moment, and it does not say what runs in it: {why}"),
@@ -230,6 +245,17 @@ fn running(request: &Request, part: &mut Part) -> Vec<String> {
             Vec::new()
         }
     }
+}
+
+/// Nothing could start those again: to stop them is to destroy what is in them.
+pub fn removed_by_stop(names: &[String]) -> Option<Refusal> {
+    (!names.is_empty()).then(|| Refusal {
+        what: format!(
+            "Docker has to be stopped for a moment, and would remove what was started with --rm, with all that is in it: {}",
+            names.join(", ")
+        ),
+        help: Some("save what is needed of it and stop it yourself (docker stop), or wait until it has ended".into()),
+    })
 }
 
 fn plan_metadata(seen: &Observed, request: &Request, is_installing: bool, part: &mut Part) {

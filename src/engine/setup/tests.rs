@@ -46,7 +46,7 @@ fn request(wants: &Bootstrap) -> Request<'_> {
         close_metadata: true,
         unfinished: &[],
         is_stale: false,
-        running: Ok(Vec::new()),
+        running: Ok(Running::default()),
         owed: &[],
         data_bytes: None,
         room: None,
@@ -158,8 +158,9 @@ fn data_that_are_there_move_and_their_containers_are_named() {
     let mut seen = seen();
     seen.docker.root_holds = true;
     let running = vec!["train".to_owned(), "web".to_owned()];
+    let running_now = Running { names: running.clone(), ..Running::default() };
     let part =
-        plan(&seen, &Request { running: Ok(running.clone()), data_bytes: Some(5 << 30), ..request(&wants) });
+        plan(&seen, &Request { running: Ok(running_now), data_bytes: Some(5 << 30), ..request(&wants) });
     assert_eq!(part.refusals, []);
     assert_eq!(keys(&part), [DROP_IN_KEY, "docker.move", "docker.run", "metadata.close"]);
     let Step::MoveDockerData(data) = &part.steps[1].step else { panic!("{:?}", part.steps[1]) };
@@ -282,7 +283,8 @@ fn a_restart_names_what_it_stops() {
         let mut seen = done(&wants);
         seen.docker.daemon_file.text = file.map(str::to_owned);
         seen.docker.service.as_mut().unwrap().flags = flags;
-        let part = plan(&seen, &Request { running: Ok(vec!["train".into()]), ..request(&wants) });
+        let running = Running { names: vec!["train".into()], ..Running::default() };
+        let part = plan(&seen, &Request { running: Ok(running), ..request(&wants) });
         let run = part.steps.iter().find_map(|planned| match &planned.step {
             Step::RunDocker(run) => Some(run.clone()),
             _ => None,
@@ -292,6 +294,29 @@ fn a_restart_names_what_it_stops() {
     assert_eq!(stops(None, Vec::new()), ["train"]);
     assert_eq!(stops(Some(r#"{"live-restore":true}"#), Vec::new()), [""; 0]);
     assert_eq!(stops(None, vec![Flag { key: "live-restore".into(), value: None }]), [""; 0]);
+}
+
+#[test]
+fn a_stop_that_would_remove_a_container_is_refused_by_name() {
+    let wants = wants();
+    let why = "started with --rm, with all that is in it: once";
+    let running = |live_restore| {
+        let names = vec!["once".to_owned(), "train".to_owned()];
+        Ok(Running { names, removed: vec!["once".into()], live_restore })
+    };
+    let with = |seen: &Observed, is_stale, live_restore| {
+        plan(seen, &Request { running: running(live_restore), is_stale, ..request(&wants) })
+    };
+    let mut moving = seen();
+    moving.docker.root_holds = true;
+    refused(&with(&moving, false, Some(true)), why);
+    // What the engine says of live-restore comes before what its file says.
+    let mut told = done(&wants);
+    told.docker.daemon_file.text = Some(r#"{"live-restore":true}"#.into());
+    refused(&with(&told, false, Some(false)), why);
+    refused(&with(&told, true, None), why);
+    assert_eq!(with(&told, true, Some(true)).refusals, []);
+    assert_eq!(with(&done(&wants), false, Some(false)).refusals, [], "nothing is stopped");
 }
 
 #[test]

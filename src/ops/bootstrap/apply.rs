@@ -139,16 +139,30 @@ fn run(ground: &Ground, steps: &[Planned], journal: &mut Journal, progress: &dyn
         journal.settled(Timestamp::now(), step)?;
     }
     let mut before = None;
+    let ended = run_each(ground, steps, journal, progress, &mut before);
+    match (ended, before) {
+        (Err(error), Some(before)) => Err(docker::start_after_all(ground, progress, before, error)),
+        (ended, _) => ended,
+    }
+}
+
+fn run_each(
+    ground: &Ground,
+    steps: &[Planned],
+    journal: &mut Journal,
+    progress: &dyn Progress,
+    before: &mut Option<docker_back::Before>,
+) -> Result<()> {
     for (index, planned) in steps.iter().enumerate() {
         let step = &planned.step;
-        if progress.wants_stop() {
+        if stops_here(progress, before.as_ref()) {
             return Err(Fault::host(format!("stopped before: {}", step.describe()))
                 .help("what is done stays done; the same command goes on from here")
                 .into());
         }
         progress.starts(index + 1, steps.len(), step);
         journal.started(Timestamp::now(), step)?;
-        let result = execute(ground, step, progress, &mut before).with_context(|| step.describe());
+        let result = execute(ground, step, progress, before).with_context(|| step.describe());
         match &result {
             Ok(()) => journal.done(Timestamp::now(), step)?,
             Err(error) => journal.failed(Timestamp::now(), step, &flatten(error).message)?,
@@ -160,6 +174,11 @@ fn run(ground: &Ground, steps: &[Planned], journal: &mut Journal, progress: &dyn
         }
     }
     Ok(())
+}
+
+/// Nobody can stop between what stops Docker and what starts it.
+fn stops_here(progress: &dyn Progress, before: Option<&docker_back::Before>) -> bool {
+    before.is_none() && progress.wants_stop()
 }
 
 /// `before`: Docker's configuration as it was, from the step that changes it to the one that starts it.
@@ -206,4 +225,30 @@ fn check_converged(ground: &Ground, wishes: &Wishes, journal: &Journal) -> Resul
     Err(Fault::host(format!("every step was done, and this came up meanwhile, or did not hold: {left}"))
         .help("look at the plan again: berth bootstrap")
         .into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Somebody has pressed Ctrl-C.
+    struct Pressed;
+
+    impl Progress for Pressed {
+        fn starts(&self, _: usize, _: usize, _: &Step) {}
+        fn says(&self, _: &str) {}
+        fn ended(&self, _: &Step, _: Option<&Fault>) {}
+        fn agrees(&self, _: &Draft) -> Result<()> {
+            Ok(())
+        }
+        fn wants_stop(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn nobody_stops_between_what_stops_docker_and_what_starts_it() {
+        let before = docker_back::Before { file: "/none".into(), text: None, copy: None };
+        assert!(stops_here(&Pressed, None) && !stops_here(&Pressed, Some(&before)));
+    }
 }

@@ -1,10 +1,10 @@
 //! Docker: what has to be asked before deciding, and configuring and running it.
 
-use super::docker_back::{Before, take_back};
+use super::docker_back::{Before, put_back, take_back};
 use super::owed::{self, Owed};
 use super::{Ground, Progress, packages};
-use crate::engine::setup::{self, Request};
-use crate::engine::{Engine, Inventory};
+use crate::engine::setup::{self, Request, Running};
+use crate::engine::{Engine, Inventory, Named};
 use crate::error::{Fault, flatten};
 use crate::facts::{docker, kernel_settings};
 use crate::host::{Cmd, Tool, files, firewall, tree};
@@ -72,7 +72,7 @@ pub(super) fn plan(ground: &Ground, seen: &Observed, journal: &Journal, disks: &
         close_metadata: ground.config.docker.close_metadata,
         unfinished: &journal.unfinished(),
         is_stale: journal.is_open_behind(&["docker.configure", "docker.move"], "docker.run"),
-        running: if is_active { running(ground) } else { Ok(Vec::new()) },
+        running: if is_active { running(ground) } else { Ok(Running::default()) },
         owed: &owed,
         data_bytes: moving_to.as_ref().and_then(|_| tree::measure(Path::new(&seen.docker.root)).ok()),
         room: moving_to.and_then(|to| room(seen, ground, &to, disks)),
@@ -104,9 +104,63 @@ fn foresee(ground: &Ground, part: &mut Part) {
     }
 }
 
-fn running(ground: &Ground) -> Result<Vec<String>, String> {
-    let inventory = inventory(ground).map_err(|error| flatten(&error).message)?;
-    Ok(inventory.running.into_iter().map(|named| named.name).collect())
+fn running(ground: &Ground) -> Result<Running, String> {
+    let seen = run_state(ground).map_err(|error| flatten(&error).message)?;
+    let names = |list: Vec<Named>| list.into_iter().map(|named| named.name).collect();
+    Ok(Running {
+        names: names(seen.inventory.running),
+        removed: names(seen.removed),
+        live_restore: Some(seen.live_restore),
+    })
+}
+
+/// What there is, and what a stop would do to it.
+pub(super) struct RunState {
+    pub(super) inventory: Inventory,
+    /// Removed by Docker as soon as they stop.
+    removed: Vec<Named>,
+    live_restore: bool,
+}
+
+impl RunState {
+    /// Looked at anew right before anything stops.
+    pub(super) fn check_none_removed(&self) -> Result<(), Fault> {
+        let names: Vec<String> = self.removed.iter().map(|named| named.name.clone()).collect();
+        match setup::removed_by_stop(&names) {
+            None => Ok(()),
+            Some(refusal) => Err(Fault::refused(refusal.what).help(refusal.help.unwrap_or_default())),
+        }
+    }
+
+    /// Without those that may end, and be gone, at any time.
+    fn lasting(self) -> Inventory {
+        let Self { mut inventory, removed, .. } = self;
+        inventory.running.retain(|named| !removed.contains(named));
+        inventory.containers.retain(|id| removed.iter().all(|named| named.id != *id));
+        inventory
+    }
+}
+
+pub(super) fn run_state(ground: &Ground) -> Result<RunState> {
+    let socket = ground.config.docker.socket.clone();
+    wait_for(async move {
+        let engine = Engine::connect(&socket).await?;
+        let inventory = engine.inventory().await?;
+        let removed = engine.removed_when_stopped(&inventory.running).await?;
+        Ok(RunState { inventory, removed, live_restore: engine.has_live_restore().await? })
+    })
+}
+
+/// Before daemon.json is changed, which makes a restart necessary, and before that restart.
+fn check_restart(ground: &Ground) -> Result<()> {
+    if !fresh(ground)?.service.is_some_and(|service| service.is_active) {
+        return Ok(());
+    }
+    let state = run_state(ground)?;
+    if !state.live_restore {
+        state.check_none_removed()?;
+    }
+    Ok(())
 }
 
 /// On the volume that is there, or on the one that is to be made.
@@ -154,6 +208,7 @@ pub(super) fn configure(ground: &Ground, step: &ConfigureDocker, before: &mut Op
             .help("look at the plan again, now that its volume is mounted: berth bootstrap")
             .into());
     }
+    check_restart(ground)?;
     *before = write_settings(ground, step)?;
     Ok(())
 }
@@ -178,20 +233,42 @@ pub(super) fn run(
     progress: &dyn Progress,
     before: Option<Before>,
 ) -> Result<()> {
-    match (bring_up(ground, step), before) {
+    if step.restart
+        && let Err(error) = check_restart(ground)
+    {
+        return Err(before.into_iter().fold(error, |error, before| put_back(ground, &before, error)));
+    }
+    // What is lost with the new configuration may be there with the one before.
+    let up = bring_up(ground, step).and_then(|()| if before.is_some() { check_owed(ground) } else { Ok(()) });
+    match (up, before) {
         (Ok(()), _) => pay(ground, progress),
         (Err(error), Some(before)) => Err(take_back(ground, &before, progress, error)),
         (Err(error), None) => Err(error),
     }
 }
 
-/// It runs, with its data where they should be, and with all that was in it.
+/// Where a run ends between the step that changes or stops Docker and the one that starts it: what ran must not stay down.
+pub(super) fn start_after_all(
+    ground: &Ground,
+    progress: &dyn Progress,
+    before: Before,
+    error: anyhow::Error,
+) -> anyhow::Error {
+    progress.says("starting Docker and what ran in it");
+    let step = RunDocker { restart: false, data_root: None, stops: Vec::new() };
+    match run(ground, &step, progress, Some(before)) {
+        Ok(()) => error,
+        Err(other) => error.context(format!("Docker does not run as it did ({})", flatten(&other).message)),
+    }
+}
+
+/// It runs, with its data where they should be.
 fn bring_up(ground: &Ground, step: &RunDocker) -> Result<()> {
     let seen = fresh(ground)?;
     let service = seen.service.clone().unwrap_or_default();
     if step.restart && service.is_active {
         // Should it not be back when this ends, the next run knows what ran.
-        owed::add(ground, inventory(ground)?)?;
+        owed::add(ground, run_state(ground)?.lasting())?;
     }
     systemctl(ground, &["daemon-reload"])?;
     if !service.is_enabled {
@@ -211,6 +288,10 @@ fn bring_up(ground: &Ground, step: &RunDocker) -> Result<()> {
         .help("look at what it was started with: systemctl cat docker.service")
         .into());
     }
+    Ok(())
+}
+
+fn check_owed(ground: &Ground) -> Result<()> {
     if let Some(owed) = owed::read(ground)? {
         check_all_there(ground, &owed, &inventory(ground)?)?;
     }
@@ -233,11 +314,10 @@ fn check_all_there(ground: &Ground, owed: &Owed, now: &Inventory) -> Result<(), 
     Ok(())
 }
 
-/// Starts what ran before, after having seen that all of it is there.
+/// Starts what ran before, all that is there of it, and only then says what is lost and what does not start.
 pub(super) fn pay(ground: &Ground, progress: &dyn Progress) -> Result<()> {
     let Some(owed) = owed::read(ground)? else { return Ok(()) };
     let now = inventory(ground)?;
-    check_all_there(ground, &owed, &now)?;
     let down: Vec<_> = owed
         .running
         .iter()
@@ -253,24 +333,31 @@ pub(super) fn pay(ground: &Ground, progress: &dyn Progress) -> Result<()> {
             failed.push(format!("{}: {}", named.name, flatten(&error).message));
         }
     }
-    if !failed.is_empty() {
-        return Err(Fault::docker(format!(
-            "containers that ran before do not start again: {}",
-            failed.join("; ")
-        ))
-        .help("Docker itself runs; start or remove them by hand, and run this again")
-        .into());
-    }
+    told(check_all_there(ground, &owed, &now), &failed)?;
     owed::settle(ground)
 }
 
-/// All that run now, as gently as they allow.
+/// Both together: neither hides the other.
+fn told(all_there: Result<(), Fault>, failed: &[String]) -> Result<(), Fault> {
+    if failed.is_empty() {
+        return all_there;
+    }
+    let down = format!("containers that ran before do not start again: {}", failed.join("; "));
+    Err(match all_there {
+        Ok(()) => {
+            Fault::docker(down).help("Docker itself runs; start or remove them by hand, and run this again")
+        }
+        Err(lost) => Fault { message: format!("{}; {down}", lost.message), ..lost },
+    })
+}
+
+/// All that run now, as gently as they allow. One that cannot be stopped keeps no other from it.
 pub(super) fn stop_all(ground: &Ground, inventory: &Inventory) -> Result<()> {
     let socket = ground.config.docker.socket.clone();
     wait_for(async {
         let engine = Engine::connect(&socket).await?;
         let stops = inventory.running.iter().map(|named| engine.stop(&named.id, CONTAINER_STOPS));
-        futures_util::future::try_join_all(stops).await.map(|_| ())
+        futures_util::future::join_all(stops).await.into_iter().collect()
     })
 }
 
@@ -347,6 +434,40 @@ pub(super) fn close_metadata(ground: &Ground) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_container_that_may_go_at_any_time_is_not_owed_and_refuses_a_stop() {
+        let named = |id: &str| Named { id: id.into(), name: format!("name-{id}") };
+        let state = |removed: Vec<Named>| RunState {
+            inventory: Inventory {
+                running: vec![named("a"), named("b")],
+                containers: vec!["a".into(), "b".into(), "c".into()],
+                images: vec!["i".into()],
+            },
+            removed,
+            live_restore: true,
+        };
+        state(Vec::new()).check_none_removed().unwrap();
+        let fault = state(vec![named("b")]).check_none_removed().unwrap_err();
+        assert!(fault.message.contains("--rm") && fault.message.ends_with(": name-b"), "{}", fault.message);
+        assert!(fault.help.unwrap().contains("docker stop"));
+        let lasting = state(vec![named("b")]).lasting();
+        assert_eq!((lasting.running, lasting.containers), (vec![named("a")], vec!["a".into(), "c".into()]));
+        assert_eq!(lasting.images, ["i"]);
+    }
+
+    #[test]
+    fn what_is_lost_and_what_does_not_start_are_both_told() {
+        let lost = || Err(Fault::docker("1 is not seen").help("go back"));
+        let failed = ["web: no such network".to_owned()];
+        told(Ok(()), &[]).unwrap();
+        assert_eq!(told(lost(), &[]).unwrap_err().message, "1 is not seen");
+        let fault = told(Ok(()), &failed).unwrap_err();
+        assert!(fault.message.ends_with("again: web: no such network"), "{}", fault.message);
+        let fault = told(lost(), &failed).unwrap_err();
+        assert!(fault.message.starts_with("1 is not seen; ") && fault.message.ends_with("such network"));
+        assert_eq!(fault.help.as_deref(), Some("go back"));
+    }
 
     #[test]
     fn the_line_that_says_why_docker_does_not_start_is_shown() {

@@ -50,23 +50,44 @@ pub(super) fn take_back(
     })
 }
 
+/// Where nothing was stopped yet: only the file becomes what it was.
+pub(super) fn put_back(ground: &Ground, before: &Before, error: anyhow::Error) -> anyhow::Error {
+    match restore(ground, before) {
+        Ok(()) => error,
+        Err(other) => error.context(format!(
+            "{} is changed, and could not be changed back ({})",
+            before.file.display(),
+            flatten(&other).message
+        )),
+    }
+}
+
+fn restore(ground: &Ground, before: &Before) -> Result<()> {
+    if let Some(text) = &before.text {
+        return files::replace(ground, &before.file, text);
+    }
+    let file = tree::real_path(&before.file);
+    ground.host.remove(&file).with_context(|| format!("removing {}", file.display()))
+}
+
 /// Where the copy is kept.
 fn go_back(ground: &Ground, before: &Before) -> Result<Option<PathBuf>> {
     let seen = fresh(ground)?;
     // It may have started some of what ran, which must not go on in a copy. Asking one that is down would start it again.
-    if seen.service.is_some_and(|service| service.is_active)
+    let unstopped = if before.copy.is_some()
+        && seen.service.is_some_and(|service| service.is_active)
         && let Ok(now) = inventory(ground)
     {
-        stop_all(ground, &now)?;
-    }
-    stop_docker(ground, seen.has_socket_unit)?;
-    match &before.text {
-        Some(text) => files::replace(ground, &before.file, text)?,
-        None => {
-            let file = tree::real_path(&before.file);
-            ground.host.remove(&file).with_context(|| format!("removing {}", file.display()))?;
-        }
-    }
+        stop_all(ground, &now).err()
+    } else {
+        None
+    };
+    let stopped = stop_docker(ground, seen.has_socket_unit);
+    // Whatever could not be stopped: the next start is one with the old data.
+    restore(ground, before)?;
+    stopped.map_err(|error| {
+        unstopped.into_iter().fold(error, |error, why| error.context(flatten(&why).message))
+    })?;
     let kept = before.copy.as_deref().map(|copy| set_aside(ground, copy)).transpose()?;
     start(ground, "start")?;
     wait_for_engine(ground)?;

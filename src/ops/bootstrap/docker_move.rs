@@ -1,7 +1,7 @@
 //! Moving Docker's data: everything is stopped, copied, compared and only then switched to. Until the switch Docker
 //! starts with the old data at every boot, so that a copy of an earlier run is made anew and never used.
 
-use super::docker::{fresh, inventory, pay, start, stop_all, stop_docker, write_settings};
+use super::docker::{fresh, pay, run_state, start, stop_all, stop_docker, write_settings};
 use super::docker_back::Before;
 use super::{Ground, Progress, owed};
 use crate::disk;
@@ -44,7 +44,9 @@ pub(super) fn copy_and_switch(
     }
     let mut stopped = Ok(());
     if seen.service.as_ref().is_some_and(|service| service.is_active) {
-        let inventory = inventory(ground)?;
+        let state = run_state(ground)?;
+        state.check_none_removed()?;
+        let inventory = state.inventory;
         owed::add(ground, inventory.clone())?;
         progress.says(&format!("stopping {} containers and Docker", inventory.running.len()));
         stopped = stop_all(ground, &inventory);

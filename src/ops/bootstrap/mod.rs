@@ -171,8 +171,8 @@ fn plan_disks(ground: &Ground, wishes: &Wishes, seen: &Observed, journal: &Journ
     let mut wants = ground.profile.bootstrap.disks.clone();
     // What was mistyped is refused together with all the rest.
     let mut part = Part::default();
-    wants.leave.extend(disk::resolve(seen, "--leave", &wishes.leave, &mut part));
-    let wipe = disk::resolve(seen, "--wipe", &wishes.wipe, &mut part);
+    wants.leave.extend(disk::resolve(seen, disk::Naming::Leave, &wishes.leave, &mut part));
+    let wipe = disk::resolve(seen, disk::Naming::Wipe, &wishes.wipe, &mut part);
     part.append(plan_named(ground, &wants, &wipe, seen, journal));
     part
 }

@@ -2,7 +2,7 @@
 
 use super::{Ground, Progress};
 use crate::error::{ErrorClass, Fault, flatten};
-use crate::facts::package_changes::{self, Losses};
+use crate::facts::package_changes::{self, Answer, Losses};
 use crate::host::{Cmd, Output, RunError, Tool, trust};
 use crate::model::docker_seen::PackageManager;
 use crate::plan::{InstallPackages, Part};
@@ -46,11 +46,9 @@ pub(super) fn install(ground: &Ground, step: &InstallPackages, progress: &dyn Pr
     if wanted.is_empty() {
         return Ok(());
     }
-    let lost = losses(ground, step.manager, Asking::Now, step.from.is_some(), &wanted)
+    let answer = ask(ground, step.manager, Asking::Now, step.from.is_some(), &wanted)
         .map_err(|error| Fault::host(error.to_string()))?;
-    if let Some(fault) = lost.and_then(|losses| loss(step.manager, &wanted, &losses)) {
-        return Err(fault.into());
-    }
+    check_answer(step.manager, &wanted, answer)?;
     progress
         .says(&format!("installing {}", wanted.iter().map(|name| short(name)).collect::<Vec<_>>().join(" ")));
     let is_offline = step.from.is_some();
@@ -63,6 +61,23 @@ pub(super) fn install(ground: &Ground, step: &InstallPackages, progress: &dyn Pr
     })
 }
 
+/// apt-get refuses by itself to remove anything; the others would do unasked whatever they could not say.
+fn check_answer(manager: PackageManager, wanted: &[String], answer: Answer) -> Result<(), Fault> {
+    match (answer, manager) {
+        (Answer::Would(losses), _) => loss(manager, wanted, &losses).map_or(Ok(()), Err),
+        (Answer::NoAnswer(_), PackageManager::AptGet) => Ok(()),
+        (Answer::NoAnswer(said), PackageManager::Dnf | PackageManager::Yum) => {
+            let names: Vec<&str> = wanted.iter().map(|name| short(name)).collect();
+            let (manager, names) = (manager.name(), names.join(" "));
+            Err(Fault::host(format!(
+                "{manager} does not say what it would do to install {names}: {}",
+                tail(&said, 16)
+            ))
+            .help("mend what it complains about, and run this again; nothing was installed"))
+        }
+    }
+}
+
 /// Refuses what would take somebody's packages away, before anything is begun. Names that no list has yet are for the
 /// step itself, which reads the lists anew and asks again.
 pub(super) fn foresee(ground: &Ground, step: &InstallPackages, part: &mut Part) {
@@ -72,9 +87,9 @@ pub(super) fn foresee(ground: &Ground, step: &InstallPackages, part: &mut Part) 
     };
     let fault = match found {
         Ok(wanted) if wanted.is_empty() => None,
-        Ok(wanted) => losses(ground, step.manager, Asking::Beforehand, step.from.is_some(), &wanted)
+        Ok(wanted) => ask(ground, step.manager, Asking::Beforehand, step.from.is_some(), &wanted)
             .ok()
-            .flatten()
+            .and_then(Answer::losses)
             .and_then(|losses| loss(step.manager, &wanted, &losses)),
         // What cannot be looked at now is an error of the step, if it is still so then.
         Err(error) => Some(flatten(&error)).filter(|fault| fault.class == ErrorClass::Refused),
@@ -104,14 +119,14 @@ enum Asking {
     Now,
 }
 
-/// `None`: it would do nothing, because it finds no way to do what is asked.
-fn losses(
+/// What the manager would do.
+fn ask(
     ground: &Ground,
     manager: PackageManager,
     asking: Asking,
     is_offline: bool,
     wanted: &[String],
-) -> Result<Option<Losses>, RunError> {
+) -> Result<Answer, RunError> {
     let question = match manager {
         PackageManager::AptGet => {
             let cmd = Tool::AptGet.cmd().args(["install", "--simulate", "--no-install-recommends"]);
@@ -308,8 +323,8 @@ fn look_for(
         return Err(tail(&format!("{}\n{}", output.stdout, output.stderr), 3));
     }
     let wanted = [name.to_owned()];
-    let losses = losses(ground, manager, asking, false, &wanted).map_err(|error| error.to_string())?;
-    Ok(losses.and_then(|losses| loss(manager, &wanted, &losses)))
+    let answer = ask(ground, manager, asking, false, &wanted).map_err(|error| error.to_string())?;
+    Ok(answer.losses().and_then(|losses| loss(manager, &wanted, &losses)))
 }
 
 fn is_installed(ground: &Ground, manager: PackageManager, name: &str) -> bool {
@@ -431,6 +446,21 @@ mod tests {
         assert_eq!((known, refusals), (vec!["docker-ce".to_owned()], 0));
         let refused = with("Remv runc [1]\n", &format!("{ASK} docker-ce")).unwrap_err();
         assert_eq!(refused, "to install docker.io, apt-get would remove containerd.io");
+    }
+
+    #[test]
+    fn only_apt_may_be_let_go_unasked() {
+        let said = || Answer::NoAnswer("Error:\n Problem: conflicting requests\n".into());
+        let wanted = ["/p/docker-ce.rpm".to_owned()];
+        check_answer(PackageManager::AptGet, &wanted, said()).unwrap();
+        for manager in [PackageManager::Dnf, PackageManager::Yum] {
+            let fault = check_answer(manager, &wanted, said()).unwrap_err();
+            assert!(
+                fault.message.contains("to install docker-ce.rpm: Error: / Problem: conflicting"),
+                "{fault}"
+            );
+            check_answer(manager, &wanted, Answer::Would(Losses::default())).unwrap();
+        }
     }
 
     #[test]

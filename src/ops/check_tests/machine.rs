@@ -11,6 +11,7 @@ use std::fmt::Write as _;
 pub(super) const SMI: &str = "/usr/local/bin/npu-smi info";
 pub(super) const HCCN: &str = "/usr/local/Ascend/driver/tools/hccn_tool";
 pub(super) const IPTABLES: &str = "iptables --wait -C DOCKER-USER -d 169.254.169.254/32 -j REJECT";
+pub(super) const IPTABLES_OWN: &str = "iptables --wait -C INPUT ! -i lo -d 169.254.169.254/32 -j REJECT";
 pub(super) const LSBLK: &str = "lsblk --json --bytes -o NAME,TYPE,SIZE,SERIAL,MODEL,FSTYPE,UUID,MOUNTPOINTS";
 pub(super) const DF: &str =
     "df --local --block-size=1 --output=source,fstype,size,avail,itotal,iavail,target";
@@ -97,6 +98,7 @@ pub(super) fn good_host() -> FakeHost {
         .with_file("/etc/docker/daemon.json", r#"{"log-opts":{"max-size":"100m"},"live-restore":true}"#)
         .with_output(IPTABLES, 0, "", "")
         .with_file("/proc/sys/net/bridge/bridge-nf-call-iptables", "1\n")
+        .with_output(IPTABLES_OWN, 0, "", "")
         .with_file("/proc/1/comm", "systemd\n")
         .with_output(CLOCK, 0, "yes\n", "")
         .with_output(

@@ -166,7 +166,9 @@ fn a_single_node_s_link_warns_and_a_fleet_s_fails() {
 fn hostile_output_makes_bounded_results_and_no_panic() {
     let garbage: String = "|\u{0}\u{1b}[31m é 99999999999999999999 : = [,] \n".repeat(20_000);
     let mut host = good_host().with_output(SMI, 0, &garbage, &garbage);
-    for command in [LSBLK, DF, CLOCK, IPTABLES, "smartctl -H /dev/nvme0n1", "getent passwd -- HwHiAiUser"] {
+    for command in
+        [LSBLK, DF, CLOCK, IPTABLES, IPTABLES_OWN, "smartctl -H /dev/nvme0n1", "getent passwd -- HwHiAiUser"]
+    {
         host = host.with_output(command, 0, &garbage, &garbage);
     }
     for path in
