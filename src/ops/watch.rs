@@ -145,8 +145,10 @@ impl Node {
 
     /// One event for a container that took cards, one when it gave them back.
     async fn report_holders(&self, known: &mut BTreeSet<String>, foreign: &[(CardId, Holder)]) -> Result<()> {
+        // Who may have one is another process at each look, and nobody says that they do.
+        let sure = foreign.iter().filter(|(_, holder)| holder.is_sure());
         let now: BTreeSet<String> =
-            foreign.iter().map(|(card, holder)| format!("card {card} is held by {holder}")).collect();
+            sure.map(|(card, holder)| format!("card {card} is held by {holder}")).collect();
         for text in now.difference(known) {
             let event = Self::event("card.taken", &Caller::agent().name, text.clone());
             self.ledger(move |ledger| ledger.record(&event)).await?;
