@@ -20,6 +20,9 @@ use std::time::{Duration, Instant};
 /// How long a look goes on to look into everybody's /dev.
 const LONG: Duration = Duration::from_secs(5);
 
+/// Bytes of a process's list of mounts.
+const MOUNTS: u64 = 16 << 20;
+
 /// CAP_CHOWN to CAP_AUDIT_READ, which Linux 3.16 had.
 const OLD_RIGHTS: u64 = (1 << 38) - 1;
 
@@ -206,7 +209,7 @@ impl Look<'_> {
 fn own_nodes(dir: &Path) -> io::Result<BTreeSet<(u32, u32)>> {
     let local =
         ["tmpfs", "devtmpfs", "ramfs", "overlay", "ext4", "ext3", "xfs", "btrfs", "rootfs", "zfs", "f2fs"];
-    let kind = dev_kind(&read_small(&dir.join("mountinfo"))?);
+    let kind = dev_kind(&mounts_of(dir)?);
     if !local.contains(&kind.as_str()) {
         // It may be answered by a process of somebody's, and never.
         return Err(io::Error::other(format!("its /dev is of the kind {kind:?}, which is not looked into")));
@@ -225,6 +228,16 @@ fn own_nodes(dir: &Path) -> io::Result<BTreeSet<(u32, u32)>> {
         }
         Err(error) => Err(error),
     }
+}
+
+/// Whole, or not at all: the last mount counts, and whose mounts are many could hide it.
+fn mounts_of(dir: &Path) -> io::Result<String> {
+    let mut text = Vec::new();
+    io::Read::read_to_end(&mut io::Read::take(fs::File::open(dir.join("mountinfo"))?, MOUNTS), &mut text)?;
+    if u64::try_from(text.len()).is_ok_and(|length| length < MOUNTS) {
+        return Ok(String::from_utf8_lossy(&text).into_owned());
+    }
+    Err(io::Error::other("it has too many mounts"))
 }
 
 /// The kind of file system that /dev is on; the last mount on it counts.
@@ -332,6 +345,15 @@ mod tests {
         let not_seen = [NotSeen { pid: 71, name: "p71".into(), container_id: None, rdevs: vec![(236, 1)] }];
         let odd = proc_with("1 0 0:1 / / rw - overlay overlay rw\n2 1 0:2 / /dev rw - proc proc rw\n");
         let seen = noded(odd.path(), &cgroups, &nodes, &BTreeSet::new()).unwrap();
+        assert_eq!((seen.noded, seen.not_seen.as_slice()), (vec![], not_seen.as_slice()));
+
+        // So does a mount behind hundreds of others.
+        let many: String =
+            (10..2000).map(|id| format!("{id} 1 0:1 / /m/{id} rw - tmpfs tmpfs rw\n")).collect();
+        let hidden = proc_with(&format!(
+            "1 0 0:1 / / rw - overlay overlay rw\n{many}2 1 0:2 / /dev rw - fuse.x x rw\n"
+        ));
+        let seen = noded(hidden.path(), &cgroups, &nodes, &BTreeSet::new()).unwrap();
         assert_eq!((seen.noded, seen.not_seen.as_slice()), (vec![], not_seen.as_slice()));
 
         // Nothing is wrong with that one, but there is no time left.
