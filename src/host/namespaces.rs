@@ -348,8 +348,9 @@ mod tests {
         assert_eq!((seen.noded, seen.not_seen.as_slice()), (vec![], not_seen.as_slice()));
 
         // So does a mount behind hundreds of others.
-        let many: String =
+        let many: Vec<String> =
             (10..2000).map(|id| format!("{id} 1 0:1 / /m/{id} rw - tmpfs tmpfs rw\n")).collect();
+        let many = many.concat();
         let hidden = proc_with(&format!(
             "1 0 0:1 / / rw - overlay overlay rw\n{many}2 1 0:2 / /dev rw - fuse.x x rw\n"
         ));

@@ -379,10 +379,10 @@ mod tests {
         let (large, small) = (Inputs::among(&everywhere, large_ender), Inputs::among(&everywhere, ender));
         let (queues, own) = ([large.add(1), large.add(2)], small.add(1));
         for queue in &queues {
-            queue.push(&[0; 3 << 19]).unwrap();
+            queue.push(&vec![0; 3 << 19]).unwrap();
         }
         for _ in 0..2 {
-            own.push(&[0; 1 << 20]).unwrap();
+            own.push(&vec![0; 1 << 20]).unwrap();
         }
         assert_eq!((large_told.try_recv().ok(), told.try_recv().ok()), (Some(Why::MostWaits), None));
         assert_eq!(everywhere.waiting.load(Ordering::Relaxed), 2 << 20, "there is room at once");
@@ -392,7 +392,7 @@ mod tests {
         assert_eq!(everywhere.waiting.load(Ordering::Relaxed), 2 << 20);
         // The next time it is the one that comes itself.
         for _ in 0..3 {
-            own.push(&[0; 1 << 20]).unwrap();
+            own.push(&vec![0; 1 << 20]).unwrap();
         }
         assert_eq!(told.try_recv().ok(), Some(Why::MostWaits));
         assert_eq!(everywhere.waiting.load(Ordering::Relaxed), 0);
