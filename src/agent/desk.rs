@@ -1,11 +1,13 @@
 //! Connections to the API, and what one caller may take of the agent: connections, time for a request, bytes of it.
 //!
-//! Who is over a limit is told which one, and root has places of its own: whoever mends a flooded node gets in.
+//! Who is over a limit is told which one, and root has places of its own: whoever mends a flooded node gets in. So have
+//! those who come through the gateway, and accounts that berth does not know, which have few: one person may have
+//! thousands of those (`/etc/subuid`).
 
 use super::answer::Failure;
 use super::listen::Peer;
 use crate::error::Fault;
-use crate::model::places::{Full, Place, Places};
+use crate::model::places::{Full, Places};
 use crate::ops::Node;
 use axum::Router;
 use axum::body::Body;
@@ -29,6 +31,9 @@ const EACH: usize = 64;
 const ALL: usize = 512;
 /// Of root, which nobody else takes.
 const FOR_ROOT: usize = 128;
+/// Of all accounts together that are no user's, and of each of them.
+const FOR_STRANGERS: usize = 32;
+const STRANGER: usize = 8;
 /// Connections that are told, at the same moment, that they are too many; others end without a word.
 const TOLD_EACH: usize = 16;
 const TOLD_ALL: usize = 128;
@@ -49,31 +54,78 @@ const NO_DESCRIPTOR: Duration = Duration::from_millis(50);
 pub(super) struct Desk {
     app: Router,
     node: Arc<Node>,
-    others: Arc<Places<Peer>>,
-    root: Arc<Places<Peer>>,
-    told: Arc<Places<Peer>>,
+    counters: Counters,
     /// Kept by each connection: it closes when all have ended.
     served: mpsc::Sender<Infallible>,
+}
+
+/// Whose connections are counted together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Root,
+    User,
+    Gateway,
+    Stranger,
+}
+
+impl Kind {
+    /// It must not ask anybody: whoever comes has no place yet.
+    fn of(peer: &Peer, is_known: impl Fn(u32) -> bool) -> Self {
+        match peer {
+            Peer::Uid(0) => Self::Root,
+            Peer::Uid(uid) if is_known(*uid) => Self::User,
+            Peer::Gateway(_) => Self::Gateway,
+            Peer::Uid(_) | Peer::Unknown => Self::Stranger,
+        }
+    }
+}
+
+/// The places of one kind.
+struct Counter {
+    served: Arc<Places<Peer>>,
+    told: Arc<Places<Peer>>,
+}
+
+impl Counter {
+    fn new(each: usize, all: usize) -> Self {
+        let told = (TOLD_EACH.min(each), TOLD_ALL.min(all));
+        Self { served: Places::new(each, all), told: Places::new(told.0, told.1) }
+    }
+}
+
+struct Counters {
+    root: Counter,
+    users: Counter,
+    gateway: Counter,
+    strangers: Counter,
+}
+
+impl Counters {
+    fn new() -> Self {
+        Self {
+            root: Counter::new(FOR_ROOT, FOR_ROOT),
+            users: Counter::new(EACH, ALL),
+            gateway: Counter::new(EACH, ALL),
+            strangers: Counter::new(STRANGER, FOR_STRANGERS),
+        }
+    }
+
+    fn of(&self, kind: Kind) -> &Counter {
+        match kind {
+            Kind::Root => &self.root,
+            Kind::User => &self.users,
+            Kind::Gateway => &self.gateway,
+            Kind::Stranger => &self.strangers,
+        }
+    }
 }
 
 impl Desk {
     /// The desk, and what ends when it and all of its connections have.
     pub(super) fn new(app: Router, node: Arc<Node>) -> (Arc<Self>, mpsc::Receiver<Infallible>) {
         let (served, ended) = mpsc::channel(1);
-        let desk = Self {
-            app,
-            node,
-            others: Places::new(EACH, ALL),
-            root: Places::new(FOR_ROOT, FOR_ROOT),
-            told: Places::new(TOLD_EACH, TOLD_ALL),
-            served,
-        };
+        let desk = Self { app, node, counters: Counters::new(), served };
         (Arc::new(desk), ended)
-    }
-
-    fn place(&self, peer: &Peer) -> Result<Place<Peer>, Full> {
-        let places = if matches!(peer, Peer::Uid(0)) { &self.root } else { &self.others };
-        places.take(peer)
     }
 
     /// Serves one connection on a task of its own, or says why not.
@@ -81,7 +133,9 @@ impl Desk {
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        match self.place(&peer) {
+        let kind = Kind::of(&peer, |uid| self.node.knows(uid));
+        let counter = self.counters.of(kind);
+        match counter.served.take(&peer) {
             Ok(place) => {
                 let desk = Arc::clone(self);
                 tokio::spawn(async move {
@@ -90,9 +144,9 @@ impl Desk {
                 });
             }
             Err(full) => {
-                let Ok(place) = self.told.take(&peer) else { return };
+                let Ok(place) = counter.told.take(&peer) else { return };
                 tokio::spawn(async move {
-                    tell(io, full).await;
+                    tell(io, too_many(kind, full)).await;
                     drop(place);
                 });
             }
@@ -156,25 +210,30 @@ async fn whole(request: hyper::Request<Incoming>) -> Result<hyper::Request<Body>
     Ok(hyper::Request::from_parts(parts, Body::from(body.to_bytes())))
 }
 
-async fn tell<I>(io: I, full: Full)
+async fn tell<I>(io: I, fault: Fault)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn(move |_| async move {
-        Ok::<Response, Infallible>(Failure::from(too_many(full)).into_response())
+    let service = service_fn(move |_| {
+        let answer = Failure::from(fault.clone()).into_response();
+        async move { Ok::<Response, Infallible>(answer) }
     });
     let telling = http(SHORT_TIME).serve_connection(TokioIo::new(io), service);
     // Whether anybody heard it is of no matter.
     let _ = tokio::time::timeout(SHORT_TIME, telling).await;
 }
 
-fn too_many(full: Full) -> Fault {
-    match full {
-        Full::Own(most) => {
+fn too_many(kind: Kind, full: Full) -> Fault {
+    match (full, kind) {
+        (Full::All(most), Kind::Stranger) => Fault::busy(format!(
+            "accounts that are no user of berth have {most} calls to the agent open, as many as they may have together"
+        ))
+        .help("try again in a moment; users and root have places of their own, and so has an administrator once let in"),
+        (Full::Own(most), _) => {
             Fault::busy(format!("you have {most} calls to the agent open, as many as one may have"))
                 .help("end some, such as `berth events --follow` or a request that waits, and try again")
         }
-        Full::All(most) => Fault::busy(format!("the agent has {most} calls open, as many as it takes"))
+        (Full::All(most), _) => Fault::busy(format!("the agent has {most} calls open, as many as it takes"))
             .help("try again in a moment; root always gets in"),
     }
 }
@@ -216,5 +275,44 @@ pub(super) async fn receive_doors(mut doors: super::doors::Doors, desk: Arc<Desk
             (line, peer) = doors.accept() => desk.serve(line, peer),
             () = desk.node.stopping() => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_many_uids_takes_no_place_of_a_users() {
+        let counters = Counters::new();
+        let known = |uid| uid == 1001;
+        let come = |peer: Peer| counters.of(Kind::of(&peer, known)).served.take(&peer);
+        let mut held = Vec::new();
+        let refused = (100_000..101_000).filter_map(|uid| match come(Peer::Uid(uid)) {
+            Ok(place) => {
+                held.push(place);
+                None
+            }
+            Err(full) => Some(full),
+        });
+        assert!(refused.last() == Some(Full::All(FOR_STRANGERS)));
+        assert_eq!(held.len(), FOR_STRANGERS);
+        assert!(come(Peer::Unknown).is_err());
+        held.extend((0..ALL / EACH).flat_map(|user| {
+            let peer = Peer::Gateway(user.to_string());
+            (0..EACH).map(|_| come(peer.clone()).unwrap()).collect::<Vec<_>>()
+        }));
+        assert!(come(Peer::Gateway("one-more".into())).is_err());
+        for peer in [Peer::Uid(1001), Peer::Uid(0)] {
+            held.extend((0..EACH).map(|_| come(peer.clone()).unwrap()));
+        }
+        assert_eq!(come(Peer::Uid(1001)).unwrap_err(), Full::Own(EACH));
+    }
+
+    #[test]
+    fn whoever_is_too_many_hears_of_the_right_limit() {
+        assert!(too_many(Kind::Stranger, Full::All(32)).message.contains("no user of berth have 32 calls"));
+        assert!(too_many(Kind::User, Full::Own(64)).message.contains("you have 64 calls"));
+        assert!(too_many(Kind::Gateway, Full::All(512)).message.contains("the agent has 512 calls"));
     }
 }

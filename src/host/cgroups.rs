@@ -272,4 +272,24 @@ mod tests {
         fs::create_dir(dir.path().join("x/devices.list")).unwrap();
         assert!(cgroups.ruled(&[(236, 1)]).is_err());
     }
+
+    #[test]
+    fn a_cgroup_that_somebody_named_like_a_container_is_none() {
+        let (proc, top) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let group = top.path().join(ID);
+        fs::create_dir(&group).unwrap();
+        fs::create_dir_all(proc.path().join("self/ns")).unwrap();
+        fs::create_dir(proc.path().join("70")).unwrap();
+        let mounts = format!("1 0 0:1 / {} rw - cgroup2 cgroup2 rw\n", top.path().display());
+        fs::write(proc.path().join("self/mountinfo"), mounts).unwrap();
+        std::os::unix::fs::symlink(FIRST_PID_NAMESPACE, proc.path().join("self/ns/pid")).unwrap();
+        fs::write(proc.path().join("70/cgroup"), format!("0::/{ID}\n")).unwrap();
+        let is_root = nix::unistd::getuid().is_root();
+        let seen = || crate::host::procs::container_of(proc.path(), 70);
+        assert_eq!(seen(), is_root.then(|| ID.to_owned()));
+        if is_root {
+            std::os::unix::fs::chown(&group, Some(1001), None).unwrap();
+            assert_eq!(seen(), None);
+        }
+    }
 }

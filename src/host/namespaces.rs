@@ -15,6 +15,13 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long a look goes on to look into everybody's /dev.
+const LONG: Duration = Duration::from_secs(5);
+
+/// Bytes of a process's list of mounts.
+const MOUNTS: u64 = 16 << 20;
 
 /// CAP_CHOWN to CAP_AUDIT_READ, which Linux 3.16 had.
 const OLD_RIGHTS: u64 = (1 << 38) - 1;
@@ -27,6 +34,24 @@ pub struct Noded {
     pub cgroup: String,
     pub container_id: Option<String>,
     pub rdevs: Vec<(u32, u32)>,
+}
+
+/// A process that could not be looked into, or not in time: it may have any node that it may open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotSeen {
+    pub pid: u32,
+    pub name: String,
+    pub container_id: Option<String>,
+    pub rdevs: Vec<(u32, u32)>,
+}
+
+/// What a look found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// One of each namespace at most.
+    pub noded: Vec<Noded>,
+    /// Those of one namespace name each node once: they share what is in it.
+    pub not_seen: Vec<NotSeen>,
 }
 
 /// Who a process is, to the kernel.
@@ -72,35 +97,20 @@ impl HostNode {
     }
 }
 
-/// One entry a namespace. `own` are containers whose devices were given and read back by us.
+/// Who has nodes of these. `own` are containers whose devices were given and read back by us. What one process makes
+/// hard to see says nothing of the others: it is an error only where nobody can be looked at.
 pub fn noded(
     proc_root: &Path,
     cgroups: &Cgroups,
     nodes: &[HostNode],
     own: &BTreeSet<String>,
-) -> io::Result<Vec<Noded>> {
+) -> io::Result<Seen> {
     let first = Rights::of(&proc_root.join("1"))?;
-    let mut rules = RuleCache::default();
-    let mut found = Vec::new();
+    let rules = RuleCache::default();
+    let mut look = Look { proc_root, cgroups, nodes, own, first, rules, until: Instant::now() + LONG };
+    let mut found = Seen::default();
     for members in spaces(proc_root)?.into_values() {
-        let mut looked = false;
-        for pid in members {
-            let outcome = look_at(proc_root, pid, cgroups, &mut rules, nodes, own, &first);
-            match outcome {
-                Ok(Some(noded)) => {
-                    looked |= !noded.rdevs.is_empty();
-                    found.extend((!noded.rdevs.is_empty()).then_some(noded));
-                }
-                Ok(None) => {}
-                Err(error) if has_ended(&error) => {}
-                Err(error) => {
-                    return Err(io::Error::new(error.kind(), format!("process {pid}: {error}")));
-                }
-            }
-            if looked {
-                break;
-            }
-        }
+        look.at_space(&members, &mut found);
     }
     Ok(found)
 }
@@ -115,49 +125,91 @@ fn spaces(proc_root: &Path) -> io::Result<BTreeMap<PathBuf, Vec<u32>>> {
             Ok(space) if ours.contains(&space) => {}
             Ok(space) => found.entry(space).or_default().push(pid),
             Err(error) if has_ended(&error) => {}
-            Err(error) => return Err(io::Error::new(error.kind(), format!("process {pid}: {error}"))),
+            // As one that is alone in a namespace of its own.
+            Err(_) => found.entry(pid.to_string().into()).or_default().push(pid),
         }
     }
     Ok(found)
 }
 
-/// `None` for a process that may not open any of these nodes, or whose devices are known otherwise.
-fn look_at(
-    proc_root: &Path,
-    pid: u32,
-    cgroups: &Cgroups,
-    cache: &mut RuleCache,
-    nodes: &[HostNode],
-    own: &BTreeSet<String>,
-    first: &Rights,
-) -> io::Result<Option<Noded>> {
-    let dir = living(&proc_root.join(pid.to_string()));
-    let rights = Rights::of(&dir)?;
-    if rights.uid == 0 && rights.are_all_of(first) {
-        return Ok(None);
+struct Look<'a> {
+    proc_root: &'a Path,
+    cgroups: &'a Cgroups,
+    nodes: &'a [HostNode],
+    own: &'a BTreeSet<String>,
+    first: Rights,
+    rules: RuleCache,
+    until: Instant,
+}
+
+impl Look<'_> {
+    fn at_space(&mut self, members: &[u32], found: &mut Seen) {
+        let mut told = BTreeSet::new();
+        for pid in members {
+            // Until more is known of it: that it may open everything.
+            let mut may = Noded {
+                pid: *pid,
+                name: String::new(),
+                cgroup: String::new(),
+                container_id: None,
+                rdevs: self.nodes.iter().map(|node| node.rdev).collect(),
+            };
+            match self.at(&mut may) {
+                Ok(rdevs) if rdevs.is_empty() => {}
+                Ok(rdevs) => {
+                    found.noded.push(Noded { rdevs, ..may });
+                    break;
+                }
+                Err(error) if has_ended(&error) => {}
+                Err(error) => {
+                    let Noded { pid, name, container_id, mut rdevs, .. } = may;
+                    tracing::debug!(pid, name, %error, "its device nodes could not be looked at");
+                    rdevs.retain(|rdev| told.insert(*rdev));
+                    if !rdevs.is_empty() {
+                        found.not_seen.push(NotSeen { pid, name, container_id, rdevs });
+                    }
+                }
+            }
+        }
     }
-    let openable: Vec<(u32, u32)> =
-        nodes.iter().filter(|node| node.may_be_opened_by(&rights)).map(|node| node.rdev).collect();
-    let Some(cgroup) = cgroups.of_process(&read_small(&dir.join("cgroup"))?) else { return Ok(None) };
-    let container_id = cgroup.container_id();
-    if openable.is_empty() || container_id.as_ref().is_some_and(|id| own.contains(id)) {
-        return Ok(None);
+
+    /// Its nodes that it may open; none for a process that may not open any, or whose devices are known otherwise. What
+    /// is found out on the way is noted in `may`.
+    fn at(&mut self, may: &mut Noded) -> io::Result<Vec<(u32, u32)>> {
+        let dir = living(&self.proc_root.join(may.pid.to_string()));
+        let rights = Rights::of(&dir)?;
+        may.name.clone_from(&rights.name);
+        may.rdevs =
+            self.nodes.iter().filter(|node| node.may_be_opened_by(&rights)).map(|node| node.rdev).collect();
+        if may.rdevs.is_empty() || rights.uid == 0 && rights.are_all_of(&self.first) {
+            return Ok(Vec::new());
+        }
+        let Some(cgroup) = self.cgroups.of_process(&read_small(&dir.join("cgroup"))?) else {
+            return Ok(Vec::new());
+        };
+        may.container_id = cgroup.container_id();
+        may.cgroup.clone_from(&cgroup.path);
+        if may.container_id.as_ref().is_some_and(|id| self.own.contains(id)) {
+            return Ok(Vec::new());
+        }
+        // Rules that can be listed and are not for everything have the last word, and were looked at.
+        if let Some(rules) = self.rules.rules(&cgroup)?
+            && exact(rules).len() == rules.len()
+        {
+            return Ok(Vec::new());
+        }
+        if Instant::now() >= self.until {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "others took all the time"));
+        }
+        Ok(own_nodes(&dir)?.into_iter().filter(|rdev| may.rdevs.contains(rdev)).collect())
     }
-    // Rules that can be listed and are not for everything have the last word, and were looked at.
-    if let Some(rules) = cache.rules(&cgroup)?
-        && exact(rules).len() == rules.len()
-    {
-        return Ok(None);
-    }
-    let rdevs = own_nodes(&dir)?.into_iter().filter(|rdev| openable.contains(rdev)).collect();
-    Ok(Some(Noded { pid, name: rights.name, cgroup: cgroup.path, container_id, rdevs }))
 }
 
 /// Character devices in a process's /dev, unless that is the host's.
 fn own_nodes(dir: &Path) -> io::Result<BTreeSet<(u32, u32)>> {
     let local =
         ["tmpfs", "devtmpfs", "ramfs", "overlay", "ext4", "ext3", "xfs", "btrfs", "rootfs", "zfs", "f2fs"];
-    let kind = dev_kind(&read_small(&dir.join("mountinfo"))?);
+    let kind = dev_kind(&mounts_of(dir)?);
     if !local.contains(&kind.as_str()) {
         // It may be answered by a process of somebody's, and never.
         return Err(io::Error::other(format!("its /dev is of the kind {kind:?}, which is not looked into")));
@@ -176,6 +228,16 @@ fn own_nodes(dir: &Path) -> io::Result<BTreeSet<(u32, u32)>> {
         }
         Err(error) => Err(error),
     }
+}
+
+/// Whole, or not at all: the last mount counts, and whose mounts are many could hide it.
+fn mounts_of(dir: &Path) -> io::Result<String> {
+    let mut text = Vec::new();
+    io::Read::read_to_end(&mut io::Read::take(fs::File::open(dir.join("mountinfo"))?, MOUNTS), &mut text)?;
+    if u64::try_from(text.len()).is_ok_and(|length| length < MOUNTS) {
+        return Ok(String::from_utf8_lossy(&text).into_owned());
+    }
+    Err(io::Error::other("it has too many mounts"))
 }
 
 /// The kind of file system that /dev is on; the last mount on it counts.
@@ -250,5 +312,65 @@ mod tests {
         assert_eq!(dev_kind(root), "overlay");
         let over = format!("{root}2 1 0:2 / /dev rw - tmpfs tmpfs rw\n3 2 0:3 / /dev rw - fuse.x x rw\n");
         assert_eq!((dev_kind(&over).as_str(), dev_kind("")), ("fuse.x", String::new()));
+    }
+
+    /// A /proc with the first process, us, and two others in a namespace of theirs.
+    fn proc_with(mountinfo: &str) -> tempfile::TempDir {
+        let proc = tempfile::tempdir().unwrap();
+        let link = |process: &str, space: &str| {
+            fs::create_dir_all(proc.path().join(process).join("ns")).unwrap();
+            std::os::unix::fs::symlink(space, proc.path().join(process).join("ns/mnt")).unwrap();
+        };
+        link("self", "mnt:[1]");
+        for (pid, uid, space) in
+            [("1", 0, "mnt:[1]"), ("70", 1001, "mnt:[2]"), ("71", 1000, "mnt:[2]"), ("72", 1000, "mnt:[2]")]
+        {
+            link(pid, space);
+            let at = |name: &str| proc.path().join(pid).join(name);
+            let ids = format!("{uid}\t{uid}\t{uid}\t{uid}");
+            let status =
+                format!("Name:\tp{pid}\nUid:\t{ids}\nGid:\t{ids}\nGroups:\t\nCapBnd:\t000001ffffffffff\n");
+            fs::write(at("status"), status).unwrap();
+            fs::write(at("cgroup"), "0::/user.slice\n").unwrap();
+            fs::write(at("mountinfo"), mountinfo).unwrap();
+        }
+        proc
+    }
+
+    #[test]
+    fn who_cannot_be_looked_into_may_have_what_they_may_open_and_hides_nobody_else() {
+        let cgroups = Cgroups { devices: None, unified: Some("/sys/fs/cgroup".into()), blind: false };
+        let node = |minor, uid| HostNode { rdev: (236, minor), uid, gid: 0, mode: 0o20600 };
+        let nodes = [node(1, 1000), node(2, 7)];
+        let not_seen = [NotSeen { pid: 71, name: "p71".into(), container_id: None, rdevs: vec![(236, 1)] }];
+        let odd = proc_with("1 0 0:1 / / rw - overlay overlay rw\n2 1 0:2 / /dev rw - proc proc rw\n");
+        let seen = noded(odd.path(), &cgroups, &nodes, &BTreeSet::new()).unwrap();
+        assert_eq!((seen.noded, seen.not_seen.as_slice()), (vec![], not_seen.as_slice()));
+
+        // So does a mount behind hundreds of others.
+        let many: Vec<String> =
+            (10..2000).map(|id| format!("{id} 1 0:1 / /m/{id} rw - tmpfs tmpfs rw\n")).collect();
+        let many = many.concat();
+        let hidden = proc_with(&format!(
+            "1 0 0:1 / / rw - overlay overlay rw\n{many}2 1 0:2 / /dev rw - fuse.x x rw\n"
+        ));
+        let seen = noded(hidden.path(), &cgroups, &nodes, &BTreeSet::new()).unwrap();
+        assert_eq!((seen.noded, seen.not_seen.as_slice()), (vec![], not_seen.as_slice()));
+
+        // Nothing is wrong with that one, but there is no time left.
+        let plain = proc_with("1 0 0:1 / / rw - overlay overlay rw\n");
+        let (first, own) = (Rights::default(), BTreeSet::new());
+        let mut look = Look {
+            proc_root: plain.path(),
+            cgroups: &cgroups,
+            nodes: &nodes,
+            own: &own,
+            first,
+            rules: RuleCache::default(),
+            until: Instant::now(),
+        };
+        let mut seen = Seen::default();
+        look.at_space(&[70, 71, 72], &mut seen);
+        assert_eq!((seen.noded, seen.not_seen.as_slice()), (vec![], not_seen.as_slice()));
     }
 }

@@ -363,10 +363,11 @@ pub(super) fn read_small(path: &Path) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
-/// The id of the outermost container that a process is in, as the host's engine knows it.
+/// The id of the outermost container that a process is in, as the host's engine knows it: see
+/// [`ProcessCgroup::container_id`], which does not believe a cgroup of somebody's own.
 pub fn container_of(proc_root: &Path, pid: u32) -> Option<String> {
     let text = read_small(&proc_root.join(pid.to_string()).join("cgroup")).ok()?;
-    parse_cgroup(&text)
+    Cgroups::find(proc_root).ok()?.of_process(&text)?.container_id()
 }
 
 /// `/docker/<id>`, `/system.slice/docker-<id>.scope`, `/kubepods/…/cri-containerd-<id>.scope`.

@@ -169,14 +169,16 @@ impl Ledger {
         self.read(|connection| find(connection, &sql, [id], read_berth))
     }
 
-    /// The past and the present of all ports.
-    pub fn port_uses(&self) -> Result<Vec<PortUse>, Fault> {
+    /// The past and the present of all ports, as this name of this owner with this key needs to know it: of each port
+    /// the last use by the name, by another name with the key, and by another key. So it grows with the ports alone.
+    pub fn port_uses(&self, owner: &str, name: &str, host_key: &str) -> Result<Vec<PortUse>, Fault> {
         self.read(|connection| {
             list(
                 connection,
+                // With max() SQLite takes the other columns from the row that has it.
                 "SELECT port, owner, name, host_key, max(id) FROM berths WHERE host_key IS NOT NULL
-                 GROUP BY port, owner, name, host_key",
-                [],
+                 GROUP BY port, host_key = ?3, host_key = ?3 AND owner = ?1 AND name = ?2",
+                [owner, name, host_key],
                 |row| {
                     Ok(PortUse {
                         port: row.get(0)?,

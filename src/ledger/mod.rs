@@ -21,6 +21,7 @@ use crate::error::Fault;
 use crate::host::files;
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -69,6 +70,8 @@ pub struct Ledger {
     connection: Mutex<Connection>,
     path: PathBuf,
     last_event: watch::Sender<i64>,
+    /// Of the users, in memory: whoever knocks is looked for here before anything else is done for them.
+    uids: Mutex<HashSet<u32>>,
 }
 
 impl Ledger {
@@ -99,10 +102,12 @@ impl Ledger {
         schema::migrate(&mut connection)?;
         let last: i64 =
             connection.query_row("SELECT coalesce(max(id), 0) FROM events", [], |row| row.get(0))?;
+        let uids = Mutex::new(users::uids(&connection)?);
         Ok(Self {
             connection: Mutex::new(connection),
             path: path.to_path_buf(),
             last_event: watch::Sender::new(last),
+            uids,
         })
     }
 

@@ -274,3 +274,50 @@ fn what_a_berth_told_is_found_by_order_and_not_by_clock() {
         ledger.told_times("alice", "dev").unwrap().iter().map(ToString::to_string).collect();
     assert_eq!(told, ["2025-01-03T00:00:00Z", "2099-01-01T00:00:00Z"]);
 }
+
+#[test]
+fn whose_account_is_a_users_is_known_at_once() {
+    let (dir, ledger) = open();
+    assert!(ledger.knows_uid(1001) && !ledger.knows_uid(1002));
+    ledger.set_uid("alice", Some(1002), &event("x")).unwrap();
+    assert!(!ledger.knows_uid(1001) && ledger.knows_uid(1002));
+    ledger.add_user("bob", Some(1001), &[], &event("x")).unwrap();
+    ledger.remove_user("alice", &event("x")).unwrap();
+    assert!(ledger.knows_uid(1001) && !ledger.knows_uid(1002));
+    drop(ledger);
+    let again = Ledger::open(&dir.path().join("ledger.db"), at(0)).unwrap();
+    assert!(again.knows_uid(1001) && !again.knows_uid(1002));
+}
+
+#[test]
+fn the_past_of_ports_does_not_grow_with_the_berths() {
+    let (_dir, ledger) = open();
+    ledger.add_user("bob", Some(1002), &[], &event("x")).unwrap();
+    let mut last = 0;
+    let mut use_port = |owner: &str, name: &str, port: u16, key: &str| {
+        let new = NewBerth { owner: owner.into(), ..new_berth(name, &[0], port) };
+        let berth = ledger.claim(&new, &event("x")).unwrap();
+        ledger.commit_live(berth.id, key, &event("x")).unwrap();
+        ledger.end(berth.id, BerthState::Released, "done", &event("x")).unwrap();
+        last = berth.id;
+    };
+    for number in 0..10 {
+        use_port("bob", &format!("n{number}"), 20000, "B");
+        use_port("alice", &format!("n{number}"), 20000, "A");
+        use_port("alice", "dev", 20000, "A");
+        use_port("bob", "dev", 20001, "B");
+    }
+    let mut found = ledger.port_uses("alice", "dev", "A").unwrap();
+    found.sort_by_key(|used| used.last);
+    let found: Vec<_> =
+        found.iter().map(|used| (used.port, used.owner.as_str(), used.name.as_str(), used.last)).collect();
+    assert_eq!(
+        found,
+        [
+            (20000, "bob", "n9", last - 3),
+            (20000, "alice", "n9", last - 2),
+            (20000, "alice", "dev", last - 1),
+            (20001, "bob", "dev", last),
+        ]
+    );
+}

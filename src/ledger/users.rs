@@ -3,8 +3,10 @@
 use super::{Ledger, NewEvent, find, list, time_at};
 use crate::error::Fault;
 use jiff::Timestamp;
-use rusqlite::params;
+use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+use std::sync::{MutexGuard, PoisonError};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
@@ -55,6 +57,7 @@ impl Ledger {
             }
             Ok(())
         })?;
+        self.note_uids();
         self.user(name)?.ok_or_else(|| Fault::bug(format!("user {name} was added and is not there")))
     }
 
@@ -79,6 +82,7 @@ impl Ledger {
             )?;
             if changed == 1 { Ok(()) } else { Err(rusqlite::Error::StatementChangedRows(changed)) }
         })?;
+        self.note_uids();
         self.user(name)?.ok_or_else(|| Fault::bug(format!("user {name} was changed and is not there")))
     }
 
@@ -89,8 +93,28 @@ impl Ledger {
                 "UPDATE users SET removed_at = ?2, uid = NULL WHERE name = ?1",
                 params![name, event.at.to_string()],
             )
-        })
-        .map(|_| ())
+        })?;
+        self.note_uids();
+        Ok(())
+    }
+
+    /// Whether this account is a user's. It never waits for the disk.
+    pub fn knows_uid(&self, uid: u32) -> bool {
+        self.uids().contains(&uid)
+    }
+
+    fn uids(&self) -> MutexGuard<'_, HashSet<u32>> {
+        self.uids.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// To be called after each change of who is a user. The connection is kept meanwhile, so that of two at once the
+    /// later one counts.
+    fn note_uids(&self) {
+        let connection = self.connection();
+        match uids(&connection) {
+            Ok(found) => *self.uids() = found,
+            Err(error) => tracing::error!(%error, "the users' accounts could not be read again"),
+        }
     }
 
     pub fn add_keys(&self, name: &str, keys: &[Key], event: &NewEvent) -> Result<(), Fault> {
@@ -141,6 +165,11 @@ impl Ledger {
             list(connection, sql, [owner], |row| Ok(Key { fingerprint: row.get(0)?, line: row.get(1)? }))
         })
     }
+}
+
+pub(super) fn uids(connection: &Connection) -> rusqlite::Result<HashSet<u32>> {
+    let sql = "SELECT uid FROM users WHERE uid IS NOT NULL AND removed_at IS NULL";
+    Ok(list(connection, sql, [], |row| row.get(0))?.into_iter().collect())
 }
 
 fn add_key(

@@ -44,14 +44,40 @@ pub enum Holder {
     Vnpu {
         ids: Vec<u32>,
     },
-    /// Somebody whose open files are more than are looked at: the card may be among them.
+    /// Somebody who could not be looked into: the card may be among what they have.
     NotLooked {
         pid: u32,
         name: String,
         user: Option<String>,
         /// `OWNER/NAME`
         berth: Option<String>,
+        #[serde(default)]
+        what: Unseen,
     },
+    /// How many others there are, who are not named.
+    More {
+        count: usize,
+        /// Whether they have the card; else they may have it.
+        sure: bool,
+    },
+}
+
+impl Holder {
+    /// Whether they have the card, for all that is known.
+    pub fn is_sure(&self) -> bool {
+        !matches!(self, Self::NotLooked { .. } | Self::More { sure: false, .. })
+    }
+}
+
+/// What of a process could not be looked at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unseen {
+    /// There are too many.
+    #[default]
+    OpenFiles,
+    /// Its /dev is not like others', or there was no time left.
+    DeviceNodes,
 }
 
 /// How we know that a container has a card; the nearest first.
@@ -121,15 +147,21 @@ impl fmt::Display for Holder {
                 let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
                 write!(f, "vNPU {}, into which it is cut", ids.join(","))
             }
-            Self::NotLooked { pid, name, user, berth } => {
+            Self::NotLooked { pid, name, user, berth, what } => {
                 f.write_str("perhaps ")?;
                 match (berth, user) {
                     (Some(berth), _) => write!(f, "berth {berth}")?,
                     (None, Some(user)) => write!(f, "processes of {user}")?,
                     (None, None) => f.write_str("processes")?,
                 }
-                write!(f, ", with more open files than could be looked at (process {pid}, {name})")
+                let what = match what {
+                    Unseen::OpenFiles => "with more open files than could be looked at",
+                    Unseen::DeviceNodes => "whose device nodes could not be looked at",
+                };
+                write!(f, ", {what} (process {pid}, {name})")
             }
+            Self::More { count, sure: true } => write!(f, "{count} more"),
+            Self::More { count, sure: false } => write!(f, "perhaps {count} more"),
             Self::Process { pid, name, user } => {
                 write!(f, "process {pid} ({}", if name.is_empty() { "name unknown" } else { name })?;
                 if let Some(user) = user {

@@ -52,6 +52,12 @@ impl Caller {
 }
 
 impl Node {
+    /// Whether an account is known to have something to ask for here: a user's, or that of an administrator who has asked
+    /// before. Nothing is looked up for it.
+    pub fn knows(&self, uid: u32) -> bool {
+        uid == 0 || self.ledger_handle().knows_uid(uid) || self.directory.was_member(uid)
+    }
+
     /// The caller behind a uid of the host.
     pub async fn caller(&self, uid: u32) -> Result<Caller> {
         let user = self.ledger(move |ledger| ledger.user_by_uid(uid)).await?.map(|user| user.name);

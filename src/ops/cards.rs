@@ -4,10 +4,13 @@ use super::kernel::Outsiders;
 use crate::alloc::Slot;
 use crate::host::procs::OpenDevice;
 use crate::model::facts::{NpuDevice, NpuFacts, NpuTopology};
-use crate::model::holder::ContainerReason;
+use crate::model::holder::{ContainerReason, Unseen};
 use crate::model::{Berth, CardId, CardView, Holder, Ruling, Verdict};
 use crate::profile::Profile;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Holders of a card that are named, of one kind.
+const MOST_NAMED: usize = 16;
 
 /// A process with a card's device node open.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,7 +103,21 @@ fn unusable(id: CardId, npu: &NpuFacts, device: Option<&NpuDevice>, seen: &Sight
 }
 
 fn of_card(id: CardId, all: &[(CardId, Holder)]) -> Vec<Holder> {
-    all.iter().filter(|(card, _)| *card == id).map(|(_, holder)| holder.clone()).collect()
+    capped(all.iter().filter(|(card, _)| *card == id).map(|(_, holder)| holder.clone()))
+}
+
+/// The first of them, and how many more there are: somebody may have thousands of processes. Those who may have the card
+/// are counted by themselves.
+fn capped(all: impl Iterator<Item = Holder>) -> Vec<Holder> {
+    let (sure, unsure): (Vec<Holder>, Vec<Holder>) = all.partition(Holder::is_sure);
+    let mut named = Vec::new();
+    for (mut holders, sure) in [(sure, true), (unsure, false)] {
+        let count = holders.len().saturating_sub(MOST_NAMED);
+        holders.truncate(MOST_NAMED);
+        named.extend(holders);
+        named.extend((count > 0).then_some(Holder::More { count, sure }));
+    }
+    named
 }
 
 pub(super) fn holders(
@@ -121,31 +138,32 @@ pub(super) fn holders(
         .into_iter()
         .collect();
     holders.extend(of_card(id, &seen.outside.held));
-    let known: Vec<&str> = berth
+    let outside = seen.outside.held.iter().filter(|(card, _)| *card == id);
+    let known: BTreeSet<&str> = berth
         .and_then(|berth| berth.container_id.as_deref())
         .into_iter()
-        .chain(holders.iter().filter_map(|holder| match holder {
+        .chain(outside.filter_map(|(_, holder)| match holder {
             Holder::Container { id, .. } => Some(id.as_str()),
             _ => None,
         }))
         .collect();
     let processes = processes(id, device, seen, &known, listed);
-    holders.extend(processes);
+    holders.extend(capped(processes.into_iter()));
     let nodes = seen.vnpus.get(&id).into_iter().flatten().copied();
     let told = npu.vnpus.iter().filter(|cut| cut.card == id.0).flat_map(|cut| cut.ids.iter().copied());
     let vnpus: BTreeSet<u32> = nodes.chain(told).collect();
     if !vnpus.is_empty() {
         holders.push(Holder::Vnpu { ids: vnpus.into_iter().collect() });
     }
-    holders.extend(seen.unfinished.iter().filter(|open| open.card == id).map(|open| {
-        Holder::NotLooked {
-            pid: open.device.pid,
-            name: open.device.name.clone(),
-            user: open.user.clone(),
-            berth: berth_of(open.device.container_id.as_deref(), seen)
-                .map(|berth| format!("{}/{}", berth.owner, berth.name)),
-        }
-    }));
+    let unfinished = seen.unfinished.iter().filter(|open| open.card == id).map(|open| Holder::NotLooked {
+        pid: open.device.pid,
+        name: open.device.name.clone(),
+        user: open.user.clone(),
+        berth: berth_of(open.device.container_id.as_deref(), seen)
+            .map(|berth| format!("{}/{}", berth.owner, berth.name)),
+        what: Unseen::OpenFiles,
+    });
+    holders.extend(capped(unfinished));
     holders
 }
 
@@ -159,13 +177,13 @@ fn processes(
     id: CardId,
     device: Option<&NpuDevice>,
     seen: &Sightings,
-    known: &[&str],
+    known: &BTreeSet<&str>,
     listed: &Listed,
 ) -> Vec<Holder> {
     let mut found = BTreeMap::<u32, Holder>::new();
     for open in seen.open.iter().filter(|open| open.card == id) {
         let container = open.device.container_id.as_deref();
-        if container.is_some_and(|container| known.contains(&container)) {
+        if container.is_some_and(|container| known.contains(container)) {
             continue;
         }
         let holder = named(open.device.pid, &open.device.name, open.user.clone(), container, seen);
@@ -179,13 +197,13 @@ fn processes(
             found.insert(process.pid, named(process.pid, &process.name, None, container, seen));
         }
     }
-    let mut told = Vec::new();
-    for holder in found.into_values() {
-        // A container with many processes is one holder.
-        if !told.contains(&holder) {
-            told.push(holder);
-        }
-    }
+    let mut containers = BTreeSet::new();
+    let mut told: Vec<Holder> = found.into_values().collect();
+    // A container with many processes is one holder.
+    told.retain(|holder| match holder {
+        Holder::Container { id, .. } => containers.insert(id.clone()),
+        _ => true,
+    });
     told
 }
 

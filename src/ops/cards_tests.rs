@@ -271,3 +271,18 @@ fn an_administrator_knows_better_than_the_health_of_a_card() {
     seen.rulings.insert(CardId(2), ruling(Verdict::Allow));
     assert!(!free(&sick, &seen).contains(&2));
 }
+
+#[test]
+fn thousands_of_processes_are_a_few_holders_and_a_number() {
+    let many = Sightings {
+        open: (0..5000).map(|pid| open(2, 1000 + pid, None)).collect(),
+        unfinished: (0..20).map(|pid| open(2, 9000 + pid, None)).collect(),
+        ..seen()
+    };
+    let view = view(&profile(), &npu(), &many, &Listed::new());
+    let holders = &view[2].holders;
+    assert_eq!(holders.len(), 2 * (MOST_NAMED + 1));
+    assert_eq!(holders[MOST_NAMED], Holder::More { count: 5000 - MOST_NAMED, sure: true });
+    assert_eq!(holders.last(), Some(&Holder::More { count: 20 - MOST_NAMED, sure: false }));
+    assert!(!view[2].free && view[3].free);
+}

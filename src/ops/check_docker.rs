@@ -105,6 +105,10 @@ fn outside(seen: Outsiders, berths: &BTreeSet<String>) -> Look<Vec<(u32, Holder,
     if let Some(reason) = seen.not_looked {
         return Err(NotLooked::new(reason, "sudo berth check --only holders"));
     }
+    if let Some((card, holder)) = seen.held.iter().find(|(_, holder)| !holder.is_sure()) {
+        let reason = format!("card {card} has {holder}");
+        return Err(NotLooked::new(reason, "sudo berth check --only holders"));
+    }
     let berth = |holder: &Holder| matches!(holder, Holder::Container { id, .. } if berths.contains(id));
     Ok(seen.held.into_iter().map(|(card, holder)| (card.0, holder.clone(), berth(&holder))).collect())
 }

@@ -3,7 +3,7 @@
 
 use crate::host::Host;
 use crate::host::accounts::{Member, Source, member_by_uid};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
@@ -27,11 +27,18 @@ pub(super) struct Directory {
     slots: Mutex<HashMap<u32, Slot>>,
     asking: Semaphore,
     away_until: Mutex<Option<Instant>>,
+    /// Accounts that were in the group when they last asked.
+    members: Mutex<BTreeSet<u32>>,
 }
 
 impl Default for Directory {
     fn default() -> Self {
-        Self { slots: Mutex::default(), asking: Semaphore::new(AT_ONCE), away_until: Mutex::default() }
+        Self {
+            slots: Mutex::default(),
+            asking: Semaphore::new(AT_ONCE),
+            away_until: Mutex::default(),
+            members: Mutex::default(),
+        }
     }
 }
 
@@ -54,8 +61,22 @@ impl Directory {
             *lock(&self.away_until) = Some(Instant::now() + AWAY);
         }
         drop(turn);
+        self.note(uid, &member);
         *slot = Some((Instant::now(), member.clone()));
         member
+    }
+
+    /// Whether this account was in the group when it last asked: nothing is asked for.
+    pub(super) fn was_member(&self, uid: u32) -> bool {
+        lock(&self.members).contains(&uid)
+    }
+
+    fn note(&self, uid: u32, member: &Member) {
+        if member.is_member {
+            lock(&self.members).insert(uid);
+        } else if member.sure {
+            lock(&self.members).remove(&uid);
+        }
     }
 
     fn is_away(&self) -> bool {
@@ -109,6 +130,17 @@ mod tests {
         assert!(!directory.member(hangs.clone(), 7, "g").await.sure && directory.is_away());
         // A FakeHost refuses what it was not told of: the files alone were read.
         assert!(!directory.member(hangs, 1002, "g").await.sure);
+    }
+
+    #[test]
+    fn who_was_a_member_is_one_until_it_is_sure_that_they_are_not() {
+        let directory = Directory::default();
+        let note = |is_member, sure| {
+            directory.note(7, &Member { account: None, is_member, sure });
+            directory.was_member(7)
+        };
+        assert!(!directory.was_member(7));
+        assert!(note(true, true) && note(false, false) && !note(false, true));
     }
 
     #[test]

@@ -111,7 +111,7 @@ impl Node {
         self.ledger(move |ledger| ledger.record(&event)).await?;
         let catalogue = self.catalogue().await?;
         let image = catalogue.resolve(name)?;
-        let info = self.engine().await?.inspect_image(&image.reference).await?;
+        let info = image_pin::look(&self.engine().await?, image).await?;
         Ok(self.image_view(image, info.as_ref(), &catalogue))
     }
 

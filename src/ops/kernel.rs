@@ -4,7 +4,7 @@ use super::survey::Nodes;
 use crate::engine::{Foreign, Stranger};
 use crate::host::cgroups::Cgroups;
 use crate::host::namespaces::{self, HostNode};
-use crate::model::holder::ContainerReason;
+use crate::model::holder::{ContainerReason, Unseen};
 use crate::model::{CardId, Holder};
 use std::collections::BTreeSet;
 use std::io;
@@ -21,30 +21,46 @@ pub struct Granted {
     pub reason: ContainerReason,
 }
 
+/// A process whose device nodes could not be looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotSeen {
+    pub card: CardId,
+    pub container_id: Option<String>,
+    pub pid: u32,
+    pub name: String,
+}
+
+/// What a look at the kernel's record found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Record {
+    pub granted: Vec<Granted>,
+    pub not_seen: Vec<NotSeen>,
+}
+
 /// Everybody whose device cgroup or own /dev has a card. `own` are the containers of berths.
-pub(super) fn look(nodes: &Nodes, own: &BTreeSet<String>) -> Result<Vec<Granted>, String> {
+pub(super) fn look(nodes: &Nodes, own: &BTreeSet<String>) -> Result<Record, String> {
     try_look(Path::new("/proc"), nodes, own)
         .map_err(|error| format!("who may open the cards' devices could not be looked at: {error}"))
 }
 
-fn try_look(proc_root: &Path, nodes: &Nodes, own: &BTreeSet<String>) -> io::Result<Vec<Granted>> {
+fn try_look(proc_root: &Path, nodes: &Nodes, own: &BTreeSet<String>) -> io::Result<Record> {
     let numbers = nodes.numbers();
     let rdevs: Vec<(u32, u32)> = numbers.iter().map(|(_, rdev)| *rdev).collect();
     if rdevs.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Record::default());
     }
     let cards = |found: &[(u32, u32)]| -> BTreeSet<CardId> {
         numbers.iter().filter(|(_, rdev)| found.contains(rdev)).map(|(card, _)| *card).collect()
     };
     let cgroups = Cgroups::find(proc_root)?;
     let me = cgroups.own(proc_root)?;
-    let mut found = Vec::new();
+    let mut found = Record::default();
     for ruled in cgroups.ruled(&rdevs)? {
         let is_own = ruled.container_id.as_ref().is_some_and(|id| own.contains(id));
         if is_own || me.as_ref() == Some(&ruled.path) {
             continue;
         }
-        found.extend(cards(&ruled.rdevs).into_iter().map(|card| Granted {
+        found.granted.extend(cards(&ruled.rdevs).into_iter().map(|card| Granted {
             card,
             container_id: ruled.container_id.clone(),
             path: ruled.path.clone(),
@@ -55,13 +71,22 @@ fn try_look(proc_root: &Path, nodes: &Nodes, own: &BTreeSet<String>) -> io::Resu
     let paths = nodes.paths();
     // A node that has gone since is nobody's.
     let host_nodes: Vec<HostNode> = paths.iter().filter_map(|path| HostNode::at(path).ok()).collect();
-    for noded in namespaces::noded(proc_root, &cgroups, &host_nodes, own)? {
-        found.extend(cards(&noded.rdevs).into_iter().map(|card| Granted {
+    let seen = namespaces::noded(proc_root, &cgroups, &host_nodes, own)?;
+    for noded in seen.noded {
+        found.granted.extend(cards(&noded.rdevs).into_iter().map(|card| Granted {
             card,
             container_id: noded.container_id.clone(),
             path: noded.cgroup.clone(),
             pid: Some(noded.pid),
             reason: ContainerReason::DeviceNode,
+        }));
+    }
+    for process in seen.not_seen {
+        found.not_seen.extend(cards(&process.rdevs).into_iter().map(|card| NotSeen {
+            card,
+            container_id: process.container_id.clone(),
+            pid: process.pid,
+            name: process.name.clone(),
         }));
     }
     Ok(found)
@@ -79,9 +104,9 @@ pub struct Outsiders {
 }
 
 /// One holder a container and card, with the engine's words where it has any.
-pub(super) fn join(foreign: &Foreign, granted: &[Granted], own: &BTreeSet<String>) -> Outsiders {
+pub(super) fn join(foreign: &Foreign, record: &Record, own: &BTreeSet<String>) -> Outsiders {
     let mut all: Vec<(CardId, Holder)> = foreign.held.clone();
-    for grant in granted {
+    for grant in &record.granted {
         let Granted { card, container_id, path, pid, reason } = grant.clone();
         if container_id.as_ref().is_some_and(|id| own.contains(id)) {
             continue;
@@ -101,6 +126,15 @@ pub(super) fn join(foreign: &Foreign, granted: &[Granted], own: &BTreeSet<String
             all.push((card, holder));
         }
     }
+    for NotSeen { card, container_id, pid, name } in &record.not_seen {
+        let is_known = |id: &String| {
+            own.contains(id) || foreign.containers.iter().any(|known| known.exempt && known.id == *id)
+        };
+        if !container_id.as_ref().is_some_and(is_known) {
+            let (pid, name, what) = (*pid, name.clone(), Unseen::DeviceNodes);
+            all.push((*card, Holder::NotLooked { pid, name, user: None, berth: None, what }));
+        }
+    }
     all.sort_by_key(|(card, _)| *card);
     let is_exempt = |holder: &Holder| {
         let exempt = |id: &str| foreign.containers.iter().any(|known| known.exempt && known.id == id);
@@ -115,7 +149,7 @@ pub(super) fn with(nodes: &Nodes, foreign: &Foreign) -> Outsiders {
     let own = BTreeSet::new();
     match look(nodes, &own) {
         Ok(granted) => join(foreign, &granted, &own),
-        Err(reason) => Outsiders { not_looked: Some(reason), ..join(foreign, &[], &own) },
+        Err(reason) => Outsiders { not_looked: Some(reason), ..join(foreign, &Record::default(), &own) },
     }
 }
 
@@ -168,12 +202,30 @@ mod tests {
             grant(6, None),
             grant(7, Some("monitor")),
         ];
-        let found = join(&foreign, &granted, &BTreeSet::from(["berth".to_owned()]));
+        let hidden = |card, container: Option<&str>| NotSeen {
+            card: CardId(card),
+            container_id: container.map(Into::into),
+            pid: 9,
+            name: "x".into(),
+        };
+        let not_seen = vec![hidden(0, None), hidden(0, Some("monitor")), hidden(0, Some("berth"))];
+        let record = Record { granted: granted.to_vec(), not_seen };
+        let found = join(&foreign, &record, &BTreeSet::from(["berth".to_owned()]));
         let rule = ContainerReason::DeviceRule;
         let outside = Holder::Cgroup { path: "/machine/x".into(), pid: Some(9), reason: rule };
         assert_eq!(
             found.held,
             [
+                (
+                    CardId(0),
+                    Holder::NotLooked {
+                        pid: 9,
+                        name: "x".into(),
+                        user: None,
+                        berth: None,
+                        what: Unseen::DeviceNodes
+                    }
+                ),
                 (CardId(1), device),
                 (CardId(3), container("podman", rule)),
                 (CardId(4), container("docker", rule)),

@@ -160,9 +160,10 @@ impl Node {
         let owner = order.owner.name.clone();
         let last = self.ledger(move |ledger| ledger.last_cards(&owner)).await?;
         let host_key = self.owner_key(&order.owner.name).await?.public_openssh;
-        let past = self.ledger(crate::ledger::Ledger::port_uses).await?;
         let now = Timestamp::now();
         let name = free_name(order, &held)?;
+        let (owner, named, key) = (order.owner.name.clone(), name.clone(), host_key.clone());
+        let past = self.ledger(move |ledger| ledger.port_uses(&owner, &named, &key)).await?;
         let cards = choose::choose(&survey, &order.wish, &last, now, order.patience())?;
         let asker = Asker { owner: &order.owner.name, name: &name, host_key: &host_key };
         let share = u32::try_from(cards.len()).unwrap_or(u32::MAX);

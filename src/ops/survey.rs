@@ -209,7 +209,10 @@ impl Node {
         let own = before.into_iter().chain(after).collect();
         Ok(match granted {
             Ok(granted) => kernel::join(&foreign, &granted, &own),
-            Err(reason) => Outsiders { not_looked: Some(reason), ..kernel::join(&foreign, &[], &own) },
+            Err(reason) => Outsiders {
+                not_looked: Some(reason),
+                ..kernel::join(&foreign, &kernel::Record::default(), &own)
+            },
         })
     }
 
@@ -291,9 +294,12 @@ pub(super) fn open_cards(host: &dyn Host, numbers: &Numbers, fences: &[Fence]) -
     let rdevs: Vec<(u32, u32)> = numbers.iter().map(|(_, rdev)| *rdev).collect();
     let by_number: BTreeMap<(u32, u32), CardId> = numbers.iter().map(|(id, rdev)| (*rdev, *id)).collect();
     let found = procs::open_devices(Path::new("/proc"), &rdevs, fences);
-    let named = |devices: Vec<OpenDevice>| {
+    // A file of accounts is long, and an account has many processes.
+    let mut names = BTreeMap::<u32, Option<String>>::new();
+    let mut named = |devices: Vec<OpenDevice>| {
         let card = |device: OpenDevice| {
-            let user = device.uid.and_then(|uid| procs::user_name(host, uid));
+            let name = |uid| names.entry(uid).or_insert_with(|| procs::user_name(host, uid)).clone();
+            let user = device.uid.and_then(name);
             Some(OpenCard { card: *by_number.get(&device.rdev)?, device, user })
         };
         devices.into_iter().filter_map(card).collect()

@@ -8,6 +8,7 @@ use anyhow::Result;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// Even without an event: leases, host processes, a missed event.
 const LOOK_EVERY: Duration = Duration::from_mins(1);
@@ -15,11 +16,24 @@ const LOOK_EVERY: Duration = Duration::from_mins(1);
 /// After a change, once more: an engine may tell of it before its list does.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
+/// Between two looks at least, however much the engine tells: a container that restarts all the time tells all the time.
+const REST: Duration = Duration::from_millis(500);
+
 /// A rule that is gone is back within this time.
 pub(super) const LOOK_AT_RULES: Duration = Duration::from_secs(3);
 
 /// Between two tries to reach an engine that was away when the agent started.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
+
+/// Waits until it is time for the next look, and says how long to wait after that one. `None`: nobody tells any more.
+async fn rest<T>(feed: &mut watch::Receiver<T>, pause: Duration) -> Option<Duration> {
+    tokio::time::sleep(REST.min(pause)).await;
+    tokio::select! {
+        // What was told meanwhile is not lost.
+        changed = feed.changed() => changed.ok().map(|()| LOOK_AGAIN),
+        () = tokio::time::sleep(pause.saturating_sub(REST)) => Some(LOOK_EVERY),
+    }
+}
 
 impl Node {
     /// Runs until the process ends.
@@ -43,14 +57,9 @@ impl Node {
             if up && let Err(error) = self.look_around(&mut holders).await {
                 tracing::warn!(error = format!("{error:#}"), "could not look at the containers");
             }
-            tokio::select! {
-                changed = feed.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    pause = LOOK_AGAIN;
-                }
-                () = tokio::time::sleep(pause) => pause = LOOK_EVERY,
+            match rest(&mut feed, pause).await {
+                Some(next) => pause = next,
+                None => return,
             }
         }
     }
@@ -140,8 +149,10 @@ impl Node {
 
     /// One event for a container that took cards, one when it gave them back.
     async fn report_holders(&self, known: &mut BTreeSet<String>, foreign: &[(CardId, Holder)]) -> Result<()> {
+        // Who may have one is another process at each look, and nobody says that they do.
+        let sure = foreign.iter().filter(|(_, holder)| holder.is_sure());
         let now: BTreeSet<String> =
-            foreign.iter().map(|(card, holder)| format!("card {card} is held by {holder}")).collect();
+            sure.map(|(card, holder)| format!("card {card} is held by {holder}")).collect();
         for text in now.difference(known) {
             let event = Self::event("card.taken", &Caller::agent().name, text.clone());
             self.ledger(move |ledger| ledger.record(&event)).await?;
@@ -159,5 +170,34 @@ impl Node {
         }
         *known = now;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    #[tokio::test]
+    async fn somebody_who_tells_all_the_time_is_listened_to_now_and_then() {
+        let (teller, mut feed) = watch::channel(());
+        let teller = tokio::spawn(async move {
+            loop {
+                teller.send_replace(());
+                tokio::task::yield_now().await;
+            }
+        });
+        let began = Instant::now();
+        assert_eq!(rest(&mut feed, LOOK_EVERY).await, Some(LOOK_AGAIN));
+        assert!(began.elapsed() >= REST);
+        teller.abort();
+        assert!(teller.await.is_err_and(|error| error.is_cancelled()));
+        assert_eq!(rest(&mut feed, LOOK_EVERY).await, None);
+    }
+
+    #[tokio::test]
+    async fn where_nobody_tells_it_is_looked_again() {
+        let (_teller, mut feed) = watch::channel(());
+        assert_eq!(rest(&mut feed, Duration::from_millis(1)).await, Some(LOOK_EVERY));
     }
 }

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 /// A card that becomes sick is told of within a minute, also where npu-smi takes its time.
 const LOOK_EVERY: Duration = Duration::from_secs(20);
+/// Bytes of a text of what is wrong, from which on nothing is added to it.
+const LONG_DETAIL: usize = 2 << 10;
 /// What others saw a moment ago is new enough.
 const FRESH: Duration = Duration::from_secs(5);
 
@@ -94,9 +96,11 @@ fn of_cards(
         for (code, detail) in of_card(*card, berth, npu, seen, listed) {
             match found.iter_mut().find(|known| known.code == code) {
                 Some(known) => {
-                    known.cards.push(*card);
+                    if known.cards.last() != Some(card) {
+                        known.cards.push(*card);
+                    }
                     let details = known.detail.get_or_insert_default();
-                    if !details.contains(&detail) {
+                    if details.len() < LONG_DETAIL && !details.contains(&detail) {
                         details.push_str(", ");
                         details.push_str(&detail);
                     }
@@ -131,7 +135,7 @@ fn of_card(
     }
     let others = cards::holders(card, device, npu, seen, listed).into_iter();
     // Who could not be looked at may have it, and nobody says that they do.
-    let others = others.filter(|holder| !is_of(holder, berth) && !matches!(holder, Holder::NotLooked { .. }));
+    let others = others.filter(|holder| !is_of(holder, berth) && holder.is_sure());
     found.extend(others.map(|holder| (ConditionCode::CardTaken, holder.to_string())));
     found
 }
@@ -178,6 +182,16 @@ mod tests {
         assert_eq!(found(&sick, &gone), [(CardLost, vec![2, 3])]);
         let taken = Sightings { berths: vec![berth(&[2, 3])], open: vec![open(3, 70, None)], ..seen() };
         assert_eq!(found(&npu(), &taken), [(CardTaken, vec![3])]);
+    }
+
+    #[test]
+    fn thousands_of_processes_on_ones_cards_are_a_short_text() {
+        let many = (0..5000).flat_map(|pid| [open(2, 1000 + pid, None), open(3, 1000 + pid, None)]);
+        let taken = Sightings { berths: vec![berth(&[2, 3])], open: many.collect(), ..seen() };
+        assert_eq!(found(&npu(), &taken), [(CardTaken, vec![2, 3])]);
+        let found = of_cards(&berth(&[2, 3]), &npu(), &taken, &Listed::new(), &[CardTaken]);
+        let detail = found[0].detail.clone().unwrap();
+        assert!(detail.ends_with(", 4984 more") && detail.len() < LONG_DETAIL, "{detail}");
     }
 
     #[test]

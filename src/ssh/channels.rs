@@ -6,6 +6,7 @@ use super::Account;
 use super::channel::{Bridge, Line};
 use super::environment::{Environment, NotTaken, client_may_set};
 use super::forward::Tunnel;
+use super::guest::Ender;
 use super::input::{InputQueue, Inputs, TooMuch};
 use super::session::{Event, Order, Session as Machine, Size};
 use super::terminal::Terminal;
@@ -19,7 +20,6 @@ use std::collections::HashMap;
 const STDERR: u32 = 1;
 const ADMINISTRATIVELY_PROHIBITED: u32 = 1;
 
-#[derive(Default)]
 pub(super) struct Channels {
     open: HashMap<ChannelId, Open>,
     pub(super) inputs: Inputs,
@@ -49,6 +49,10 @@ impl Open {
 }
 
 impl Channels {
+    pub(super) fn new(ender: Ender) -> Self {
+        Self { open: HashMap::new(), inputs: Inputs::new(ender), windows: Windows::default() }
+    }
+
     /// To be called before one is added: channels that the server closed are not reported by russh. Their bytes went
     /// with their tasks.
     pub(super) fn forget_ended(&mut self) {

@@ -41,6 +41,8 @@ pub(super) enum Why {
     Silent(Duration),
     /// Somebody else wanted its place.
     MadeRoom(Duration),
+    /// Of all that waits for readers in this process, most waits here, and there is no more room.
+    MostWaits,
     /// The server ends.
     Stopped,
 }
@@ -55,6 +57,7 @@ impl Why {
             | Self::Idle(_)
             | Self::Silent(_)
             | Self::MadeRoom(_)
+            | Self::MostWaits
             | Self::Stopped => Disconnect::ByApplication,
         }
     }
@@ -76,6 +79,9 @@ impl fmt::Display for Why {
             Self::MadeRoom(silence) => {
                 write!(f, "the client did not answer for {}, and another needed its place", time(*silence))
             }
+            Self::MostWaits => f.write_str(
+                "too much waits for programs that do not read it, and most of it on this connection",
+            ),
             Self::Stopped => f.write_str("this berth stops: it was released, or its node goes down"),
         }
     }
@@ -141,6 +147,10 @@ impl Guest {
     /// Whom the front's events about it are about; filled in at login.
     pub(super) fn who(&self) -> Arc<OnceLock<Who>> {
         Arc::clone(&self.who)
+    }
+
+    pub(super) fn ender(&self) -> Ender {
+        self.ender.clone()
     }
 
     /// To be called in `authentication_banner`: the first that arrives encrypted.

@@ -42,7 +42,7 @@ impl Drop for Connection {
 
 impl Connection {
     pub(super) fn new(berth: &Arc<Berth>, guest: Guest) -> Self {
-        let channels = Channels::default();
+        let channels = Channels::new(guest.ender());
         let berth = Arc::clone(berth);
         Self { berth, guest, grant: None, refusal: None, user: String::new(), channels, listeners: None }
     }

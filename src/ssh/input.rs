@@ -5,13 +5,15 @@
 //! a program that waits for those (`cat` both ways) would wait for ever. What russh has is a hook for the *size*
 //! that windows are opened to next, one for all channels of a connection: [`super::windows`] says which. Here is what
 //! waits, and who is behind.
-//! A client that ignores its windows is disconnected: what waits in one connection, and in all, has a limit.
+//! A client that ignores its windows is disconnected: what waits in one connection has a limit. Where too much waits in
+//! all together, the connection goes in which most does.
 
-use super::windows::{PLENTY, Reader, TRICKLE, WINDOW, Windows};
+use super::guest::{Ender, Why};
+use super::windows::{PLENTY, Reader, TOO_MUCH, TRICKLE, WINDOW, Windows};
 use bytes::{Bytes, BytesMut};
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -27,56 +29,131 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// memory to go back to the system with it.
 const CHUNK: usize = 256 << 10;
 
-static EVERYWHERE: AtomicUsize = AtomicUsize::new(0);
+static EVERYWHERE: LazyLock<Arc<Everywhere>> = LazyLock::new(|| Everywhere::new(ALL));
 
-/// The client sent more than its windows allow, or there is no room at all.
+/// The client sent more than its windows allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TooMuch;
 
-/// All queues of one connection, by the number of their channel.
-#[derive(Debug, Default, Clone)]
-pub(super) struct Inputs {
-    queues: Arc<Mutex<HashMap<u32, Weak<InputQueue>>>>,
-    waiting: Arc<Waiting>,
+/// All connections of a process.
+#[derive(Debug)]
+struct Everywhere {
+    /// What they may have waiting together, and have.
+    most: usize,
+    waiting: AtomicUsize,
+    connections: Mutex<Vec<Weak<Connection>>>,
 }
 
-/// Bytes that wait in one connection.
-#[derive(Debug, Default)]
-struct Waiting(AtomicUsize);
+impl Everywhere {
+    fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self { most, waiting: AtomicUsize::new(0), connections: Mutex::default() })
+    }
 
-impl Waiting {
+    fn connections(&self) -> MutexGuard<'_, Vec<Weak<Connection>>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_full(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > self.most
+    }
+
+    /// Ends the connection that has most waiting, whoever it is that comes with more.
+    fn make_room(&self) {
+        let connections = self.connections();
+        // Somebody else may just have made some.
+        if !self.is_full() {
+            return;
+        }
+        let all = connections.iter().filter_map(Weak::upgrade);
+        if let Some(largest) = all.max_by_key(|connection| connection.waiting.load(Ordering::Relaxed)) {
+            largest.end();
+        }
+    }
+}
+
+/// One connection: its queues by the number of their channel, and the bytes that wait in them.
+#[derive(Debug)]
+struct Connection {
+    everywhere: Arc<Everywhere>,
+    queues: Mutex<HashMap<u32, Weak<InputQueue>>>,
+    channels: AtomicUsize,
+    waiting: AtomicUsize,
+    ender: Ender,
+    has_ended: AtomicBool,
+}
+
+impl Connection {
     fn add(&self, count: usize) -> usize {
-        EVERYWHERE.fetch_add(count, Ordering::Relaxed);
-        self.0.fetch_add(count, Ordering::Relaxed) + count
+        self.everywhere.waiting.fetch_add(count, Ordering::Relaxed);
+        self.waiting.fetch_add(count, Ordering::Relaxed) + count
     }
-    fn remove(&self, count: usize) {
-        EVERYWHERE.fetch_sub(count, Ordering::Relaxed);
-        self.0.fetch_sub(count, Ordering::Relaxed);
-    }
-}
 
-impl Inputs {
-    pub(super) fn add(&self, channel: u32) -> Arc<InputQueue> {
-        let queue = Arc::new(InputQueue::new(Arc::clone(&self.waiting)));
-        let mut queues = self.queues();
-        queues.retain(|_, queue| queue.strong_count() > 0);
-        queues.insert(channel, Arc::downgrade(&queue));
-        queue
+    fn remove(&self, count: usize) {
+        self.everywhere.waiting.fetch_sub(count, Ordering::Relaxed);
+        self.waiting.fetch_sub(count, Ordering::Relaxed);
+    }
+
+    /// From [`TOO_MUCH`] on no window is opened: all that may come is what they were opened to before.
+    fn most(&self) -> usize {
+        TOO_MUCH + self.channels.load(Ordering::Relaxed) * WINDOW as usize
     }
 
     fn queues(&self) -> MutexGuard<'_, HashMap<u32, Weak<InputQueue>>> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What waits is dropped at once: there must be room before the last of its tasks has ended.
+    fn end(&self) {
+        self.has_ended.store(true, Ordering::Relaxed);
+        self.ender.end(Why::MostWaits);
+        for queue in self.queues().values().filter_map(Weak::upgrade) {
+            queue.refuse();
+        }
+    }
+}
+
+/// All queues of one connection.
+#[derive(Debug, Clone)]
+pub(super) struct Inputs(Arc<Connection>);
+
+impl Inputs {
+    pub(super) fn new(ender: Ender) -> Self {
+        Self::among(&EVERYWHERE, ender)
+    }
+
+    fn among(everywhere: &Arc<Everywhere>, ender: Ender) -> Self {
+        let connection = Arc::new(Connection {
+            everywhere: Arc::clone(everywhere),
+            queues: Mutex::default(),
+            channels: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            ender,
+            has_ended: AtomicBool::new(false),
+        });
+        let mut connections = everywhere.connections();
+        connections.retain(|connection| connection.strong_count() > 0);
+        connections.push(Arc::downgrade(&connection));
+        drop(connections);
+        Self(connection)
+    }
+
+    pub(super) fn add(&self, channel: u32) -> Arc<InputQueue> {
+        let queue = Arc::new(InputQueue::new(Arc::clone(&self.0)));
+        let mut queues = self.0.queues();
+        queues.retain(|_, queue| queue.strong_count() > 0);
+        queues.insert(channel, Arc::downgrade(&queue));
+        queue
+    }
+
     /// The size to open windows to, after that of a channel was opened.
     pub(super) fn next_window(&self, windows: &mut Windows<u32>, channel: u32, opened_to: u32) -> u32 {
-        let queues = self.queues();
+        let queues = self.0.queues();
         let reader = |channel| match queues.get(&channel).and_then(Weak::upgrade) {
             None => Reader::Gone,
             Some(queue) if queue.is_long() => Reader::Behind,
             Some(_) => Reader::UpToDate,
         };
-        windows.opened(channel, opened_to, self.waiting.0.load(Ordering::Relaxed), reader)
+        windows.opened(channel, opened_to, self.0.waiting.load(Ordering::Relaxed), reader)
     }
 }
 
@@ -85,7 +162,7 @@ pub(super) struct InputQueue {
     state: Mutex<State>,
     filled: Notify,
     drained: Notify,
-    connection: Arc<Waiting>,
+    connection: Arc<Connection>,
 }
 
 #[derive(Debug, Default)]
@@ -115,7 +192,8 @@ impl State {
 }
 
 impl InputQueue {
-    fn new(connection: Arc<Waiting>) -> Self {
+    fn new(connection: Arc<Connection>) -> Self {
+        connection.channels.fetch_add(1, Ordering::Relaxed);
         Self { state: Mutex::default(), filled: Notify::new(), drained: Notify::new(), connection }
     }
 
@@ -129,14 +207,16 @@ impl InputQueue {
 
     /// Adds data. `true`: it is one that is slowed down, and sent no more than it may.
     pub(super) fn push(&self, data: &[u8]) -> Result<bool, TooMuch> {
+        if self.connection.has_ended.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
         let waiting = {
             let mut state = self.state();
             if state.refused || state.ended {
                 return Ok(false);
             }
             let in_connection = self.connection.add(data.len());
-            let is_too_much = state.waiting + data.len() > MOST
-                || EVERYWHERE.load(Ordering::Relaxed) > ALL && in_connection > WINDOW as usize;
+            let is_too_much = state.waiting + data.len() > MOST || in_connection > self.connection.most();
             if is_too_much {
                 self.connection.remove(data.len());
                 return Err(TooMuch);
@@ -144,6 +224,10 @@ impl InputQueue {
             state.append(data);
             state.waiting
         };
+        // Without our own queue locked: it may be one of those that go.
+        if self.connection.everywhere.is_full() {
+            self.connection.everywhere.make_room();
+        }
         self.filled.notify_one();
         Ok(waiting >= LONG && data.len() <= TRICKLE as usize)
     }
@@ -197,6 +281,7 @@ impl Drop for InputQueue {
     fn drop(&mut self) {
         let left = self.state().waiting;
         self.connection.remove(left);
+        self.connection.channels.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -214,9 +299,13 @@ impl Drop for UntilDropped {
 mod tests {
     use super::*;
 
+    fn inputs() -> Inputs {
+        Inputs::new(Ender::new().0)
+    }
+
     #[tokio::test]
     async fn everything_comes_out_in_order_and_then_the_end() {
-        let queue = Inputs::default().add(1);
+        let queue = inputs().add(1);
         let sent: Vec<u8> = (0..=u8::MAX).cycle().take(3 * CHUNK).collect();
         for packet in sent.chunks(10_007) {
             queue.push(packet).unwrap();
@@ -233,7 +322,7 @@ mod tests {
 
     #[test]
     fn a_long_queue_shrinks_its_own_window_until_it_is_read_or_given_up() {
-        let inputs = Inputs::default();
+        let inputs = inputs();
         let mut windows = Windows::default();
         let queue = UntilDropped(inputs.add(1));
         let _other = inputs.add(2);
@@ -241,13 +330,13 @@ mod tests {
         assert_eq!(inputs.next_window(&mut windows, 1, WINDOW), TRICKLE);
         assert!(queue.0.push(b"xy").unwrap() && !queue.0.push(b"xyz").unwrap());
         drop(queue);
-        assert_eq!(inputs.waiting.0.load(Ordering::Relaxed), 0);
+        assert_eq!(inputs.0.waiting.load(Ordering::Relaxed), 0);
         assert_eq!(inputs.next_window(&mut windows, 2, TRICKLE), WINDOW);
     }
 
     #[test]
     fn with_too_much_waiting_every_window_shrinks() {
-        let inputs = Inputs::default();
+        let inputs = inputs();
         let mut windows = Windows::default();
         let (queues, _other) = ([inputs.add(1), inputs.add(2)], inputs.add(3));
         for queue in &queues {
@@ -259,16 +348,53 @@ mod tests {
             queue.push(&vec![0; PLENTY]).unwrap();
         }
         assert_eq!(inputs.next_window(&mut windows, 3, TRICKLE), WINDOW);
-        assert_eq!(inputs.waiting.0.load(Ordering::Relaxed), 0);
+        assert_eq!(inputs.0.waiting.load(Ordering::Relaxed), 0);
     }
 
     #[test]
     fn a_client_that_ignores_its_window_is_found_out() {
-        let inputs = Inputs::default();
+        let inputs = inputs();
         let queue = inputs.add(1);
         queue.push(&vec![0; MOST]).unwrap();
         assert_eq!(queue.push(b"x"), Err(TooMuch));
         drop(queue);
-        assert_eq!(inputs.waiting.0.load(Ordering::Relaxed), 0);
+        assert_eq!(inputs.0.waiting.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn many_channels_do_not_make_a_connection_larger_than_their_windows() {
+        let inputs = inputs();
+        let queues: Vec<_> = (0..15).map(|channel| inputs.add(channel)).collect();
+        let bytes = vec![0; PLENTY];
+        let most = TOO_MUCH + 15 * WINDOW as usize;
+        let took = queues.iter().filter(|queue| queue.push(&bytes).is_ok()).count();
+        assert_eq!(took, most / PLENTY);
+        assert!(inputs.0.waiting.load(Ordering::Relaxed) <= most);
+    }
+
+    #[test]
+    fn where_too_much_waits_in_all_the_largest_connection_goes_and_no_other() {
+        let everywhere = Everywhere::new(4 << 20);
+        let ((large_ender, mut large_told), (ender, mut told)) = (Ender::new(), Ender::new());
+        let (large, small) = (Inputs::among(&everywhere, large_ender), Inputs::among(&everywhere, ender));
+        let (queues, own) = ([large.add(1), large.add(2)], small.add(1));
+        for queue in &queues {
+            queue.push(&vec![0; 3 << 19]).unwrap();
+        }
+        for _ in 0..2 {
+            own.push(&vec![0; 1 << 20]).unwrap();
+        }
+        assert_eq!((large_told.try_recv().ok(), told.try_recv().ok()), (Some(Why::MostWaits), None));
+        assert_eq!(everywhere.waiting.load(Ordering::Relaxed), 2 << 20, "there is room at once");
+        // Its tasks have not ended yet; what comes is dropped, also on new channels.
+        assert_eq!(queues[0].push(b"x"), Ok(false));
+        assert_eq!(large.add(3).push(b"x"), Ok(false));
+        assert_eq!(everywhere.waiting.load(Ordering::Relaxed), 2 << 20);
+        // The next time it is the one that comes itself.
+        for _ in 0..3 {
+            own.push(&vec![0; 1 << 20]).unwrap();
+        }
+        assert_eq!(told.try_recv().ok(), Some(Why::MostWaits));
+        assert_eq!(everywhere.waiting.load(Ordering::Relaxed), 0);
     }
 }

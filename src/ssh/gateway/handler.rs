@@ -42,14 +42,8 @@ impl Drop for Visitor {
 impl Visitor {
     pub(super) fn new(gate: &Arc<Gate>, guest: Guest) -> Self {
         let connected = watch::Sender::new(());
-        Self {
-            gate: Arc::clone(gate),
-            guest,
-            refusal: None,
-            pass: None,
-            channels: Channels::default(),
-            connected,
-        }
+        let channels = Channels::new(guest.ender());
+        Self { gate: Arc::clone(gate), guest, refusal: None, pass: None, channels, connected }
     }
 
     /// The ledger is asked each time: a removed key must not open anything any more.
