@@ -252,9 +252,9 @@ fn a_config_with_a_typing_error_stops_the_agent() {
     let path = rig.path("berth.toml");
     let good = std::fs::read_to_string(&path).unwrap();
     for (old, new, text, help) in [
-        ("ports = ", "prots = ", "berth.toml:14:1: unknown field `prots`", "help: did you mean `ports`?"),
+        ("ports = ", "prots = ", "berth.toml:15:1: unknown field `prots`", "help: did you mean `ports`?"),
         ("[docker]", "[dokcer]", "berth.toml:10:2: unknown field `dokcer`", "help: did you mean `docker`?"),
-        ("address = \"127.0.0.1\"", "address = \"localhost\"", "berth.toml:15:11: ", ""),
+        ("address = \"127.0.0.1\"", "address = \"localhost\"", "berth.toml:16:11: ", ""),
         ("[docker]", "[docker", "berth.toml:10:", ""),
         ("node.toml", "none.toml", "none.toml cannot be read", "help: set `profile` in the config"),
     ] {

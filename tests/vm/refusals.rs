@@ -38,6 +38,13 @@ timeout 60 sh -c 'until [ -e /run/hidden ]; do sleep 0.2; done'
 if grep -q /mnt/elsewhere /proc/1/mountinfo; then exit 1; fi
 sync";
 
+/// A plan is for the machine as it is, and these would be gone after its next boot.
+const LET_GO: &str = "set -e
+umount /mnt/looped && losetup --detach /dev/loop0
+systemctl stop keeper hidden
+timeout 60 sh -c 'while grep -qs /mnt/elsewhere /proc/[0-9]*/mountinfo; do sleep 0.2; done'
+sync";
+
 /// In use while the machine runs, so that their bytes may change.
 const USED: [&str; 2] = ["MOUNTED", "SWAP"];
 const THEIRS: [&str; 10] =
@@ -94,6 +101,8 @@ fn what_is_on_somebodys_disk_stays() {
     }
     let said = site::refused(&machine, "--apply --yes --leave NOSUCH");
     assert!(said.contains("--leave NOSUCH: no disk here has this name"), "{said}");
+    look_at(&machine, &before);
+    machine.ok(LET_GO);
     look_at(&machine, &before);
     vanishes_and_comes_back_elsewhere(&mut machine, &before);
     one_is_wiped(&machine, before);
