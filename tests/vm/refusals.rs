@@ -131,6 +131,9 @@ fn vanishes_and_comes_back_elsewhere(machine: &mut Machine, before: &BTreeMap<St
     let mut wanted = ["EMPTY", "GONE"].map(|serial| machine.device(serial));
     wanted.sort();
     assert_eq!(members.split_whitespace().collect::<Vec<_>>(), wanted);
+    // Striped over disks of two sizes, it is whole at once.
+    let again = site::bootstrap(machine, &leave);
+    assert!(again.code == 0 && again.out.contains("Nothing is to be done."), "{}{}", again.out, again.err);
     look_at(machine, before);
 }
 
