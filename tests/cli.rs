@@ -155,6 +155,8 @@ fn hostile_words_do_no_harm() {
 fn on_a_terminal(command: &str, term: &str, no_color: bool) -> String {
     let mut script = Command::new("script");
     script.args(["-qec", command, "/dev/null"]).stdin(Stdio::null()).env("TERM", term).env_remove("NO_COLOR");
+    // Where CI is set, clap takes every output for one that shows colours.
+    script.env_remove("CI");
     if no_color {
         script.env("NO_COLOR", "1");
     }

@@ -115,12 +115,18 @@ pub fn noded(
     Ok(found)
 }
 
-/// The processes of every mount namespace but our own and the first process's.
+/// The processes of every mount namespace but our own and the first process's, which is no container's.
 fn spaces(proc_root: &Path) -> io::Result<BTreeMap<PathBuf, Vec<u32>>> {
     let space = |process: &str| fs::read_link(living(&proc_root.join(process)).join("ns/mnt"));
-    let ours = [space("self")?, space("1")?];
+    let mut ours = vec![space("self")?];
+    match space("1") {
+        Ok(space) => ours.push(space),
+        // Where the machine keeps its first process from everybody, root included.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+        Err(error) => return Err(error),
+    }
     let mut found = BTreeMap::<PathBuf, Vec<u32>>::new();
-    for pid in pids(proc_root)? {
+    for pid in pids(proc_root)?.into_iter().filter(|pid| *pid != 1) {
         match space(&pid.to_string()) {
             Ok(space) if ours.contains(&space) => {}
             Ok(space) => found.entry(space).or_default().push(pid),
