@@ -274,8 +274,12 @@ pub(super) fn devices_of_threads(
     meter: &mut Meter,
 ) -> io::Result<BTreeSet<(u32, u32)>> {
     let mut open = devices_of(dir, kind, rdevs, meter)?;
-    let Ok(threads) = fs::read_dir(dir.join("task")).or_else(|_| fs::read_dir(dir.join(".."))) else {
-        return Ok(open);
+    // `dir` may be that of a thread: then the others are beside it.
+    let beside = dir.parent().filter(|above| above.ends_with("task"));
+    let threads = match fs::read_dir(beside.map_or_else(|| dir.join("task"), Path::to_path_buf)) {
+        Ok(threads) => threads,
+        Err(error) if vanished(&error) => return Ok(open),
+        Err(error) => return Err(error),
     };
     let threads: Vec<PathBuf> = threads.flatten().map(|thread| thread.path()).collect();
     if threads.len() < 2 {
