@@ -1,6 +1,6 @@
 //! berth turns one Ascend server into a machine that a team can share.
 //!
-//! Layers, arrows one way (tests/layering.rs checks them):
+//! Layers, arrows one way (tests/cli/layering.rs checks them):
 //! `main → cli, agent, ssh → ops → preflight, disk, driver, engine, alloc, keys, ledger, sim → plan → facts → host → model`;
 //! `profile` and `error` may be used by all.
 

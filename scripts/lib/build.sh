@@ -1,22 +1,22 @@
 # shellcheck shell=bash
 # Builds berth, as the person who called sudo where there is one. Needs say.sh, packages.sh.
 
-# build_berth ROOT: sets BERTH_BUILT to the program.
+# build_berth ROOT [PROFILE]: sets BERTH_BUILT to the program. "release" is what goes to a node.
 build_berth() {
     if [ -n "${BERTH_BIN:-}" ]; then
         [ -x "$BERTH_BIN" ] || die "BERTH_BIN is $BERTH_BIN, which cannot be run"
         BERTH_BUILT=$BERTH_BIN
         return
     fi
-    local host
+    local host profile=${2:-release}
     find_cargo
     need_compiler
     say "building berth (the first time takes some minutes)"
     local quiet=(--quiet) # a progress bar where somebody looks, nothing elsewhere
     [ ! -t 2 ] || quiet=()
-    (cd "$1" && as_caller cargo build --release --locked "${quiet[@]}") || die "berth does not build; see above"
+    (cd "$1" && as_caller cargo build --profile "$profile" --locked "${quiet[@]}") || die "berth does not build; see above"
     host=$(cd "$1" && as_caller rustc -vV | sed -n 's/^host: //p')
-    BERTH_BUILT="${CARGO_TARGET_DIR:-$1/target}/$host/release/berth"
+    BERTH_BUILT="${CARGO_TARGET_DIR:-$1/target}/$host/$profile/berth"
     [ -x "$BERTH_BUILT" ] || die "cargo built no $BERTH_BUILT"
 }
 

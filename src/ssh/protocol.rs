@@ -1,5 +1,5 @@
 //! What both servers speak: algorithms, numbers of the protocol, and how a connection is told why it ends.
-//! docs/ssh.md says why each is here, and tests/ssh_audit.rs asks ssh-audit.
+//! docs/ssh.md says why each is here, and tests/ssh/audit.rs asks ssh-audit.
 
 use super::windows::WINDOW;
 use crate::model::inside_event::{What, clean};

@@ -1,7 +1,7 @@
 //! Who gets in: keys, names, the host key.
 
 use crate::rig::{Server, keygen, wait_until};
-use crate::start;
+use crate::server::start;
 use std::fs;
 use std::process::Command;
 

@@ -1,7 +1,7 @@
 //! A FIDO security key, as OpenSSH knows it: the real client, with an agent that holds the key in place of a token.
 
 use crate::rig::keygen;
-use crate::start;
+use crate::server::start;
 use russh::keys::PrivateKey;
 use russh::keys::signature::Signer as _;
 use russh::keys::ssh_key::private::{Ed25519Keypair, KeypairData};

@@ -22,7 +22,6 @@ mod driver;
 mod homes;
 mod itself;
 mod machine;
-#[path = "../common_driver/mod.rs"]
 mod packages;
 mod qemu;
 mod refusals;

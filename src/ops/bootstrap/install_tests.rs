@@ -14,7 +14,7 @@ use std::fs::{self, Permissions};
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 
-#[path = "../../../tests/common_driver/mod.rs"]
+#[path = "../../../tests/vm/packages.rs"]
 mod packages;
 
 struct Quiet;

@@ -1,0 +1,158 @@
+//! The rules. Each takes a file's path and text and returns what is wrong, so that bad text can be tried on it.
+
+use super::scan::{blank_text, find_words, first_names, functions, line_of, without_tests};
+
+const FILE_LINES: usize = 500;
+const FUNCTION_LINES: usize = 80;
+
+/// A word and the only places where it may stand.
+const KEPT_IN: &[(&str, &[&str])] = &[
+    ("bollard", &["src/engine/"]),
+    ("rusqlite", &["src/ledger/", "src/ledger.rs"]),
+    ("russh", &["src/ssh/", "src/keys.rs"]),
+    ("Command::new", &["src/host/", "src/ssh/"]),
+    ("print!", PRINTERS),
+    ("println!", PRINTERS),
+    ("eprint!", PRINTERS),
+    ("eprintln!", PRINTERS),
+];
+/// sim/tool.rs is npu-smi: another program, which prints what it is asked.
+const PRINTERS: &[&str] = &["src/cli/render.rs", "src/sim/tool.rs"];
+
+/// Peers at the top that may use each other, one way.
+const BETWEEN_FACES: &[(&str, &str)] = &[("cli", "agent"), ("cli", "ssh"), ("agent", "ssh")];
+
+/// Top to bottom; the modules of one layer do not know each other.
+pub struct Layers(Vec<Vec<String>>);
+
+impl Layers {
+    /// From the sentence in lib.rs's documentation, so that what it says is what is checked.
+    pub fn from_doc(lib: &str) -> Option<Self> {
+        let line =
+            lib.lines().filter(|line| line.starts_with("//!")).find(|line| line.matches('→').count() > 1)?;
+        let arrows = line.split('`').nth(1)?;
+        let layer = |part: &str| part.split(',').map(|name| name.trim().to_owned()).collect();
+        Some(Self(arrows.split('→').map(layer).collect()))
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().flatten().map(String::as_str).chain(["profile", "error", "lib"])
+    }
+
+    fn depth(&self, module: &str) -> Option<usize> {
+        self.0.iter().position(|layer| layer.iter().any(|name| name == module))
+    }
+
+    fn allows(&self, from: &str, to: &str) -> bool {
+        if from == to || from == "main" {
+            return true;
+        }
+        match (from, to) {
+            ("error" | "lib", _) => false,
+            (_, "error") => true,
+            ("profile", _) => matches!(to, "host" | "model"),
+            // Below profile stand the two that it uses.
+            (_, "profile") => !matches!(from, "host" | "model"),
+            _ => {
+                BETWEEN_FACES.contains(&(from, to))
+                    || matches!((self.depth(from), self.depth(to)), (Some(a), Some(b)) if a < b)
+            }
+        }
+    }
+}
+
+/// Everything that is wrong with one file; `path` starts with `src/`.
+pub fn check(path: &str, source: &str, layers: &Layers) -> Vec<String> {
+    let (code, test_lines) = without_tests(&blank_text(source));
+    let mut wrong = check_shape(path, source, source.lines().count() - test_lines);
+    wrong.extend(check_functions(path, &code));
+    wrong.extend(check_imports(path, &code, layers));
+    wrong.extend(check_places(path, &code));
+    wrong
+}
+
+fn check_shape(path: &str, source: &str, lines: usize) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if !source.starts_with("//!") {
+        wrong.push(format!(
+            "{path}: starts without `//!`; say what the module is for and what it must not do"
+        ));
+    }
+    if lines > FILE_LINES {
+        wrong.push(format!("{path}: {lines} lines without its tests; stop at {FILE_LINES}"));
+    }
+    wrong
+}
+
+fn check_functions(path: &str, code: &str) -> Vec<String> {
+    functions(code)
+        .into_iter()
+        .filter(|(_, _, length)| *length > FUNCTION_LINES)
+        .map(|(name, line, length)| {
+            format!("{path}:{line}: `{name}` has {length} lines; stop at {FUNCTION_LINES}")
+        })
+        .collect()
+}
+
+fn check_imports(path: &str, code: &str, layers: &Layers) -> Vec<String> {
+    let from = module_of(path);
+    if !layers.names().any(|name| name == from) {
+        return vec![format!("{path}: `{from}` has no place among the layers in src/lib.rs")];
+    }
+    let mut wrong = Vec::new();
+    for (at, names) in paths_from_root(path, code) {
+        let line = line_of(code, at);
+        if names.is_empty() {
+            wrong.push(format!("{path}:{line}: a path from the root must name its module"));
+        }
+        for to in names {
+            if !layers.names().any(|name| name == to) {
+                wrong.push(format!("{path}:{line}: `{to}` is no module among the layers in src/lib.rs"));
+            } else if !layers.allows(from, &to) {
+                wrong.push(format!(
+                    "{path}:{line}: `{from}` must not use `{to}`; see the layers in src/lib.rs"
+                ));
+            }
+        }
+    }
+    wrong
+}
+
+/// The module right below the crate's root that a file belongs to.
+fn module_of(path: &str) -> &str {
+    let inner = path.strip_prefix("src/").unwrap_or(path);
+    inner.split('/').next().unwrap_or(inner).trim_end_matches(".rs")
+}
+
+/// How many `super::` lead from a file to the crate's root.
+fn depth_of(path: &str) -> usize {
+    let inner = path.strip_prefix("src/").unwrap_or(path).trim_end_matches(".rs");
+    match inner {
+        "main" | "lib" => 0,
+        _ => inner.trim_end_matches("/mod").split('/').count(),
+    }
+}
+
+/// Every path that starts at the crate's root, however it is written, with the modules that it names there.
+fn paths_from_root(path: &str, code: &str) -> Vec<(usize, Vec<String>)> {
+    let root = if path == "src/main.rs" { "berth" } else { "crate" };
+    let named =
+        find_words(code, root).filter_map(|at| Some((at, code[at + root.len()..].strip_prefix("::")?)));
+    let climbed = find_words(code, "super").filter_map(|at| {
+        let climbs = code[at..].split("::").take_while(|step| *step == "super").count();
+        let starts_here = !code[..at].ends_with("super::");
+        let rest = code.get(at + climbs * "super::".len()..)?;
+        (starts_here && climbs == depth_of(path)).then_some((at, rest))
+    });
+    named.chain(climbed).map(|(at, rest)| (at, first_names(rest))).collect()
+}
+
+fn check_places(path: &str, code: &str) -> Vec<String> {
+    let kept = KEPT_IN.iter().filter(|(_, places)| !places.iter().any(|place| path.starts_with(place)));
+    kept.flat_map(|(word, places)| {
+        let place = places.join(", ");
+        find_words(code, word)
+            .map(move |at| format!("{path}:{}: `{word}` belongs into {place}", line_of(code, at)))
+    })
+    .collect()
+}

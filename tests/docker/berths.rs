@@ -1,0 +1,27 @@
+//! A developer's whole way, from a request to a release, on a real engine with a real agent. Needs root.
+//!
+//! `BERTH_TEST_DOCKER` names the engine's socket, `BERTH_TEST_IMAGES` the root file systems that `scripts/test`
+//! makes. Each test has its own agent, ports, device numbers and directory, so that tests run beside each other
+//! and beside other agents of the same engine. A privileged container takes every agent's cards: the test with such a
+//! container has a name that ends in `_alone`, and .config/nextest.toml lets no other run beside it.
+
+mod allocation;
+mod apart;
+mod bad_input;
+mod broken;
+mod callers;
+mod check;
+mod conditions;
+mod copies;
+mod crash;
+mod events;
+mod flood;
+mod foreign;
+mod host_keys;
+mod images;
+mod inside_events;
+mod main_path;
+mod proxy;
+mod sessions;
+mod storage;
+mod trust;

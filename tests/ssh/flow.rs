@@ -1,0 +1,117 @@
+//! Uploads beside a reader that is slow or has stopped, over one connection, with the real client. Needs root and ssh.
+
+use crate::rig::{Server, Setup, wait_until};
+use std::fs::File;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const MIB: u64 = 1 << 20;
+/// Longer than an upload takes on a busy machine; beside a reader that holds it up it would take hours.
+const SOON: Duration = Duration::from_secs(20);
+
+/// One connection that clients share.
+struct Shared {
+    server: Server,
+    option: String,
+    master: Child,
+}
+
+impl Shared {
+    fn start() -> Self {
+        let server = Setup::default().start();
+        let control = server.dir.path().join("control");
+        let option = format!("ControlPath={}", control.display());
+        let master = server.client(&["-M", "-N", "-o", &option], &[]).stdin(Stdio::null()).spawn().unwrap();
+        wait_until("the connection is there", || control.exists());
+        Self { server, option, master }
+    }
+
+    fn client(&self, command: &str) -> Command {
+        self.server.client(&["-o", &self.option, "-o", "ControlMaster=no"], &[command])
+    }
+
+    /// A client that sends zeros as long as somebody takes them.
+    fn sends_to(&self, command: &str) -> Child {
+        let zeros = File::open("/dev/zero").unwrap();
+        self.client(command).stdin(zeros).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
+    /// How long an upload of 100 MiB takes.
+    fn upload(&self) -> Duration {
+        let file = self.server.dir.path().join("upload");
+        File::create(&file).unwrap().set_len(100 * MIB).unwrap();
+        let began = Instant::now();
+        let output = self.client("wc -c").stdin(File::open(&file).unwrap()).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), (100 * MIB).to_string());
+        began.elapsed()
+    }
+
+    fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.server.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let _ = self.server.client(&["-O", "exit", "-o", &self.option], &[]).output();
+        let _ = self.master.wait();
+    }
+}
+
+/// The number that a session's program wrote into a file.
+fn pid_in(path: &std::path::Path) -> nix::unistd::Pid {
+    wait_until("the reader runs", || std::fs::read_to_string(path).is_ok_and(|text| text.ends_with('\n')));
+    nix::unistd::Pid::from_raw(std::fs::read_to_string(path).unwrap().trim().parse().unwrap())
+}
+
+#[test]
+fn readers_that_are_slow_or_have_stopped_hold_up_no_upload_and_their_memory_goes_back() {
+    let shared = Shared::start();
+    let alone = shared.upload();
+    let before = shared.resident();
+    let dir = shared.server.dir.path();
+    let (stopped, slow) = (dir.join("stopped"), dir.join("slow"));
+    let mut stopped_client = shared.sends_to(&format!("echo $$ > {}; exec sleep 1000", stopped.display()));
+    let stopped = pid_in(&stopped);
+    let beside_stopped = shared.upload();
+    let mut slow_client = shared.sends_to(&format!(
+        "echo $$ > {}; while head -c 50000 > /dev/null; do sleep 0.01; done",
+        slow.display()
+    ));
+    let slow = pid_in(&slow);
+    let beside_both = shared.upload();
+    eprintln!("alone {alone:?}, beside a stopped reader {beside_stopped:?}, and a slow one {beside_both:?}");
+    assert!(beside_stopped < alone * 4 + SOON && beside_both < alone * 4 + SOON);
+    let held = shared.resident();
+    for reader in [stopped, slow] {
+        nix::sys::signal::kill(reader, nix::sys::signal::Signal::SIGKILL).unwrap();
+    }
+    stopped_client.wait().unwrap();
+    slow_client.wait().unwrap();
+    let after = shared.upload();
+    eprintln!("after them {after:?}; resident {before}, {held} with them, {} after", shared.resident());
+    assert!(after < alone * 4 + SOON);
+    wait_until("their memory is given back", || shared.resident() < before + 8 * MIB);
+}
+
+#[test]
+fn a_connection_recovers_as_soon_as_the_program_that_did_not_read_has_ended() {
+    let shared = Shared::start();
+    let readers: Vec<(Child, nix::unistd::Pid)> = (0..10)
+        .map(|number| {
+            let path = shared.server.dir.path().join(number.to_string());
+            (shared.sends_to(&format!("echo $$ > {}; exec sleep 1000", path.display())), pid_in(&path))
+        })
+        .collect();
+    for (mut client, reader) in readers {
+        nix::sys::signal::kill(reader, nix::sys::signal::Signal::SIGKILL).unwrap();
+        client.wait().unwrap();
+    }
+    let began = Instant::now();
+    let output =
+        shared.client("head -c 1000000 | wc -c").stdin(File::open("/dev/zero").unwrap()).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "1000000");
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+}
