@@ -4,6 +4,7 @@
 
 use crate::error::{ErrorClass, Fault};
 use crate::model::facts::DockerFacts;
+use crate::model::text::plain;
 use anyhow::{Context as _, Result};
 use bollard::errors::Error;
 use bollard::models::SystemVersion;
@@ -323,7 +324,7 @@ pub(crate) fn clean(text: &str) -> String {
         .chars()
         .take(MESSAGE_LIMIT)
         .map(|c| if c == '\n' || c == '\t' { ' ' } else { c })
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .map(plain)
         .collect();
     if text.trim().chars().count() > MESSAGE_LIMIT { format!("{one_line}…") } else { one_line }
 }

@@ -27,6 +27,7 @@ pub mod rate;
 pub(crate) mod samples;
 pub mod session;
 pub mod size;
+pub mod text;
 pub mod version;
 
 pub use berth::{Berth, BerthRequest, BerthState, CardWish};

@@ -3,7 +3,7 @@
 use super::apart::Kept;
 use super::directory::Directory;
 use super::pulse::Pulse;
-use super::ration::Rations;
+use super::ration::{Rations, Waiting};
 use super::survey::Looks;
 use crate::engine::Engine;
 use crate::error::Fault;
@@ -30,6 +30,7 @@ pub struct Node {
     /// Who is behind the uids that call.
     pub(super) directory: Directory,
     pub(super) rations: Rations,
+    pub(super) waiting: Waiting,
     /// Held while cards are chosen and claimed: one decision at a time.
     pub(super) deciding: tokio::sync::Mutex<()>,
     /// Berths that a task of this process is working on; the reconciler leaves them alone.
@@ -78,6 +79,7 @@ impl Node {
             looks: Looks::default(),
             directory: Directory::default(),
             rations: Rations::default(),
+            waiting: Waiting::default(),
             deciding: tokio::sync::Mutex::new(()),
             busy: BusyBerths::default(),
             reconciled: tokio::sync::Mutex::new(false),

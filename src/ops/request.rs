@@ -129,6 +129,10 @@ impl Node {
         progress: &ProgressSender,
     ) -> Result<Claimed> {
         let deadline = Instant::now() + order.wait;
+        let _waiting = match order.patience() {
+            Patience::None => None,
+            Patience::Waits => Some(self.waiting.enter(&order.owner.name)?),
+        };
         let mut freed = self.subscribe_freed();
         loop {
             freed.mark_unchanged();
@@ -151,7 +155,15 @@ impl Node {
 
     /// One decision at a time: look, choose, write down.
     async fn claim(&self, caller: &Caller, order: &Order, image: &ReadyImage) -> Result<Claimed> {
-        let _deciding = self.deciding.lock().await;
+        let _deciding = match self.deciding.try_lock() {
+            Ok(deciding) => deciding,
+            Err(_) => {
+                // Others decide. Who cannot be served now does not stand in their way: the look before the lock is
+                // one for all who ask at the same time, and the one behind it is each caller's own.
+                self.could_be_served(order).await?;
+                self.deciding.lock().await
+            }
+        };
         check_not_at_work(&*self.host(), &self.config.paths.state)?;
         let survey = self.survey(self.config.tools.npu_smi_max_age).await?;
         let held = self.ledger(crate::ledger::Ledger::held_berths).await?;
@@ -191,6 +203,15 @@ impl Node {
             tokio::task::spawn_blocking(move || ledger.claim(&new, &event)).await?.map_err(claim_fault)?;
         let busy = self.busy.enter(berth.id).ok_or_else(|| Fault::bug("a new berth is in work already"))?;
         Ok(Claimed { berth, survey, since: Instant::now(), _busy: busy })
+    }
+
+    /// Whether the cards that are free now are enough, without a claim to them.
+    async fn could_be_served(&self, order: &Order) -> Result<()> {
+        let survey = self.survey(self.config.tools.npu_smi_max_age).await?;
+        let owner = order.owner.name.clone();
+        let last = self.ledger(move |ledger| ledger.last_cards(&owner)).await?;
+        choose::choose(&survey, &order.wish, &last, Timestamp::now(), order.patience()).map(drop)?;
+        Ok(())
     }
 
     async fn build_and_commit(

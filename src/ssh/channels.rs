@@ -11,7 +11,7 @@ use super::input::{InputQueue, Inputs, TooMuch};
 use super::session::{Event, Order, Session as Machine, Size};
 use super::terminal::Terminal;
 use super::windows::Windows;
-use crate::model::inside_event::clean;
+use crate::model::text::clean;
 use bytes::Bytes;
 use russh::server::Session;
 use russh::{ChannelId, ChannelOpenFailure, Error, Pty, Sig};

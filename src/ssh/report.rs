@@ -3,8 +3,9 @@
 //! It must never make a connection wait: events go to a thread of their own, and when that is behind, or when
 //! strangers cause too many, they are counted instead of told.
 
-use crate::model::inside_event::{INSIDE_SCHEMA, InsideEvent, What, clean};
+use crate::model::inside_event::{INSIDE_SCHEMA, InsideEvent, What};
 use crate::model::rate::Rate;
+use crate::model::text::clean;
 use jiff::Timestamp;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -56,7 +57,8 @@ impl Reporter {
             key: who.key.clone(),
             peer: who.peer.map(|peer| SocketAddr::new(peer.ip().to_canonical(), peer.port()).to_string()),
             more,
-            what,
+            // Much of it is what a client says.
+            what: what.cleaned(),
         };
         if self.queue.try_send(event).is_err()
             && let Some(told) = self.kinds.lock().unwrap_or_else(PoisonError::into_inner).get_mut(kind)
