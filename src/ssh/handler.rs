@@ -4,7 +4,7 @@
 use super::Account;
 use super::auth::{self, Grant, Refusal};
 use super::channel::Line;
-use super::channels::{Channels, not_supported, refuse, signal_name, size};
+use super::channels::{Channels, not_supported, refuse, signal_event, size};
 use super::forward::{Listeners, Target, Tunnel, Wanted, dial};
 use super::guest::Guest;
 use super::program::Inside;
@@ -355,6 +355,6 @@ impl Handler for Connection {
     }
 
     async fn signal(&mut self, id: ChannelId, signal: Sig, session: &mut Session) -> Result<(), Error> {
-        self.channels.answer(id, Event::Signal(signal_name(signal)), session)
+        self.channels.answer(id, signal_event(signal), session)
     }
 }
