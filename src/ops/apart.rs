@@ -1,7 +1,6 @@
 //! Berths of different owners are kept from each other, and all of them from the host's ports, with rules for the addresses
 //! that their containers have now. An address is Docker's to give: whoever has it is asked at each look.
 
-use super::watch::LOOK_AT_RULES;
 use super::{Caller, Node};
 use crate::engine::BridgeNetwork;
 use crate::error::Fault;
@@ -11,7 +10,6 @@ use crate::profile::BetweenBerths;
 use anyhow::{Context, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 
 /// What was last written, and how it looked then.
 #[derive(Default)]
@@ -107,35 +105,23 @@ impl Node {
         })
     }
 
-    /// Somebody may flush the node's rules, and a container that is started again may have another address.
-    pub(super) async fn watch_neighbours(self: Arc<Self>) {
-        let mut failed = false;
-        loop {
-            tokio::time::sleep(LOOK_AT_RULES).await;
-            if !self.has_engine().await {
-                continue;
+    /// A look at the rules; `failed` when the last one did: that berths may reach each other is told once, and its end.
+    pub async fn watch_apart(&self, failed: &mut bool) -> Result<()> {
+        let looked = self.keep_apart().await;
+        match (&looked, std::mem::replace(failed, looked.is_err())) {
+            (Ok(()), true) => self.tell_apart("berths.apart", "berths are kept apart again").await,
+            (Err(error), false) => {
+                let text = format!("berths may reach each other: {error:#}");
+                self.record_or_log(self.event("berths.open", &Caller::agent().name, text)).await;
             }
-            match self.keep_apart().await {
-                Ok(()) => {
-                    if std::mem::take(&mut failed) {
-                        self.tell_apart("berths.apart", "berths are kept apart again").await;
-                    }
-                }
-                Err(error) if !failed => {
-                    failed = true;
-                    self.tell_apart("berths.open", &format!("berths may reach each other: {error:#}")).await;
-                }
-                Err(_) => {}
-            }
+            _ => {}
         }
+        looked.context("berths may reach each other")
     }
 
     async fn tell_apart(&self, kind: &'static str, text: &str) {
         tracing::warn!(kind, text);
-        let event = Self::event(kind, &Caller::agent().name, text);
-        if let Err(error) = self.ledger(move |ledger| ledger.record(&event)).await {
-            tracing::error!(error = format!("{error:#}"), "an event could not be written down");
-        }
+        self.record_or_log(self.event(kind, &Caller::agent().name, text)).await;
     }
 }
 

@@ -21,7 +21,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::task::block_in_place;
-use tokio::time::Instant;
 
 /// How long the server inside may take to answer, on a machine under load.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -308,24 +307,24 @@ fn node_groups(devices: &[DeviceNode]) -> Result<Vec<u32>> {
 
 /// Until the server inside sends the first bytes of its banner, or the container ends.
 async fn wait_answer(engine: &Engine, container: &str) -> Result<()> {
-    let deadline = Instant::now() + ANSWER_TIMEOUT;
+    let deadline = tokio::time::Instant::now() + ANSWER_TIMEOUT;
     let mut address = None;
-    let mut next_look = Instant::now();
+    let mut next_look = tokio::time::Instant::now();
     loop {
-        if Instant::now() >= next_look {
+        if tokio::time::Instant::now() >= next_look {
             let state = engine.inspect(container).await?;
             if let Some(error) = state.as_ref().filter(|s| !s.running).map(|_| exited(engine, container)) {
                 return Err(error.await?.unwrap_or_else(|| anyhow!(Fault::docker("its container is gone"))));
             }
             address = state.and_then(|state| state.address);
-            next_look = Instant::now() + Duration::from_millis(250);
+            next_look = tokio::time::Instant::now() + Duration::from_millis(250);
         }
         if let Some(address) = address
             && answers(SocketAddr::new(address, SSH)).await
         {
             return Ok(());
         }
-        if Instant::now() >= deadline {
+        if tokio::time::Instant::now() >= deadline {
             let seconds = ANSWER_TIMEOUT.as_secs();
             return Err(Fault::docker(format!(
                 "SSH in the container did not answer within {seconds} seconds"
@@ -350,10 +349,10 @@ pub(super) async fn answers(address: SocketAddr) -> bool {
 
 /// A process that is gone is a container that ended; its engine may need a moment to notice.
 async fn exited_soon(engine: &Engine, container: &str) -> Result<Option<anyhow::Error>> {
-    let deadline = Instant::now() + NOTICE_TIMEOUT;
+    let deadline = tokio::time::Instant::now() + NOTICE_TIMEOUT;
     loop {
         let ended = exited(engine, container).await?;
-        if ended.is_some() || Instant::now() >= deadline {
+        if ended.is_some() || tokio::time::Instant::now() >= deadline {
             return Ok(ended);
         }
         tokio::time::sleep(NOTICE_PAUSE).await;

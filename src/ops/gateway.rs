@@ -110,7 +110,7 @@ impl Node {
         let event = NewEvent {
             owner: owner.map(|user| user.name),
             berth: berth.map(str::to_owned),
-            ..Self::event(kind, actor, text)
+            ..self.event(kind, actor, text)
         };
         if let Err(fault) = ledger.record(&event) {
             tracing::error!(error = fault.message, "an event of the gateway could not be written down");

@@ -9,7 +9,6 @@ use crate::model::image::{ImageProbe, ProbedUser};
 use crate::model::name::{check_account_name, check_image_name};
 use crate::profile::{Catalogue, CatalogueImage, Pin, import_name};
 use anyhow::{Context, Result};
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -107,7 +106,7 @@ impl Node {
         let chosen = name.to_owned();
         self.edit_catalogue(move |catalogue| catalogue.set_default(&chosen)).await?;
         let text = format!("image {name} is what requests get that name none");
-        let event = Self::event("image.default", &caller.name, text);
+        let event = self.event("image.default", &caller.name, text);
         self.ledger(move |ledger| ledger.record(&event)).await?;
         let catalogue = self.catalogue().await?;
         let image = catalogue.resolve(name)?;
@@ -192,7 +191,8 @@ impl Node {
         let probe: ImageProbe = serde_json::from_value(found.clone())
             .map_err(|error| Fault::docker(format!("the look into the image is not understood: {error}")))?;
         let text = found.to_string();
-        self.ledger(move |ledger| ledger.keep_image_probe(&key, &text, Timestamp::now())).await?;
+        let now = self.now().wall;
+        self.ledger(move |ledger| ledger.keep_image_probe(&key, &text, now)).await?;
         Ok(probe)
     }
 
@@ -312,7 +312,7 @@ impl Node {
         };
         let added = entry.clone();
         self.edit_catalogue(move |catalogue| catalogue.add(added)).await?;
-        let event = Self::event("image.added", &caller.name, format!("image {} is {reference}", entry.name));
+        let event = self.event("image.added", &caller.name, format!("image {} is {reference}", entry.name));
         self.ledger(move |ledger| ledger.record(&event)).await?;
         Ok(entry)
     }
@@ -353,7 +353,7 @@ impl Node {
         })
         .await?;
         let text = format!("image {name} is out of the catalogue; the engine still has it");
-        let event = Self::event("image.removed", &caller.name, text);
+        let event = self.event("image.removed", &caller.name, text);
         self.ledger(move |ledger| ledger.record(&event)).await
     }
 }

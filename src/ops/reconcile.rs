@@ -103,7 +103,7 @@ impl Node {
         };
         self.remove_containers(&berth, false).await?;
         let text = format!("{}/{}: {note}", berth.owner, berth.name);
-        let event = Self::about(&berth, kind, &Caller::agent().name, text);
+        let event = self.about(&berth, kind, &Caller::agent().name, text);
         self.end(&berth, state, note, event).await
     }
 
@@ -130,7 +130,7 @@ impl Node {
                     "removed container {}, left over from {}/{}",
                     container.container_name, berth.owner, berth.name
                 );
-                let event = Self::about(&berth, "container.removed", &Caller::agent().name, text);
+                let event = self.about(&berth, "container.removed", &Caller::agent().name, text);
                 self.ledger(move |ledger| ledger.record(&event)).await
             }
             _ => self.report_unknown(container).await,
@@ -151,7 +151,7 @@ impl Node {
             container.container_name
         );
         tracing::warn!(container = container.container_name, "{text}");
-        let event = Self::event("container.unknown", &Caller::agent().name, text);
+        let event = self.event("container.unknown", &Caller::agent().name, text);
         self.ledger(move |ledger| ledger.record(&event)).await
     }
 }

@@ -24,9 +24,7 @@ impl Node {
             }
         };
         tracing::info!(kind, text);
-        let event = Self::event(kind, &Caller::agent().name, text);
-        if let Err(error) = self.ledger(move |ledger| ledger.record(&event)).await {
-            tracing::error!(error = format!("{error:#}"), "an event could not be written down");
-        }
+        let event = self.event(kind, &Caller::agent().name, text);
+        self.record_or_log(event).await;
     }
 }

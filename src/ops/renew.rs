@@ -6,7 +6,7 @@ use super::{Caller, Node};
 use crate::error::Fault;
 use crate::model::{Berth, BerthState};
 use anyhow::Result;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
 impl Node {
     /// From now on, for `seconds` or as long as the profile says. Only a berth that is live has a lease to renew.
@@ -28,9 +28,9 @@ impl Node {
         if now.state != BerthState::Live {
             return Err(Fault::refused(format!("{label} is {} and has no lease to renew", now.state)).into());
         }
-        let until = Timestamp::now().checked_add(SignedDuration::try_from(lease)?)?;
+        let until = self.now().wall.checked_add(SignedDuration::try_from(lease)?)?;
         let text = format!("the lease of {label} is renewed for {}", humantime::format_duration(lease));
-        let event = Self::about(&now, "berth.renewed", &caller.name, text);
+        let event = self.about(&now, "berth.renewed", &caller.name, text);
         self.ledger(move |ledger| ledger.renew(id, until, &event)).await
     }
 }

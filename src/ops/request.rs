@@ -3,17 +3,18 @@
 use super::bootstrap::check_not_at_work;
 use super::choose::Patience;
 use super::images::ReadyImage;
+use super::locks::beside;
 use super::ports::Asker;
 use super::ration::Act;
 use super::{Caller, Node, ProgressSender, Survey, choose, node};
 use crate::error::{ErrorClass, Fault, class_of, flatten};
 use crate::ledger::{ClaimError, NewBerth, User};
+use crate::model::clock::BootTime;
 use crate::model::{Berth, BerthRequest, CardWish, Holder, Size, card, name};
 use anyhow::{Context, Result};
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
 
 /// The least that Docker, an SSH server and a shell can live in.
 const LEAST_MEMORY: Size = Size::mib(64);
@@ -45,7 +46,7 @@ impl Order {
 struct Claimed {
     berth: Berth,
     survey: Survey,
-    since: Instant,
+    since: BootTime,
     _busy: node::BusyGuard,
 }
 
@@ -128,7 +129,8 @@ impl Node {
         image: &ReadyImage,
         progress: &ProgressSender,
     ) -> Result<Claimed> {
-        let deadline = Instant::now() + order.wait;
+        // A wait that tokio ends, by its own clock.
+        let deadline = tokio::time::Instant::now() + order.wait;
         let mut freed = self.subscribe_freed();
         loop {
             freed.mark_unchanged();
@@ -136,13 +138,13 @@ impl Node {
                 Ok(claimed) => return Ok(claimed),
                 Err(error) => error,
             };
-            if class_of(&refused) != ErrorClass::Busy || Instant::now() >= deadline {
+            if class_of(&refused) != ErrorClass::Busy || tokio::time::Instant::now() >= deadline {
                 return Err(refused);
             }
             progress.step(format!("waiting for cards: {}", flatten(&refused).message));
             tokio::select! {
                 _ = freed.changed() => {}
-                () = tokio::time::sleep_until(deadline.min(Instant::now() + LOOK_AGAIN)) => {}
+                () = tokio::time::sleep_until(deadline.min(tokio::time::Instant::now() + LOOK_AGAIN)) => {}
                 () = progress.abandoned() => return Err(refused),
                 () = self.stopping() => return Err(refused.context("the agent stops")),
             }
@@ -160,7 +162,7 @@ impl Node {
         let owner = order.owner.name.clone();
         let last = self.ledger(move |ledger| ledger.last_cards(&owner)).await?;
         let host_key = self.owner_key(&order.owner.name).await?.public_openssh;
-        let now = Timestamp::now();
+        let now = self.now().wall;
         let name = free_name(order, &held)?;
         let (owner, named, key) = (order.owner.name.clone(), name.clone(), host_key.clone());
         let past = self.ledger(move |ledger| ledger.port_uses(&owner, &named, &key)).await?;
@@ -182,7 +184,7 @@ impl Node {
             cards,
         };
         let text = format!("{}/{} asks for {}", new.owner, new.name, card::named(&new.cards));
-        let mut event = Self::event("berth.requested", &caller.name, text);
+        let mut event = self.event("berth.requested", &caller.name, text);
         // The berth begins when its lease does, however long a host key took.
         event.at = now;
         (event.owner, event.berth) = (Some(new.owner.clone()), Some(new.name.clone()));
@@ -190,7 +192,7 @@ impl Node {
         let berth =
             tokio::task::spawn_blocking(move || ledger.claim(&new, &event)).await?.map_err(claim_fault)?;
         let busy = self.busy.enter(berth.id).ok_or_else(|| Fault::bug("a new berth is in work already"))?;
-        Ok(Claimed { berth, survey, since: Instant::now(), _busy: busy })
+        Ok(Claimed { berth, survey, since: self.now().boot, _busy: busy })
     }
 
     async fn build_and_commit(
@@ -206,8 +208,8 @@ impl Node {
         progress.step(format!("{label} gets {}", card::named(&berth.cards)));
         // The look at the cards that was decided on may be some seconds old: another one runs beside the work.
         let (built, npu) = tokio::join!(
-            self.build(berth, &order.owner, image, &claimed.survey, progress),
-            self.npu(claimed.since.into_std())
+            beside(self.build(berth, &order.owner, image, &claimed.survey, progress)),
+            beside(self.npu(claimed.since))
         );
         let host_key = built.with_context(|| format!("making berth {label}"))?;
         choose::check_health(&*npu?, &berth.cards, &self.rulings().await?)?;
@@ -217,7 +219,7 @@ impl Node {
         let (cards, port) = (card::named(&berth.cards), berth.port);
         let text = format!("{label} is live on {cards}, port {port}");
         tracing::info!(berth = label, cards, port, "live");
-        let event = Self::about(berth, "berth.live", actor, text);
+        let event = self.about(berth, "berth.live", actor, text);
         let id = berth.id;
         self.ledger(move |ledger| ledger.commit_live(id, &host_key, &event)).await
     }
