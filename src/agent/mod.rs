@@ -36,11 +36,12 @@ pub async fn run(config: Config, reread: Reread) -> Result<()> {
     let node = Arc::new(tokio::task::spawn_blocking(move || Node::open(config)).await??);
     node.check_server_binary()?;
     let gateway = gateway::Gateway::open(&node).await?;
-    let listener = listen::listen(&node.config.paths)?;
+    let settings = node.settings();
+    let listener = listen::listen(&settings.config.paths)?;
     let mut tasks = tasks::Tasks::start(&node, reread);
     tracing::info!(
-        socket = %node.config.paths.socket().display(),
-        profile = node.profile.name,
+        socket = %settings.config.paths.socket().display(),
+        profile = settings.profile.name,
         instance = node.instance,
         version = env!("CARGO_PKG_VERSION"),
         "berth agent answers"

@@ -84,12 +84,13 @@ async fn no_route() -> Failure {
 }
 
 async fn version(State(node): Shared, _caller: Caller) -> Answer<Version> {
+    let settings = node.settings();
     Ok(Json(Version {
         api: 1,
         version: env!("CARGO_PKG_VERSION").into(),
         instance: node.instance.clone(),
-        profile: node.profile.name.clone(),
-        simulated: node.profile.simulation.is_some(),
+        profile: settings.profile.name.clone(),
+        simulated: settings.profile.simulation.is_some(),
     }))
 }
 

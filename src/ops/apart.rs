@@ -6,7 +6,7 @@ use crate::engine::BridgeNetwork;
 use crate::error::Fault;
 use crate::host::apart::{Chains, Neighbours, Seen, is_filtered};
 use crate::model::Berth;
-use crate::profile::BetweenBerths;
+use crate::profile::{BetweenBerths, Config};
 use anyhow::{Context, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -53,7 +53,8 @@ impl Node {
         // One at a time: an older look must not be written last.
         let mut kept = self.apart.lock().await;
         let (host, chains) = (self.host(), Chains::of(&self.instance)?);
-        if self.config.docker.between_berths == BetweenBerths::Open {
+        let config = &self.settings().config;
+        if config.docker.between_berths == BetweenBerths::Open {
             if !matches!(*kept, Kept::Open) {
                 // A machine without iptables needs none for this.
                 if let Err(fault) = tokio::task::spawn_blocking(move || chains.remove(&*host)).await? {
@@ -63,9 +64,9 @@ impl Node {
             }
             return Ok(Looked::AsItShould);
         }
-        let neighbours = self.neighbours().await?;
+        let neighbours = self.neighbours(config).await?;
         let before = std::mem::take(&mut *kept);
-        let file = self.config.paths.run.join("berths-apart.rules");
+        let file = config.paths.run.join("berths-apart.rules");
         let (now, looked) = tokio::task::spawn_blocking(move || -> Result<_, Fault> {
             let seen = chains.look(&*host)?;
             let was_touched = matches!(&before, Kept::Closed(_, then) if *then != seen);
@@ -84,8 +85,7 @@ impl Node {
         Ok(looked)
     }
 
-    async fn neighbours(&self) -> Result<Neighbours> {
-        let config = &self.config;
+    async fn neighbours(&self, config: &Config) -> Result<Neighbours> {
         let network = self.engine().await?.bridge_network(&config.docker.network).await?;
         if network.ipv6 {
             let name = &config.docker.network;

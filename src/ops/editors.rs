@@ -7,7 +7,7 @@ use anyhow::Result;
 impl Node {
     /// Looks for new archives. What is wrong with one keeps nobody from anything.
     pub async fn prepare_editors(&self) -> Result<()> {
-        let (host, dir) = (self.host(), self.config.paths.editors.clone());
+        let (host, dir) = (self.host(), self.settings().config.paths.editors.clone());
         let news = tokio::task::spawn_blocking(move || editors::prepare(&*host, &dir)).await??;
         for new in news {
             let (kind, text) = match new.outcome {

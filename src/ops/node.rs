@@ -13,18 +13,18 @@ use crate::host::clock::{Clock, SystemClock};
 use crate::host::{Host, RealHost, dirs, elf, lock};
 use crate::ledger::{Ledger, NewEvent};
 use crate::model::clock::Now;
-use crate::profile::{Config, Profile, load_profile};
+use crate::profile::{Config, Settings, load_profile};
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::watch;
 
 /// Everything that the use cases need, shared by all connections. The order of its locks is in [`locks`].
 pub struct Node {
-    pub config: Config,
-    pub profile: Profile,
+    /// Replaced as a whole; nobody waits while this is locked.
+    settings: RwLock<Arc<Settings>>,
     /// Tells our containers from another agent's on the same engine.
     pub instance: String,
     /// The static binary that runs inside; by default the one that runs here.
@@ -104,8 +104,7 @@ impl Node {
             host,
             clock,
             ledger: Arc::new(ledger),
-            config,
-            profile,
+            settings: RwLock::new(Arc::new(Settings { config, profile })),
             instance,
             _lock: lock,
         })
@@ -143,6 +142,15 @@ impl Node {
 
     pub(super) fn host(&self) -> Arc<dyn Host> {
         self.host.clone()
+    }
+
+    /// Config and profile as they are now. A use case takes them once, so that all of it goes by the same.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_settings(&self, new: Arc<Settings>) {
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = new;
     }
 
     /// What the clocks say. Every decision counts on these, and none on another.
@@ -193,7 +201,7 @@ impl Node {
         if let Some(engine) = &*slot {
             return Ok(engine.clone());
         }
-        let engine = Engine::connect(&self.config.docker.socket).await?;
+        let engine = Engine::connect(&self.settings().config.docker.socket).await?;
         *slot = Some(engine.clone());
         Ok(engine)
     }
@@ -211,7 +219,7 @@ impl Node {
     }
 
     pub(super) fn berth_dir(&self, id: i64) -> PathBuf {
-        self.config.paths.state.join("berths").join(id.to_string())
+        self.settings().config.paths.state.join("berths").join(id.to_string())
     }
 
     /// Cards came free: whoever waits may look again.
@@ -241,10 +249,11 @@ impl Node {
 
     /// What users type as the node's name.
     pub fn ssh_host(&self) -> String {
-        if self.config.ssh.host.is_empty() {
+        let named = self.settings().config.ssh.host.clone();
+        if named.is_empty() {
             sysinfo::System::host_name().unwrap_or_else(|_| "localhost".into())
         } else {
-            self.config.ssh.host.clone()
+            named
         }
     }
 }

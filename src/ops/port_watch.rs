@@ -67,7 +67,7 @@ impl Node {
         if !self.may_publish_anew(berth, pid).await? {
             return Ok(());
         }
-        self.engine().await?.connect_anew(&self.config.docker.network, &container).await?;
+        self.engine().await?.connect_anew(&self.settings().config.docker.network, &container).await?;
         // Its address may be another one.
         self.keep_apart().await?;
         let id = berth.id;
@@ -99,7 +99,7 @@ impl Node {
 
     /// Where a program on this node finds the port.
     fn published(&self, berth: &Berth) -> SocketAddr {
-        let address = match self.config.ssh.address {
+        let address = match self.settings().config.ssh.address {
             IpAddr::V4(address) if address.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
             IpAddr::V6(address) if address.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
             address => address,
@@ -111,7 +111,7 @@ impl Node {
     /// be left without any network.
     async fn may_publish_anew(&self, berth: &Berth, pid: Option<u32>) -> Result<bool> {
         let Some(pid) = pid else { return Ok(false) };
-        let (host, listen) = (self.host(), SocketAddr::new(self.config.ssh.address, berth.port));
+        let (host, listen) = (self.host(), SocketAddr::new(self.settings().config.ssh.address, berth.port));
         Ok(tokio::task::spawn_blocking(move || {
             Ok::<_, std::io::Error>(TcpListener::bind(listen).is_ok() && sockets::are_quiet(&*host, pid)?)
         })

@@ -2,7 +2,7 @@
 
 use super::ration::Act;
 use super::release::BUSY_LIMIT;
-use super::{Caller, Node};
+use super::{Caller, Node, request};
 use crate::error::Fault;
 use crate::model::{Berth, BerthState};
 use anyhow::Result;
@@ -12,7 +12,7 @@ impl Node {
     /// From now on, for `seconds` or as long as the profile says. Only a berth that is live has a lease to renew.
     pub async fn renew(&self, caller: &Caller, name: &str, seconds: Option<u64>) -> Result<Berth> {
         self.ration(caller, Act::Renew)?;
-        let lease = self.lease(seconds)?;
+        let lease = request::lease(&self.settings().profile.berth, seconds)?;
         let berth = self.find_berth(caller, name).await?;
         let _busy = self.busy.enter_within(berth.id, BUSY_LIMIT).await.ok_or_else(|| {
             Fault::busy(format!("{name} is being changed by another request")).help("try again in a moment")

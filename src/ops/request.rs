@@ -6,11 +6,12 @@ use super::images::ReadyImage;
 use super::locks::beside;
 use super::ports::Asker;
 use super::ration::Act;
-use super::{Caller, Node, ProgressSender, Survey, choose, node};
+use super::{Caller, Node, ProgressSender, Survey, choose, node, ports};
 use crate::error::{ErrorClass, Fault, class_of, flatten};
 use crate::ledger::{ClaimError, NewBerth, User};
 use crate::model::clock::BootTime;
 use crate::model::{Berth, BerthRequest, CardWish, Holder, Size, card, name};
+use crate::profile::{BerthRules, Settings};
 use anyhow::{Context, Result};
 use jiff::SignedDuration;
 use std::sync::Arc;
@@ -27,6 +28,8 @@ const DEFAULT_NAME: &str = "dev";
 
 /// A request whose words were checked.
 struct Order {
+    /// As they were when the request came.
+    settings: Arc<Settings>,
     owner: User,
     name: Option<String>,
     wish: CardWish,
@@ -58,9 +61,9 @@ impl Node {
         progress: &ProgressSender,
     ) -> Result<Berth> {
         self.ration(caller, Act::Request)?;
-        let order = self.check_order(caller, &request).await?;
+        let order = self.check_order(caller, &request, self.settings()).await?;
         self.ensure_reconciled().await?;
-        let image = self.ready_image(request.image.as_deref(), progress).await?;
+        let image = self.ready_image(&order.settings.profile, request.image.as_deref(), progress).await?;
         // Made before anybody else has to wait for it.
         self.owner_key(&order.owner.name).await?;
         let claimed = self.claim_when_free(caller, &order, &image, progress).await?;
@@ -71,8 +74,13 @@ impl Node {
         built
     }
 
-    async fn check_order(&self, caller: &Caller, request: &BerthRequest) -> Result<Order> {
-        choose::check_wish(&request.cards, self.profile.devices.cards)?;
+    async fn check_order(
+        &self,
+        caller: &Caller,
+        request: &BerthRequest,
+        settings: Arc<Settings>,
+    ) -> Result<Order> {
+        choose::check_wish(&request.cards, settings.profile.devices.cards)?;
         if let Some(chosen) = &request.name {
             name::check_name("berth name", chosen).map_err(Fault::usage)?;
         }
@@ -86,10 +94,11 @@ impl Node {
             owner: user,
             name: request.name.clone(),
             wish: request.cards.clone(),
-            lease: self.lease(request.lease)?,
+            lease: lease(&settings.profile.berth, request.lease)?,
             wait: Duration::from_secs(request.wait),
             cpus: check_cpus(request.cpus)?,
             memory: check_memory(request.memory)?,
+            settings,
         })
     }
 
@@ -106,19 +115,6 @@ impl Node {
                 .into());
         }
         Ok(user)
-    }
-
-    pub(super) fn lease(&self, seconds: Option<u64>) -> Result<Duration, Fault> {
-        let rules = &self.profile.berth;
-        let lease = seconds.map_or(rules.default_lease, Duration::from_secs);
-        if lease.is_zero() {
-            return Err(Fault::usage("a lease of 0 is over at once").help("--lease 8h"));
-        }
-        if lease > rules.max_lease {
-            let most = humantime::format_duration(rules.max_lease);
-            return Err(Fault::refused(format!("the longest lease on this node is {most}")));
-        }
-        Ok(lease)
     }
 
     /// Claims now, or waits until it can, as long as the request says and somebody listens.
@@ -154,8 +150,9 @@ impl Node {
     /// One decision at a time: look, choose, write down.
     async fn claim(&self, caller: &Caller, order: &Order, image: &ReadyImage) -> Result<Claimed> {
         let _deciding = self.deciding.lock().await;
-        check_not_at_work(&*self.host(), &self.config.paths.state)?;
-        let survey = self.survey(self.config.tools.npu_smi_max_age).await?;
+        let Settings { config, profile } = &*order.settings;
+        check_not_at_work(&*self.host(), &config.paths.state)?;
+        let survey = self.survey(config.tools.npu_smi_max_age).await?;
         let held = self.ledger(crate::ledger::Ledger::held_berths).await?;
         // It may have been a long wait, or a long pull.
         self.check_owner(&order.owner.name).await?;
@@ -169,11 +166,11 @@ impl Node {
         let cards = choose::choose(&survey, &order.wish, &last, now, order.patience())?;
         let asker = Asker { owner: &order.owner.name, name: &name, host_key: &host_key };
         let share = u32::try_from(cards.len()).unwrap_or(u32::MAX);
-        let rules = &self.profile.berth;
+        let rules = &profile.berth;
         let cpus = order.cpus.or(Some(rules.cpus_per_card * f64::from(share)).filter(|cpus| *cpus > 0.0));
         let new = NewBerth {
             owner: order.owner.name.clone(),
-            port: self.free_port(&asker, &past, &held)?,
+            port: ports::free_port(&config.ssh, &asker, &past, &held)?,
             name,
             ssh_user: image.user().name.clone(),
             image: image.name.clone(),
@@ -208,7 +205,7 @@ impl Node {
         progress.step(format!("{label} gets {}", card::named(&berth.cards)));
         // The look at the cards that was decided on may be some seconds old: another one runs beside the work.
         let (built, npu) = tokio::join!(
-            beside(self.build(berth, &order.owner, image, &claimed.survey, progress)),
+            beside(self.build(&order.settings, berth, &order.owner, image, &claimed.survey, progress)),
             beside(self.npu(claimed.since))
         );
         let host_key = built.with_context(|| format!("making berth {label}"))?;
@@ -238,6 +235,19 @@ impl Node {
             Some((card, holder)) => Err(Fault::busy(format!("card {card} is held by {holder}")).into()),
         }
     }
+}
+
+/// As long as was asked for, or as the node's rules say.
+pub(super) fn lease(rules: &BerthRules, seconds: Option<u64>) -> Result<Duration, Fault> {
+    let lease = seconds.map_or(rules.default_lease, Duration::from_secs);
+    if lease.is_zero() {
+        return Err(Fault::usage("a lease of 0 is over at once").help("--lease 8h"));
+    }
+    if lease > rules.max_lease {
+        let most = humantime::format_duration(rules.max_lease);
+        return Err(Fault::refused(format!("the longest lease on this node is {most}")));
+    }
+    Ok(lease)
 }
 
 fn check_cpus(cpus: Option<f64>) -> Result<Option<f64>, Fault> {

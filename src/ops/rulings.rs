@@ -67,7 +67,7 @@ impl Node {
     }
 
     fn check_card(&self, card: u32) -> Result<(), Fault> {
-        let cards = self.profile.devices.cards;
+        let cards = self.settings().profile.devices.cards;
         if card < cards {
             return Ok(());
         }

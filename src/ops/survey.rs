@@ -108,7 +108,7 @@ impl Node {
                 return Ok(look.facts.clone());
             }
         }
-        let (host, tools) = (self.host(), self.config.tools.clone());
+        let (host, tools) = (self.host(), self.settings().config.tools.clone());
         let before = last.as_ref().map(|look| look.facts.clone()).filter(|facts| facts.error.is_none());
         let began = self.now().boot;
         let facts = tokio::task::spawn_blocking(move || match before {
@@ -123,7 +123,7 @@ impl Node {
 
     /// For what changes rarely, such as versions.
     pub(super) async fn npu_lately(&self) -> Result<Arc<NpuFacts>> {
-        self.npu(self.now().boot.before(self.config.tools.npu_smi_max_age)).await
+        self.npu(self.now().boot.before(self.settings().config.tools.npu_smi_max_age)).await
     }
 
     /// Everything about the cards. Containers and processes are always looked at anew, and npu-smi too when a process
@@ -137,9 +137,10 @@ impl Node {
         }
         let listed = npu.clone();
         let listed = tokio::task::spawn_blocking(move || containers_of(&listed)).await?;
-        let view = cards::view(&self.profile, &npu, &sightings, &listed);
+        let profile = &self.settings().profile;
+        let view = cards::view(profile, &npu, &sightings, &listed);
         Ok(Survey {
-            slots: cards::slots(&self.profile, &npu, &view),
+            slots: cards::slots(profile, &npu, &view),
             cards: view,
             npu,
             not_looked: sightings.not_looked.clone(),
@@ -195,7 +196,8 @@ impl Node {
     }
 
     pub(super) async fn card_nodes(&self) -> Result<Nodes> {
-        let (dev, count) = (self.config.paths.dev.clone(), self.profile.devices.cards);
+        let settings = self.settings();
+        let (dev, count) = (settings.config.paths.dev.clone(), settings.profile.devices.cards);
         Ok(tokio::task::spawn_blocking(move || card_nodes(&dev, count)).await?)
     }
 
@@ -209,7 +211,8 @@ impl Node {
         let (nodes_again, own) = (nodes.clone(), before.clone());
         let granted = tokio::task::spawn_blocking(move || kernel::look(&nodes_again, &own));
         let scan = scan.get_or_insert_with(|| {
-            ForeignScan::new(engine, self.instance.clone()).exempting(&self.config.docker.exempt)
+            let exempt = &self.settings().config.docker.exempt;
+            ForeignScan::new(engine, self.instance.clone()).exempting(exempt)
         });
         let foreign = scan.look(&nodes.for_scan(), &known).await?;
         let granted = granted.await?;

@@ -42,7 +42,7 @@ impl Node {
         match login {
             Login::None => Ok(None),
             Login::Uid(0) => Err(Fault::refused("uid 0 administers and cannot be a user").into()),
-            Login::Uid(uid) if uid == self.config.ssh.gateway_uid => {
+            Login::Uid(uid) if uid == self.settings().config.ssh.gateway_uid => {
                 Err(Fault::refused(format!("uid {uid} is the gateway's and cannot be a user")).into())
             }
             Login::Uid(uid) => Ok(Some(uid)),
@@ -50,7 +50,7 @@ impl Node {
                 let found =
                     tokio::task::spawn_blocking(move || accounts::account_by_name(&*host, &account)).await?;
                 // Neither root nor the gateway's commands are anybody.
-                let gateway = self.config.ssh.gateway_uid;
+                let gateway = self.settings().config.ssh.gateway_uid;
                 Ok(found.map(|account| account.uid).filter(|uid| *uid != 0 && *uid != gateway))
             }
         }

@@ -27,7 +27,7 @@ impl Task for Config {
     async fn tick(&mut self, node: &Arc<Node>, _now: Now) -> Result<()> {
         if std::mem::take(&mut self.told) {
             let reread = self.reread.clone();
-            node.look_at_config(tokio::task::spawn_blocking(move || reread()).await?).await;
+            node.reload(tokio::task::spawn_blocking(move || reread()).await?).await;
         }
         Ok(())
     }

@@ -43,7 +43,7 @@ impl Gateway {
     /// `None` when the config switches it off.
     pub async fn open(node: &Arc<Node>) -> Result<Option<Self>> {
         let Some(address) = node.gateway_address()? else { return Ok(None) };
-        let uid = node.config.ssh.gateway_uid;
+        let uid = node.settings().config.ssh.gateway_uid;
         if let Ok(caller) = node.caller(uid).await {
             return Err(Fault::usage(format!("ssh.gateway-uid is {uid}, which is {}", caller.name))
                 .help("name a uid that no user and no administrator has")
@@ -63,7 +63,7 @@ impl Gateway {
             budget.lock().unwrap_or_else(PoisonError::into_inner).record(&recording, event);
         });
         let strangers = descriptors::room_for_strangers(STRANGERS);
-        let ssh = &node.config.ssh;
+        let ssh = &node.settings().config.ssh;
         let limits = Limits { each: ssh.limits.clone(), algorithms: ssh.algorithms, strangers };
         let front = Front::new(keys, limits, reporter);
         let gate =
