@@ -5,6 +5,7 @@ pub mod capability;
 pub mod card;
 pub mod check;
 pub mod check_facts;
+pub mod clock;
 pub mod condition;
 pub mod cpulist;
 pub mod device_rule;

@@ -16,7 +16,7 @@ const KEY_FILE: &str = "host_key";
 impl Node {
     /// The gateway's host key, made once.
     pub async fn gateway_key(&self) -> Result<Secret> {
-        let dir = self.config.paths.state.join("gateway");
+        let dir = self.settings().config.paths.state.join("gateway");
         Ok(self.host_key(dir).await.context("reading the gateway's host key")?.private_openssh)
     }
 
@@ -41,7 +41,7 @@ impl Node {
     /// No name has an `@`, and no two users of one name were added at one time.
     fn owner_dir(&self, user: &User) -> PathBuf {
         let entry = format!("{}@{}", user.name, user.added_at.as_nanosecond());
-        self.config.paths.state.join("owners").join(entry)
+        self.settings().config.paths.state.join("owners").join(entry)
     }
 
     async fn host_key(&self, dir: PathBuf) -> Result<HostKey> {

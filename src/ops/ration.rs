@@ -3,10 +3,11 @@
 
 use super::{Caller, Node};
 use crate::error::Fault;
+use crate::model::clock::BootTime;
 use crate::model::rate::Rate;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Keys that one user may have.
 pub(super) const MOST_KEYS: usize = 100;
@@ -42,10 +43,10 @@ impl Act {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Rations(Mutex<HashMap<(String, Act), Rate>>);
+pub(super) struct Rations(Mutex<HashMap<(String, Act), Rate<BootTime>>>);
 
 impl Rations {
-    fn take(&self, user: &str, act: Act, now: Instant) -> Result<(), Fault> {
+    fn take(&self, user: &str, act: Act, now: BootTime) -> Result<(), Fault> {
         let mut rations = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (burst, refill) = act.rate();
         // Of users who were removed nothing stays for long: what is full again says nothing.
@@ -107,7 +108,7 @@ impl Node {
     /// Whether the caller may do this once more now.
     pub(super) fn ration(&self, caller: &Caller, act: Act) -> Result<(), Fault> {
         match &caller.user {
-            Some(user) if !caller.admin => self.rations.take(user, act, Instant::now()),
+            Some(user) if !caller.admin => self.rations.take(user, act, self.now().boot),
             _ => Ok(()),
         }
     }
@@ -120,7 +121,7 @@ mod tests {
 
     #[test]
     fn each_user_has_a_ration_of_each_that_comes_again() {
-        let (rations, start) = (Rations::default(), Instant::now());
+        let (rations, start) = (Rations::default(), BootTime::default());
         for act in [Act::Renew, Act::Key, Act::Request, Act::Look] {
             let (burst, refill) = act.rate();
             let taken = (0..1000).filter(|_| rations.take("alice", act, start).is_ok()).count();

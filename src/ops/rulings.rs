@@ -26,18 +26,19 @@ pub struct NewRuling {
 impl Node {
     /// Those in force now.
     pub(super) async fn rulings(&self) -> Result<BTreeMap<CardId, Ruling>> {
-        self.ledger(|ledger| ledger.rulings(Timestamp::now())).await
+        let now = self.now().wall;
+        self.ledger(move |ledger| ledger.rulings(now)).await
     }
 
     pub async fn rule_card(&self, caller: &Caller, card: u32, new: NewRuling) -> Result<Ruling> {
         caller.require_admin("deciding which cards are given out")?;
         self.check_card(card)?;
-        let ruling = ruling(new, &caller.name, Timestamp::now())?;
+        let ruling = ruling(new, &caller.name, self.now().wall)?;
         let kind = match ruling.verdict {
             Verdict::Allow => "card.allowed",
             Verdict::Block => "card.blocked",
         };
-        let event = Self::event(kind, &caller.name, format!("card {card} is {ruling}"));
+        let event = self.event(kind, &caller.name, format!("card {card} is {ruling}"));
         let (id, kept) = (CardId(card), ruling.clone());
         self.ledger(move |ledger| ledger.rule(id, &kept, &event)).await?;
         self.cards_may_be_free();
@@ -54,7 +55,7 @@ impl Node {
                 .into());
         };
         let text = format!("card {card} is no longer {ruling}");
-        let event = Self::event("card.cleared", &caller.name, text);
+        let event = self.event("card.cleared", &caller.name, text);
         self.ledger(move |ledger| ledger.clear_ruling(id, &event)).await?;
         self.cards_may_be_free();
         Ok(())
@@ -66,7 +67,7 @@ impl Node {
     }
 
     fn check_card(&self, card: u32) -> Result<(), Fault> {
-        let cards = self.profile.devices.cards;
+        let cards = self.settings().profile.devices.cards;
         if card < cards {
             return Ok(());
         }

@@ -481,7 +481,8 @@ impl Live {
     pub(super) async fn watch(self: Arc<Self>) {
         let limits = &self.limits;
         if [limits.silent_time, limits.unused_time, limits.idle_time].iter().all(Duration::is_zero) {
-            return;
+            // Nobody overstays.
+            std::future::pending::<()>().await;
         }
         loop {
             self.somebody().await;

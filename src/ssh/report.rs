@@ -9,6 +9,7 @@ use crate::model::text::clean;
 use jiff::Timestamp;
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -41,7 +42,10 @@ impl Reporter {
         std::thread::spawn(move || {
             for event in events {
                 tracing::info!("{event}");
-                sink(&event);
+                // The thread goes on: the events that come after this one are to be told.
+                if catch_unwind(AssertUnwindSafe(|| sink(&event))).is_err() {
+                    tracing::error!("an event could not be told");
+                }
             }
         });
         Self { queue, kinds: Mutex::default() }
@@ -92,6 +96,19 @@ struct Told {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sink_that_panics_is_given_the_next_event() {
+        let (told, events) = std::sync::mpsc::channel();
+        let reporter = Reporter::start(move |event| {
+            assert!(event.user.is_some(), "without a user");
+            let _ = told.send(());
+        });
+        reporter.report(&Who::default(), What::Login);
+        reporter.report(&Who { user: Some("alice".into()), ..Who::default() }, What::Login);
+        drop(reporter);
+        assert_eq!(events.iter().count(), 1);
+    }
 
     #[test]
     fn strangers_are_counted_and_users_are_told() {

@@ -12,6 +12,7 @@ use crate::error::Fault;
 use crate::keys::read_host_keys;
 use crate::model::inside_event::InsideEvent;
 use crate::model::session::SessionConfig;
+use crate::ops::supervise;
 use anyhow::{Context as _, Result};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -108,9 +109,16 @@ pub fn serve(options: &ServeOptions) -> Result<()> {
         let listener = listen(options.listen)?;
         tracing::info!(address = %listener.local_addr()?, "listening");
         tokio::spawn(warm_up(Arc::clone(&berth)));
-        tokio::spawn(revoke::watch(Arc::clone(&berth), Arc::clone(&front.live)));
+        let revoking = supervise::keep(
+            || async {
+                revoke::watch(Arc::clone(&berth), Arc::clone(&front.live)).await;
+                Ok(())
+            },
+            |why| async move { tracing::error!(why, "removed keys are looked for anew") },
+        );
         tokio::select! {
             never = Arc::clone(&front).serve(listener, |guest| Connection::new(&berth, guest)) => match never {},
+            never = revoking => match never {},
             _ = stop.recv() => {
                 // First: what a session's end looks like to a client is all that it hears otherwise.
                 live.end_all();

@@ -7,9 +7,10 @@ use super::record::Budget;
 use super::revoke;
 use crate::error::Fault;
 use crate::keys::read_host_keys;
-use crate::ops::Node;
+use crate::ops::{Node, supervise};
 use crate::ssh::descriptors;
 use crate::ssh::front::{Front, Limits, listen};
+use crate::ssh::guest::Live;
 use crate::ssh::report::Reporter;
 use anyhow::{Context as _, Result};
 use russh::keys::PrivateKey;
@@ -42,7 +43,7 @@ impl Gateway {
     /// `None` when the config switches it off.
     pub async fn open(node: &Arc<Node>) -> Result<Option<Self>> {
         let Some(address) = node.gateway_address()? else { return Ok(None) };
-        let uid = node.config.ssh.gateway_uid;
+        let uid = node.settings().config.ssh.gateway_uid;
         if let Ok(caller) = node.caller(uid).await {
             return Err(Fault::usage(format!("ssh.gateway-uid is {uid}, which is {}", caller.name))
                 .help("name a uid that no user and no administrator has")
@@ -62,16 +63,38 @@ impl Gateway {
             budget.lock().unwrap_or_else(PoisonError::into_inner).record(&recording, event);
         });
         let strangers = descriptors::room_for_strangers(STRANGERS);
-        let ssh = &node.config.ssh;
+        let ssh = &node.settings().config.ssh;
         let limits = Limits { each: ssh.limits.clone(), algorithms: ssh.algorithms, strangers };
         let front = Front::new(keys, limits, reporter);
         let gate =
             Arc::new(Gate { node: node.clone(), api, front: front.clone(), places: Arc::default(), port });
         tracing::info!(port, "the gateway answers");
+        // Nobody ends the connections of a removed key after this: where it ends before the agent, they end with it.
+        let _ending = EndWithGateway { node: &node, live: &front.live };
+        let revoking = supervise::keep(
+            || async {
+                revoke::watch(&node, &front.live).await;
+                Ok(())
+            },
+            |why| node.task_ended("gateway-keys", why),
+        );
         tokio::select! {
             never = front.clone().serve(listener, |guest| Visitor::new(&gate, guest)) => match never {},
-            () = revoke::watch(&node, &front.live) => {}
+            never = revoking => match never {},
             () = node.stopping() => {}
+        }
+    }
+}
+
+struct EndWithGateway<'a> {
+    node: &'a Node,
+    live: &'a Live,
+}
+
+impl Drop for EndWithGateway<'_> {
+    fn drop(&mut self) {
+        if !self.node.is_stopping() {
+            self.live.end_all();
         }
     }
 }
