@@ -25,6 +25,9 @@ pub(super) const LOOK_AT_RULES: Duration = Duration::from_secs(3);
 /// Between two tries to reach an engine that was away when the agent started.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
 
+/// Who outside berths has which card.
+type Held = BTreeSet<(CardId, Holder)>;
+
 /// Waits until it is time for the next look, and says how long to wait after that one. `None`: nobody tells any more.
 async fn rest<T>(feed: &mut watch::Receiver<T>, pause: Duration) -> Option<Duration> {
     tokio::time::sleep(REST.min(pause)).await;
@@ -40,7 +43,7 @@ impl Node {
     pub async fn watch(self: Arc<Self>) {
         let engine = self.first_engine().await;
         let mut feed = events::watch(engine);
-        let mut holders = BTreeSet::new();
+        let mut holders = Held::new();
         let mut up = true;
         let mut pause = LOOK_AGAIN;
         tokio::spawn(Arc::clone(&self).watch_editors());
@@ -133,7 +136,7 @@ impl Node {
         }
     }
 
-    async fn look_around(&self, holders: &mut BTreeSet<String>) -> Result<()> {
+    async fn look_around(&self, holders: &mut Held) -> Result<()> {
         // A container that was started again may have another address. What fails is told by its own watch.
         self.try_to_keep_apart().await;
         // First, because the rest may have to wait for somebody's decision about cards.
@@ -148,17 +151,16 @@ impl Node {
     }
 
     /// One event for a container that took cards, one when it gave them back.
-    async fn report_holders(&self, known: &mut BTreeSet<String>, foreign: &[(CardId, Holder)]) -> Result<()> {
+    async fn report_holders(&self, known: &mut Held, foreign: &[(CardId, Holder)]) -> Result<()> {
         // Who may have one is another process at each look, and nobody says that they do.
-        let sure = foreign.iter().filter(|(_, holder)| holder.is_sure());
-        let now: BTreeSet<String> =
-            sure.map(|(card, holder)| format!("card {card} is held by {holder}")).collect();
-        for text in now.difference(known) {
-            let event = Self::event("card.taken", &Caller::agent().name, text.clone());
+        let now: Held = foreign.iter().filter(|(_, holder)| holder.is_sure()).cloned().collect();
+        for (card, holder) in now.difference(known) {
+            let text = format!("card {card} is held by {holder}");
+            let event = Self::event("card.taken", &Caller::agent().name, text);
             self.ledger(move |ledger| ledger.record(&event)).await?;
         }
-        for text in known.difference(&now) {
-            let text = text.replacen("is held by", "is no longer held by", 1);
+        for (card, holder) in known.difference(&now) {
+            let text = format!("card {card} is no longer held by {holder}");
             let event = Self::event("card.given-back", &Caller::agent().name, text);
             self.ledger(move |ledger| ledger.record(&event)).await?;
         }
