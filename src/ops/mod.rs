@@ -50,3 +50,4 @@ pub use caller::Caller;
 pub use node::Node;
 pub use progress::{Progress, ProgressSender};
 pub use survey::Survey;
+pub use watch::HeldOutside;

@@ -6,6 +6,9 @@ use crate::model::{CardId, Holder};
 use anyhow::{Context as _, Result};
 use std::collections::BTreeSet;
 
+/// Who outside berths has which card.
+pub type HeldOutside = BTreeSet<(CardId, Holder)>;
+
 impl Node {
     /// A look at the rule that closes the metadata address; `was_closed` once it was closed before.
     pub async fn look_at_metadata(&self, was_closed: &mut bool) -> Result<()> {
@@ -25,7 +28,7 @@ impl Node {
     }
 
     /// All containers, and who else has cards; `holders` is what was told of those last.
-    pub async fn look_around(&self, holders: &mut BTreeSet<String>) -> Result<()> {
+    pub async fn look_around(&self, holders: &mut HeldOutside) -> Result<()> {
         // A container that was started again may have another address. What fails is told by its own watch.
         self.try_to_keep_apart().await;
         // First, because the rest may have to wait for somebody's decision about cards.
@@ -40,17 +43,16 @@ impl Node {
     }
 
     /// One event for a container that took cards, one when it gave them back.
-    async fn report_holders(&self, known: &mut BTreeSet<String>, foreign: &[(CardId, Holder)]) -> Result<()> {
+    async fn report_holders(&self, known: &mut HeldOutside, foreign: &[(CardId, Holder)]) -> Result<()> {
         // Who may have one is another process at each look, and nobody says that they do.
-        let sure = foreign.iter().filter(|(_, holder)| holder.is_sure());
-        let now: BTreeSet<String> =
-            sure.map(|(card, holder)| format!("card {card} is held by {holder}")).collect();
-        for text in now.difference(known) {
-            let event = self.event("card.taken", &Caller::agent().name, text.clone());
+        let now: HeldOutside = foreign.iter().filter(|(_, holder)| holder.is_sure()).cloned().collect();
+        for (card, holder) in now.difference(known) {
+            let text = format!("card {card} is held by {holder}");
+            let event = self.event("card.taken", &Caller::agent().name, text);
             self.ledger(move |ledger| ledger.record(&event)).await?;
         }
-        for text in known.difference(&now) {
-            let text = text.replacen("is held by", "is no longer held by", 1);
+        for (card, holder) in known.difference(&now) {
+            let text = format!("card {card} is no longer held by {holder}");
             let event = self.event("card.given-back", &Caller::agent().name, text);
             self.ledger(move |ledger| ledger.record(&event)).await?;
         }

@@ -189,6 +189,7 @@ mod tests {
         let mut blind = npu();
         blind.devices.clear();
         blind.error = Some(crate::model::facts::NpuError {
+            trouble: crate::model::facts::NpuTrouble::Other,
             code: None,
             meaning: "it hangs".into(),
             remedy: String::new(),

@@ -3,9 +3,8 @@
 use super::Task;
 use crate::engine::events::{self, Feed};
 use crate::model::clock::Now;
-use crate::ops::Node;
+use crate::ops::{HeldOutside, Node};
 use anyhow::{Result, bail};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -28,13 +27,13 @@ pub(super) struct Containers {
     up: bool,
     pause: Duration,
     /// Who else has which card, as it was told last.
-    holders: BTreeSet<String>,
+    holders: HeldOutside,
     told_away: bool,
 }
 
 impl Default for Containers {
     fn default() -> Self {
-        Self { feed: None, up: true, pause: LOOK_AGAIN, holders: BTreeSet::new(), told_away: false }
+        Self { feed: None, up: true, pause: LOOK_AGAIN, holders: HeldOutside::new(), told_away: false }
     }
 }
 
