@@ -31,14 +31,14 @@ pub async fn run(config: Config, reread: Reread) -> Result<()> {
             .help("device nodes, containers and other people's storage are its work")
             .into());
     }
-    // Caught from the start, and for as long as the process runs: by itself it ends a program.
-    let _hangup = signal(SignalKind::hangup()).context("catching SIGHUP")?;
+    // Caught from the start: by itself it ends a program.
+    let hangup = signal(SignalKind::hangup()).context("catching SIGHUP")?;
     let node = Arc::new(tokio::task::spawn_blocking(move || Node::open(config)).await??);
     node.check_server_binary()?;
     let gateway = gateway::Gateway::open(&node).await?;
     let settings = node.settings();
     let listener = listen::listen(&settings.config.paths)?;
-    let mut tasks = tasks::Tasks::start(&node, reread);
+    let mut tasks = tasks::Tasks::start(&node, reread, hangup);
     tracing::info!(
         socket = %settings.config.paths.socket().display(),
         profile = settings.profile.name,

@@ -4,7 +4,7 @@
 //! The ledger is the memory: the line of the newest event of a berth says from where its output is read on. Lines have
 //! their order, and times only tell one from another.
 
-use super::Node;
+use super::{Node, supervise};
 use crate::engine::Engine;
 use crate::error::flatten;
 use crate::ledger::NewEvent;
@@ -29,33 +29,18 @@ const LINES: u32 = 2000;
 
 /// The berths that are followed, each by a task that ends with this.
 #[derive(Default)]
-pub struct Followed(HashMap<i64, (String, JoinHandle<()>)>);
-
-impl Followed {
-    /// Forgets those whose task has ended; the berths whose task panicked, and why.
-    async fn ended(&mut self) -> Vec<(String, String)> {
-        let mut panicked = Vec::new();
-        for (_, (berth, task)) in self.0.extract_if(|_, (_, task)| task.is_finished()) {
-            if let Err(error) = task.await {
-                panicked.push((berth, error.to_string()));
-            }
-        }
-        panicked
-    }
-}
+pub struct Followed(HashMap<i64, JoinHandle<()>>);
 
 impl Drop for Followed {
     fn drop(&mut self) {
-        self.0.values().for_each(|(_, task)| task.abort());
+        self.0.values().for_each(JoinHandle::abort);
     }
 }
 
 impl Node {
     /// Follows each live berth that is not followed yet.
     pub async fn follow_new(self: &Arc<Self>, followed: &mut Followed) -> Result<()> {
-        for (berth, why) in followed.ended().await {
-            self.task_ended("berth-output", format!("following {berth} panicked: {why}")).await;
-        }
+        followed.0.retain(|_, task| !task.is_finished());
         let held = self.ledger(crate::ledger::Ledger::held_berths).await?;
         for berth in held.into_iter().filter(|berth| berth.state == BerthState::Live) {
             let Some(container) = berth.container_id.clone().filter(|_| !followed.0.contains_key(&berth.id))
@@ -66,21 +51,31 @@ impl Node {
             if !engine.inspect(&container).await?.is_some_and(|state| state.running) {
                 continue;
             }
-            let (node, id, label) = (Arc::clone(self), berth.id, berth.label());
-            let task = tokio::spawn(async move { node.follow(&engine, &berth, &container).await });
-            followed.0.insert(id, (label, task));
+            let (node, id) = (Arc::clone(self), berth.id);
+            followed
+                .0
+                .insert(id, tokio::spawn(async move { node.follow(&engine, &berth, &container).await }));
         }
         Ok(())
     }
 
     /// Until the container stops or the engine does.
     async fn follow(&self, engine: &Engine, berth: &Berth, container: &str) {
-        if let Err(error) = self.record_output(engine, berth, container).await {
-            let (label, error) = (format!("{}/{}", berth.owner, berth.name), flatten(&error).message);
-            tracing::warn!(berth = label, error, "its logins are in its container's log, not in the events");
-            // Not again and again, where the engine's logging driver cannot be read.
-            tokio::time::sleep(Duration::from_mins(1)).await;
+        let label = berth.label();
+        match supervise::caught(self.record_output(engine, berth, container)).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => {
+                let error = flatten(&error).message;
+                tracing::warn!(
+                    berth = label,
+                    error,
+                    "its logins are in its container's log, not in the events"
+                );
+            }
+            Err(why) => self.task_ended("berth-output", format!("of {label}, {why}")).await,
         }
+        // Not again and again, where the engine's logging driver cannot be read.
+        tokio::time::sleep(Duration::from_mins(1)).await;
     }
 
     async fn record_output(&self, engine: &Engine, berth: &Berth, container: &str) -> Result<()> {

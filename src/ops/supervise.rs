@@ -47,17 +47,23 @@ where
     loop {
         // Only how long to wait: no decision is counted on this clock.
         let began = tokio::time::Instant::now();
-        let ended = AssertUnwindSafe(async { make().await }).catch_unwind().await;
+        let ended = caught(async { make().await }).await;
         told(why(ended)).await;
         tokio::time::sleep(pauses.after(began.elapsed())).await;
     }
 }
 
-fn why(ended: Result<Result<()>, Box<dyn Any + Send>>) -> String {
+/// What the work came to, or that it panicked.
+pub async fn caught<T>(work: impl Future<Output = T>) -> Result<T, String> {
+    let ended = AssertUnwindSafe(work).catch_unwind().await;
+    ended.map_err(|panic| format!("it panicked: {}", said(&*panic)))
+}
+
+fn why(ended: Result<Result<()>, String>) -> String {
     match ended {
         Ok(Ok(())) => "it ended".into(),
         Ok(Err(error)) => format!("it ended: {error:#}"),
-        Err(panic) => format!("it panicked: {}", said(&*panic)),
+        Err(panicked) => panicked,
     }
 }
 

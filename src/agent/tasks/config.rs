@@ -15,9 +15,10 @@ pub(super) struct Config {
 }
 
 impl Config {
-    /// How one is made.
-    pub(super) fn new(reread: Arc<Reread>) -> impl FnMut() -> Self {
-        move || Self { reread: reread.clone(), hangup: None, told: false }
+    /// How one is made; the first takes `hangup`, another catches the signal itself.
+    pub(super) fn new(reread: Arc<Reread>, hangup: Signal) -> impl FnMut() -> Self {
+        let mut hangup = Some(hangup);
+        move || Self { reread: reread.clone(), hangup: hangup.take(), told: false }
     }
 }
 

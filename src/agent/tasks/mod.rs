@@ -21,6 +21,7 @@ use anyhow::Result;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::signal::unix::Signal;
 use tokio::task::JoinSet;
 
 /// A rule that is gone is back within this time.
@@ -56,7 +57,8 @@ pub(super) struct Tasks {
 }
 
 impl Tasks {
-    pub(super) fn start(node: &Arc<Node>, reread: Reread) -> Self {
+    /// `hangup` tells of SIGHUP, which is caught from before this on.
+    pub(super) fn start(node: &Arc<Node>, reread: Reread, hangup: Signal) -> Self {
         let mut tasks = Self { node: node.clone(), set: JoinSet::new() };
         let reread = Arc::new(reread);
         tasks.add(containers::Containers::default);
@@ -65,7 +67,7 @@ impl Tasks {
         tasks.add(apart::Apart::default);
         tasks.add(ports::Ports::default);
         tasks.add(editors::Editors::default);
-        tasks.add(config::Config::new(reread));
+        tasks.add(config::Config::new(reread, hangup));
         let changed = node.clone();
         tasks.add(move || inside::Inside::new(&changed));
         tasks
@@ -185,7 +187,8 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn all_loops_look_without_an_engine() {
         let (node, _dir) = Node::for_test(TestClock::at("2026-01-01T08:00:00Z"));
-        let _tasks = Tasks::start(&node, Box::new(|| anyhow::bail!("no config")));
+        let hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).unwrap();
+        let _tasks = Tasks::start(&node, Box::new(|| anyhow::bail!("no config")), hangup);
         let all = [
             "berths-apart",
             "berths-events",

@@ -15,15 +15,20 @@ fn edit(rig: &Rig, file: &str, old: &str, new: &str) {
     std::fs::write(rig.path(file), text.replacen(old, new, 1)).unwrap();
 }
 
+/// Events about the config, as the agent tells them: the command line could not read a config with a mistake.
+fn told(rig: &Rig) -> Vec<Value> {
+    let socket = rig.text("run/berth.sock");
+    let url = "http://berth/v1/events?last=1000";
+    let lines = run("curl", &["-sS", "--max-time", "60", "--unix-socket", &socket, url]);
+    let events = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    events.filter(|event| event["kind"].as_str().unwrap().starts_with("config.")).collect()
+}
+
 /// Tells the agent to read its config again; the event that says what came of it.
 fn hang_up(rig: &Rig) -> Value {
-    let told = || -> Vec<Value> {
-        let of_config = |event: &Value| event["kind"].as_str().unwrap().starts_with("config.");
-        rig.events().into_iter().filter(of_config).collect()
-    };
-    let before = told().len();
+    let before = told(rig).len();
     run("kill", &["-HUP", &rig.agent.as_ref().unwrap().id().to_string()]);
-    until("an event about the config", PATIENCE, || told().get(before).cloned())
+    until("an event about the config", PATIENCE, || told(rig).get(before).cloned())
 }
 
 fn open_files(rig: &Rig, berth: &Value) -> Value {
