@@ -145,7 +145,7 @@ async fn request_berth(
 ) -> Result<Response, Failure> {
     let request = body(request)?;
     Ok(stream_work(move |progress| async move {
-        let berth = node.request(&caller, request, &progress).await?;
+        let berth = Box::pin(node.request(&caller, request, &progress)).await?;
         Ok(view(&node, berth))
     }))
 }

@@ -66,8 +66,9 @@ impl Node {
         let image = self.ready_image(&order.settings.profile, request.image.as_deref(), progress).await?;
         // Made before anybody else has to wait for it.
         self.owner_key(&order.owner.name).await?;
-        let claimed = self.claim_when_free(caller, &order, &image, progress).await?;
-        let built = self.build_and_commit(&order, &image, &claimed, &caller.name, progress).await;
+        let claimed = Box::pin(self.claim_when_free(caller, &order, &image, progress)).await?;
+        // On the heap: what it holds across its waits is large.
+        let built = Box::pin(self.build_and_commit(&order, &image, &claimed, &caller.name, progress)).await;
         if let Err(error) = &built {
             self.undo(&claimed.berth, &caller.name, &flatten(error).message).await;
         }
@@ -158,7 +159,7 @@ impl Node {
         } else {
             // Others decide. Who cannot be served now does not stand in their way: the look before the lock is one for
             // all who ask at the same time, and the one behind it is each caller's own.
-            self.could_be_served(order).await?;
+            Box::pin(self.could_be_served(order)).await?;
             self.deciding.lock().await
         };
         let Settings { config, profile } = &*order.settings;
