@@ -140,6 +140,7 @@ fn others_mean_the_mount_point(machine: &Machine) {
     }
 }
 
+/// To a node whose containers are to have users of their own: that was written before there was a Docker.
 #[test]
 fn docker_comes_from_an_apt_repository() {
     let Some(rig) = Rig::find() else { return };
@@ -150,6 +151,11 @@ fn docker_comes_from_an_apt_repository() {
     let failed = site::bootstrap(&machine, "--apply --yes");
     assert!(failed.code == 5 || failed.code == 6, "{}: {}{}", failed.code, failed.out, failed.err);
     site::serve_packages(&machine);
+    machine.ok("mkdir -p /etc/docker");
+    machine.write("/etc/docker/daemon.json", "{\"userns-remap\": \"default\"}\n");
     site::apply(&machine);
-    assert_eq!(machine.ok("docker info -f '{{.DockerRootDir}}'"), "/data/docker");
+    let root = machine.ok("docker info -f '{{.DockerRootDir}}'");
+    assert!(root.strip_prefix("/data/docker/").is_some_and(|users| users.contains('.')), "{root}");
+    let remaps = "docker info -f '{{.SecurityOptions}}' && cat /etc/docker/daemon.json";
+    assert!(machine.ok(remaps).contains("name=userns"), "{}", machine.ok(remaps));
 }
