@@ -35,6 +35,7 @@ pub async fn run(config: Config, reread: Reread) -> Result<()> {
     let node = Arc::new(tokio::task::spawn_blocking(move || Node::open(config)).await??);
     let hangups = tokio::spawn(look_again_when_told(node.clone(), hangup, reread));
     node.check_server_binary()?;
+    node.expect_admins().await;
     let front = gateway::Gateway::open(&node).await?;
     let listener = listen::listen(&node.config.paths)?;
     let watching = tokio::spawn(node.clone().watch());

@@ -2,11 +2,15 @@
 
 use super::Node;
 use crate::error::Fault;
-use crate::host::accounts::Member;
+use crate::host::accounts::{Member, Source};
 use anyhow::Result;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Members administer, as root does.
 const ADMIN_GROUP: &str = "berth-admin";
+/// Between two looks who they are. Whoever is new counts as a stranger until then, or until their first answer.
+const EXPECT_AGAIN: Duration = Duration::from_mins(5);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
@@ -52,8 +56,21 @@ impl Caller {
 }
 
 impl Node {
-    /// Whether an account is known to have something to ask for here: a user's, or that of an administrator who has asked
-    /// before. Nothing is looked up for it.
+    /// Finds out who administers, so that they are no strangers when they first call: by the node's files before this
+    /// comes back, and by its directory again and again.
+    pub async fn expect_admins(self: &Arc<Self>) {
+        self.directory.expect(self.host(), ADMIN_GROUP, Source::Files).await;
+        let node = Arc::clone(self);
+        tokio::spawn(async move {
+            loop {
+                node.directory.expect(node.host(), ADMIN_GROUP, Source::Getent).await;
+                tokio::time::sleep(EXPECT_AGAIN).await;
+            }
+        });
+    }
+
+    /// Whether an account is known to have something to ask for here: a user's, or an administrator's. Nothing is looked
+    /// up for it.
     pub fn knows(&self, uid: u32) -> bool {
         uid == 0 || self.ledger_handle().knows_uid(uid) || self.directory.was_member(uid)
     }
