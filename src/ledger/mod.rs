@@ -149,6 +149,23 @@ impl Ledger {
         Ok(value)
     }
 
+    /// As [`Self::write`]; where there was nothing to do, there is nothing to tell either.
+    fn write_if(
+        &self,
+        event: &NewEvent,
+        work: impl FnOnce(&Transaction) -> rusqlite::Result<bool>,
+    ) -> rusqlite::Result<bool> {
+        let mut connection = self.connection();
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        if !work(&transaction)? {
+            return Ok(false);
+        }
+        let id = events::add(&transaction, event)?;
+        transaction.commit()?;
+        self.last_event.send_replace(id);
+        Ok(true)
+    }
+
     fn change<T>(
         &self,
         event: &NewEvent,

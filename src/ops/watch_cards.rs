@@ -21,6 +21,9 @@ impl Node {
     /// Runs until the process ends. On a task of its own, because an npu-smi that hangs must keep nothing else waiting.
     pub(super) async fn watch_cards(self: Arc<Self>) {
         loop {
+            if let Err(error) = self.end_rulings().await {
+                tracing::warn!(error = format!("{error:#}"), "could not end what was decided about cards");
+            }
             if let Err(error) = self.look_at_cards().await {
                 tracing::debug!(error = format!("{error:#}"), "could not look at the cards of berths");
             }
