@@ -98,6 +98,14 @@ pub struct UserChange {
     pub login: Login,
 }
 
+/// `POST /v1/users/NAME/host-key`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NewHostKey {
+    pub user: String,
+    /// Live berths, which have it now.
+    pub berths: Vec<BerthView>,
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewKeys {
