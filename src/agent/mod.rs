@@ -50,7 +50,7 @@ pub async fn run(config: Config, reread: Reread) -> Result<()> {
     let told = stop_when_told(node.clone())?;
     let (desk, mut all_served) = desk::Desk::new(routes::router(node.clone()), node.clone());
     let (porter, doors) = doors::doors();
-    let gateway = front.map(|front| tokio::spawn(front.serve(Arc::new(porter))));
+    let gateway = front.map(|front| front.start(Arc::new(porter))).transpose()?;
     tokio::select! {
         () = async {
             tokio::join!(desk::receive(listener, desk.clone()), desk::receive_doors(doors, desk));
@@ -62,9 +62,7 @@ pub async fn run(config: Config, reread: Reread) -> Result<()> {
     told.abort();
     hangups.abort();
     watching.abort();
-    if let Some(gateway) = gateway {
-        gateway.abort();
-    }
+    drop(gateway);
     following.abort();
     Ok(())
 }
