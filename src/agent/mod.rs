@@ -39,6 +39,7 @@ pub async fn run(config: Config, reread: Reread) -> Result<()> {
     let front = gateway::Gateway::open(&node).await?;
     let listener = listen::listen(&node.config.paths)?;
     let watching = tokio::spawn(node.clone().watch());
+    let looking_for_room = tokio::spawn(node.clone().watch_room());
     let following = tokio::spawn(node.clone().watch_inside());
     tracing::info!(
         socket = %node.config.paths.socket().display(),
@@ -62,6 +63,7 @@ pub async fn run(config: Config, reread: Reread) -> Result<()> {
     told.abort();
     hangups.abort();
     watching.abort();
+    looking_for_room.abort();
     drop(gateway);
     following.abort();
     Ok(())

@@ -102,6 +102,7 @@ async fn cards(State(node): Shared, _caller: Caller) -> Answer<Cards> {
         error: survey.npu.error.clone(),
         not_looked: survey.not_looked,
         cards: survey.cards,
+        full: node.full_places(),
     }))
 }
 
@@ -125,7 +126,7 @@ fn view(node: &Node, berth: Berth) -> BerthView {
 
 async fn list_berths(State(node): Shared, caller: Caller, query: Asked<ListQuery>) -> Answer<Berths> {
     let query = asked(query)?;
-    Ok(Json(Berths { berths: node.berths(&caller, query.all).await? }))
+    Ok(Json(Berths { berths: node.berths(&caller, query.all).await?, full: node.full_places() }))
 }
 
 async fn show_berth(State(node): Shared, caller: Caller, Path(name): Path<String>) -> Answer<BerthView> {

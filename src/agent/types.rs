@@ -3,7 +3,7 @@
 use crate::error::Fault;
 use crate::ledger::{Event, User};
 use crate::model::facts::NpuError;
-use crate::model::{Berth, CardView};
+use crate::model::{Berth, CardView, FullPlace};
 use crate::ops::Progress;
 use crate::ops::images::ImageView;
 use crate::ops::users::Login;
@@ -48,6 +48,9 @@ pub struct Cards {
     #[serde(default)]
     pub not_looked: Option<String>,
     pub cards: Vec<CardView>,
+    /// File systems without room on which something of berth's is.
+    #[serde(default)]
+    pub full: Vec<FullPlace>,
 }
 
 /// A berth and how to reach it.
@@ -65,6 +68,9 @@ pub struct BerthView {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Berths {
     pub berths: Vec<Berth>,
+    /// File systems without room on which something of berth's is.
+    #[serde(default)]
+    pub full: Vec<FullPlace>,
 }
 
 /// `PATCH /v1/berths/NAME`

@@ -18,14 +18,18 @@ pub use events::{Event, NewEvent};
 pub use users::{Key, User};
 
 use crate::error::Fault;
-use crate::host::files;
+use crate::host::{files, room};
 use jiff::Timestamp;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
+
+/// Some hundred changes, each of a few pages.
+const RESERVE: u64 = 8 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
@@ -103,12 +107,31 @@ impl Ledger {
         let last: i64 =
             connection.query_row("SELECT coalesce(max(id), 0) FROM events", [], |row| row.get(0))?;
         let uids = Mutex::new(users::uids(&connection)?);
-        Ok(Self {
+        let ledger = Self {
             connection: Mutex::new(connection),
             path: path.to_path_buf(),
             last_event: watch::Sender::new(last),
             uids,
-        })
+        };
+        if let Err(fault) = ledger.keep_room() {
+            tracing::warn!("{}", fault.message);
+        }
+        Ok(ledger)
+    }
+
+    /// Keeps room for changes on a file system that is full: releases, above all. All that SQLite writes at a change goes
+    /// into this file first, and stays there for as long as the ledger itself cannot grow.
+    pub fn keep_room(&self) -> Result<(), Fault> {
+        let journal = beside(&self.path, "-wal");
+        match room::reserve(&journal, RESERVE) {
+            Ok(_) => Ok(()),
+            // It is made with the first change.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => {
+                let text = format!("no room could be kept for the ledger at {}: {error}", journal.display());
+                Err(Fault::host(text).help("free space on its file system"))
+            }
+        }
     }
 
     /// Tells this agent's containers from those of another agent on the same engine.
@@ -175,6 +198,19 @@ impl Ledger {
     }
 }
 
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        // All of it is in the one file then, for whoever copies or replaces that; the other one is empty, and keeps room.
+        let moved = self.connection().query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        if let Err(error) = moved {
+            tracing::warn!(%error, "some of the ledger is only in its -wal file");
+        }
+        if let Err(fault) = self.keep_room() {
+            tracing::warn!("{}", fault.message);
+        }
+    }
+}
+
 /// Made beside its place and moved there whole, so that a crash leaves no half ledger.
 fn create(path: &Path, now: Timestamp) -> Result<(), LedgerError> {
     let dir = path.parent().unwrap_or(Path::new("/"));
@@ -222,6 +258,8 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.set_prepared_statement_cache_capacity(64);
+    // What is kept for changes stays when the agent ends: it may start again on a full file system.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     Ok(())
 }
 

@@ -34,6 +34,7 @@ mod release;
 mod reload;
 mod renew;
 mod request;
+mod room;
 pub mod rulings;
 mod survey;
 mod undo;

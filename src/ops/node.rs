@@ -9,6 +9,7 @@ use crate::engine::Engine;
 use crate::error::Fault;
 use crate::host::{Host, RealHost, dirs, elf, lock};
 use crate::ledger::{Ledger, NewEvent};
+use crate::model::FullPlace;
 use crate::profile::{Config, Profile, load_profile};
 use anyhow::{Context, Result};
 use jiff::Timestamp;
@@ -36,6 +37,8 @@ pub struct Node {
     pub(super) busy: BusyBerths,
     /// Set once the ledger and the engine's containers were compared; unset when the engine went away.
     pub(super) reconciled: tokio::sync::Mutex<bool>,
+    /// File systems that were full at the last look.
+    pub(super) full: Mutex<Vec<FullPlace>>,
     /// Container ids that nobody knows, already reported.
     pub(super) reported: Mutex<BTreeSet<String>>,
     /// What is remembered of the containers of live berths.
@@ -81,6 +84,7 @@ impl Node {
             deciding: tokio::sync::Mutex::new(()),
             busy: BusyBerths::default(),
             reconciled: tokio::sync::Mutex::new(false),
+            full: Mutex::default(),
             reported: Mutex::default(),
             pulse: Pulse::default(),
             apart: tokio::sync::Mutex::default(),

@@ -58,6 +58,7 @@ impl Node {
     ) -> Result<Berth> {
         self.ration(caller, Act::Request)?;
         let order = self.check_order(caller, &request).await?;
+        self.check_room().await?;
         self.ensure_reconciled().await?;
         let image = self.ready_image(request.image.as_deref(), progress).await?;
         // Made before anybody else has to wait for it.
@@ -204,6 +205,7 @@ impl Node {
         let berth = &claimed.berth;
         let label = format!("{}/{}", berth.owner, berth.name);
         progress.step(format!("{label} gets {}", card::named(&berth.cards)));
+        self.full_places().iter().for_each(|full| progress.step(full.to_string()));
         // The look at the cards that was decided on may be some seconds old: another one runs beside the work.
         let (built, npu) = tokio::join!(
             self.build(berth, &order.owner, image, &claimed.survey, progress),
