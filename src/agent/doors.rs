@@ -14,6 +14,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, Interest, ReadBuf};
 use tokio::net::UnixStream;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
 /// Connections that wait to be served.
@@ -21,7 +22,11 @@ const QUEUE: usize = 64;
 
 /// Where the gateway brings its doors.
 #[derive(Clone)]
-pub(super) struct Porter(mpsc::Sender<(Line, Peer)>);
+pub(super) struct Porter {
+    lines: mpsc::Sender<(Line, Peer)>,
+    /// The agent's threads: the gateway, which has its own, only brings the doors.
+    agent: Handle,
+}
 
 /// Where they come out.
 pub(super) struct Doors(mpsc::Receiver<(Line, Peer)>);
@@ -48,15 +53,16 @@ async fn gone(mut connected: watch::Receiver<()>) {
     while connected.changed().await.is_ok() {}
 }
 
+/// To be called on the agent's threads.
 pub(super) fn doors() -> (Porter, Doors) {
-    let (sender, receiver) = mpsc::channel(QUEUE);
-    (Porter(sender), Doors(receiver))
+    let (lines, receiver) = mpsc::channel(QUEUE);
+    (Porter { lines, agent: Handle::current() }, Doors(receiver))
 }
 
 impl crate::ssh::gateway::Api for Porter {
     fn serve(&self, user: &str, door: StdStream, connected: watch::Receiver<()>) {
         let (porter, user) = (self.clone(), user.to_owned());
-        tokio::spawn(async move {
+        self.agent.spawn(async move {
             let answered = tokio::select! {
                 answered = porter.answer(&user, door, &connected) => answered,
                 () = gone(connected.clone()) => Ok(()),
@@ -77,7 +83,7 @@ impl Porter {
         while door.read(&mut knock).await? == 1 {
             let (theirs, ours) = StdStream::pair()?;
             let ours = Line::new(ours, connected.clone())?;
-            if self.0.send((ours, Peer::Gateway(user.to_owned()))).await.is_err() {
+            if self.lines.send((ours, Peer::Gateway(user.to_owned()))).await.is_err() {
                 return Ok(());
             }
             door.async_io(Interest::WRITABLE, || send_descriptor(&door, theirs.as_fd())).await?;

@@ -4,8 +4,8 @@ use super::answer::{Answer, Failure, ndjson, stream_work};
 use super::follow::{BATCH, send_events};
 use super::listen::Peer;
 use super::types::{
-    BerthView, Berths, Cards, EventQuery, HealthView, Images, KeyName, ListQuery, NewImage, NewKeys, NewUser,
-    Renewal, UserChange, Users, Version,
+    BerthView, Berths, Cards, EventQuery, HealthView, Images, KeyName, ListQuery, NewHostKey, NewImage,
+    NewKeys, NewUser, Renewal, UserChange, Users, Version,
 };
 use crate::error::Fault;
 use crate::ledger::User;
@@ -45,6 +45,7 @@ pub(super) fn router(node: Arc<Node>) -> Router {
         .route("/v1/users", get(list_users).post(add_user))
         .route("/v1/users/{name}", get(show_user).patch(change_user).delete(remove_user))
         .route("/v1/users/{name}/keys", post(add_keys).delete(remove_key))
+        .route("/v1/users/{name}/host-key", post(rotate_host_key))
         .route("/v1/images", get(list_images).post(add_image))
         .route("/v1/images/pull", post(pull_image))
         .route("/v1/images/import", post(import_image))
@@ -107,6 +108,7 @@ async fn cards(State(node): Shared, _caller: Caller) -> Answer<Cards> {
         error: survey.npu.error.clone(),
         not_looked: survey.not_looked,
         cards: survey.cards,
+        full: node.full_places(),
     }))
 }
 
@@ -130,7 +132,7 @@ fn view(node: &Node, berth: Berth) -> BerthView {
 
 async fn list_berths(State(node): Shared, caller: Caller, query: Asked<ListQuery>) -> Answer<Berths> {
     let query = asked(query)?;
-    Ok(Json(Berths { berths: node.berths(&caller, query.all).await? }))
+    Ok(Json(Berths { berths: node.berths(&caller, query.all).await?, full: node.full_places() }))
 }
 
 async fn show_berth(State(node): Shared, caller: Caller, Path(name): Path<String>) -> Answer<BerthView> {
@@ -210,6 +212,16 @@ async fn remove_key(
     key: Asked<KeyName>,
 ) -> Answer<User> {
     Ok(Json(node.remove_key(&caller, &name, &asked(key)?.fingerprint).await?))
+}
+
+async fn rotate_host_key(
+    State(node): Shared,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Answer<NewHostKey> {
+    let (user, berths) = node.rotate_host_key(&caller, &name).await?;
+    let berths = berths.into_iter().map(|berth| view(&node, berth)).collect();
+    Ok(Json(NewHostKey { user: user.name, berths }))
 }
 
 async fn list_images(State(node): Shared, _caller: Caller) -> Answer<Images> {

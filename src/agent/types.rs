@@ -3,7 +3,7 @@
 use crate::error::Fault;
 use crate::ledger::{Event, User};
 use crate::model::facts::NpuError;
-use crate::model::{Berth, CardView};
+use crate::model::{Berth, CardView, FullPlace};
 use crate::ops::Progress;
 use crate::ops::health::TaskView;
 use crate::ops::images::ImageView;
@@ -55,6 +55,9 @@ pub struct Cards {
     #[serde(default)]
     pub not_looked: Option<String>,
     pub cards: Vec<CardView>,
+    /// File systems without room on which something of berth's is.
+    #[serde(default)]
+    pub full: Vec<FullPlace>,
 }
 
 /// A berth and how to reach it.
@@ -72,6 +75,9 @@ pub struct BerthView {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Berths {
     pub berths: Vec<Berth>,
+    /// File systems without room on which something of berth's is.
+    #[serde(default)]
+    pub full: Vec<FullPlace>,
 }
 
 /// `PATCH /v1/berths/NAME`
@@ -103,6 +109,14 @@ pub struct NewUser {
 #[serde(deny_unknown_fields)]
 pub struct UserChange {
     pub login: Login,
+}
+
+/// `POST /v1/users/NAME/host-key`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NewHostKey {
+    pub user: String,
+    /// Live berths, which have it now.
+    pub berths: Vec<BerthView>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -26,6 +26,7 @@ pub(crate) fn list(global: &Global, args: ListArgs) -> Result<ExitCode> {
         render::json(&berths)?;
         return Ok(ExitCode::SUCCESS);
     }
+    berths.full.iter().for_each(|full| render::note(&full.to_string()));
     let now = Timestamp::now();
     let mut table = render::table(&["BERTH", "STATE", "CARDS", "PORT", "IMAGE", "LEASE ENDS", "NOTE"]);
     for berth in &berths.berths {
@@ -127,6 +128,8 @@ fn released(berth: &Berth) -> String {
 #[derive(clap::Args)]
 #[command(after_long_help = "\
 Files in your personal storage stay; everything else in the container is gone.
+While Docker is away the release is written down, and done as soon as it
+answers; this ends with 6 then, because the cards are not free yet.
 
 Example:
   berth release train")]

@@ -46,6 +46,7 @@ fn not_looked(cards: &Cards) -> Option<Fault> {
 }
 
 fn show(cards: &Cards, now: Timestamp) {
+    cards.full.iter().for_each(|full| render::note(&full.to_string()));
     let shared = shared_reasons(cards);
     let mut table = render::table(&["CARD", "NAME", "HEALTH", "HBM MiB", "°C", "AICORE", "NUMA", "HOLDER"]);
     for card in &cards.cards {

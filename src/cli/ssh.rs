@@ -32,18 +32,19 @@ pub(crate) struct SshArgs {
 pub(crate) fn connect(global: &Global, args: SshArgs) -> Result<ExitCode> {
     let view: BerthView = wait_for(global.client()?.get(&berth_path(&args.name)?))?;
     let known_hosts = pin(&view)?;
-    let words = client_words(&view.berth, &known_hosts, global.config()?.ssh.address, args.command);
+    let words = client_words(&view, &known_hosts, global.config()?.ssh.address, args.command);
     Err(ssh_client::replace_with(&words).into())
 }
 
-fn client_words(berth: &Berth, known_hosts: &Path, address: IpAddr, command: Vec<String>) -> Vec<String> {
+fn client_words(view: &BerthView, known_hosts: &Path, address: IpAddr, command: Vec<String>) -> Vec<String> {
+    let berth = &view.berth;
     // The agent answers on this machine: so does the berth's port, where it listens.
     let host = if address.is_unspecified() { "localhost".to_owned() } else { address.to_string() };
     let mut words = vec![
         "-p".to_owned(),
         berth.port.to_string(),
         "-o".into(),
-        format!("HostKeyAlias={}", alias(berth)),
+        format!("HostKeyAlias={}", key_alias(view)),
         "-o".into(),
         format!("UserKnownHostsFile={}", known_hosts.display()),
         "-o".into(),
@@ -58,13 +59,25 @@ fn client_words(berth: &Berth, known_hosts: &Path, address: IpAddr, command: Vec
     words
 }
 
-/// The name under which editors and known_hosts files know a berth: its port may be another's tomorrow.
+/// What people type, and editors show.
 pub(crate) fn alias(berth: &Berth) -> String {
     format!("berth-{}-{}", berth.owner, berth.name)
 }
 
-pub(crate) fn known_hosts_lines(berth: &Berth) -> Option<String> {
-    berth.host_key.as_ref().map(|key| known_hosts(&alias(berth), key))
+/// The name under which known_hosts files know a berth's key: its port may be another's tomorrow, and another node may have
+/// a user and a berth of the same names. No name has an `@`.
+pub(crate) fn key_alias(view: &BerthView) -> String {
+    let berth = &view.berth;
+    format!("berth-{}@{}@{}", berth.owner, berth.name, plain_name(&view.ssh_host))
+}
+
+pub(crate) fn known_hosts_lines(view: &BerthView) -> Option<String> {
+    view.berth.host_key.as_ref().map(|key| known_hosts(&key_alias(view), key))
+}
+
+/// A node's name as part of an alias: neither a pattern nor two words, nor a directory.
+pub(crate) fn plain_name(host: &str) -> String {
+    host.chars().map(|c| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c } else { '-' }).collect()
 }
 
 /// What a person types.
@@ -83,13 +96,13 @@ pub(crate) fn jump_line(view: &BerthView) -> Option<String> {
 /// Writes the berth's host key where only this berth's connections look for it.
 fn pin(view: &BerthView) -> Result<PathBuf> {
     let berth = &view.berth;
-    let line = known_hosts_lines(berth).ok_or_else(|| {
+    let line = known_hosts_lines(view).ok_or_else(|| {
         Fault::busy(format!(
             "berth {}/{} is {} and has no host key yet",
             berth.owner, berth.name, berth.state
         ))
     })?;
-    ssh_client::write_known_hosts(&alias(berth), &line).context("pinning the berth's host key")
+    ssh_client::write_known_hosts(&key_alias(view), &line).context("pinning the berth's host key")
 }
 
 #[cfg(test)]
@@ -98,16 +111,17 @@ mod tests {
 
     #[test]
     fn the_client_is_told_where_the_port_listens_and_takes_no_word_for_an_option() {
-        let berth: Berth = serde_json::from_value(serde_json::json!({
+        let view: BerthView = serde_json::from_value(serde_json::json!({
             "id": 1, "owner": "anna", "name": "train", "state": "live", "cards": [0], "port": 42000,
             "ssh_user": "ma-user", "image": "i", "image_id": "sha256:1", "container_id": null, "memory": null,
             "cpus": null, "host_key": null, "created_at": "2025-01-01T00:00:00Z", "until": null,
-            "ended_at": null, "note": null,
+            "ended_at": null, "note": null, "ssh_host": "node1",
         }))
         .unwrap();
         for (address, host) in [("0.0.0.0", "localhost"), ("::", "localhost"), ("10.0.0.5", "10.0.0.5")] {
             let command = vec!["-v".to_owned(), "x".into()];
-            let words = client_words(&berth, Path::new("/k"), address.parse().unwrap(), command);
+            let words = client_words(&view, Path::new("/k"), address.parse().unwrap(), command);
+            assert!(words.contains(&"HostKeyAlias=berth-anna@train@node1".into()), "{words:?}");
             assert_eq!(words[words.len() - 6..], ["-l", "ma-user", "--", host, "-v", "x"], "{address}");
         }
     }

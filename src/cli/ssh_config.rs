@@ -1,7 +1,7 @@
 //! `berth ssh-config`: blocks for an ssh client's config, to print or to keep in `~/.ssh/config`.
 
 use super::call::{berth_path, wait_for};
-use super::ssh::{alias, known_hosts_lines};
+use super::ssh::{alias, key_alias, known_hosts_lines, plain_name};
 use super::{Global, render};
 use crate::agent::types::{BerthView, Berths};
 use crate::error::Fault;
@@ -149,6 +149,7 @@ fn print(global: &Global, what: &What, found: &Found) -> Result<ExitCode> {
 /// One `Host` of a config.
 struct Block {
     alias: String,
+    key_alias: String,
     host: String,
     port: u16,
     user: Option<String>,
@@ -171,7 +172,16 @@ impl Found {
         let alias = format!("berth-gateway-{}", plain_name(&gateway.host));
         let known_hosts = gateway.host_key.as_ref().map(|key| known_hosts(&alias, key));
         let user = owners.first().filter(|_| owners.len() == 1).map(|owner| (*owner).to_owned());
-        Block { alias, host: gateway.host.clone(), port: gateway.port, user, jump: None, known_hosts }
+        let key_alias = alias.clone();
+        Block {
+            alias,
+            key_alias,
+            host: gateway.host.clone(),
+            port: gateway.port,
+            user,
+            jump: None,
+            known_hosts,
+        }
     }
 
     fn known_hosts(&self) -> String {
@@ -188,11 +198,12 @@ fn block(view: &BerthView, jump: Option<&str>) -> Block {
     };
     Block {
         alias: alias(berth),
+        key_alias: key_alias(view),
         host,
         port,
         user: Some(berth.ssh_user.clone()),
         jump: jump.map(|gate| format!("{}@{gate}", berth.owner)),
-        known_hosts: known_hosts_lines(berth),
+        known_hosts: known_hosts_lines(view),
     }
 }
 
@@ -221,13 +232,14 @@ impl Block {
                 let _ = writeln!(text, "  {key} {value}");
             }
         }
-        let _ = writeln!(text, "  HostKeyAlias {}", self.alias);
+        let _ = writeln!(text, "  HostKeyAlias {}", self.key_alias);
         render::printable(&text)
     }
 
     fn json(&self) -> serde_json::Value {
         serde_json::json!({
             "host": self.alias,
+            "host_key_alias": self.key_alias,
             "host_name": self.host,
             "port": self.port,
             "user": self.user,
@@ -235,11 +247,6 @@ impl Block {
             "known_hosts": self.known_hosts,
         })
     }
-}
-
-/// A node's name as part of an alias: neither a pattern nor two words.
-fn plain_name(host: &str) -> String {
-    host.chars().map(|c| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c } else { '-' }).collect()
 }
 
 #[cfg(test)]
@@ -267,9 +274,19 @@ mod tests {
         assert_eq!(blocks.len(), 1);
         assert_eq!(
             blocks[0].plain(),
-            "# known_hosts: berth-alice-train ssh-ed25519 BERTH\nHost berth-alice-train\n  HostName node1\n  Port 42000\n  \
-             User ma-user\n  HostKeyAlias berth-alice-train\n"
+            "# known_hosts: berth-alice@train@node1 ssh-ed25519 BERTH\nHost berth-alice-train\n  HostName node1\n  Port 42000\n  \
+             User ma-user\n  HostKeyAlias berth-alice@train@node1\n"
         );
+    }
+
+    #[test]
+    fn berths_of_the_same_name_on_two_nodes_have_two_names_in_one_known_hosts_file() {
+        let here = view("alice", "train");
+        let there = BerthView { ssh_host: "node 2/*".into(), ..here.clone() };
+        let names: Vec<String> = [&here, &there].map(|view| block(view, None).key_alias).into();
+        assert_eq!(names, ["berth-alice@train@node1", "berth-alice@train@node-2--"]);
+        // Nor do those of two users, whatever dashes their names have.
+        assert_ne!(key_alias(&view("a-b", "c")), key_alias(&view("a", "b-c")));
     }
 
     #[test]
@@ -282,12 +299,12 @@ mod tests {
             format!(
                 "Host berth-gateway-node1\n  HostName node1\n  Port 2222\n  User alice\n  HostKeyAlias berth-gateway-node1\n{pin}\
                  Host berth-alice-train\n  HostName train\n  Port 22\n  User ma-user\n  \
-                 ProxyJump alice@berth-gateway-node1\n  HostKeyAlias berth-alice-train\n{pin}"
+                 ProxyJump alice@berth-gateway-node1\n  HostKeyAlias berth-alice@train@node1\n{pin}"
             )
         );
         assert_eq!(
             found.known_hosts(),
-            "berth-gateway-node1 ssh-ed25519 GATE\nberth-alice-train ssh-ed25519 BERTH\n"
+            "berth-gateway-node1 ssh-ed25519 GATE\nberth-alice@train@node1 ssh-ed25519 BERTH\n"
         );
     }
 

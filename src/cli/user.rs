@@ -2,9 +2,10 @@
 
 use super::call::{relative, segment, wait_for};
 use super::{Global, render};
-use crate::agent::types::{NewKeys, NewUser, UserChange, Users};
+use crate::agent::types::{NewHostKey, NewKeys, NewUser, UserChange, Users};
 use crate::error::Fault;
 use crate::host::files::{read_input, read_user_file};
+use crate::keys::known_hosts;
 use crate::ledger::User;
 use crate::ops::users::Login;
 use anyhow::Result;
@@ -82,6 +83,17 @@ Examples:
     /// Remove a person; their files stay
     #[command(after_long_help = "Example:\n  sudo berth user remove alice")]
     Remove {
+        /// The person's name
+        name: String,
+    },
+    /// Give all berths of a person another host key
+    #[command(after_long_help = "\
+For a key that somebody else may have. Clients that know the old one refuse to
+connect: what is printed replaces their lines.
+
+Example:
+  sudo berth user rotate-host-key alice")]
+    RotateHostKey {
         /// The person's name
         name: String,
     },
@@ -182,6 +194,7 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
             let () = wait_for(global.client()?.delete(&path))?;
             done(global, &format!("user {name} is removed; their files stay"))
         }
+        Verb::RotateHostKey { name } => rotate_host_key(global, &name),
         Verb::Key { command: KeyVerb::Add { name, file } } => {
             let keys = NewKeys { keys: read_key_file(&file)? };
             let path = format!("{}/keys", user_path(&name)?);
@@ -192,6 +205,30 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
             show(global, &wait_for(global.client()?.delete(&path))?)
         }
     }
+}
+
+fn rotate_host_key(global: &Global, name: &str) -> Result<ExitCode> {
+    let path = format!("{}/host-key", user_path(name)?);
+    let new: NewHostKey = wait_for(global.client()?.post(&path, &serde_json::json!({})))?;
+    if global.json {
+        render::json(&new)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    render::note(&format!(
+        "clients that know the old host key of {}'s berths refuse to connect: run the ssh-keygen lines on them, and add the others to \
+         ~/.ssh/known_hosts; whoever uses ssh-config writes its files anew",
+        new.user
+    ));
+    for view in &new.berths {
+        let place = format!("[{}]:{}", view.ssh_host, view.berth.port);
+        render::line(&render::printable(&format!("ssh-keygen -R '{place}'")));
+        let lines = view.berth.host_key.as_ref().map(|key| known_hosts(&place, key));
+        lines.iter().flat_map(|lines| lines.lines()).for_each(|line| render::line(&render::printable(line)));
+    }
+    if new.berths.is_empty() {
+        render::line(&format!("the next berth of {} has another host key", new.user));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn user_path(name: &str) -> Result<String, Fault> {

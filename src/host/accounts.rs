@@ -9,6 +9,8 @@ use std::time::Duration;
 const UNKNOWN_KEY: i32 = 2;
 /// A directory service that takes longer counts as away: somebody waits for the answer.
 const TIMEOUT: Duration = Duration::from_secs(3);
+/// Of a group; nobody has more administrators.
+const MOST_MEMBERS: usize = 256;
 
 /// An account's name and primary group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +40,7 @@ pub enum Source {
 /// The account behind a uid, and whether it is in a group.
 pub fn member_by_uid(host: &dyn Host, uid: u32, group: &str, source: Source) -> Member {
     let asked = entries(host, "passwd", &uid.to_string(), source);
-    let account = asked.lines.iter().filter_map(|line| parse_account(line)).find(|a| a.uid == uid);
+    let account = asked.account(|account| account.uid == uid);
     let Some(account) = account else { return Member { account: None, is_member: false, sure: asked.sure } };
     // What did not answer once is not asked again.
     let source = if asked.sure { source } else { Source::Files };
@@ -47,27 +49,55 @@ pub fn member_by_uid(host: &dyn Host, uid: u32, group: &str, source: Source) -> 
     Member { account: Some(account), is_member, sure: is_member || (asked.sure && groups.sure) }
 }
 
+/// The accounts that are in a group, as members or as their primary group: at most [`MOST_MEMBERS`]. Whose primary group it
+/// is, is known of the node's own accounts only: a directory would have to list all it has.
+pub fn uids_in_group(host: &dyn Host, group: &str, mut source: Source) -> Vec<u32> {
+    let local: Vec<Account> = entries(host, "passwd", "", Source::Files)
+        .lines
+        .iter()
+        .filter_map(|line| parse_account(line))
+        .collect();
+    let found = entries(host, "group", group, source);
+    let mut uids = Vec::new();
+    for (gid, names) in found.lines.iter().filter_map(|line| parse_group(line, group)) {
+        uids.extend(local.iter().filter(|account| gid == Some(account.gid)).map(|account| account.uid));
+        for name in names.split(',').filter(|name| !name.is_empty()).take(MOST_MEMBERS) {
+            match local.iter().find(|account| account.name == name) {
+                Some(account) => uids.push(account.uid),
+                None if found.sure && source == Source::Getent => {
+                    let asked = entries(host, "passwd", name, source);
+                    uids.extend(asked.account(|account| account.name == name).map(|account| account.uid));
+                    // What did not answer once is not asked again.
+                    source = if asked.sure { source } else { Source::Files };
+                }
+                None => {}
+            }
+        }
+    }
+    uids.truncate(MOST_MEMBERS);
+    uids
+}
+
 pub fn account_by_name(host: &dyn Host, name: &str) -> Option<Account> {
-    let asked = entries(host, "passwd", name, Source::Getent);
-    asked.lines.iter().filter_map(|line| parse_account(line)).find(|a| a.name == name)
+    entries(host, "passwd", name, Source::Getent).account(|account| account.name == name)
 }
 
 /// As its primary group or as a member.
 fn has_member(lines: &[String], account: &Account, group: &str) -> bool {
-    lines.iter().any(|line| {
-        let fields: Vec<&str> = line.split(':').collect();
-        match fields.as_slice() {
-            [name, _, gid, members, ..] if *name == group => {
-                gid.parse() == Ok(account.gid) || members.split(',').any(|member| member == account.name)
-            }
-            _ => false,
-        }
+    lines.iter().filter_map(|line| parse_group(line, group)).any(|(gid, members)| {
+        gid == Some(account.gid) || members.split(',').any(|member| member == account.name)
     })
 }
 
 struct Entries {
     lines: Vec<String>,
     sure: bool,
+}
+
+impl Entries {
+    fn account(&self, is_it: impl Fn(&Account) -> bool) -> Option<Account> {
+        self.lines.iter().filter_map(|line| parse_account(line)).find(is_it)
+    }
 }
 
 fn entries(host: &dyn Host, database: &str, key: &str, source: Source) -> Entries {
@@ -84,6 +114,15 @@ fn entries(host: &dyn Host, database: &str, key: &str, source: Source) -> Entrie
         }
     };
     Entries { lines: text.lines().map(str::to_owned).collect(), sure }
+}
+
+/// Number and members of the group, where the line is that group's.
+fn parse_group<'a>(line: &'a str, group: &str) -> Option<(Option<u32>, &'a str)> {
+    let mut fields = line.split(':');
+    let name = fields.next()?;
+    let gid = fields.nth(1)?.parse().ok();
+    let members = fields.next()?;
+    (name == group).then_some((gid, members))
 }
 
 fn parse_account(line: &str) -> Option<Account> {
@@ -119,6 +158,33 @@ mod tests {
 
         let files = FakeHost::default().with_file("/etc/passwd", "root:x:0:0:root:/root:/bin/bash\n");
         assert_eq!(account_by_name(&files, "root").map(|account| account.uid), Some(0));
+    }
+
+    #[test]
+    fn who_is_in_a_group_is_known_before_they_come() {
+        let passwd = "alice:x:1001:100::/:/bin/sh\nbob:x:1002:990::/:/bin/sh\nroot:x:0:0::/:/bin/sh\n";
+        let files = || {
+            FakeHost::default()
+                .with_file("/etc/passwd", passwd)
+                .with_file("/etc/group", "berth-admin-2:x:991:root\nberth-admin:x:990:alice,,nobody-knows\n")
+        };
+        assert_eq!(uids_in_group(&files(), GROUP, Source::Files), [1002, 1001]);
+        // Members of the directory's; the second does not answer, and the third is not asked for.
+        let host = files()
+            .with_output("getent group -- berth-admin", 0, "berth-admin:*:990:dora,eve,fay,alice\n", "")
+            .with_output("getent passwd -- dora", 0, "dora:*:70001:100::/:/bin/sh\n", "")
+            .with_hang("getent passwd -- eve")
+            .with_output("getent passwd -- fay", 0, "fay:*:70003:100::/:/bin/sh\n", "");
+        assert_eq!(uids_in_group(&host, GROUP, Source::Getent), [1002, 70001, 1001]);
+        let hangs = files().with_hang("getent group -- berth-admin");
+        assert_eq!(uids_in_group(&hangs, GROUP, Source::Getent), [1002, 1001]);
+        let many: Vec<String> = (0..1000).map(|number| format!("m{number}")).collect();
+        let line = |number: u32| format!("m{number}:x:{}:1::/:/bin/sh\n", number + 2000);
+        let crowd = (0..1000).map(line).collect::<Vec<_>>().concat();
+        let host = FakeHost::default()
+            .with_file("/etc/passwd", &crowd)
+            .with_file("/etc/group", &format!("berth-admin:x:990:{}\n", many.join(",")));
+        assert_eq!(uids_in_group(&host, GROUP, Source::Files).len(), MOST_MEMBERS);
     }
 
     #[test]

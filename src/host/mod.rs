@@ -28,6 +28,7 @@ pub mod nodes;
 pub mod procs;
 pub mod readback;
 mod real;
+pub mod room;
 pub mod sockets;
 pub mod ssh_client;
 pub mod ssh_files;

@@ -2,8 +2,10 @@
 //!
 //! It makes and owns directories; it never removes or empties one.
 
+use super::room;
 use crate::error::Fault;
-use rustix::fs::{self, Gid, Mode, OFlags, StatVfsMountFlags, Uid};
+use crate::model::{FullPlace, Kept};
+use rustix::fs::{self, AtFlags, Gid, Mode, OFlags, StatVfsMountFlags, Uid};
 use rustix::io::Errno;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -16,6 +18,8 @@ pub fn personal_dir(root: &Path, user: &str, uid: u32, gid: u32, in_use: bool) -
     let root_fd = open_root(root)?;
     let path = root.join(user);
     let wrong = |doing: &str, errno: Errno| storage_fault(root, format!("{doing} {}", path.display()), errno);
+    let is_there = fs::statat(&root_fd, user, AtFlags::SYMLINK_NOFOLLOW).is_ok();
+    check_room(root, &root_fd, is_there)?;
     match fs::mkdirat(&root_fd, user, Mode::RWXU) {
         Ok(()) | Err(Errno::EXIST) => {}
         Err(errno) => return Err(wrong("making", errno)),
@@ -44,7 +48,6 @@ pub fn personal_dir(root: &Path, user: &str, uid: u32, gid: u32, in_use: bool) -
     if stat.st_mode & 0o7777 != 0o700 {
         fs::fchmod(&dir, Mode::RWXU).map_err(|errno| wrong("changing the mode of", errno))?;
     }
-    check_room(root, &root_fd)?;
     Ok(path)
 }
 
@@ -73,14 +76,15 @@ fn open_dir(root: &OwnedFd, name: &str) -> Result<OwnedFd, Errno> {
     fs::openat(root, name, flags, Mode::empty())
 }
 
-/// A full or read-only file system shows itself to the user as a broken berth: say it before.
-fn check_room(root: &Path, fd: &OwnedFd) -> Result<(), Fault> {
+/// A read-only file system shows itself to the user as a broken berth: say it before. On a full one nothing has to be
+/// written for whoever has a directory, and they need a berth to clear up in it.
+fn check_room(root: &Path, fd: &OwnedFd, is_there: bool) -> Result<(), Fault> {
     let stat = fs::fstatvfs(fd)
         .map_err(|errno| storage_fault(root, format!("looking at {}", root.display()), errno))?;
     if stat.f_flag.contains(StatVfsMountFlags::RDONLY) {
         return Err(storage_fault(root, format!("writing to {}", root.display()), Errno::ROFS));
     }
-    if stat.f_blocks > 0 && stat.f_bavail == 0 || stat.f_files > 0 && stat.f_favail == 0 {
+    if !is_there && room::has_none_for_users(&stat) {
         return Err(storage_fault(root, format!("writing to {}", root.display()), Errno::NOSPC));
     }
     Ok(())
@@ -91,8 +95,11 @@ fn storage_fault(root: &Path, doing: String, errno: Errno) -> Fault {
         Errno::ROFS => Fault::host(format!("storage root {} is read-only", root.display())).help(
             "remount it read-write; a file system that turned read-only has often seen an error (dmesg)",
         ),
-        Errno::NOSPC | Errno::DQUOT => Fault::host(format!("storage root {} is full", root.display()))
-            .help("free space on it; berth never removes anyone's files"),
+        Errno::NOSPC | Errno::DQUOT => {
+            let (kept, path) = (Kept::Storage, root.to_path_buf());
+            let full = FullPlace { kept, path, file_system: room::file_system_of(root) };
+            Fault::host(full.to_string()).help(full.help())
+        }
         errno => Fault::host(format!("{doing}: {errno}")),
     }
 }

@@ -81,6 +81,23 @@ impl Ledger {
         self.berth_by_id(id)
     }
 
+    /// Another host key for live berths; returns them as they are then.
+    pub fn set_host_key(&self, ids: &[i64], host_key: &str, event: &NewEvent) -> Result<Vec<Berth>, Fault> {
+        self.change(event, |transaction| {
+            let mut changed = Vec::new();
+            for id in ids {
+                let sql = "UPDATE berths SET host_key = ?2 WHERE id = ?1 AND state = 'live'";
+                if transaction.prepare_cached(sql)?.execute(params![id, host_key])? == 1 {
+                    changed.push(*id);
+                }
+            }
+            Ok(changed)
+        })?
+        .into_iter()
+        .map(|id| self.berth_by_id(id))
+        .collect()
+    }
+
     /// Which container is the berth's, known before it starts.
     pub fn note_container(&self, id: i64, container_id: &str) -> Result<(), Fault> {
         self.write(None, |transaction| {

@@ -18,14 +18,18 @@ pub use events::{Event, NewEvent};
 pub use users::{Key, User};
 
 use crate::error::Fault;
-use crate::host::files;
+use crate::host::{files, room};
 use jiff::Timestamp;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
+
+/// Some hundred changes, each of a few pages.
+const RESERVE: u64 = 8 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
@@ -103,12 +107,31 @@ impl Ledger {
         let last: i64 =
             connection.query_row("SELECT coalesce(max(id), 0) FROM events", [], |row| row.get(0))?;
         let uids = Mutex::new(users::uids(&connection)?);
-        Ok(Self {
+        let ledger = Self {
             connection: Mutex::new(connection),
             path: path.to_path_buf(),
             last_event: watch::Sender::new(last),
             uids,
-        })
+        };
+        if let Err(fault) = ledger.keep_room() {
+            tracing::warn!("{}", fault.message);
+        }
+        Ok(ledger)
+    }
+
+    /// Keeps room for changes on a file system that is full: releases, above all. All that SQLite writes at a change goes
+    /// into this file first, and stays there for as long as the ledger itself cannot grow.
+    pub fn keep_room(&self) -> Result<(), Fault> {
+        let journal = beside(&self.path, "-wal");
+        match room::reserve(&journal, RESERVE) {
+            Ok(_) => Ok(()),
+            // It is made with the first change.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => {
+                let text = format!("no room could be kept for the ledger at {}: {error}", journal.display());
+                Err(Fault::host(text).help("free space on its file system"))
+            }
+        }
     }
 
     /// Tells this agent's containers from those of another agent on the same engine.
@@ -149,12 +172,42 @@ impl Ledger {
         Ok(value)
     }
 
+    /// As [`Self::write`]; where there was nothing to do, there is nothing to tell either.
+    fn write_if(
+        &self,
+        event: &NewEvent,
+        work: impl FnOnce(&Transaction) -> rusqlite::Result<bool>,
+    ) -> rusqlite::Result<bool> {
+        let mut connection = self.connection();
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        if !work(&transaction)? {
+            return Ok(false);
+        }
+        let id = events::add(&transaction, event)?;
+        transaction.commit()?;
+        self.last_event.send_replace(id);
+        Ok(true)
+    }
+
     fn change<T>(
         &self,
         event: &NewEvent,
         work: impl FnOnce(&Transaction) -> rusqlite::Result<T>,
     ) -> Result<T, Fault> {
         self.write(Some(event), work).map_err(|error| LedgerError::from(error).into_fault(&self.path))
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        // All of it is in the one file then, for whoever copies or replaces that; the other one is empty, and keeps room.
+        let moved = self.connection().query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        if let Err(error) = moved {
+            tracing::warn!(%error, "some of the ledger is only in its -wal file");
+        }
+        if let Err(fault) = self.keep_room() {
+            tracing::warn!("{}", fault.message);
+        }
     }
 }
 
@@ -205,6 +258,8 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.set_prepared_statement_cache_capacity(64);
+    // What is kept for changes stays when the agent ends: it may start again on a full file system.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     Ok(())
 }
 

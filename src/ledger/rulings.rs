@@ -1,10 +1,10 @@
 //! What administrators decided about cards: one ruling a card, until its end or until it is cleared.
 
-use super::{Ledger, NewEvent, list, optional_time_at, time_at};
+use super::{Ledger, LedgerError, NewEvent, list, optional_time_at, time_at};
 use crate::error::Fault;
 use crate::model::{CardId, Ruling, Verdict};
 use jiff::Timestamp;
-use rusqlite::params;
+use rusqlite::{Connection, params};
 use std::collections::BTreeMap;
 
 impl Ledger {
@@ -35,13 +35,35 @@ impl Ledger {
         .map(|_| ())
     }
 
+    /// Removes one whose end has come. False where another has taken its place, or it was cleared meanwhile.
+    pub fn end_ruling(&self, card: CardId, now: Timestamp, event: &NewEvent) -> Result<bool, Fault> {
+        let is_over = |(found, ruling): &(CardId, Ruling)| *found == card && !ruling.is_in_force(now);
+        let ended = self.write_if(event, |transaction| {
+            // Times are text: they are compared as times, and not by SQLite.
+            if !all(transaction)?.iter().any(is_over) {
+                return Ok(false);
+            }
+            let sql = "DELETE FROM rulings WHERE card = ?1";
+            transaction.prepare_cached(sql)?.execute([card.0]).map(|removed| removed > 0)
+        });
+        ended.map_err(|error| LedgerError::from(error).into_fault(&self.path))
+    }
+
+    /// Those whose end has come, and that nobody has told of yet.
+    pub fn rulings_over(&self, now: Timestamp) -> Result<Vec<(CardId, Ruling)>, Fault> {
+        let mut found = self.read(all)?;
+        found.retain(|(_, ruling)| !ruling.is_in_force(now));
+        Ok(found)
+    }
+
     /// Those in force.
     pub fn rulings(&self, now: Timestamp) -> Result<BTreeMap<CardId, Ruling>, Fault> {
-        let all = self.read(|connection| {
-            list(connection, "SELECT card, verdict, why, until, by, since FROM rulings", [], read)
-        })?;
-        Ok(all.into_iter().filter(|(_, ruling)| ruling.until.is_none_or(|until| until > now)).collect())
+        Ok(self.read(all)?.into_iter().filter(|(_, ruling)| ruling.is_in_force(now)).collect())
     }
+}
+
+fn all(connection: &Connection) -> rusqlite::Result<Vec<(CardId, Ruling)>> {
+    list(connection, "SELECT card, verdict, why, until, by, since FROM rulings", [], read)
 }
 
 fn read(row: &rusqlite::Row) -> rusqlite::Result<(CardId, Ruling)> {

@@ -227,6 +227,17 @@ fn a_ruling_about_a_card_is_in_force_until_its_end() {
     assert_eq!(ledger.rulings(at(99)).unwrap(), [(card, block)].into(), "in the place of the first");
     ledger.clear_ruling(card, &event("x")).unwrap();
     assert!(ledger.rulings(at(0)).unwrap().is_empty());
+    // Its end is told once, and not of one that came in its place.
+    let short = ruling(Verdict::Block, Some(at(60)));
+    ledger.rule(card, &short, &event("x")).unwrap();
+    let told = || ledger.events(0, 100, None).unwrap().len();
+    let before = told();
+    assert_eq!(ledger.rulings_over(at(59)).unwrap(), []);
+    assert!(!ledger.end_ruling(card, at(59), &event("card.cleared")).unwrap());
+    assert_eq!(ledger.rulings_over(at(60)).unwrap(), [(card, short)]);
+    assert!(ledger.end_ruling(card, at(60), &event("card.cleared")).unwrap());
+    assert!(!ledger.end_ruling(card, at(60), &event("card.cleared")).unwrap());
+    assert_eq!((ledger.rulings_over(at(99)).unwrap(), told()), (vec![], before + 1));
 }
 
 /// A descriptor of a card goes from berth to berth for as long as one is there to hand it to the next.

@@ -102,6 +102,10 @@ impl Ruling {
     pub fn allows(&self) -> bool {
         self.verdict == Verdict::Allow
     }
+
+    pub fn is_in_force(&self, now: Timestamp) -> bool {
+        self.until.is_none_or(|until| until > now)
+    }
 }
 
 impl fmt::Display for Ruling {

@@ -2,7 +2,7 @@
 
 use super::Node;
 use crate::error::Fault;
-use crate::host::accounts::Member;
+use crate::host::accounts::{Member, Source};
 use anyhow::Result;
 
 /// Members administer, as root does.
@@ -52,8 +52,18 @@ impl Caller {
 }
 
 impl Node {
-    /// Whether an account is known to have something to ask for here: a user's, or that of an administrator who has asked
-    /// before. Nothing is looked up for it.
+    /// Finds out from the node's files who administers, so that they are no strangers when they first call.
+    pub async fn look_for_admins(&self) {
+        self.directory.expect(self.host(), ADMIN_GROUP, Source::Files).await;
+    }
+
+    /// The same from its directory, which may be far away.
+    pub async fn ask_for_admins(&self) {
+        self.directory.expect(self.host(), ADMIN_GROUP, Source::Getent).await;
+    }
+
+    /// Whether an account is known to have something to ask for here: a user's, or an administrator's. Nothing is looked
+    /// up for it.
     pub fn knows(&self, uid: u32) -> bool {
         uid == 0 || self.ledger_handle().knows_uid(uid) || self.directory.was_member(uid)
     }

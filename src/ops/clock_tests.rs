@@ -21,7 +21,7 @@ fn alice() -> Caller {
 }
 
 /// A live berth of alice's in the ledger.
-async fn live_berth(node: &Node) -> Berth {
+fn live_berth(node: &Node) -> Berth {
     let (added, live) = (node.event("user.added", "root", "t"), node.event("berth.live", "alice", "t"));
     let new = NewBerth {
         owner: "alice".into(),
@@ -45,7 +45,7 @@ async fn live_berth(node: &Node) -> Berth {
 async fn a_lease_is_counted_on_the_nodes_clock() {
     let clock = TestClock::at(START);
     let (node, _dir) = Node::for_test(clock.clone());
-    live_berth(&node).await;
+    live_berth(&node);
     let until = async || node.renew(&alice(), "train", Some(7200)).await.unwrap().until.unwrap().to_string();
     assert_eq!(until().await, "2026-01-01T10:00:00Z");
     clock.pass(Duration::from_hours(30));

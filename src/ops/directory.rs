@@ -2,7 +2,7 @@
 //! ask at once. Root is never asked for.
 
 use crate::host::Host;
-use crate::host::accounts::{Member, Source, member_by_uid};
+use crate::host::accounts::{Member, Source, member_by_uid, uids_in_group};
 use crate::host::clock::Clock;
 use crate::model::clock::{BootTime, Moment as _};
 use std::collections::{BTreeSet, HashMap};
@@ -29,7 +29,7 @@ pub(super) struct Directory {
     slots: Mutex<HashMap<u32, Slot>>,
     asking: Semaphore,
     away_until: Mutex<Option<BootTime>>,
-    /// Accounts that were in the group when they last asked.
+    /// Accounts that were in the group when they last asked, or it was last looked who is.
     members: Mutex<BTreeSet<u32>>,
 }
 
@@ -71,7 +71,15 @@ impl Directory {
         member
     }
 
-    /// Whether this account was in the group when it last asked: nothing is asked for.
+    /// Looks who is in the group before any of them asks for something.
+    pub(super) async fn expect(&self, host: Arc<dyn Host>, group: &'static str, source: Source) {
+        let source = if self.is_away() { Source::Files } else { source };
+        let looking = tokio::task::spawn_blocking(move || uids_in_group(&*host, group, source));
+        let found = looking.await.unwrap_or_default();
+        lock(&self.members).extend(found);
+    }
+
+    /// Whether this account is in the group, as far as is known: nothing is asked for.
     pub(super) fn was_member(&self, uid: u32) -> bool {
         lock(&self.members).contains(&uid)
     }
@@ -145,6 +153,18 @@ mod tests {
         clock.pass(AWAY.max(KNOWN));
         assert!(!directory.is_away() && !directory.member(hangs, 1001, "g").await.sure);
         assert!(directory.is_away());
+    }
+
+    #[tokio::test]
+    async fn a_member_is_known_before_they_first_ask() {
+        let (directory, _) = directory();
+        let files: Arc<dyn Host> = Arc::new(
+            FakeHost::default()
+                .with_file("/etc/passwd", "alice:x:1001:100::/:/bin/sh\nbob:x:1002:100::/:/bin/sh\n")
+                .with_file("/etc/group", "g:x:990:alice\n"),
+        );
+        directory.expect(files, "g", Source::Files).await;
+        assert!(directory.was_member(1001) && !directory.was_member(1002));
     }
 
     #[test]

@@ -2,16 +2,22 @@
 //!
 //! A user's key belongs to the user as the ledger has them: whoever is removed, or gets the name later, has another.
 
-use super::Node;
+use super::files::BerthDirs;
+use super::node::BusyGuard;
+use super::{Caller, Node};
 use crate::error::Fault;
 use crate::host::{Host, dirs};
-use crate::keys::{HostKey, Secret, complete_host_key, generate_host_key};
-use crate::ledger::User;
+use crate::keys::{HostKey, Secret, complete_host_key, generate_host_key, read_line};
+use crate::ledger::{NewEvent, User};
+use crate::model::Berth;
 use anyhow::{Context as _, Result};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const KEY_FILE: &str = "host_key";
+/// How long a berth may be in work until somebody is told to come back: nobody gets cards meanwhile.
+const SOON: Duration = Duration::from_secs(2);
 
 impl Node {
     /// The gateway's host key, made once.
@@ -44,11 +50,87 @@ impl Node {
         self.settings().config.paths.state.join("owners").join(entry)
     }
 
+    /// Gives a user another host key, also to the berths that they have now; returns those. Clients that know the old
+    /// one refuse to connect until they are told.
+    pub async fn rotate_host_key(&self, caller: &Caller, of: &str) -> Result<(User, Vec<Berth>)> {
+        caller.require_admin("giving a user another host key")?;
+        let user = self.user(caller, of).await?;
+        // It takes a while to make, and nobody has to wait for that.
+        let new = tokio::task::spawn_blocking(generate_host_key).await??;
+        // No claim is made meanwhile, and no berth is between two keys.
+        let _deciding = self.deciding.lock().await;
+        let mut berths = self.ledger(crate::ledger::Ledger::held_berths).await?;
+        berths.retain(|berth| berth.owner == user.name);
+        let _busy = self.enter_all(&berths).await?;
+        let etcs: Vec<PathBuf> =
+            berths.iter().map(|berth| BerthDirs::of(&self.berth_dir(berth.id)).etc).collect();
+        let ids: Vec<i64> = berths.iter().map(|berth| berth.id).collect();
+        let (host, dir) = (self.host(), self.owner_dir(&user));
+        let (old, public) = {
+            let _making = self.making_host_keys.lock().await;
+            let public = new.public_openssh.clone();
+            let replaced = tokio::task::spawn_blocking(move || replace(&*host, &dir, &etcs, &new));
+            (replaced.await?.with_context(|| format!("replacing the host key of {of}'s berths"))?, public)
+        };
+        let text = format!(
+            "the host key of {of}'s berths is new: {}; it was {}",
+            fingerprints(&public),
+            old.as_deref().map_or_else(|| "none".to_owned(), fingerprints)
+        );
+        let event = NewEvent {
+            owner: Some(of.to_owned()),
+            ..self.event("user.host-key-changed", &caller.name, text)
+        };
+        let berths = self.ledger(move |ledger| ledger.set_host_key(&ids, &public, &event)).await?;
+        Ok((user, berths))
+    }
+
+    async fn enter_all(&self, berths: &[Berth]) -> Result<Vec<BusyGuard>, Fault> {
+        let mut guards = Vec::new();
+        for berth in berths {
+            let guard = self.busy.enter_within(berth.id, SOON).await.ok_or_else(|| {
+                Fault::busy(format!("{} is being changed by another request", berth.label()))
+                    .help("try again when it is done")
+            })?;
+            guards.push(guard);
+        }
+        Ok(guards)
+    }
+
     async fn host_key(&self, dir: PathBuf) -> Result<HostKey> {
         let _making = self.making_host_keys.lock().await;
         let host = self.host();
         Ok(tokio::task::spawn_blocking(move || read_or_make(&*host, &dir)).await??)
     }
+}
+
+/// Puts a key where the old one was, and into berths. Returns the public half of the old one, where that can be read.
+fn replace(host: &dyn Host, dir: &Path, etcs: &[PathBuf], new: &HostKey) -> Result<Option<String>, Fault> {
+    let path = dir.join(KEY_FILE);
+    let old = host.read(&path).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let old = old.and_then(|text| HostKey::read(Secret::new(text)).ok()).map(|key| key.public_openssh);
+    make_dirs(dir)?;
+    // The user's own first: what breaks off between two is mended by doing it once more.
+    for place in std::iter::once(dir).chain(etcs.iter().map(PathBuf::as_path)) {
+        let path = place.join(KEY_FILE);
+        host.write_atomic(&path, new.private_openssh.as_bytes(), 0o600).map_err(|error| {
+            Fault::host(format!("{}: {error}", path.display())).help("mend that, and do it again")
+        })?;
+    }
+    Ok(old)
+}
+
+fn make_dirs(dir: &Path) -> Result<(), Fault> {
+    if let Some(above) = dir.parent() {
+        dirs::make_dir(above, 0o700)?;
+    }
+    dirs::make_dir(dir, 0o700)
+}
+
+/// Of each type, as clients show them.
+fn fingerprints(public: &str) -> String {
+    let known = public.lines().filter_map(|line| read_line(line).ok());
+    known.map(|(_, key)| key.fingerprint).collect::<Vec<_>>().join(" ")
 }
 
 /// One that cannot be read is an error, never a reason for another.
@@ -64,10 +146,7 @@ fn read_or_make(host: &dyn Host, dir: &Path) -> Result<HostKey, Fault> {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(wrong(error)),
     }
-    if let Some(above) = dir.parent() {
-        dirs::make_dir(above, 0o700)?;
-    }
-    dirs::make_dir(dir, 0o700)?;
+    make_dirs(dir)?;
     let key = generate_host_key().map_err(|error| crate::error::flatten(&error))?;
     host.write_atomic(&path, key.private_openssh.as_bytes(), 0o600).map_err(wrong)?;
     Ok(key)

@@ -38,6 +38,7 @@ mod release;
 mod reload;
 mod renew;
 mod request;
+mod room;
 pub mod rulings;
 pub mod supervise;
 mod survey;

@@ -12,6 +12,7 @@ use crate::error::Fault;
 use crate::host::clock::{Clock, SystemClock};
 use crate::host::{Host, RealHost, dirs, elf, lock};
 use crate::ledger::{Ledger, NewEvent};
+use crate::model::FullPlace;
 use crate::model::clock::Now;
 use crate::profile::{Config, Settings, load_profile};
 use anyhow::{Context, Result};
@@ -40,6 +41,8 @@ pub struct Node {
     pub(super) busy: BusyBerths,
     /// Set once the ledger and the engine's containers were compared; unset when the engine went away.
     pub(super) reconciled: Ordered<bool>,
+    /// File systems that were full at the last look.
+    pub(super) full: Mutex<Vec<FullPlace>>,
     /// Container ids that nobody knows, already reported.
     pub(super) reported: Mutex<BTreeSet<String>>,
     /// What is remembered of the containers of live berths.
@@ -93,6 +96,7 @@ impl Node {
             deciding: Ordered::new(Rank::Deciding, ()),
             busy: BusyBerths::default(),
             reconciled: Ordered::new(Rank::Reconciled, false),
+            full: Mutex::default(),
             reported: Mutex::default(),
             pulse: Pulse::default(),
             apart: Ordered::new(Rank::Apart, Kept::default()),

@@ -62,6 +62,7 @@ impl Node {
     ) -> Result<Berth> {
         self.ration(caller, Act::Request)?;
         let order = self.check_order(caller, &request, self.settings()).await?;
+        self.check_room().await?;
         self.ensure_reconciled().await?;
         let image = self.ready_image(&order.settings.profile, request.image.as_deref(), progress).await?;
         // Made before anybody else has to wait for it.
@@ -224,6 +225,7 @@ impl Node {
         let berth = &claimed.berth;
         let label = format!("{}/{}", berth.owner, berth.name);
         progress.step(format!("{label} gets {}", card::named(&berth.cards)));
+        self.full_places().iter().for_each(|full| progress.step(full.to_string()));
         // The look at the cards that was decided on may be some seconds old: another one runs beside the work.
         let (built, npu) = tokio::join!(
             beside(self.build(&order.settings, berth, &order.owner, image, &claimed.survey, progress)),

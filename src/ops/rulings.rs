@@ -61,6 +61,19 @@ impl Node {
         Ok(())
     }
 
+    /// Tells of those whose time is over, once.
+    pub async fn end_rulings(&self, now: Timestamp) -> Result<()> {
+        for (card, ruling) in self.ledger(move |ledger| ledger.rulings_over(now)).await? {
+            let text = format!("card {card} is no longer {ruling}: that time is over");
+            let event = self.event("card.cleared", &Caller::agent().name, text);
+            if self.ledger(move |ledger| ledger.end_ruling(card, now, &event)).await? {
+                // Whoever waits may have it now, or hears that it is in Alarm.
+                self.cards_may_be_free();
+            }
+        }
+        Ok(())
+    }
+
     fn cards_may_be_free(&self) {
         self.tell_freed();
         self.pulse.cards_moved.notify_one();

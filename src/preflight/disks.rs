@@ -2,12 +2,12 @@
 
 use super::outcome::{Outcome, bad, good, list, looked, skipped};
 use super::{Check, Need, On, Scope, Wants};
-use crate::model::Size;
 use crate::model::check::Severity;
 use crate::model::check_facts::{CheckFacts, Mounted, NotLooked, Space};
 use crate::model::disk::has_project_quotas;
 use crate::model::facts::BlockDevice;
 use crate::model::observed::FstabEntry;
+use crate::model::{FullPlace, Kept, Size};
 use std::path::Path;
 
 pub(super) const CHECKS: &[Check] = &[
@@ -49,6 +49,18 @@ pub(super) const CHECKS: &[Check] = &[
         needs: &[Need::Space, Need::Mounts],
         wants: |wants| Ok(format!("{} free, and 5 % of the inodes", wants.profile.check.root_free)),
         judge: root_space,
+    },
+    Check {
+        id: "disk.full",
+        title: "Room for storage and ledger",
+        severity: Severity::Required,
+        on: On::Every,
+        needs: &[Need::Space],
+        wants: |wants| {
+            let paths = &wants.config.paths;
+            Ok(format!("room at {} and {}", paths.storage.display(), paths.state.display()))
+        },
+        judge: full,
     },
     Check {
         id: "disk.fstab-nofail",
@@ -183,6 +195,20 @@ fn root_space(scope: &Scope) -> Result<Outcome, NotLooked> {
         return Ok(bad(format!("{seen}, {} of {} inodes free", space.inodes_free, space.inodes), MAKE_ROOM));
     }
     Ok(good(seen))
+}
+
+fn full(scope: &Scope) -> Result<Outcome, NotLooked> {
+    let paths = &scope.config.paths;
+    let mut seen = Vec::new();
+    for (kept, path) in [(Kept::Storage, &paths.storage), (Kept::State, &paths.state)] {
+        let space = space_of(scope.facts, path)?;
+        if space.available == 0 || space.inodes > 0 && space.inodes_free == 0 {
+            let full = FullPlace { kept, path: path.clone(), file_system: space.target.clone().into() };
+            return Ok(bad(full.to_string(), full.help()));
+        }
+        seen.push(format!("{} free at {}", Size(space.available), path.display()));
+    }
+    Ok(good(list(&seen)))
 }
 
 /// Mounts without which the system is no system; these may well stop the boot.

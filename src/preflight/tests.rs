@@ -19,7 +19,7 @@ fn ids_are_unique_and_well_formed() {
 /// Scripts select by these; one that is gone breaks them.
 #[test]
 fn no_id_is_lost() {
-    const PROMISED: [&str; 34] = [
+    const PROMISED: [&str; 35] = [
         "npu.count",
         "npu.health",
         "npu.lost",
@@ -41,6 +41,7 @@ fn no_id_is_lost() {
         "numa.nodes",
         "disk.data",
         "disk.root-space",
+        "disk.full",
         "disk.fstab-nofail",
         "disk.smart",
         "docker.version",

@@ -21,7 +21,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::pin::pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -52,7 +52,8 @@ pub(super) struct Front {
     pub(super) limits: Limits,
     pub(super) live: Arc<Live>,
     pub(super) reporter: Arc<Reporter>,
-    protocol: Arc<Config>,
+    /// With the host key, which may be another one for those who come later.
+    protocol: Mutex<Arc<Config>>,
     places: Arc<Places>,
     goodbyes: Semaphore,
     arrivals: Arc<Semaphore>,
@@ -66,7 +67,7 @@ pub(super) fn listen(address: SocketAddr) -> Result<TcpListener> {
 impl Front {
     pub(super) fn new(keys: Vec<PrivateKey>, limits: Limits, reporter: Reporter) -> Arc<Self> {
         Arc::new(Self {
-            protocol: Arc::new(protocol::config(keys, limits.algorithms, &limits.each)),
+            protocol: Mutex::new(Arc::new(protocol::config(keys, limits.algorithms, &limits.each))),
             places: Places::new(limits.strangers),
             live: Live::new(&limits.each),
             reporter: Arc::new(reporter),
@@ -74,6 +75,15 @@ impl Front {
             arrivals: Arc::new(Semaphore::new(ARRIVALS)),
             limits,
         })
+    }
+
+    /// Another host key, for who connects from now on.
+    pub(super) fn change_keys(&self, keys: Vec<PrivateKey>) {
+        *self.protocol() = Arc::new(protocol::config(keys, self.limits.algorithms, &self.limits.each));
+    }
+
+    fn protocol(&self) -> MutexGuard<'_, Arc<Config>> {
+        self.protocol.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Serves connections, each with the handler that `welcome` makes for it.
@@ -168,8 +178,9 @@ impl Visit {
     ) {
         let mut arrival = Some(arrival);
         let handle = OnceLock::new();
+        let protocol = Arc::clone(&self.front.protocol());
         let mut session = pin!(async {
-            let session = russh::server::run_stream(Arc::clone(&self.front.protocol), wire, handler).await?;
+            let session = russh::server::run_stream(protocol, wire, handler).await?;
             let _ = handle.set(session.handle());
             session.await
         });

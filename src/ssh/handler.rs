@@ -134,6 +134,7 @@ impl Handler for Connection {
     async fn auth_publickey(&mut self, user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Error> {
         let Some(grant) = self.decide(user, key.public_key, key.algorithm) else { return Ok(Auth::reject()) };
         if self.guest.log_in(user, grant.fingerprint()) {
+            self.channels.inputs.belong_to(user);
             self.grant = Some(grant);
         }
         Ok(Auth::Accept)

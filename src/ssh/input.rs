@@ -5,15 +5,16 @@
 //! a program that waits for those (`cat` both ways) would wait for ever. What russh has is a hook for the *size*
 //! that windows are opened to next, one for all channels of a connection: [`super::windows`] says which. Here is what
 //! waits, and who is behind.
-//! A client that ignores its windows is disconnected: what waits in one connection has a limit. Where too much waits in
-//! all together, the connection goes in which most does.
+//! A client that ignores its windows is disconnected: what waits in one connection has a limit. What waits in all
+//! connections of one user has one too: near it their windows are small, and beyond it their largest connection goes.
+//! Where too much waits in all together, the user makes room for whom most does.
 
 use super::guest::{Ender, Why};
 use super::windows::{PLENTY, Reader, TOO_MUCH, TRICKLE, WINDOW, Windows};
 use bytes::{Bytes, BytesMut};
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -23,6 +24,8 @@ const LONG: usize = 1 << 20;
 const MOST: usize = PLENTY + 2 * WINDOW as usize;
 /// What all connections of this process may have waiting together.
 const ALL: usize = 512 << 20;
+/// The part of that for all connections of one user.
+const EACH: usize = 2;
 /// How often a slowed client may ask.
 const PAUSE: Duration = Duration::from_millis(5);
 /// What is kept, and handed on, in one piece: with more that waits, the next piece is begun. Large enough for the
@@ -35,6 +38,9 @@ static EVERYWHERE: LazyLock<Arc<Everywhere>> = LazyLock::new(|| Everywhere::new(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TooMuch;
 
+/// What waits in all connections of one user.
+type Account = Arc<AtomicUsize>;
+
 /// All connections of a process.
 #[derive(Debug)]
 struct Everywhere {
@@ -42,11 +48,25 @@ struct Everywhere {
     most: usize,
     waiting: AtomicUsize,
     connections: Mutex<Vec<Weak<Connection>>>,
+    /// Of users who are connected.
+    accounts: Mutex<HashMap<String, Weak<AtomicUsize>>>,
 }
 
 impl Everywhere {
     fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { most, waiting: AtomicUsize::new(0), connections: Mutex::default() })
+        let (connections, accounts) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { most, waiting: AtomicUsize::new(0), connections, accounts })
+    }
+
+    fn account(&self, user: &str) -> Account {
+        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(account) = accounts.get(user).and_then(Weak::upgrade) {
+            return account;
+        }
+        accounts.retain(|_, account| account.strong_count() > 0);
+        let account = Account::default();
+        accounts.insert(user.to_owned(), Arc::downgrade(&account));
+        account
     }
 
     fn connections(&self) -> MutexGuard<'_, Vec<Weak<Connection>>> {
@@ -57,17 +77,28 @@ impl Everywhere {
         self.waiting.load(Ordering::Relaxed) > self.most
     }
 
-    /// Ends the connection that has most waiting, whoever it is that comes with more.
-    fn make_room(&self) {
+    /// Ends a connection where too much waits: of whoever comes with more, if it is too much of theirs, else of the user
+    /// who has most, whoever it is that comes. Of their connections it is the largest.
+    fn make_room(&self, comes: &Connection) {
         let connections = self.connections();
+        let all = || connections.iter().filter_map(Weak::upgrade);
+        let of_all =
+            |connection: &Arc<Connection>| (connection.of_user(), connection.waiting.load(Ordering::Relaxed));
         // Somebody else may just have made some.
-        if !self.is_full() {
-            return;
-        }
-        let all = connections.iter().filter_map(Weak::upgrade);
-        if let Some(largest) = all.max_by_key(|connection| connection.waiting.load(Ordering::Relaxed)) {
+        let largest = if comes.of_user() > self.each() {
+            all().filter(|other| other.is_of_the_same(comes)).max_by_key(of_all)
+        } else if self.is_full() {
+            all().max_by_key(of_all)
+        } else {
+            None
+        };
+        if let Some(largest) = largest {
             largest.end();
         }
+    }
+
+    fn each(&self) -> usize {
+        self.most / EACH
     }
 }
 
@@ -78,6 +109,8 @@ struct Connection {
     queues: Mutex<HashMap<u32, Weak<InputQueue>>>,
     channels: AtomicUsize,
     waiting: AtomicUsize,
+    /// Known from the login on, and so before anything can wait.
+    account: OnceLock<Account>,
     ender: Ender,
     has_ended: AtomicBool,
 }
@@ -85,12 +118,36 @@ struct Connection {
 impl Connection {
     fn add(&self, count: usize) -> usize {
         self.everywhere.waiting.fetch_add(count, Ordering::Relaxed);
+        if let Some(account) = self.account.get() {
+            account.fetch_add(count, Ordering::Relaxed);
+        }
         self.waiting.fetch_add(count, Ordering::Relaxed) + count
     }
 
     fn remove(&self, count: usize) {
         self.everywhere.waiting.fetch_sub(count, Ordering::Relaxed);
+        if let Some(account) = self.account.get() {
+            account.fetch_sub(count, Ordering::Relaxed);
+        }
         self.waiting.fetch_sub(count, Ordering::Relaxed);
+    }
+
+    /// What waits in all connections of its user.
+    fn of_user(&self) -> usize {
+        self.account.get().unwrap_or(&Account::default()).load(Ordering::Relaxed)
+    }
+
+    fn is_of_the_same(&self, other: &Self) -> bool {
+        let both = self.account.get().zip(other.account.get());
+        both.is_some_and(|(own, others)| Arc::ptr_eq(own, others))
+    }
+
+    /// How much waits, as far as windows go.
+    fn pressure(&self) -> usize {
+        if self.of_user() > self.everywhere.each() / 4 * 3 {
+            return TOO_MUCH;
+        }
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// From [`TOO_MUCH`] on no window is opened: all that may come is what they were opened to before.
@@ -127,6 +184,7 @@ impl Inputs {
             queues: Mutex::default(),
             channels: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
+            account: OnceLock::new(),
             ender,
             has_ended: AtomicBool::new(false),
         });
@@ -135,6 +193,12 @@ impl Inputs {
         connections.push(Arc::downgrade(&connection));
         drop(connections);
         Self(connection)
+    }
+
+    /// To be called at the login, before the first channel is opened: what waits in all connections of a user is counted
+    /// together.
+    pub(super) fn belong_to(&self, user: &str) {
+        let _ = self.0.account.set(self.0.everywhere.account(user));
     }
 
     pub(super) fn add(&self, channel: u32) -> Arc<InputQueue> {
@@ -153,7 +217,7 @@ impl Inputs {
             Some(queue) if queue.is_long() => Reader::Behind,
             Some(_) => Reader::UpToDate,
         };
-        windows.opened(channel, opened_to, self.0.waiting.load(Ordering::Relaxed), reader)
+        windows.opened(channel, opened_to, self.0.pressure(), reader)
     }
 }
 
@@ -225,8 +289,9 @@ impl InputQueue {
             state.waiting
         };
         // Without our own queue locked: it may be one of those that go.
-        if self.connection.everywhere.is_full() {
-            self.connection.everywhere.make_room();
+        let everywhere = &self.connection.everywhere;
+        if everywhere.is_full() || self.connection.of_user() > everywhere.each() {
+            everywhere.make_room(&self.connection);
         }
         self.filled.notify_one();
         Ok(waiting >= LONG && data.len() <= TRICKLE as usize)
@@ -398,3 +463,7 @@ mod tests {
         assert_eq!(everywhere.waiting.load(Ordering::Relaxed), 0);
     }
 }
+
+#[cfg(test)]
+#[path = "input_users_tests.rs"]
+mod users_tests;

@@ -5,8 +5,7 @@
 use super::auth;
 use super::guest::Live;
 use super::server::Berth;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use super::stamp::Stamp;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,18 +31,5 @@ pub(super) async fn watch(berth: Arc<Berth>, live: Arc<Live>) {
             }
         }
         tokio::time::sleep(LOOK_EVERY).await;
-    }
-}
-
-/// Tells one version of a file from the next; `None`: there is none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp(Option<[i64; 5]>);
-
-impl Stamp {
-    fn of(path: &Path) -> Self {
-        let number = |value: u64| i64::from_ne_bytes(value.to_ne_bytes());
-        Self(std::fs::metadata(path).ok().map(|meta| {
-            [number(meta.ino()), number(meta.size()), meta.ctime(), meta.ctime_nsec(), meta.mtime_nsec()]
-        }))
     }
 }

@@ -4,12 +4,11 @@ use super::environment::Environment;
 use super::farewell::Sessions;
 use super::front::{Front, Limits, listen};
 use super::handler::Connection;
+use super::host_key::HostKeyFile;
 use super::program::base_environment;
 use super::report::Reporter;
 use super::script::ScriptCache;
 use super::{Account, descriptors, group_names, image, revoke, sourced};
-use crate::error::Fault;
-use crate::keys::read_host_keys;
 use crate::model::inside_event::InsideEvent;
 use crate::model::session::SessionConfig;
 use crate::ops::supervise;
@@ -80,8 +79,7 @@ pub fn serve(options: &ServeOptions) -> Result<()> {
         let path = options.etc.join(name);
         image::read_regular(&path, FILE_LIMIT).with_context(|| format!("reading {}", path.display()))
     };
-    let keys = String::from_utf8(file("host_key")?).map_err(|_| Fault::host("host_key is no text"))?;
-    let keys = read_host_keys(&keys).context("reading host_key")?;
+    let (host_key, keys) = HostKeyFile::open(options.etc.join("host_key"))?;
     let berth = Arc::new(Berth {
         etc: options.etc.clone(),
         config: SessionConfig::parse(&file("session.json")?)?,
@@ -117,7 +115,12 @@ pub fn serve(options: &ServeOptions) -> Result<()> {
             |why| async move { tracing::error!(why, "removed keys are looked for anew") },
         );
         tokio::select! {
-            never = Arc::clone(&front).serve(listener, |guest| Connection::new(&berth, guest)) => match never {},
+            never = Arc::clone(&front).serve(listener, |guest| {
+                if let Some(keys) = host_key.changed() {
+                    front.change_keys(keys);
+                }
+                Connection::new(&berth, guest)
+            }) => match never {},
             never = revoking => match never {},
             _ = stop.recv() => {
                 // First: what a session's end looks like to a client is all that it hears otherwise.

@@ -1,7 +1,7 @@
 //! Everything that an older berth wrote can still be read. A fixture for each version, kept for ever.
 
 use berth::host::RealHost;
-use berth::ledger::Ledger;
+use berth::ledger::{Ledger, NewEvent};
 use berth::model::BerthState;
 use berth::model::disk_use::Use;
 use berth::plan::journal::Journal;
@@ -9,20 +9,26 @@ use berth::plan::{Step, read_plan};
 use rusqlite::Connection;
 use std::path::Path;
 
-#[test]
-fn a_ledger_of_schema_1_is_read() {
+/// A ledger as a program of that schema left it.
+fn old_ledger(schema: i32, dump: &str, more: &str) -> (tempfile::TempDir, Ledger) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ledger.db");
     let old = Connection::open(&path).unwrap();
     // A dump fills tables in the order of their names.
     old.pragma_update(None, "foreign_keys", false).unwrap();
-    old.execute_batch(include_str!("../fixtures/ledger/v1.sql")).unwrap();
+    old.execute_batch(dump).unwrap();
+    old.execute_batch(more).unwrap();
     // A dump does not carry these two.
     old.pragma_update(None, "application_id", 0x4252_5448).unwrap();
-    old.pragma_update(None, "user_version", 1).unwrap();
+    old.pragma_update(None, "user_version", schema).unwrap();
     drop(old);
-
     let ledger = Ledger::open(&path, jiff::Timestamp::now()).unwrap();
+    (dir, ledger)
+}
+
+#[test]
+fn a_ledger_of_schema_1_is_read() {
+    let (_dir, ledger) = old_ledger(1, include_str!("../fixtures/ledger/v1.sql"), "");
     assert_eq!(ledger.instance().unwrap().len(), 16);
     let alice = ledger.user("alice").unwrap().unwrap();
     assert_eq!(alice.keys.len(), 1);
@@ -33,6 +39,55 @@ fn a_ledger_of_schema_1_is_read() {
     assert!(ledger.held_berths().unwrap().is_empty());
     assert!(ledger.events(0, 100, None).unwrap().iter().any(|event| event.kind == "berth.live"));
     assert!(ledger.image_probe(&probe_key(&berths[0].image_id)).unwrap().is_some());
+}
+
+/// Conditions are codes, with a live berth that has two.
+#[test]
+fn a_ledger_of_schema_2_is_read() {
+    let (_dir, ledger) = old_ledger(2, include_str!("../fixtures/ledger/v2.sql"), "");
+    check_live_berth(&ledger);
+    assert!(ledger.rulings(jiff::Timestamp::UNIX_EPOCH).unwrap().is_empty());
+}
+
+/// … and what administrators decided about cards.
+#[test]
+fn a_ledger_of_schema_3_is_read() {
+    let (_dir, ledger) = old_ledger(3, include_str!("../fixtures/ledger/v3.sql"), "");
+    check_live_berth(&ledger);
+    let rulings = ledger.rulings(jiff::Timestamp::UNIX_EPOCH).unwrap();
+    let said: Vec<String> = rulings.iter().map(|(card, ruling)| format!("{card} {ruling}")).collect();
+    assert_eq!(
+        said,
+        ["3 allowed by root until 2096-10-02T07:06:40Z", "5 blocked by root: a fan is being replaced"]
+    );
+}
+
+fn check_live_berth(ledger: &Ledger) {
+    let held = ledger.held_berths().unwrap();
+    let [live] = held.as_slice() else { panic!("{held:?}") };
+    assert_eq!((live.name.as_str(), live.state, live.port), ("train", BerthState::Live, 21001));
+    let said: Vec<String> = live.conditions.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        said,
+        [
+            "card 3 is not healthy (its health is Alarm)",
+            "out of memory: the kernel killed processes in it (python)"
+        ]
+    );
+    assert_eq!(ledger.oom_kills(live.id).unwrap(), 2);
+    assert!(ledger.knows_uid(1001));
+    // It is not only read: the berth ends as any other, and its conditions with it.
+    let event = NewEvent {
+        at: jiff::Timestamp::now(),
+        kind: "berth.released",
+        actor: "alice".into(),
+        owner: Some("alice".into()),
+        berth: Some("train".into()),
+        text: "gone".into(),
+    };
+    ledger.end(live.id, BerthState::Released, "released by alice", &event).unwrap();
+    let ended = ledger.berth_by_id(live.id).unwrap();
+    assert_eq!((ended.state, ended.conditions.as_slice()), (BerthState::Released, [].as_slice()));
 }
 
 /// What the first agents wrote, without limits, and what the next may write where an admin set some.
@@ -76,21 +131,10 @@ fn probe_key(image_id: &str) -> String {
 /// A live berth of schema 1 whose container had ended: that was a sentence; it is a code as soon as it is looked at.
 #[test]
 fn a_live_berth_of_schema_1_has_no_sentence_for_a_condition() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("ledger.db");
-    let old = Connection::open(&path).unwrap();
-    old.pragma_update(None, "foreign_keys", false).unwrap();
-    old.execute_batch(include_str!("../fixtures/ledger/v1.sql")).unwrap();
-    old.execute_batch(
-        "INSERT INTO berths (owner, name, state, port, ssh_user, image, image_id, created_at, note)
+    let live = "INSERT INTO berths (owner, name, state, port, ssh_user, image, image_id, created_at, note)
          VALUES ('alice', 'live', 'live', 21001, 'ma-user', 'i', 'sha256:1', '2026-11-23T02:02:01Z',
-                 'its container does not run (exited)')",
-    )
-    .unwrap();
-    old.pragma_update(None, "application_id", 0x4252_5448).unwrap();
-    old.pragma_update(None, "user_version", 1).unwrap();
-    drop(old);
-    let ledger = Ledger::open(&path, jiff::Timestamp::now()).unwrap();
+                 'its container does not run (exited)')";
+    let (_dir, ledger) = old_ledger(1, include_str!("../fixtures/ledger/v1.sql"), live);
     let live = &ledger.held_berths().unwrap()[0];
     assert_eq!((live.note.as_deref(), live.conditions.as_slice()), (None, [].as_slice()));
     let ended = &ledger.all_berths(10, None).unwrap()[1];

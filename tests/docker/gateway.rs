@@ -3,6 +3,7 @@
 //! The rig is that of tests/docker. The gateway of each test has a port of its own.
 
 mod commands;
+mod flood;
 mod front_door;
 mod jumps;
 mod menu;

@@ -199,6 +199,13 @@ impl Rig {
         });
     }
 
+    /// As systemd ends it.
+    pub fn stop_agent(&mut self) {
+        let mut agent = self.agent.take().unwrap();
+        run("kill", &["-TERM", &agent.id().to_string()]);
+        assert!(agent.wait().unwrap().success(), "{}", self.log());
+    }
+
     pub fn kill_agent(&mut self) {
         let mut agent = self.agent.take().unwrap();
         agent.kill().unwrap();

@@ -21,8 +21,12 @@ impl Task for Cards {
     const NAME: &'static str = "cards";
 
     async fn tick(&mut self, node: &Arc<Node>, now: Now) -> Result<()> {
+        let ended = node.end_rulings(now.wall).await;
         self.looked = node.has_engine().await;
-        if self.looked { node.look_at_cards(now.boot).await } else { Ok(()) }
+        if self.looked {
+            node.look_at_cards(now.boot).await?;
+        }
+        ended
     }
 
     async fn rest(&mut self, node: &Node) -> Result<()> {

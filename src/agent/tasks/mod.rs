@@ -3,6 +3,7 @@
 //!
 //! All run in one set, which counts, logs, and begins anew whatever ends or panics (`ops::supervise`); that is an event.
 
+mod admins;
 mod apart;
 mod cards;
 mod config;
@@ -12,6 +13,7 @@ mod gateway;
 mod inside;
 mod metadata;
 mod ports;
+mod room;
 
 use super::Reread;
 use crate::model::clock::Now;
@@ -67,6 +69,8 @@ impl Tasks {
         tasks.add(apart::Apart::default);
         tasks.add(ports::Ports::default);
         tasks.add(editors::Editors::default);
+        tasks.add(room::Room::default);
+        tasks.add(admins::Admins::default);
         tasks.add(config::Config::new(reread, hangup));
         let changed = node.clone();
         tasks.add(move || inside::Inside::new(&changed));
@@ -190,6 +194,7 @@ mod tests {
         let hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).unwrap();
         let _tasks = Tasks::start(&node, Box::new(|| anyhow::bail!("no config")), hangup);
         let all = [
+            "admins",
             "berths-apart",
             "berths-events",
             "cards",
@@ -198,6 +203,7 @@ mod tests {
             "editors",
             "metadata",
             "ports",
+            "room",
         ];
         loop {
             let looked = node.tasks().into_iter().filter(|task| task.turns > 0).map(|task| task.name);

@@ -251,6 +251,19 @@ pub(super) const BAD: &[(&str, Change, &str)] = &[
         "9 of 29000000 inodes",
     ),
     (
+        "disk.full",
+        Machine(|h| {
+            let full = "/dev/mapper/vg_data-lv_data xfs 11500000000000 0 1000000 900000 /data";
+            h.with_output(DF, 0, &df("400000000000", full), "")
+        }),
+        "is full (file system /data): nobody can write more there",
+    ),
+    (
+        "disk.full",
+        Machine(|h| h.with_output(DF, 0, &df("400000000000", DATA).replace("28000000", "0"), "")),
+        "file system / is full, where the ledger is",
+    ),
+    (
         "disk.fstab-nofail",
         Machine(|h| h.with_file("/etc/fstab", "UUID=1 / ext4\nUUID=2 /data xfs defaults 0 0\n")),
         "line 2 mounts /data without nofail",

@@ -164,6 +164,7 @@ impl Handler for Visitor {
             return Err(Error::Disconnect);
         }
         self.guest.is_in(pass.user(), pass.fingerprint());
+        self.channels.inputs.belong_to(pass.user());
         self.pass = Some((pass, taken));
         Ok(Auth::Accept)
     }

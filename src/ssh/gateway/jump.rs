@@ -7,6 +7,7 @@ use super::places::{Kind, Taken, reason};
 use super::server::Gate;
 use crate::error::{ErrorClass, flatten};
 use crate::model::inside_event::{Forward, What};
+use crate::ops::gateway::Target;
 use crate::ssh::forward::Socket;
 use crate::ssh::report::Who;
 use russh::ChannelOpenFailure;
@@ -52,11 +53,18 @@ pub(super) async fn dial(gate: Arc<Gate>, wish: Wish) -> Result<(Socket, Taken),
     }
 }
 
+/// Docker is asked on the agent's threads: a connection to it that is kept is served by the threads that opened it.
+async fn find(gate: &Gate, wish: &Wish) -> anyhow::Result<Target> {
+    let (node, user) = (Arc::clone(&gate.node), wish.pass.user().to_owned());
+    let (host, port) = (wish.host.clone(), wish.port);
+    gate.agent.spawn(async move { node.jump_target(&user, &host, port).await }).await?
+}
+
 async fn try_to_dial(gate: &Arc<Gate>, wish: &Wish) -> Result<(TcpStream, Taken), (u32, String)> {
     let user = wish.pass.user();
     let taken = gate.places.take(user, Kind::Jump);
     let taken = taken.map_err(|full| (PROHIBITED, reason(user, full, "jumps")))?;
-    let target = gate.node.jump_target(user, &wish.host, wish.port).await.map_err(|error| {
+    let target = find(gate, wish).await.map_err(|error| {
         let fault = flatten(&error);
         let code = if fault.class == ErrorClass::Refused { PROHIBITED } else { CONNECT_FAILED };
         (code, fault.message)

@@ -14,7 +14,7 @@ mod record;
 mod revoke;
 mod server;
 
-pub use server::Gateway;
+pub use server::{Gateway, Running};
 
 use std::os::unix::net::UnixStream;
 use tokio::sync::watch;

@@ -15,15 +15,24 @@ use crate::ssh::report::Reporter;
 use anyhow::{Context as _, Result};
 use russh::keys::PrivateKey;
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::task::JoinHandle;
 
 /// Connections that have not logged in: everybody's of a node, also when all come back at once.
 const STRANGERS: usize = 512;
 
+/// Threads of its own, in which strangers make it compute: those that answer calls of the API are others.
+const THREADS: usize = 2;
+/// Each of them waits for the ledger, which answers one after the other.
+const WAITING_THREADS: usize = 4;
+
 /// What the connections share.
 pub(super) struct Gate {
+    /// Whoever talks to Docker or answers calls does so on the agent's threads.
+    pub(super) agent: Handle,
     pub(super) node: Arc<Node>,
     pub(super) api: Arc<dyn Api>,
     pub(super) front: Arc<Front>,
@@ -34,7 +43,7 @@ pub(super) struct Gate {
 /// A gateway that listens and answers nobody yet.
 pub struct Gateway {
     node: Arc<Node>,
-    listener: TcpListener,
+    listener: StdListener,
     keys: Vec<PrivateKey>,
     port: u16,
 }
@@ -52,22 +61,45 @@ impl Gateway {
         let keys = read_host_keys(&node.gateway_key().await?).context("reading the gateway's host key")?;
         let listener = listen(address).map_err(|error| cannot_listen(address, &error))?;
         let port = listener.local_addr().context("looking at the gateway's port")?.port();
+        let listener = listener.into_std().context("preparing the gateway's port")?;
         Ok(Some(Self { node: node.clone(), listener, keys, port }))
     }
 
-    /// Until the agent stops.
-    pub async fn serve(self, api: Arc<dyn Api>) {
+    /// Answers until the agent stops or what this returns is dropped.
+    pub fn start(self, api: Arc<dyn Api>) -> Result<Running> {
+        let runtime = Builder::new_multi_thread()
+            .thread_name("gateway")
+            .worker_threads(THREADS)
+            .max_blocking_threads(WAITING_THREADS)
+            .enable_all()
+            .build()
+            .context("starting the gateway's threads")?;
+        let agent = Handle::current();
+        let serving = runtime.spawn(self.serve(api, agent));
+        Ok(Running { runtime: Some(runtime), serving })
+    }
+
+    async fn serve(self, api: Arc<dyn Api>, agent: Handle) -> Result<()> {
         let Self { node, listener, keys, port } = self;
+        // Here, so that its connections are these threads' work.
+        let listener = TcpListener::from_std(listener).context("preparing the gateway's port")?;
         let (budget, recording) = (Mutex::new(Budget::default()), node.clone());
         let reporter = Reporter::start(move |event| {
             budget.lock().unwrap_or_else(PoisonError::into_inner).record(&recording, event);
         });
         let strangers = descriptors::room_for_strangers(STRANGERS);
-        let ssh = &node.settings().config.ssh;
+        let settings = node.settings();
+        let ssh = &settings.config.ssh;
         let limits = Limits { each: ssh.limits.clone(), algorithms: ssh.algorithms, strangers };
         let front = Front::new(keys, limits, reporter);
-        let gate =
-            Arc::new(Gate { node: node.clone(), api, front: front.clone(), places: Arc::default(), port });
+        let gate = Arc::new(Gate {
+            agent,
+            node: node.clone(),
+            api,
+            front: front.clone(),
+            places: Arc::default(),
+            port,
+        });
         tracing::info!(port, "the gateway answers");
         // Nobody ends the connections of a removed key after this: where it ends before the agent, they end with it.
         let _ending = EndWithGateway { node: &node, live: &front.live };
@@ -82,6 +114,29 @@ impl Gateway {
             never = front.clone().serve(listener, |guest| Visitor::new(&gate, guest)) => match never {},
             never = revoking => match never {},
             () = node.stopping() => {}
+        }
+        Ok(())
+    }
+}
+
+/// A gateway that answers.
+pub struct Running {
+    runtime: Option<Runtime>,
+    serving: JoinHandle<Result<()>>,
+}
+
+impl Running {
+    /// Comes back when it does not answer any more, with the reason.
+    pub async fn ended(&mut self) -> Result<()> {
+        (&mut self.serving).await.context("serving the gateway")?
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // What still waits for a disk does not hold the agent up.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
         }
     }
 }

@@ -1,7 +1,11 @@
 //! Who may do what: root, members of berth-admin, registered users, everybody else. The kernel says who it is.
 
+use super::flood::Flood;
 use crate::rig::{ALICE, BERTH, BOB, Rig, STRANGER, Setup};
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 const CAROL: u32 = 54_077;
 const DAVE: u32 = 54_078;
@@ -97,6 +101,91 @@ fn strangers_get_nothing() {
     }
 }
 
+/// Whole calls, each from one of so many uids, and nobody reads the answers; the number that were let in is printed. Held
+/// until it is killed.
+const CALLS: &str = r#"
+import os, socket, sys, time
+path, first, uids, each = sys.argv[1], *map(int, sys.argv[2:])
+os.setgroups([])
+held = []
+for n in range(uids * each):
+    os.seteuid(first + n % uids)
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(10)
+    s.connect(path)
+    os.seteuid(0)
+    s.sendall(b"GET /v1/berths HTTP/1.1\r\nhost: berth\r\n\r\n")
+    held.append(s)
+print(len(held), flush=True)
+for s in held:
+    s.settimeout(60)
+    s.recv(1 << 16)
+print("answered", flush=True)
+"#;
+
+/// A directory service that is away, as LDAP is: getent hangs for as long as a file is there.
+#[test]
+fn eight_hundred_callers_of_a_directory_that_hangs_keep_nobody_waiting_who_was_known() {
+    let Some(mut rig) = Rig::with(Setup { image: "", ..Setup::default() }) else { return };
+    let key = format!("{}.pub", rig.key("alice"));
+    let users: Vec<u32> = (54_200..54_212).collect();
+    for uid in &users {
+        let (name, number) = (format!("u{uid}"), uid.to_string());
+        rig.ok(&["user", "add", &name, "--key", &key, "--uid", &number]);
+    }
+    rig.kill_agent();
+    let real = crate::machine::run("sh", &["-c", "command -v getent"]);
+    std::fs::copy(real.trim(), rig.path("getent-real")).unwrap();
+    let script = format!(
+        "#!/bin/sh\n[ -e {0}/away ] && exec sleep 100\nexec {0}/getent-real \"$@\"\n",
+        rig.dir.path().display()
+    );
+    std::fs::write(rig.path("getent"), script).unwrap();
+    std::fs::set_permissions(rig.path("getent"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-c"]);
+    command.arg("mount --bind \"$1/getent\" \"$2\" && exec setpriv --pdeathsig KILL \"$0\" --config \"$1/berth.toml\" agent");
+    command.arg(BERTH).arg(rig.dir.path()).arg(real.trim()).stdin(Stdio::null());
+    rig.start_agent_as(command);
+    assert_eq!(rig.berth_as(BOB, &["list"]).code, 0);
+    std::fs::write(rig.path("away"), "").unwrap();
+
+    let call = |first: u32, uids: usize, each: usize| {
+        let mut python = Command::new("prlimit");
+        python.args(["--nofile=4096:4096", "python3", "-c", CALLS]).arg(rig.path("run/berth.sock"));
+        python.args([first.to_string(), uids.to_string(), each.to_string()]);
+        let mut python = python.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(python.stdout.take().unwrap());
+        let mut line = String::new();
+        lines.read_line(&mut line).unwrap();
+        assert_eq!(line.trim(), (uids * each).to_string());
+        (Flood(python), lines)
+    };
+    let began = Instant::now();
+    let mut known = call(users[0], users.len(), 40);
+    let strangers = call(100_000, 320, 1);
+    let timed = |what: &str, uid: Option<u32>| {
+        let began = Instant::now();
+        let ran = uid.map_or_else(|| rig.berth(&["list"]), |uid| rig.berth_as(uid, &["list"]));
+        let took = began.elapsed();
+        eprintln!("{what}: {took:?} beside 800 callers");
+        assert_eq!(ran.code, 0, "{what}: {ran:?}");
+        took
+    };
+    let waited = [timed("root", None), timed("a user known before", Some(BOB))];
+    // One whose account was not looked for yet waits for getent's time at most.
+    let first = timed("a user for the first time", Some(ALICE));
+    assert!(waited.iter().all(|took| *took < Duration::from_secs(2)), "{waited:?}");
+    assert!(first < Duration::from_secs(8), "{first:?}");
+    let mut line = String::new();
+    known.1.read_line(&mut line).unwrap();
+    assert_eq!(line.trim(), "answered");
+    let all = began.elapsed();
+    eprintln!("all 480 calls of users were answered after {all:?}");
+    assert!(all < Duration::from_secs(30), "{all:?}");
+    drop((known, strangers));
+}
+
 /// The agent sees accounts of the test's own: the machine's are not touched.
 #[test]
 fn members_of_the_group_administer() {
@@ -115,6 +204,14 @@ fn members_of_the_group_administer() {
     command.args(["--mount", "--propagation", "private", "sh", "-c", script, BERTH]).arg(rig.dir.path());
     command.stdin(Stdio::null());
     rig.start_agent_as(command);
+
+    // All places of strangers are taken; she has not asked anything of this agent yet, and is none.
+    let floods: Vec<Flood> = (0..4).map(|n| Flood::start(&rig, 54_020 + n, 8, 10)).collect();
+    let stranger = rig.berth_as(STRANGER, &["list"]);
+    assert_eq!(stranger.code, 7, "{stranger:?}");
+    let list = rig.berth_as(CAROL, &["list"]);
+    assert_eq!(list.code, 0, "{list:?}");
+    drop(floods);
 
     let key = format!("{}.pub", rig.key("dave"));
     let added = rig.berth_as(CAROL, &["user", "add", "dave", "--key", &key]);

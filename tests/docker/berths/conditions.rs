@@ -178,6 +178,18 @@ fn an_administrator_decides_about_a_card() {
     assert!(refused.contains("blocked by root: its fan is being replaced"), "{refused}");
     assert_eq!(rig.request(&["--card-ids", "3"])["state"], "live");
 
+    // One whose time is over ends by itself, and somebody is told.
+    rig.ok(&["card", "block", "6", "--why", "a moment", "--until", "1s"]);
+    until("the end of the block", PATIENCE, || {
+        let events = rig.events();
+        let told =
+            events.iter().find(|event| event["kind"] == "card.cleared" && event["actor"] == "agent")?;
+        let text = told["text"].as_str().unwrap();
+        assert!(text.starts_with("card 6 is no longer blocked by root until"), "{text}");
+        Some(())
+    });
+    assert_eq!(rig.cards()[6]["unusable"], Value::Null);
+
     // The end of it is a condition under a live berth.
     assert_eq!(codes(&rig, "alice/dev"), Vec::<Value>::new());
     rig.ok(&["card", "clear", "3"]);

@@ -26,11 +26,11 @@ print(len(held), flush=True)
 time.sleep(100)
 "#;
 
-struct Flood(Child);
+pub struct Flood(pub Child);
 
 impl Flood {
     /// Returns when all of them were made.
-    fn start(rig: &Rig, uid: u32, connections: u32, bytes: u32) -> Self {
+    pub fn start(rig: &Rig, uid: u32, connections: u32, bytes: u32) -> Self {
         let (id, most) = (uid.to_string(), format!("--nofile={0}:{0}", connections + 50));
         let mut command = Command::new("prlimit");
         command.args([&most, "python3", "-c", FLOOD]).arg(rig.path("run/berth.sock"));

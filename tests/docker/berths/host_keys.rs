@@ -2,7 +2,7 @@
 //! or Docker says has a piece of the private half.
 
 use crate::machine::both;
-use crate::rig::Rig;
+use crate::rig::{ALICE, Rig};
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
@@ -59,6 +59,41 @@ fn the_ssh_line_of_the_second_berth_works_and_no_other_user_has_the_key() {
     assert_ne!(stranger["host_key"], first["host_key"]);
     assert!(stranger["port"] != first["port"] && stranger["port"] != second["port"], "{stranger}");
     assert_eq!(owners(), 2);
+}
+
+#[test]
+fn an_administrator_gives_a_user_another_host_key() {
+    let Some(rig) = Rig::start() else { return };
+    let before = rig.request(&["--cards", "1", "--name", "train"]);
+    let said = ssh_line(&rig, &before);
+    assert!(said.starts_with("train\n"), "{said}");
+    let refused = rig.refused_as(ALICE, 3, &["user", "rotate-host-key", "alice"]);
+    assert!(refused.contains("is for administrators"), "{refused}");
+    rig.refused(2, &["user", "rotate-host-key", "nobody"]);
+
+    let ran = rig.berth(&["user", "rotate-host-key", "alice"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let after = rig.json(&["show", "train"]);
+    assert_ne!(after["host_key"], before["host_key"]);
+    assert_eq!(after["container_id"], before["container_id"], "it goes on");
+    // The server has it at once, and a client that knows the old one refuses.
+    let said = ssh_line(&rig, &after);
+    assert!(said.contains("REMOTE HOST IDENTIFICATION HAS CHANGED"), "{said}");
+    // What was printed mends that.
+    let place = format!("[127.0.0.1]:{}", before["port"]);
+    assert!(ran.out.starts_with(&format!("ssh-keygen -R '{place}'\n")), "{ran:?}");
+    crate::machine::run("ssh-keygen", &["-q", "-f", &rig.text("known_hosts"), "-R", &place]);
+    let lines: Vec<&str> = ran.out.lines().filter(|line| line.starts_with('[')).collect();
+    assert_eq!(lines.len(), 2, "a key of each type: {ran:?}");
+    let known = std::fs::read_to_string(rig.path("known_hosts")).unwrap();
+    std::fs::write(rig.path("known_hosts"), format!("{known}{}\n", lines.join("\n"))).unwrap();
+    let said = ssh_line(&rig, &after);
+    assert!(said.starts_with("train\n"), "{said}");
+    // Those that come later have it too, and the user's events say so.
+    let next = rig.request(&["--cards", "1", "--name", "next"]);
+    assert_eq!(next["host_key"], after["host_key"]);
+    let events = rig.berth_as(ALICE, &["events"]).out;
+    assert!(events.contains("the host key of alice's berths is new: SHA256:"), "{events}");
 }
 
 #[test]

@@ -73,7 +73,7 @@ fn a_change_counts_and_what_has_to_wait_is_named() {
     let session =
         std::fs::read_to_string(rig.path(&format!("state/berths/{}/etc/session.json", third["id"])));
     assert!(session.unwrap().contains("\"strict\""));
-    assert_eq!(rig.ssh_ok(&third, "pwd").is_empty(), false);
+    assert!(!rig.ssh_ok(&third, "pwd").is_empty());
     assert!(!rig.path("elsewhere").exists() && rig.path("storage/alice").exists());
     // Who was there is as before.
     rig.ssh_ok(&first, "true");

@@ -1,9 +1,12 @@
 //! A storage root that is missing, read-only, full or not safe: the request is refused, and nothing is left of it.
 
-use crate::machine::run;
-use crate::rig::{Rig, Setup};
+use crate::machine::{run, until};
+use crate::rig::{ALICE, BOB, Rig, Setup};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A small file system of its own; gone with the value.
 struct Tmpfs(PathBuf);
@@ -72,4 +75,94 @@ fn a_storage_root_that_is_read_only_or_full() {
     std::fs::remove_file(&filler).unwrap();
     assert_eq!(rig.request(&["--cards", "2"])["state"], "live", "all is well again");
     rig.ok(&["release", "alice/dev"]);
+}
+
+/// As much as fits: the error is the point.
+fn fill(disk: &Path) -> PathBuf {
+    let filler = disk.join("filler");
+    let mut file = std::fs::File::create(&filler).unwrap();
+    for size in [1 << 20, 4096, 1] {
+        let piece = vec![0; size];
+        while std::io::Write::write_all(&mut file, &piece).is_ok() {}
+    }
+    filler
+}
+
+fn wait_for_event(rig: &Rig, kind: &str, text: &str) {
+    let told = |event: &serde_json::Value| {
+        event["kind"] == kind && event["text"].as_str().is_some_and(|told| told.contains(text))
+    };
+    until(&format!("the event {kind}"), PATIENCE, || rig.events().iter().any(told).then_some(()));
+}
+
+#[test]
+fn on_a_full_storage_root_who_has_something_there_goes_on() {
+    let Some(rig) = Rig::with(Setup::default()) else { return };
+    let disk = Tmpfs::mount(&rig.path("storage"));
+    let before = rig.request(&["--cards", "1", "--name", "before"]);
+    let filler = fill(&disk.0);
+    wait_for_event(&rig, "disk.full", "/storage is full (file system ");
+    let list = rig.berth_as(ALICE, &["list"]);
+    assert!(list.code == 0 && list.err.contains("/storage is full (file system "), "{list:?}");
+    assert!(rig.berth(&["cards"]).err.contains("/storage is full"));
+    assert_eq!(rig.json(&["list"])["full"][0]["kept"], "storage");
+    // Her berth goes on, she gets another one to clear up in, and bob hears why he gets none.
+    rig.ssh_ok(&before, "true");
+    rig.ok(&["renew", "alice/before"]);
+    let made = rig.berth_as(ALICE, &["request", "--cards", "1", "--name", "more"]);
+    assert!(made.code == 0 && made.err.contains("/storage is full"), "{made:?}");
+    rig.ssh_ok(&rig.json(&["show", "alice/more"]), "true");
+    let refused = rig.refused_as(BOB, 5, &["request", "--cards", "1"]);
+    assert!(
+        refused.contains("whoever has no storage yet gets no berth") && refused.contains("du -xsh"),
+        "{refused}"
+    );
+    assert!(!disk.0.join("bob").exists());
+    rig.ok(&["release", "alice/before"]);
+    std::fs::remove_file(filler).unwrap();
+    wait_for_event(&rig, "disk.room", "there is room again");
+    assert_eq!(rig.json(&["list"])["full"], serde_json::json!([]));
+    assert_eq!(rig.berth_as(BOB, &["request", "--cards", "1"]).code, 0);
+}
+
+/// The ledger's file system: nothing new is begun, and what is there can be ended, also by an agent that starts then.
+#[test]
+fn where_the_ledger_has_no_room_berths_can_be_renewed_and_released() {
+    let Some(mut rig) = Rig::with(Setup::default()) else { return };
+    rig.stop_agent();
+    let (state, old) = (rig.path("state"), rig.path("state.old"));
+    std::fs::rename(&state, &old).unwrap();
+    std::fs::create_dir(&state).unwrap();
+    let disk = Tmpfs::mount(&state);
+    disk.remount("size=32m,mode=711");
+    run("cp", &["-a", &format!("{}/.", old.display()), state.to_str().unwrap()]);
+    rig.start_agent();
+    let names = ["one", "two", "three"];
+    let berths = names.map(|name| rig.request(&["--cards", "1", "--name", name]));
+    let filler = fill(&state);
+    wait_for_event(&rig, "disk.full", "no berth can be made");
+    let refused = rig.refused_as(BOB, 5, &["request", "--cards", "1"]);
+    assert!(
+        refused.contains("is full, where the ledger is") && refused.contains("help: free space"),
+        "{refused}"
+    );
+    rig.ssh_ok(&berths[0], "true");
+    rig.ok(&["renew", "alice/one"]);
+    rig.ok(&["release", "alice/one"]);
+    // An agent that ends and starts there has what was kept for it, whether it ended by itself or was killed.
+    rig.stop_agent();
+    rig.start_agent();
+    rig.ok(&["renew", "alice/two"]);
+    rig.ok(&["release", "alice/two"]);
+    rig.kill_agent();
+    rig.start_agent();
+    assert!(rig.berth(&["list"]).err.contains("is full, where the ledger is"));
+    rig.ok(&["release", "alice/three"]);
+    assert_eq!(rig.json(&["list"])["berths"], serde_json::json!([]));
+    // What the released berths had is room too, but less than is needed for sure; then all is well again.
+    std::fs::remove_file(filler).unwrap();
+    wait_for_event(&rig, "disk.room", "there is room again");
+    assert_eq!(rig.request(&["--cards", "1"])["state"], "live");
+    rig.ok(&["release", "alice/dev"]);
+    rig.kill_agent();
 }

@@ -1,0 +1,77 @@
+//! Whether a file system has room, and room that is kept for a file. It asks the kernel, and never walks a tree.
+
+use rustix::fs::{FallocateFlags, Mode, OFlags, StatVfs, fallocate, open, statvfs};
+use rustix::io::Errno;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+/// What a new berth, its keys and its events need, and more.
+const NEEDED_BYTES: u64 = 1 << 20;
+const NEEDED_FILES: u64 = 64;
+
+/// For users: what root keeps for itself is not theirs.
+pub fn is_full_for_users(path: &Path) -> io::Result<bool> {
+    Ok(has_none_for_users(&statvfs(path)?))
+}
+
+pub(super) fn has_none_for_users(stat: &StatVfs) -> bool {
+    stat.f_blocks > 0 && stat.f_bavail == 0 || stat.f_files > 0 && stat.f_favail == 0
+}
+
+/// For the agent's own files, which are root's.
+pub fn is_full_for_us(path: &Path) -> io::Result<bool> {
+    let stat = statvfs(path)?;
+    let few_bytes = stat.f_blocks > 0 && stat.f_bfree.saturating_mul(stat.f_frsize) < NEEDED_BYTES;
+    Ok(few_bytes || stat.f_files > 0 && stat.f_ffree < NEEDED_FILES)
+}
+
+/// Where the file system of a path is mounted, as far as its parents say.
+pub fn file_system_of(path: &Path) -> PathBuf {
+    let device = |path: &Path| path.metadata().map(|meta| meta.dev());
+    let Ok(own) = device(path) else { return path.to_path_buf() };
+    let inside = |above: &&Path| device(above).is_ok_and(|device| device == own);
+    path.ancestors().take_while(inside).last().unwrap_or(path).to_path_buf()
+}
+
+/// Keeps blocks for a file up to that size; how long it is does not change. Once more changes nothing. False where the
+/// file system cannot do that.
+pub fn reserve(file: &Path, bytes: u64) -> io::Result<bool> {
+    let fd = open(file, OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    match fallocate(&fd, FallocateFlags::KEEP_SIZE, 0, bytes) {
+        Ok(()) => Ok(true),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_system_with_room_is_not_full_and_has_a_mount_point() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!is_full_for_users(dir.path()).unwrap() && !is_full_for_us(dir.path()).unwrap());
+        let mount = file_system_of(dir.path());
+        assert!(dir.path().starts_with(&mount));
+        assert_eq!(mount.metadata().unwrap().dev(), dir.path().metadata().unwrap().dev());
+        // /proc has no blocks at all, and no file can be made there anyway.
+        assert!(!is_full_for_users(Path::new("/proc")).unwrap());
+        assert_eq!(file_system_of(Path::new("/proc/sys")), Path::new("/proc"));
+    }
+
+    #[test]
+    fn what_is_kept_for_a_file_does_not_make_it_longer() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        std::fs::write(&path, "x").unwrap();
+        if reserve(&path, 1 << 20).unwrap() {
+            let meta = path.metadata().unwrap();
+            assert_eq!(meta.len(), 1);
+            assert!(meta.blocks() * 512 >= 1 << 20, "{}", meta.blocks());
+        }
+        std::os::unix::fs::symlink(&path, dir.path().join("link")).unwrap();
+        assert!(reserve(&dir.path().join("link"), 1).is_err());
+    }
+}
