@@ -16,7 +16,7 @@ patch_russh() {
     ! cmp -s "$changes" "$made/changes.diff" || return 0
     find_cargo
     need_program patch
-    say "changing russh $version: $(sed -n 's/^- //p' "$changes" | wc -l) mendings of scripts/lib/russh-$version.diff"
+    say "changing a copy of russh $version by scripts/lib/russh-$version.diff"
     as_caller rm -rf "$made"
     (cd "$root" && as_caller bash -euo pipefail -c "$MAKE_PATCHED" patched "$version" "$changes" "$made") ||
         die "russh cannot be changed; see above"

@@ -18,6 +18,8 @@ use russh::{ChannelId, ChannelOpenFailure, Error, Pty, Sig};
 use std::collections::HashMap;
 
 const STDERR: u32 = 1;
+/// Whether russh was built with our changes (`scripts/lib/russh-*.diff`); what makes them says so.
+const IS_ASKED_FIRST: bool = option_env!("BERTH_RUSSH").is_some();
 /// OpenSSH's "end of write".
 const OUTPUT_IS_UNREAD: &str = "eow@openssh.com";
 const ADMINISTRATIVELY_PROHIBITED: u32 = 1;
@@ -89,9 +91,14 @@ impl Channels {
         Ok(())
     }
 
-    /// The size to open windows to, after that of a channel was opened to a size.
+    /// The size to open the channel's window to, asked with each of its packets; where russh is the registry's, the size to
+    /// open windows to after this one was opened.
     pub(super) fn next_window(&mut self, id: ChannelId, opened_to: u32) -> u32 {
-        self.inputs.next_window(&mut self.windows, id.into(), opened_to)
+        if IS_ASKED_FIRST {
+            self.inputs.own_window(&mut self.windows, id.into())
+        } else {
+            self.inputs.next_window(&mut self.windows, id.into(), opened_to)
+        }
     }
 
     pub(super) fn end_input(&mut self, id: ChannelId) {

@@ -23,6 +23,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
+use tokio::io::BufReader;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
@@ -37,6 +38,10 @@ const PAUSE: Duration = Duration::from_millis(50);
 const GOODBYE: Duration = Duration::from_secs(1);
 /// As many connections at the same time.
 const GOODBYES: usize = 64;
+
+/// russh reads the length of a packet, and then the packet. What is smaller than this comes with one look at the socket
+/// instead of three: keystrokes, and the requests of SFTP. Large packets pass it by.
+const SMALL_PACKETS: usize = 4 << 10;
 
 /// The numbers of one server.
 #[derive(Debug, Clone)]
@@ -179,6 +184,7 @@ impl Visit {
         let mut arrival = Some(arrival);
         let handle = OnceLock::new();
         let protocol = Arc::clone(&self.front.protocol());
+        let wire = BufReader::with_capacity(SMALL_PACKETS, wire);
         let mut session = pin!(async {
             let session = russh::server::run_stream(protocol, wire, handler).await?;
             let _ = handle.set(session.handle());

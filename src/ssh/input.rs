@@ -212,12 +212,22 @@ impl Inputs {
     /// The size to open windows to, after that of a channel was opened.
     pub(super) fn next_window(&self, windows: &mut Windows<u32>, channel: u32, opened_to: u32) -> u32 {
         let queues = self.0.queues();
-        let reader = |channel| match queues.get(&channel).and_then(Weak::upgrade) {
-            None => Reader::Gone,
-            Some(queue) if queue.is_long() => Reader::Behind,
-            Some(_) => Reader::UpToDate,
-        };
+        let reader = |channel| reader(&queues, channel);
         windows.opened(channel, opened_to, self.0.pressure(), reader)
+    }
+
+    /// The size to open this channel's window to.
+    pub(super) fn own_window(&self, windows: &mut Windows<u32>, channel: u32) -> u32 {
+        let queues = self.0.queues();
+        windows.own(channel, self.0.pressure(), |channel| reader(&queues, channel))
+    }
+}
+
+fn reader(queues: &HashMap<u32, Weak<InputQueue>>, channel: u32) -> Reader {
+    match queues.get(&channel).and_then(Weak::upgrade) {
+        None => Reader::Gone,
+        Some(queue) if queue.is_long() => Reader::Behind,
+        Some(_) => Reader::UpToDate,
     }
 }
 

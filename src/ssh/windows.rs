@@ -10,6 +10,9 @@
 //! - Where nothing is on its way because all windows are used up, channels ask in the same order again and again. So
 //!   the one that waits for a whole window gets it right after that one which asks before it.
 //!
+//! All that is for the registry's russh. One with our changes (`scripts/lib/russh-*.diff`) asks for each channel by itself
+//! ([`Windows::own`]).
+//!
 //! Where the guess is wrong, a channel that is behind gets a window too many; what waits has a limit, and with more
 //! waiting the windows get smaller.
 
@@ -94,6 +97,16 @@ impl<K> Channel<K> {
 }
 
 impl<K: Eq + Hash + Copy> Windows<K> {
+    /// The size for this very channel, where russh asks for each by itself: nothing has to be guessed.
+    pub(super) fn own(&mut self, id: K, waiting: usize, reader: impl Fn(K) -> Reader) -> u32 {
+        if !self.channels.contains_key(&id) {
+            self.channels.retain(|other, _| reader(*other) != Reader::Gone);
+        }
+        let channel = self.channels.entry(id).or_insert_with(Channel::new);
+        channel.is_behind = reader(id) == Reader::Behind;
+        if channel.is_behind { TRICKLE } else { full_window(waiting) }
+    }
+
     /// A window was just opened, for data that has come. Returns the size to open windows to next.
     pub(super) fn opened(&mut self, id: K, to: u32, waiting: usize, reader: impl Fn(K) -> Reader) -> u32 {
         self.is_counted = true;
@@ -362,5 +375,27 @@ mod tests {
         // Until it says something.
         windows.received(1, PACKET);
         assert_eq!(windows.opened(2, WINDOW, 0, reader), TRICKLE);
+    }
+
+    #[test]
+    fn where_each_channel_is_asked_for_only_who_is_behind_gets_a_trickle() {
+        let mut windows = Windows::default();
+        let reader = |channel| match channel {
+            1 => Reader::Behind,
+            2 | 3 => Reader::UpToDate,
+            _ => Reader::Gone,
+        };
+        for _ in 0..3 {
+            for (channel, size) in [(1, TRICKLE), (2, WINDOW), (1, TRICKLE), (3, WINDOW)] {
+                assert_eq!(windows.own(channel, PLENTY - 1, reader), size);
+                windows.received(channel, PACKET);
+            }
+        }
+        assert_eq!(windows.own(2, TOO_MUCH, reader), TRICKLE);
+        // Others sent enough meanwhile to slow its two bytes down; without them it has to pause.
+        assert!(!windows.should_pause(1) && windows.should_pause(1));
+        windows.own(4, 0, reader);
+        windows.own(5, 0, reader);
+        assert_eq!(windows.channels.len(), 4, "those that are gone go with the next one");
     }
 }

@@ -17,6 +17,7 @@ mod site;
 mod table;
 mod transfers;
 
+use crate::rig::has_changed_russh;
 use rows::{Cell, OF_CHANGED_RUSSH, rows};
 use site::{Servers, Site};
 use std::collections::BTreeMap;
@@ -119,21 +120,6 @@ fn every_cell_is_what_openssh_does() {
         if wanted.is_none() && has_node && has_changes { table::compare(&rows, &seen) } else { Ok(()) };
     assert!(wrong.is_empty(), "{} of {} cells:\n{}", wrong.len(), seen.len(), wrong.join("\n"));
     compared.unwrap();
-}
-
-/// Whether the server was built with the russh that `scripts/lib/patched.sh` makes.
-fn has_changed_russh() -> bool {
-    let has_changes = option_env!("BERTH_RUSSH") == Some("changed");
-    if !has_changes {
-        assert!(
-            std::env::var("CI").as_deref() != Ok("true"),
-            "russh is the registry's, and in CI it is ours"
-        );
-        eprintln!(
-            "SKIPPED: rows that the registry's russh cannot do; scripts/build or scripts/test changes it"
-        );
-    }
-    has_changes
 }
 
 fn attempt(site: &Site<'_>, check: fn(&Site<'_>)) -> Result<(), String> {

@@ -173,6 +173,19 @@ fn keygen_with(options: &[&str], at: &Path) {
     assert!(made.success());
 }
 
+/// Whether the server was built with the russh that `scripts/lib/patched.sh` makes.
+pub fn has_changed_russh() -> bool {
+    let has_changes = option_env!("BERTH_RUSSH") == Some("changed");
+    if !has_changes {
+        assert!(
+            std::env::var("CI").as_deref() != Ok("true"),
+            "russh is the registry's, and in CI it is ours"
+        );
+        eprintln!("SKIPPED: what the registry's russh cannot do; scripts/build or scripts/test changes it");
+    }
+    has_changes
+}
+
 /// Polls for a condition; its end is a failure that says what was waited for.
 pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
