@@ -19,6 +19,7 @@ pub struct Now {
 
 impl BootTime {
     /// So much earlier; the boot itself where that would be before it.
+    #[must_use]
     pub fn before(self, time: Duration) -> Self {
         Self(self.0.saturating_sub(time))
     }

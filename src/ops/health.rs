@@ -104,7 +104,7 @@ impl Node {
                 tracing::warn!(task = name, error, "a look failed; it is tried again and again");
             }
             (Err(error), _) => {
-                tracing::debug!(task = name, error = format!("{error:#}"), "a look failed again")
+                tracing::debug!(task = name, error = format!("{error:#}"), "a look failed again");
             }
             (Ok(()), Turned::Again) => tracing::info!(task = name, "looks succeed again"),
             (Ok(()), _) => {}
