@@ -128,7 +128,7 @@ fn look(node: Node, need: Need) -> Seen {
         Need::Docker => seen(check_docker::state(config), |facts, look| facts.docker = look),
         Need::Daemon => {
             seen(facts::daemon_file::gather(host).map_err(check_docker::not_looked), |facts, look| {
-                facts.daemon = look
+                facts.daemon = look;
             })
         }
         Need::Metadata => seen(metadata(node), |facts, look| facts.metadata_closed = look),
