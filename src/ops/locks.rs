@@ -80,8 +80,10 @@ impl<T> DerefMut for Guard<'_, T> {
 }
 
 /// For one of several futures that run side by side in one task and take locks.
-pub(super) async fn beside<F: Future>(future: F) -> F::Output {
-    if cfg!(debug_assertions) { held::branch(future).await } else { future.await }
+pub(super) fn beside<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    // Boxed: it would be kept twice over in the future that waits for it.
+    let future = Box::pin(future);
+    async move { if cfg!(debug_assertions) { held::branch(future).await } else { future.await } }
 }
 
 /// Before a wait that needs one to hold none of these.
