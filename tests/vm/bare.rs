@@ -59,8 +59,27 @@ fn somebody_would_lose_something(machine: &Machine) {
         let said = site::refused(machine, args);
         assert!(said.contains("apt-get would remove containerd.io"), "{said}");
     }
-    assert_eq!(machine.ok("dpkg-query -W -f '${db:Status-Status}' containerd.io"), "installed");
+    assert_eq!(machine.ok(INSTALLED), "installed");
     machine.ok("dpkg -r containerd.io");
+    somebody_installs_in_between(machine);
+}
+
+const INSTALLED: &str = "dpkg-query -W -f '${db:Status-Status}' containerd.io";
+
+/// Their package comes between the answer of what apt-get would do and the installation: nothing but apt-get itself can see it.
+fn somebody_installs_in_between(machine: &Machine) {
+    let wrapper = "/usr/local/sbin/apt-get";
+    let script = "#!/bin/sh\ncase \" $* \" in *' --simulate '*) ;; \
+        *) dpkg -s containerd.io >/dev/null 2>&1 || dpkg -i /root/containerd.io.deb ;; esac\n\
+        exec /usr/bin/apt-get \"$@\"\n";
+    machine.write(wrapper, script);
+    machine.ok(&format!("chmod 755 {wrapper}"));
+    let failed = site::bootstrap(machine, "--apply --yes");
+    assert_eq!(failed.code, 5, "{}{}", failed.out, failed.err);
+    assert!(failed.err.contains("Packages need to be removed but remove is disabled"), "{}", failed.err);
+    assert_eq!(machine.ok(INSTALLED), "installed");
+    assert_eq!(machine.run("dpkg -s docker.io").code, 1, "nothing of it was installed");
+    machine.ok(&format!("rm {wrapper} && dpkg -r containerd.io"));
 }
 
 /// Somebody else installs, and then one of the packages cannot be configured. The next run goes on with what is there.

@@ -22,6 +22,7 @@ mod driver;
 mod homes;
 mod itself;
 mod machine;
+mod odd_disks;
 mod packages;
 mod qemu;
 mod refusals;

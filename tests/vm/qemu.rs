@@ -44,13 +44,20 @@ pub enum Base {
 /// An NVMe disk: a sparse file, which outlives the machine's boots.
 #[derive(Clone)]
 pub struct Disk {
+    /// Of an odd one only the name of its file.
     pub serial: String,
     pub mib: u64,
+    /// As QEMU wants them, such as `nvme,serial=S`; the last one is the disk, those before it what it hangs on.
+    devices: Vec<String>,
 }
 
 impl Disk {
     pub fn new(serial: &str, mib: u64) -> Self {
-        Self { serial: serial.into(), mib }
+        Self::odd(serial, mib, &[&format!("nvme,serial={serial}")])
+    }
+
+    pub fn odd(name: &str, mib: u64, devices: &[&str]) -> Self {
+        Self { serial: name.into(), mib, devices: devices.iter().map(|&device| device.into()).collect() }
     }
 
     pub fn file(&self, dir: &Path) -> PathBuf {
@@ -91,7 +98,11 @@ pub fn start(image: &Path, dir: &Path, disks: &[Disk], port: u16) -> Child {
         disk.make(dir);
         let id = format!("d{at}");
         drive(&mut command, &id, &format!("file={},format=raw,discard=unmap", disk.file(dir).display()));
-        command.arg("-device").arg(format!("nvme,drive={id},serial={}", disk.serial));
+        let (last, before) = disk.devices.split_last().expect("a disk is a device");
+        for device in before {
+            command.arg("-device").arg(device);
+        }
+        command.arg("-device").arg(format!("{last},drive={id}"));
     }
     command.arg("-netdev").arg(format!("user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22"));
     command.args(["-device", "virtio-net-pci,netdev=net,romfile="]);

@@ -163,7 +163,7 @@ fn sums(machine: &Machine) -> BTreeMap<String, String> {
 }
 
 /// Of the blocks that are not zeros, with their places: a sparse file of many TiB is not read whole.
-fn sum(file: &std::path::Path) -> String {
+pub fn sum(file: &std::path::Path) -> String {
     const BLOCK: usize = 4096;
     const STEP: u64 = BLOCK as u64;
     let file = std::fs::File::open(file).unwrap();

@@ -13,7 +13,7 @@ const BERTH: &str = env!("CARGO_BIN_EXE_berth");
 pub const PROGRAM: &str = "/root/berth";
 pub const JOURNAL: &str = "/var/lib/berth/bootstrap/journal.jsonl";
 /// A whole bootstrap with Docker's packages.
-const BOOTSTRAP: Duration = Duration::from_mins(15);
+pub const BOOTSTRAP: Duration = Duration::from_mins(15);
 
 /// All disks in one volume.
 pub const MERGE: &str = "[disks]\nlayout = \"merge\"\nmin-size = \"512MiB\"\n";
