@@ -409,6 +409,7 @@ fn is_for(manager: PackageManager, arch: &str) -> bool {
 mod tests {
     use super::*;
     use crate::host::FakeHost;
+    use crate::plan::PackagesFor;
 
     #[test]
     fn the_end_of_what_was_said_is_kept() {
@@ -422,7 +423,7 @@ mod tests {
         const ASK: &str = "apt-get install --simulate --no-install-recommends";
         const SHOW: &str = "dpkg-query --show --showformat=${db:Status-Status}";
         let step = InstallPackages {
-            purpose: "docker".into(),
+            purpose: PackagesFor::Docker,
             manager: PackageManager::AptGet,
             names: vec!["docker.io|docker-ce".into(), "iptables".into(), "apparmor|".into()],
             from: None,
