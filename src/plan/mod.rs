@@ -7,6 +7,7 @@ mod docker_steps;
 mod file;
 mod holds;
 pub mod journal;
+mod proof;
 mod purpose;
 mod step;
 mod step_driver;
@@ -21,6 +22,7 @@ pub use docker_steps::{
 };
 pub use file::{check_made_for, check_still_true, read_plan, write_plan};
 pub use holds::{Held, Holds, contents};
+pub use proof::{Found, MemberAlone, Members, MembersAlone, Named, NamedAlone, Proved, Unseen, Volume};
 pub use purpose::FilePurpose;
 pub use step::{
     AddMount, Danger, DiskPart, Format, GrowVolume, MakeVolume, MoveTree, Step, WipeDisk, WriteFile,

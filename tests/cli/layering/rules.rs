@@ -11,6 +11,17 @@ const KEPT_IN: &[(&str, &[&str])] = &[
     ("rusqlite", &["src/ledger/", "src/ledger.rs"]),
     ("russh", &["src/ssh/", "src/keys.rs"]),
     ("Command::new", &["src/host/", "src/ssh/"]),
+    ("Wipefs", PROOF),
+    ("Pvcreate", PROOF),
+    ("Vgcreate", PROOF),
+    ("Vgextend", PROOF),
+    ("Lvcreate", PROOF),
+    ("Lvextend", PROOF),
+    ("MkfsXfs", PROOF),
+    ("MkfsBtrfs", PROOF),
+    ("BtrfsDevice", PROOF),
+    ("take_alone", TAKEN),
+    ("wipe_ends", TAKEN),
     ("print!", PRINTERS),
     ("println!", PRINTERS),
     ("eprint!", PRINTERS),
@@ -23,6 +34,9 @@ const WITHOUT_CLOCK: &[&str] = &["src/ops/bootstrap/", "src/ops/check.rs"];
 const CLOCKS: &[&str] = &["Timestamp::now", "SystemTime", "Instant::now"];
 /// How long to wait for somebody: tokio wakes by this clock and no other.
 const WAITS: &str = "tokio::time::";
+/// What destroys is made from a proof, and nowhere else.
+const PROOF: &[&str] = &["src/plan/proof.rs", "src/host/cmd.rs"];
+const TAKEN: &[&str] = &["src/plan/proof.rs", "src/host/block.rs"];
 /// sim/tool.rs is npu-smi: another program, which prints what it is asked.
 const PRINTERS: &[&str] = &["src/cli/render.rs", "src/sim/tool.rs"];
 
