@@ -158,6 +158,24 @@ fn what_destroys_is_made_from_a_proof() {
 }
 
 #[test]
+fn no_decision_reads_a_sentence() {
+    for code in [
+        "if fault.message.contains(\"x\") {}",
+        "if error.to_string() == \"x\" {}",
+        "if fault.message == \"x\" {}",
+        "let a = error.to_string().replace(\"x\", \"\");",
+        "let a = fault.message\n        .strip_prefix(\"x\");",
+        "if step.describe() != other.describe() {}",
+        "if error.meaning.contains(\"x\") {}",
+    ] {
+        refused("src/ops/request.rs", &format!("fn f() {{ {code} }}"), "is for people");
+    }
+    accepted("src/ops/request.rs", "fn f() { let a = fault.message.clone(); say(&error.to_string()); }");
+    accepted("src/ops/request.rs", "fn f() { if fault.kind == FaultKind::Denied { note(fault.message) } }");
+    accepted("src/facts/npu/error.rs", "fn f() { if output.stdout.contains(\"x\") {} }");
+}
+
+#[test]
 fn modules_introduce_themselves_and_stay_small() {
     let layers = Layers::from_doc(LAYERS).unwrap();
     assert!(check("src/alloc.rs", "use std::io;\n", &layers)[0].contains("starts without `//!`"));
