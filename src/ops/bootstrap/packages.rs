@@ -5,6 +5,7 @@ use crate::error::{ErrorClass, Fault, FaultKind, flatten};
 use crate::facts::package_changes::{self, Answer, Losses};
 use crate::host::{Cmd, Output, RunError, Tool, trust};
 use crate::model::docker_seen::PackageManager;
+use crate::model::text::plain;
 use crate::plan::{InstallPackages, Part};
 use anyhow::{Context as _, Result};
 use std::collections::BTreeMap;
@@ -221,7 +222,7 @@ pub(super) fn tail(text: &str, lines: usize) -> String {
         .lines()
         .map(str::trim)
         .filter(|line| !line.is_empty())
-        .map(|line| line.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect())
+        .map(|line| line.chars().take(LONGEST).map(|c| if plain(c) == c { c } else { ' ' }).collect())
         .collect();
     said.get(said.len().saturating_sub(lines)..).unwrap_or(&[]).join(" / ")
 }
