@@ -1,6 +1,7 @@
 //! Keys: the host key of a berth, and public keys as people hand them in. Text in, text out; no files.
 
 use crate::error::{ErrorClass, Fault};
+use crate::model::text::plain;
 use anyhow::{Context as _, Result};
 use russh::keys::ssh_key::private::RsaKeypair;
 use russh::keys::ssh_key::public::KeyData;
@@ -248,7 +249,7 @@ fn check_type(key_type: &str, line: &str) -> Result<(), Fault> {
 
 /// Names from a key can come from anybody: a bounded, harmless piece of them is enough to recognise them by.
 fn printable(text: &str) -> String {
-    text.chars().take(40).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars().take(40).map(plain).collect()
 }
 
 fn check_strength(key: &PublicKey) -> Result<(), Fault> {

@@ -7,7 +7,7 @@ use crate::model::Size;
 use crate::model::disk::{Content, Coverage, Disk};
 use crate::model::disk_use::Use;
 use crate::model::observed::Observed;
-use crate::plan::{DiskPart, Expected, Part, Step, WipeDisk, contents, label, objections, volume_tag};
+use crate::plan::{DiskPart, Expected, Held, Part, Step, WipeDisk, contents, label, objections, volume_tag};
 use crate::profile::DiskWants;
 use std::collections::BTreeMap;
 
@@ -104,7 +104,7 @@ fn consider<'a>(disk: &'a Disk, is_named: bool, supply: &mut Supply<'a>, part: &
         return;
     }
     if let (Expected::Named, Some(id)) = (expected, &disk.id) {
-        let holds = format!("it holds {}", contents(disk).join(", "));
+        let holds = Held::Things(contents(disk));
         let step = WipeDisk { disk: id.clone(), size: Size(disk.size_bytes), holds };
         part.add(Step::WipeDisk(step), format!("--wipe {} was given", id.serial));
     }

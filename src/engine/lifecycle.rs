@@ -3,6 +3,7 @@
 use super::client::{Engine, LONG, SHORT, clean};
 use super::container::{ContainerSpec, body};
 use crate::error::{Fault, FaultKind};
+use crate::model::text::plain;
 use anyhow::{Context as _, Result};
 use bollard::models::ContainerInspectResponse;
 use bollard::query_parameters::{
@@ -135,7 +136,7 @@ impl Engine {
 fn printable_lines(text: &[u8]) -> String {
     String::from_utf8_lossy(text)
         .chars()
-        .map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c })
+        .map(|c| if matches!(c, '\n' | '\t') { c } else { plain(c) })
         .collect()
 }
 

@@ -92,7 +92,7 @@ fn node(value: &Value, depth: usize) -> Result<Node, String> {
 
 /// The signatures on one device, as wipefs finds them on the device itself; udev's memory may be old.
 pub fn signatures(host: &dyn Host, path: &str) -> Result<Vec<Signature>, String> {
-    let cmd = Tool::Wipefs.cmd().args(["--json", path]).timeout(TIMEOUT);
+    let cmd = Tool::WipefsList.cmd().args(["--json", path]).timeout(TIMEOUT);
     parse_signatures(&host.run(&cmd).map_err(|error| error.to_string())?.stdout)
 }
 

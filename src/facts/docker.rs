@@ -3,7 +3,7 @@
 use super::server::is_installed;
 use super::{docker_unit, tasks};
 use crate::host::{Host, firewall, read_text, tree};
-use crate::model::docker_seen::{DaemonFile, DockerSeen, Flag, Place};
+use crate::model::docker_seen::{DaemonFile, DockerSeen, Flag, Neighbour, Place};
 use serde_json::Value;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -155,17 +155,13 @@ pub fn above_remapped(root: &Path) -> &Path {
     if is_remapped(root) { root.parent().unwrap_or(root) } else { root }
 }
 
-fn neighbours(host: &dyn Host) -> Vec<String> {
-    let mut found: Vec<String> = Vec::new();
-    for name in ["kubelet", "podman"] {
-        if is_installed(host, name) {
-            found.push(name.into());
-        }
-    }
-    if host.exists(Path::new("/snap/bin/docker")) {
-        found.push("docker of a snap".into());
-    }
-    found
+fn neighbours(host: &dyn Host) -> Vec<Neighbour> {
+    let all = [
+        (Neighbour::Kubelet, is_installed(host, "kubelet")),
+        (Neighbour::Podman, is_installed(host, "podman")),
+        (Neighbour::SnapDocker, host.exists(Path::new("/snap/bin/docker"))),
+    ];
+    all.into_iter().filter(|(_, is_there)| *is_there).map(|(neighbour, _)| neighbour).collect()
 }
 
 #[cfg(test)]

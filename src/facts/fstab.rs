@@ -1,6 +1,6 @@
 //! /etc/fstab as text and as entries; a line that is none is named, never skipped.
 
-use crate::host::Host;
+use crate::host::{Host, mountinfo};
 use crate::model::observed::{Fstab, FstabEntry, FstabError};
 use std::io::ErrorKind;
 use std::path::Path;
@@ -88,7 +88,7 @@ fn tidy(target: &str) -> String {
 
 /// `\040` is a space, `\011` a tab, `\134` a backslash. mountinfo uses the same.
 pub fn unescape(field: &str) -> String {
-    field.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
+    String::from_utf8_lossy(&mountinfo::unescape(field)).into_owned()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use crate::profile::Tools;
 use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
+const TLS: &str = "-tls";
 /// The vendor's guide to HCCL's errors: this answer means that TLS is off.
 const NO_CERTIFICATE: &str = "no certificate found";
 
@@ -39,13 +40,8 @@ pub fn gather_card(host: &dyn Host, tools: &Tools, id: u32) -> HccnCard {
         link: ask("-link").and_then(|text| parse_link(&text).ok_or_else(|| unknown("link status", &text))),
         health: ask("-net_health")
             .and_then(|text| parse_health(&text).ok_or_else(|| unknown("net health", &text))),
-        tls: ask_tls(&mut ask).and_then(|text| parse_tls(&text).ok_or_else(|| unknown("TLS switch", &text))),
+        tls: ask(TLS).and_then(|text| parse_tls(&text).ok_or_else(|| unknown("TLS switch", &text))),
     }
-}
-
-/// A card that was never given a certificate says so and may end with an error: TLS is off there.
-fn ask_tls(ask: &mut impl FnMut(&str) -> Look<String>) -> Look<String> {
-    ask("-tls").or_else(|why| if says_no_certificate(&why.reason) { Ok(why.reason) } else { Err(why) })
 }
 
 fn says_no_certificate(text: &str) -> bool {
@@ -56,7 +52,14 @@ fn says_no_certificate(text: &str) -> bool {
 fn run(host: &dyn Host, tools: &Tools, id: u32, what: &str) -> Result<String, (NotLooked, bool)> {
     let tool = Tool::HccnTool(tools.hccn_tool.clone());
     let cmd = tool.cmd().args(["-i", &id.to_string(), what, "-g"]).timeout(TIMEOUT);
-    host.run(&cmd).map(|output| output.stdout).map_err(|error| match error {
+    let ran = match host.run(&cmd) {
+        // A card that was never given a certificate says so and may end with an error: TLS is off there.
+        Err(RunError::Failed { stderr, .. }) if what == TLS && says_no_certificate(&stderr) => {
+            return Ok(stderr);
+        }
+        ran => ran,
+    };
+    ran.map(|output| output.stdout).map_err(|error| match error {
         RunError::Missing { .. } => (
             NotLooked::new(
                 error.to_string(),

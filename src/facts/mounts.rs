@@ -2,7 +2,7 @@
 
 use super::fstab::unescape;
 use crate::host::procs::has_ended;
-use crate::host::{Host, block, read_text};
+use crate::host::{Host, block, mountinfo, read_text};
 use std::path::{Path, PathBuf};
 
 /// One line of mountinfo.
@@ -58,22 +58,19 @@ pub fn parse(text: &str) -> Result<Vec<MountLine>, String> {
         .collect()
 }
 
-/// `36 35 98:0 /root /target rw,noatime master:1 - ext3 /dev/root rw,errors=continue`, as proc(5) describes it.
 fn parse_line(line: &str) -> Option<MountLine> {
-    let (before, after) = line.split_once(" - ")?;
-    let mut before = before.split(' ');
-    let id = before.next()?.parse().ok()?;
-    let mut before = before.skip(1);
-    let device = before.next()?.to_owned();
-    let root = unescape(before.next()?);
-    let target = unescape(before.next()?);
-    let options = before.next()?;
-    let is_slave = before.any(|field| field.starts_with("master:"));
-    let mut after = after.split(' ');
-    let (kind, source) = (after.next()?.to_owned(), unescape(after.next()?));
-    let options = options.split(',').chain(after.next().unwrap_or("").split(','));
-    let options = options.filter(|option| !option.is_empty()).map(str::to_owned).collect();
-    Some(MountLine { id, is_slave, device, root, target, options, kind, source })
+    let seen = mountinfo::Line::parse(line)?;
+    let options = seen.options.split(',').chain(seen.super_options.split(','));
+    Some(MountLine {
+        id: seen.id,
+        is_slave: seen.is_slave,
+        device: seen.device.to_owned(),
+        root: unescape(seen.root),
+        target: unescape(seen.target),
+        options: options.filter(|option| !option.is_empty()).map(str::to_owned).collect(),
+        kind: seen.kind.to_owned(),
+        source: unescape(seen.source),
+    })
 }
 
 /// Where else this directory, or a part of it, can be written: in the machine's own namespace, by its target, and in those

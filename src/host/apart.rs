@@ -116,8 +116,8 @@ impl Chains {
         }
         // What the host began, and what anybody reaches from outside: the berths' SSH and the gateway.
         lines.push(format!("-A {own} -m conntrack --ctstate RELATED,ESTABLISHED -j RETURN"));
-        let ssh = neighbours.ssh_ports.to_string().replace('-', ":");
-        lines.push(format!("-A {own} -p tcp -m tcp --dport {ssh} -j RETURN"));
+        let (first, last) = neighbours.ssh_ports.ends();
+        lines.push(format!("-A {own} -p tcp -m tcp --dport {first}:{last} -j RETURN"));
         for port in &neighbours.host_ports {
             for protocol in ["tcp", "udp"] {
                 lines.push(format!("-A {own} -p {protocol} -m {protocol} --dport {port} -j RETURN"));

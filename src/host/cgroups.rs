@@ -3,6 +3,7 @@
 //! On version 1 each cgroup lists its rules. On version 2 the filter is a program, which cannot be read without
 //! `unsafe`: there is nothing to list, and `super::namespaces` looks at device nodes instead.
 
+use super::mountinfo;
 use super::procs::parse_cgroup;
 use crate::model::DeviceRule;
 use std::collections::BTreeMap;
@@ -50,14 +51,12 @@ impl Cgroups {
 
     fn in_mounts(mounts: &str, blind: bool) -> Self {
         let mut found = Self { devices: None, unified: None, blind };
-        for line in mounts.lines() {
-            let Some((left, right)) = line.split_once(" - ") else { continue };
-            let (Some(at), mut right) = (left.split(' ').nth(4), right.split(' ')) else { continue };
-            match (right.next(), right.nth(1)) {
-                (Some("cgroup"), Some(options)) if options.split(',').any(|option| option == "devices") => {
-                    found.devices.get_or_insert_with(|| at.into());
+        for line in mountinfo::lines(mounts) {
+            match line.kind {
+                "cgroup" if line.super_options.split(',').any(|option| option == "devices") => {
+                    found.devices.get_or_insert_with(|| line.target_path());
                 }
-                (Some("cgroup2"), _) => drop(found.unified.get_or_insert_with(|| at.into())),
+                "cgroup2" => drop(found.unified.get_or_insert_with(|| line.target_path())),
                 _ => {}
             }
         }

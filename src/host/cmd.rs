@@ -20,6 +20,8 @@ pub enum Tool {
     Modprobe,
     Ssh,
     Wipefs,
+    /// wipefs that only looks: it writes nothing, whatever its other arguments say.
+    WipefsList,
     Blkid,
     Pvs,
     Vgs,
@@ -33,7 +35,8 @@ pub enum Tool {
     MkfsXfs,
     XfsGrowfs,
     MkfsBtrfs,
-    Btrfs,
+    /// `btrfs device`
+    BtrfsDevice,
     Mount,
     Umount,
     Udevadm,
@@ -64,9 +67,14 @@ impl Tool {
             Self::NpuSmi(_) => 10,
             _ => 5,
         };
+        let args = match self {
+            Self::WipefsList => vec!["--no-act".to_owned()],
+            Self::BtrfsDevice => vec!["device".to_owned()],
+            _ => Vec::new(),
+        };
         Cmd {
             tool: self.clone(),
-            args: Vec::new(),
+            args,
             env: Vec::new(),
             timeout: Duration::from_secs(seconds),
             allowed_exits: vec![0],
@@ -84,7 +92,7 @@ impl Tool {
             Self::IptablesRestore => "iptables-restore".into(),
             Self::Modprobe => "modprobe".into(),
             Self::Ssh => "ssh".into(),
-            Self::Wipefs => "wipefs".into(),
+            Self::Wipefs | Self::WipefsList => "wipefs".into(),
             Self::Blkid => "blkid".into(),
             Self::Pvs => "pvs".into(),
             Self::Vgs => "vgs".into(),
@@ -98,7 +106,7 @@ impl Tool {
             Self::MkfsXfs => "mkfs.xfs".into(),
             Self::XfsGrowfs => "xfs_growfs".into(),
             Self::MkfsBtrfs => "mkfs.btrfs".into(),
-            Self::Btrfs => "btrfs".into(),
+            Self::BtrfsDevice => "btrfs".into(),
             Self::Mount => "mount".into(),
             Self::Umount => "umount".into(),
             Self::Udevadm => "udevadm".into(),

@@ -1,5 +1,6 @@
 //! The kernel's log: which processes it killed for want of memory. Names in it are chosen by those processes.
 
+use crate::model::text::plain;
 use rustix::fs::{Mode, OFlags, open};
 use std::io::{self, Read as _};
 
@@ -65,7 +66,7 @@ impl<'a> Reader<'a> {
             if self.names.len() == MOST_NAMES {
                 self.names.remove(0);
             }
-            self.names.push(name.chars().filter(|c| !c.is_control()).collect());
+            self.names.push(name.chars().filter(|c| plain(*c) == *c).collect());
         }
     }
 

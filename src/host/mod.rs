@@ -23,6 +23,7 @@ pub mod firewall;
 pub mod handover;
 pub mod kernel_log;
 pub mod lock;
+pub mod mountinfo;
 pub mod namespaces;
 pub mod nodes;
 pub mod procs;

@@ -7,7 +7,7 @@
 
 use super::cgroups::{Cgroups, RuleCache, exact};
 use super::procs::{has_ended, living, pids, read_small};
-use super::readback;
+use super::{mountinfo, readback};
 use nix::sys::stat::{major, minor};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat};
 use std::collections::{BTreeMap, BTreeSet};
@@ -247,15 +247,9 @@ fn mounts_of(dir: &Path) -> io::Result<String> {
 }
 
 /// The kind of file system that /dev is on; the last mount on it counts.
-fn dev_kind(mountinfo: &str) -> String {
-    let mounts = || {
-        mountinfo.lines().filter_map(|line| {
-            let (left, right) = line.split_once(" - ")?;
-            Some((left.split(' ').nth(4)?, right.split(' ').next()?))
-        })
-    };
-    let at = |wanted: &str| mounts().rfind(|(at, _)| *at == wanted);
-    at("/dev").or_else(|| at("/")).map_or_else(String::new, |(_, kind)| kind.to_owned())
+fn dev_kind(mounts: &str) -> String {
+    let at = |wanted: &str| mountinfo::lines(mounts).rfind(|line| line.target == wanted);
+    at("/dev").or_else(|| at("/")).map_or_else(String::new, |line| line.kind.to_owned())
 }
 
 impl Rights {

@@ -4,7 +4,7 @@
 //! node in it is opened. A process id may be used again: everything is read through one handle on its directory
 //! in /proc, and its cgroup must carry the container's id.
 
-use super::device_number_of;
+use super::{device_number_of, mountinfo};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat, readlinkat, statat};
 use std::collections::VecDeque;
 use std::ffi::OsStr;
@@ -209,27 +209,7 @@ pub(super) fn nodes(root: &OwnedFd) -> io::Result<Vec<Node>> {
 
 /// Mount point and whether it is read-only, in the order they were mounted.
 fn parse_mountinfo(text: &str) -> Vec<(PathBuf, bool)> {
-    text.lines()
-        .filter_map(|line| {
-            let mut fields = line.split(' ').skip(4);
-            let target = PathBuf::from(OsStr::from_bytes(&unescape(fields.next()?)));
-            let read_only = fields.next()?.split(',').any(|option| option == "ro");
-            Some((target, read_only))
-        })
-        .collect()
-}
-
-/// The kernel writes space, tab, newline and backslash as three octal digits.
-fn unescape(field: &str) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let octal = after.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
-        let byte = octal.filter(|_| *first == b'\\').and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        bytes.push(byte.unwrap_or(*first));
-        rest = if byte.is_some() { after.get(3..).unwrap_or_default() } else { after };
-    }
-    bytes
+    mountinfo::lines(text).map(|line| (line.target_path(), line.has_option("ro"))).collect()
 }
 
 fn see_mount(root: &OwnedFd, mountinfo: &[(PathBuf, bool)], source: &Path, target: &Path) -> MountSeen {
@@ -355,8 +335,6 @@ mod tests {
     fn mount_points_are_unescaped() {
         let line = "90 72 254:0 /a\\040b /home/x\\040y ro,relatime master:2 - ext4 /dev/vda rw\nbad\n";
         assert_eq!(parse_mountinfo(line), [(PathBuf::from("/home/x y"), true)]);
-        assert_eq!(unescape("a\\04"), b"a\\04");
-        assert_eq!(unescape("\\134é"), "\\é".as_bytes());
     }
 
     #[test]

@@ -34,12 +34,23 @@ pub struct DockerSeen {
     /// Ascend's container runtime.
     pub ascend_runtime: Option<String>,
     /// Others on this machine that run containers.
-    pub neighbours: Vec<String>,
+    pub neighbours: Vec<Neighbour>,
     /// Containers that run under a containerd while Docker is not installed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tasks: Vec<Tasks>,
     /// `None` where nobody could look: Docker does not run, or there is no iptables.
     pub metadata_closed: Option<bool>,
+}
+
+/// Another program that runs containers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Neighbour {
+    Kubelet,
+    Podman,
+    /// Plans of schema 1 have it in words.
+    #[serde(alias = "docker of a snap")]
+    SnapDocker,
 }
 
 /// What a running engine says of itself. It counts more than what its files look like.

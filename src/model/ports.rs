@@ -22,6 +22,9 @@ impl PortRange {
     pub fn ports(self) -> impl Iterator<Item = u16> {
         self.first..=self.last
     }
+    pub fn ends(self) -> (u16, u16) {
+        (self.first, self.last)
+    }
     pub fn count(self) -> usize {
         usize::from(self.last - self.first) + 1
     }

@@ -8,6 +8,7 @@ use crate::model::check::{CheckReport, CheckResult, ProbeTime, SCHEMA, Summary};
 use crate::model::check_facts::{
     BROKE_OFF, CannSeen, CheckFacts, DriverAccount, HccnCard, Look, Mounted, NotLooked, NpuLook, SmartDisk,
 };
+use crate::model::text::plain;
 use crate::preflight::{Check, FORWARD, Need, Scope, Wants};
 use crate::profile::{Catalogue, Config, Profile};
 use std::collections::BTreeSet;
@@ -52,7 +53,7 @@ pub fn run(host: &dyn Host, config: &Config, profile: &Profile, checks: &[&'stat
 
 fn hostname(host: &dyn Host) -> Option<String> {
     let name = read_text(host, Path::new("/proc/sys/kernel/hostname")).ok()?;
-    let name: String = name.trim().chars().filter(|c| !c.is_control()).take(64).collect();
+    let name: String = name.trim().chars().filter(|c| plain(*c) == *c).take(64).collect();
     (!name.is_empty()).then_some(name)
 }
 
@@ -95,35 +96,35 @@ fn look(node: Node, need: Need) -> Seen {
     match need {
         Need::Npu => seen(npu(node), |facts, look| facts.npu = Ok(look)),
         Need::Board => {
-            seen(plain(detail::gather_board(host, &config.tools, devices.cards)), |facts, look| {
+            seen(untold(detail::gather_board(host, &config.tools, devices.cards)), |facts, look| {
                 facts.board = look;
             })
         }
-        Need::Pci => seen(plain(facts::pci::gather(host)), |facts, look| facts.pci = look),
+        Need::Pci => seen(untold(facts::pci::gather(host)), |facts, look| facts.pci = look),
         Need::Nodes => {
             let look = facts::device_nodes::gather(&config.paths.dev, devices.cards, &devices.manager);
-            seen(plain(look), |facts, look| facts.nodes = look)
+            seen(untold(look), |facts, look| facts.nodes = look)
         }
         Need::Driver => {
-            seen(plain(facts::driver::gather(host, &driver_dir(profile))), |facts, look| facts.driver = look)
+            seen(untold(facts::driver::gather(host, &driver_dir(profile))), |facts, look| facts.driver = look)
         }
         Need::Cann => seen(cann(node), |facts, look| facts.cann = look),
         Need::Hccn => seen(hccn(node), |facts, look| facts.hccn = Ok(look)),
         Need::HccnConf => {
             let look = facts::addresses::look_at_conf(host, devices.cards);
-            seen(plain(look), |facts, look| facts.hccn_conf = look)
+            seen(untold(look), |facts, look| facts.hccn_conf = look)
         }
-        Need::Os => seen(plain(facts::os::gather(host)), |facts, look| facts.os = look),
-        Need::Cpu => seen(plain(facts::cpu::gather(host)), |facts, look| facts.cpu = look),
-        Need::Memory => seen(plain(facts::memory::gather(host)), |facts, look| facts.memory = look),
+        Need::Os => seen(untold(facts::os::gather(host)), |facts, look| facts.os = look),
+        Need::Cpu => seen(untold(facts::cpu::gather(host)), |facts, look| facts.cpu = look),
+        Need::Memory => seen(untold(facts::memory::gather(host)), |facts, look| facts.memory = look),
         Need::Sysctl => {
             let names = profile.bootstrap.sysctl.keys().map(String::as_str).chain([FORWARD]);
             seen(facts::sysctl::gather(host, names), |facts, look| facts.sysctl = Ok(look))
         }
-        Need::Disks => seen(plain(facts::block::gather(host)), |facts, look| facts.disks = look),
-        Need::Space => seen(plain(facts::space::gather(host)), |facts, look| facts.space = look),
-        Need::Mounts => seen(plain(mounts(host)), |facts, look| facts.mounts = look),
-        Need::Fstab => seen(plain(facts::fstab::gather(host)), |facts, look| facts.fstab = look),
+        Need::Disks => seen(untold(facts::block::gather(host)), |facts, look| facts.disks = look),
+        Need::Space => seen(untold(facts::space::gather(host)), |facts, look| facts.space = look),
+        Need::Mounts => seen(untold(mounts(host)), |facts, look| facts.mounts = look),
+        Need::Fstab => seen(untold(facts::fstab::gather(host)), |facts, look| facts.fstab = look),
         Need::Smart => seen(smart(host), |facts, look| facts.smart = look),
         Need::Docker => seen(check_docker::state(config), |facts, look| facts.docker = look),
         Need::Daemon => {
@@ -135,7 +136,7 @@ fn look(node: Node, need: Need) -> Seen {
         Need::BridgeFilter => {
             seen(Ok(apart::can_filter_bridges(host)), |facts, look| facts.can_filter_bridges = look)
         }
-        Need::Rivals => seen(plain(facts::rivals::gather(host)), |facts, look| facts.rivals = look),
+        Need::Rivals => seen(untold(facts::rivals::gather(host)), |facts, look| facts.rivals = look),
         Need::Clock => seen(facts::clock::gather(host), |facts, look| facts.clock = look),
         Need::Registries => {
             let look = check_docker::registries(config, &profile.check.registries);
@@ -148,7 +149,7 @@ fn look(node: Node, need: Need) -> Seen {
     }
 }
 
-fn plain<T>(look: Result<T, String>) -> Look<T> {
+fn untold<T>(look: Result<T, String>) -> Look<T> {
     look.map_err(NotLooked::from)
 }
 

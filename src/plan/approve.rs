@@ -3,6 +3,7 @@
 //! [`Approved`] has no public constructor and is never stored: it is won again from fresh facts right before each
 //! step that destroys.
 
+use super::contents;
 use crate::model::Size;
 use crate::model::disk::{Content, Disk, DiskId, HALF_BTRFS, Signature};
 use crate::model::disk_use::Use;
@@ -108,39 +109,4 @@ fn is_own(disk: &Disk, expected: Expected) -> bool {
 /// The logical volume of the group that is being made: mounted, it would have a use of its own.
 fn is_own_volume(used: &Use, expected: Expected) -> bool {
     matches!(expected, Expected::Own { group, .. } if used.is_volume_of(group))
-}
-
-/// What is on a disk, in words.
-pub fn contents(disk: &Disk) -> Vec<String> {
-    let mut found: Vec<String> = disk.signatures.iter().map(describe).collect();
-    if let Some(group) = disk.group() {
-        found.push(format!("a part of the LVM volume group {group}"));
-    }
-    for partition in &disk.partitions {
-        let inside: Vec<String> = partition.signatures.iter().map(describe).collect();
-        let inside = if inside.is_empty() { String::new() } else { format!(" with {}", inside.join(", ")) };
-        found.push(format!("partition {} ({}){inside}", partition.part, Size(partition.size_bytes)));
-    }
-    if !found.is_empty() {
-        return found;
-    }
-    found.extend(disk.traces.iter().map(|trace| {
-        format!("what is left of {} (its superblock or a copy at byte {})", trace.kind, trace.offset)
-    }));
-    if found.is_empty() && disk.content == Content::Data {
-        found.push("data of a kind that nobody here knows".into());
-    }
-    found
-}
-
-fn describe(signature: &Signature) -> String {
-    let named = match (&signature.label, &signature.uuid) {
-        (Some(label), _) => format!(" {label:?}"),
-        (None, Some(uuid)) => format!(" {uuid}"),
-        (None, None) => String::new(),
-    };
-    match signature.kind.as_str() {
-        "gpt" | "dos" | "PMBR" => format!("a partition table ({})", signature.kind),
-        kind => format!("{kind}{named}"),
-    }
 }

@@ -6,11 +6,28 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+/// What packages are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PackagesFor {
+    Docker,
+    Volumes,
+}
+
+impl PackagesFor {
+    /// As the journal calls it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::Volumes => "volumes",
+        }
+    }
+}
+
 /// Installs what is missing; what is there is neither upgraded nor downgraded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstallPackages {
-    /// `docker`, `volumes`: what they are for.
-    pub purpose: String,
+    pub purpose: PackagesFor,
     pub manager: PackageManager,
     /// Packages; of several alternatives in one entry (`a|b`) the first that there is, and `a|` only if there is one.
     pub names: Vec<String>,
@@ -75,9 +92,9 @@ pub struct CloseMetadata {
 
 impl InstallPackages {
     pub fn describe(&self) -> String {
-        let what = match self.purpose.as_str() {
-            "docker" => "Docker",
-            _ => "tools for volumes",
+        let what = match self.purpose {
+            PackagesFor::Docker => "Docker",
+            PackagesFor::Volumes => "tools for volumes",
         };
         let names: Vec<&str> = self.names.iter().map(|name| name.trim_end_matches('|')).collect();
         let names = names.join(", ").replace('|', " or ");

@@ -25,7 +25,8 @@ pub fn read_plan(host: &dyn Host, path: &Path) -> Result<Plan, Fault> {
     let no_plan = |why: String| Fault::usage(format!("{shown} is no plan of berth bootstrap: {why}"));
     let value: Value = serde_json::from_str(&text).map_err(|error| no_plan(error.to_string()))?;
     match value.get("schema").and_then(Value::as_u64) {
-        Some(schema) if schema == u64::from(SCHEMA) => {}
+        // Those of schema 1 have words where there are codes now.
+        Some(schema) if (1..=u64::from(SCHEMA)).contains(&schema) => {}
         Some(schema) => {
             return Err(Fault::refused(format!(
                 "plan {shown} has schema {schema}, this berth knows {SCHEMA}"

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-pub const SCHEMA: u32 = 1;
+/// Since 2, its steps are those of a plan of schema 2.
+pub const SCHEMA: u32 = 2;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {

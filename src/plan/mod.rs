@@ -5,18 +5,25 @@
 mod approve;
 mod docker_steps;
 mod file;
+mod holds;
 pub mod journal;
+mod proof;
+mod purpose;
 mod step;
 mod step_driver;
 mod step_own;
 #[cfg(test)]
 mod tests;
 
-pub use approve::{Approved, Expected, approve, contents, objections};
+pub use approve::{Approved, Expected, approve, objections};
 pub use docker_steps::{
-    ApplySysctl, CloseMetadata, ConfigureDocker, DaemonSettings, InstallPackages, MoveDockerData, RunDocker,
+    ApplySysctl, CloseMetadata, ConfigureDocker, DaemonSettings, InstallPackages, MoveDockerData,
+    PackagesFor, RunDocker,
 };
 pub use file::{check_made_for, check_still_true, read_plan, write_plan};
+pub use holds::{Held, Holds, contents};
+pub use proof::{Found, MemberAlone, Members, MembersAlone, Named, NamedAlone, Proved, Unseen, Volume};
+pub use purpose::FilePurpose;
 pub use step::{
     AddMount, Danger, DiskPart, Format, GrowVolume, MakeVolume, MoveTree, Step, WipeDisk, WriteFile,
 };
@@ -32,7 +39,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-pub const SCHEMA: u32 = 1;
+/// Since 2, what a disk holds, what a file is for and who else runs containers are codes; before they were words.
+pub const SCHEMA: u32 = 2;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {

@@ -6,7 +6,7 @@ use super::docker_steps::{
     ApplySysctl, CloseMetadata, ConfigureDocker, InstallPackages, MoveDockerData, RunDocker,
 };
 use super::step_driver::{InstallRun, MakeAccount, ResumeAfterBoot, SetAddresses};
-use super::{InstallProgram, MakeDirectory, MakeGroup, RunUnits};
+use super::{FilePurpose, Held, InstallProgram, MakeDirectory, MakeGroup, RunUnits};
 use crate::model::Size;
 use crate::model::disk::DiskId;
 use serde::{Deserialize, Serialize};
@@ -54,8 +54,8 @@ pub enum Danger {
 pub struct WipeDisk {
     pub disk: DiskId,
     pub size: Size,
-    /// What is lost, in words.
-    pub holds: String,
+    /// What is lost.
+    pub holds: Held,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,8 +117,7 @@ pub struct WriteFile {
     pub path: PathBuf,
     pub content: String,
     pub mode: u32,
-    /// What it is for, in words that follow "write /path: ".
-    pub purpose: String,
+    pub purpose: FilePurpose,
 }
 
 impl Step {
@@ -136,7 +135,7 @@ impl Step {
             Self::ResumeAfterBoot(_) => "reboot.prepare".into(),
             Self::AskReboot => "reboot.ask".into(),
             Self::SetAddresses(_) => "hccn.set".into(),
-            Self::InstallPackages(packages) => format!("packages.install:{}", packages.purpose),
+            Self::InstallPackages(packages) => format!("packages.install:{}", packages.purpose.as_str()),
             Self::ConfigureDocker(_) => "docker.configure".into(),
             Self::MoveDockerData(_) => "docker.move".into(),
             Self::RunDocker(_) => "docker.run".into(),
@@ -171,6 +170,9 @@ impl Step {
             }
             (Self::ConfigureDocker(a), Self::ConfigureDocker(b)) => {
                 (&a.file, &a.settings) == (&b.file, &b.settings)
+            }
+            (Self::WriteFile(a), Self::WriteFile(b)) => {
+                (&a.path, &a.content, a.mode) == (&b.path, &b.content, b.mode)
             }
             (Self::RunDocker(a), Self::RunDocker(b)) => a.data_root == b.data_root,
             (Self::ApplySysctl(a), Self::ApplySysctl(b)) => {

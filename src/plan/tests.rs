@@ -2,8 +2,8 @@
 
 use super::journal::{Event, Journal};
 use super::{
-    AddMount, DiskPart, Expected, Format, MakeVolume, Plan, Planned, SCHEMA, Step, WipeDisk, WriteFile,
-    approve, check_made_for, check_still_true, read_plan, write_plan,
+    AddMount, DiskPart, Expected, FilePurpose, Format, Held, MakeVolume, Plan, Planned, SCHEMA, Step,
+    WipeDisk, WriteFile, approve, check_made_for, check_still_true, read_plan, write_plan,
 };
 use crate::error::{ErrorClass, Fault};
 use crate::host::{FakeHost, Host as _, RealHost, read_text};
@@ -141,8 +141,11 @@ fn a_journal_says_what_is_unfinished() {
 fn what_an_interrupted_run_wiped_is_known_until_a_run_ends_well() {
     let dir = tempfile::tempdir().unwrap();
     let now = Timestamp::now();
-    let wipe =
-        Step::WipeDisk(WipeDisk { disk: disk("NV1").id.unwrap(), size: Size(1), holds: "ext4".into() });
+    let wipe = Step::WipeDisk(WipeDisk {
+        disk: disk("NV1").id.unwrap(),
+        size: Size(1),
+        holds: Held::Things(Vec::new()),
+    });
     let mut journal = journal(dir.path());
     journal.started(now, &wipe).unwrap();
     assert!(journal.wiped().is_empty(), "it may not have come to it");
@@ -164,7 +167,7 @@ fn a_line_that_a_power_cut_tore_is_cut_off_and_nothing_else() {
     first.begin(now).unwrap();
     first.started(now, &volume()).unwrap();
     let whole = read_text(&host, &path).unwrap();
-    let torn = format!("{whole}{{\"schema\":1,\"at");
+    let torn = format!("{whole}{{\"schema\":2,\"at");
     host.write_atomic(&path, torn.as_bytes(), 0o600).unwrap();
     let mut second = journal(dir.path());
     assert_eq!(second.unfinished(), [volume()]);
@@ -173,7 +176,7 @@ fn a_line_that_a_power_cut_tore_is_cut_off_and_nothing_else() {
     assert_eq!(journal(dir.path()).unfinished(), [volume()]);
     for (text, class) in [
         ("nonsense\n".to_owned(), ErrorClass::Host),
-        (whole.replace("\"schema\":1", "\"schema\":2"), ErrorClass::Refused),
+        (whole.replace("\"schema\":2", "\"schema\":3"), ErrorClass::Refused),
         (whole.replace("make-volume", "make-coffee"), ErrorClass::Host),
     ] {
         host.write_atomic(&path, text.as_bytes(), 0o600).unwrap();
@@ -261,7 +264,7 @@ fn the_same_work_has_the_same_key() {
             path: "/etc/x".into(),
             content: content.into(),
             mode: 0o644,
-            purpose: "a test".into(),
+            purpose: FilePurpose::Words("a test".into()),
         })
     };
     assert!(!file("a").is_same_work(&file("b")));

@@ -2,6 +2,7 @@
 
 use crate::model::check::{CheckResult, Severity, Verdict};
 use crate::model::check_facts::{Look, NotLooked};
+use crate::model::text::plain;
 
 /// Longer evidence helps nobody; tools and files may say anything.
 const MOST_TEXT: usize = 300;
@@ -73,7 +74,7 @@ pub(super) fn shorten(text: &str) -> String {
         .chars()
         .take(MOST_TEXT)
         .map(|c| if c == '\n' || c == '\t' { ' ' } else { c })
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .map(plain)
         .collect();
     if text.chars().nth(MOST_TEXT).is_some() {
         line.push('…');

@@ -104,7 +104,8 @@ fn respond(state: &SimState, rows: &[Row<'_>], on_host: bool, args: &[String]) -
         (["-m"], ..) => Some(tables::map(state, rows, on_host)),
         (_, Some("topo"), _) => Some(tables::topo(rows)),
         (_, Some(kind), Some(id)) => {
-            let Some(row) = rows.iter().find(|row| row.card.id.0.to_string() == id) else {
+            let id: Result<u32, _> = id.parse();
+            let Some(row) = rows.iter().find(|row| id.as_ref() == Ok(&row.card.id.0)) else {
                 return invalid_card();
             };
             tables::detail(state, row, kind)

@@ -4,10 +4,11 @@ use berth::host::RealHost;
 use berth::ledger::{Ledger, NewEvent};
 use berth::model::BerthState;
 use berth::model::disk_use::Use;
+use berth::model::docker_seen::Neighbour;
 use berth::plan::journal::Journal;
-use berth::plan::{Step, read_plan};
+use berth::plan::{Held, Holds, Plan, Step, read_plan};
 use rusqlite::Connection;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A ledger as a program of that schema left it.
 fn old_ledger(schema: i32, dump: &str, more: &str) -> (tempfile::TempDir, Ledger) {
@@ -102,25 +103,50 @@ fn a_session_config_of_schema_1_is_read() {
     assert_eq!(again, serde_json::from_slice::<serde_json::Value>(old).unwrap());
 }
 
+fn bootstrap_fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/bootstrap").join(name)
+}
+
 /// A plan with every kind of step, and the journal of its run.
-#[test]
-fn a_plan_and_a_journal_of_schema_1_are_read() {
-    let file = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/bootstrap").join(name);
-    let plan = read_plan(&RealHost::default(), &file("plan-v1.json")).unwrap();
+fn read_bootstrap(schema: u32, golden: &str) -> Plan {
+    let plan = read_plan(&RealHost::default(), &bootstrap_fixture(&format!("plan-v{schema}.json"))).unwrap();
     let steps: Vec<&Step> = plan.steps.iter().map(|planned| &planned.step).collect();
     let said: Vec<String> = steps.iter().map(|step| step.describe()).collect();
-    let golden = include_str!("../fixtures/bootstrap/plan-v1.txt");
     assert_eq!(said, golden.lines().collect::<Vec<_>>());
-    // Uses were words then.
-    assert_eq!(plan.seen.disks[0].uses, [Use::Mounted { at: "/mnt".into() }]);
     assert_eq!(plan.seen.disks[0].pv.as_ref().unwrap().group.as_deref(), Some("berth_data"));
 
-    let journal = Journal::read(&RealHost::default(), &file("journal-v1.jsonl"), "r2").unwrap();
+    let journal = bootstrap_fixture(&format!("journal-v{schema}.jsonl"));
+    let journal = Journal::read(&RealHost::default(), &journal, "r2").unwrap();
     let over = ["mount.add:/data", "disk.wipe:NV1"];
-    let open: Vec<&Step> = steps.into_iter().filter(|step| !over.contains(&step.key().as_str())).collect();
+    let is_open = |step: &&Step| !over.contains(&step.key().as_str()) && journal.knows(step);
+    let open: Vec<&Step> = steps.into_iter().filter(is_open).collect();
     assert_eq!(journal.unfinished().iter().collect::<Vec<_>>(), open);
-    assert_eq!(journal.awaited_reboot(), Some("boot-1"));
+    assert_eq!((open.len(), journal.awaited_reboot()), (19, Some("boot-1")));
     assert!(journal.wiped().is_empty() && journal.fresh_volumes().is_empty());
+    plan
+}
+
+/// Uses, what a disk holds and what a file is for were words then.
+#[test]
+fn a_plan_and_a_journal_of_schema_1_are_read() {
+    let plan = read_bootstrap(1, include_str!("../fixtures/bootstrap/plan-v1.txt"));
+    assert_eq!(plan.seen.disks[0].uses, [Use::Mounted { at: "/mnt".into() }]);
+}
+
+#[test]
+fn a_plan_and_a_journal_of_schema_2_are_read() {
+    let plan = read_bootstrap(2, include_str!("../fixtures/bootstrap/plan-v2.txt"));
+    assert_eq!(plan.seen.disks[0].uses, [Use::Mounted { at: "/mnt".into() }, Use::Swap]);
+    assert_eq!(plan.seen.docker.neighbours, [Neighbour::Kubelet, Neighbour::Podman, Neighbour::SnapDocker]);
+    let Step::WipeDisk(wipe) = &plan.steps[0].step else { panic!() };
+    let Held::Things(things) = &wipe.holds else { panic!("{:?}", wipe.holds) };
+    assert_eq!((things.len(), &things[4]), (5, &Holds::Data));
+    // Written again it is the same: nothing in it is kept as words.
+    let file = std::fs::read(bootstrap_fixture("plan-v2.json")).unwrap();
+    let again: serde_json::Value = serde_json::to_value(&plan).unwrap();
+    let read: serde_json::Value = serde_json::from_slice(&file).unwrap();
+    assert_eq!(again["steps"], read["steps"]);
+    assert_eq!(again["seen"]["disks"][0]["uses"], read["seen"]["disks"][0]["uses"]);
 }
 
 /// As the agent asks for it: image, users, the image's own user.

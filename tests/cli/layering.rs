@@ -44,7 +44,7 @@ fn the_source_keeps_the_rules() {
 }
 
 const LAYERS: &str =
-    "//! `main → cli, agent, ssh → ops → engine, alloc, ledger, sim → facts → host → model`;";
+    "//! `main → cli, agent, ssh → ops → engine, alloc, ledger, sim → plan → facts → host → model`;";
 
 /// What is wrong with a module that has this code.
 fn findings(path: &str, code: &str) -> Vec<String> {
@@ -142,6 +142,37 @@ fn decisions_take_the_time_from_the_nodes_clock() {
     refused("src/ops/renew.rs", "use tokio::time::Instant;\nfn f() { Instant::now(); }", "`Instant::now`");
     refused("src/agent/mod.rs", "fn f() { std::time::Instant::now(); }", "`Instant::now`");
     refused("src/agent/tasks/mod.rs", "fn f() { std::time::SystemTime::now(); }", "`SystemTime`");
+}
+
+#[test]
+fn what_destroys_is_made_from_a_proof() {
+    accepted("src/plan/proof.rs", "fn f() { Tool::Wipefs.cmd(); take_alone(host, id, 1); }");
+    accepted("src/facts/disks.rs", "fn f() { Tool::WipefsList.cmd(); Format::Btrfs.describe(); }");
+    refused(
+        "src/ops/bootstrap/disks.rs",
+        "fn f() { Tool::Wipefs.cmd(); }",
+        "`Wipefs` belongs into src/plan/proof.rs",
+    );
+    refused("src/ops/bootstrap/disks.rs", "use crate::host::{Cmd, Tool::{self, MkfsXfs}};", "`MkfsXfs`");
+    refused("src/ops/bootstrap/disks.rs", "fn f() { block::take_alone(host, id, 1); }", "`take_alone`");
+}
+
+#[test]
+fn no_decision_reads_a_sentence() {
+    for code in [
+        "if fault.message.contains(\"x\") {}",
+        "if error.to_string() == \"x\" {}",
+        "if fault.message == \"x\" {}",
+        "let a = error.to_string().replace(\"x\", \"\");",
+        "let a = fault.message\n        .strip_prefix(\"x\");",
+        "if step.describe() != other.describe() {}",
+        "if error.meaning.contains(\"x\") {}",
+    ] {
+        refused("src/ops/request.rs", &format!("fn f() {{ {code} }}"), "is for people");
+    }
+    accepted("src/ops/request.rs", "fn f() { let a = fault.message.clone(); say(&error.to_string()); }");
+    accepted("src/ops/request.rs", "fn f() { if fault.kind == FaultKind::Denied { note(fault.message) } }");
+    accepted("src/facts/npu/error.rs", "fn f() { if output.stdout.contains(\"x\") {} }");
 }
 
 #[test]

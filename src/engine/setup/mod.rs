@@ -16,9 +16,10 @@ pub use root::{elsewhere, immovable, needs_move};
 pub use sysctl::plan_sysctl;
 
 use crate::facts::docker::DROP_IN;
+use crate::model::docker_seen::Neighbour;
 use crate::model::observed::Observed;
 use crate::plan::{
-    CloseMetadata, ConfigureDocker, DaemonSettings, Part, Refusal, RunDocker, Step, WriteFile,
+    CloseMetadata, ConfigureDocker, DaemonSettings, FilePurpose, Part, Refusal, RunDocker, Step, WriteFile,
 };
 use crate::profile::Bootstrap;
 use root::Root;
@@ -103,7 +104,7 @@ fn is_possible(seen: &Observed, part: &mut Part) -> bool {
             "set install = false in [bootstrap.docker], and start Docker as this system does",
         );
     }
-    if docker.program.is_none() && docker.neighbours.iter().any(|name| name.contains("snap")) {
+    if docker.program.is_none() && docker.neighbours.contains(&Neighbour::SnapDocker) {
         return refuse(
             "Docker comes from a snap here, which keeps its configuration and data to itself",
             "remove it (snap remove docker) after saving what is in it, or set install = false in [bootstrap.docker]",
@@ -172,12 +173,8 @@ fn plan_drop_in(seen: &Observed, request: &Request, part: &mut Part) {
         part.is_right("Docker waits for the volume of its data");
         return;
     }
-    let step = WriteFile {
-        path: DROP_IN.into(),
-        content,
-        mode: 0o644,
-        purpose: format!("Docker starts only when the volume of {} is mounted", root.display()),
-    };
+    let step =
+        WriteFile { path: DROP_IN.into(), content, mode: 0o644, purpose: FilePurpose::DockerVolume(root) };
     part.add(Step::WriteFile(step), "it would start without its data, and fill the root disk");
 }
 
@@ -271,11 +268,13 @@ fn plan_metadata(seen: &Observed, request: &Request, is_installing: bool, part: 
 }
 
 fn note_neighbours(seen: &Observed, part: &mut Part) {
-    for name in &seen.docker.neighbours {
-        let what = match name.as_str() {
-            "kubelet" => "kubelet is installed: Kubernetes may hand out the same cards (see berth check)",
-            "podman" => "podman is installed: what it runs is not seen by Docker, nor by berth",
-            _ => continue,
+    for neighbour in &seen.docker.neighbours {
+        let what = match neighbour {
+            Neighbour::Kubelet => {
+                "kubelet is installed: Kubernetes may hand out the same cards (see berth check)"
+            }
+            Neighbour::Podman => "podman is installed: what it runs is not seen by Docker, nor by berth",
+            Neighbour::SnapDocker => continue,
         };
         part.notes.push(what.into());
     }

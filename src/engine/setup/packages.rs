@@ -3,16 +3,14 @@
 use super::Request;
 use crate::model::docker_seen::PackageManager;
 use crate::model::observed::Observed;
-use crate::plan::{InstallPackages, Part, Step};
+use crate::plan::{InstallPackages, PackagesFor, Part, Step};
 use crate::profile::Layout;
 
-const DOCKER: &str = "docker";
-const TOOLS: &str = "volumes";
 /// Parts of Docker that are named like it, and are no engine.
 const NO_ENGINE: [&str; 7] = ["-cli", "-compose", "-buildx", "-doc", "-registry", "-scan", "-model"];
 
 pub(super) fn plan_docker(seen: &Observed, request: &Request, part: &mut Part) {
-    let is_begun = is_begun(request, DOCKER);
+    let is_begun = is_begun(request, PackagesFor::Docker);
     let half: Vec<&String> = seen.packages.half.iter().filter(|name| is_of_docker(name)).collect();
     let why = if seen.docker.program.is_none() {
         "Docker is not installed"
@@ -27,7 +25,7 @@ pub(super) fn plan_docker(seen: &Observed, request: &Request, part: &mut Part) {
         Some(PackageManager::AptGet) => &["docker.io|docker-ce", "iptables", "apparmor|"][..],
         _ => &["docker-engine|docker-ce|moby-engine|docker", "iptables"][..],
     };
-    let Some(step) = install(seen, request, DOCKER, names, part) else { return };
+    let Some(step) = install(seen, request, PackagesFor::Docker, names, part) else { return };
     if step.from.is_some() && !files(seen).iter().any(|name| is_engine(name)) {
         part.refuse(
             format!("no package in {} is a Docker Engine", request.wants.docker.packages.display()),
@@ -67,7 +65,7 @@ pub fn plan_tools(seen: &Observed, request: &Request) -> Part {
     let is_missing = |program: &str| seen.machine.missing_tools.iter().any(|missing| missing == program);
     let names: Vec<&str> =
         needed.iter().filter(|(program, _)| is_missing(program)).map(|(_, name)| *name).collect();
-    if names.is_empty() && !is_begun(request, TOOLS) {
+    if names.is_empty() && !is_begun(request, PackagesFor::Volumes) {
         return part;
     }
     let is_member =
@@ -78,7 +76,7 @@ pub fn plan_tools(seen: &Observed, request: &Request) -> Part {
             "install lvm2, and run this again",
         );
     }
-    if let Some(step) = install(seen, request, TOOLS, &names, &mut part) {
+    if let Some(step) = install(seen, request, PackagesFor::Volumes, &names, &mut part) {
         let is_there = |name: &str| files(seen).iter().any(|file| is_file_of(file, name));
         let absent = names.iter().filter(|name| step.from.is_some() && !is_there(name));
         for name in absent {
@@ -93,7 +91,7 @@ pub fn plan_tools(seen: &Observed, request: &Request) -> Part {
     part
 }
 
-fn is_begun(request: &Request, purpose: &str) -> bool {
+fn is_begun(request: &Request, purpose: PackagesFor) -> bool {
     request
         .unfinished
         .iter()
@@ -104,7 +102,7 @@ fn is_begun(request: &Request, purpose: &str) -> bool {
 fn install(
     seen: &Observed,
     request: &Request,
-    purpose: &str,
+    purpose: PackagesFor,
     names: &[&str],
     part: &mut Part,
 ) -> Option<InstallPackages> {
@@ -138,7 +136,7 @@ fn install(
         );
     }
     let names = names.iter().map(|name| (*name).to_owned()).collect();
-    Some(InstallPackages { purpose: purpose.into(), manager, names, from })
+    Some(InstallPackages { purpose, manager, names, from })
 }
 
 fn files(seen: &Observed) -> &[String] {

@@ -3,7 +3,7 @@
 use super::Request;
 use crate::facts::kernel_settings::FILE;
 use crate::model::observed::Observed;
-use crate::plan::{ApplySysctl, Part, Step, WriteFile};
+use crate::plan::{ApplySysctl, FilePurpose, Part, Step, WriteFile};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub fn plan_sysctl(seen: &Observed, request: &Request) -> Part {
@@ -32,7 +32,7 @@ pub fn plan_sysctl(seen: &Observed, request: &Request) -> Part {
     part.notes.extend(seen.kernel.overridden.iter().map(|what| format!("{what}, and comes after {FILE}")));
     let content = content(&lines);
     if content != old {
-        let purpose = "settings of the kernel for every boot".into();
+        let purpose = FilePurpose::KernelSettings;
         let step = WriteFile { path: FILE.into(), content, mode: 0o644, purpose };
         part.add(Step::WriteFile(step), "a profile's least values are not all there");
     }

@@ -3,10 +3,10 @@
 use super::*;
 use crate::model::disk::{Content, Disk, Signature};
 use crate::model::docker_seen::{
-    DaemonFile, DockerSeen, EngineSaid, Flag, PackageManager, PackagesSeen, Place, Service, Tasks,
+    DaemonFile, DockerSeen, EngineSaid, Flag, Neighbour, PackageManager, PackagesSeen, Place, Service, Tasks,
 };
 use crate::model::samples;
-use crate::plan::{InstallPackages, MoveDockerData};
+use crate::plan::{InstallPackages, MoveDockerData, PackagesFor};
 use crate::profile::{DiskWants, DockerWants, Layout};
 
 /// A server with Docker as Debian installs it.
@@ -138,7 +138,7 @@ fn an_interrupted_run_goes_on() {
     let part = plan(&seen, &Request { owed: &owed, ..request(&wants) });
     assert!(matches!(&part.steps[0].step, Step::RunDocker(run) if !run.restart));
     let install = Step::InstallPackages(InstallPackages {
-        purpose: "docker".into(),
+        purpose: PackagesFor::Docker,
         manager: PackageManager::AptGet,
         names: Vec::new(),
         from: None,
@@ -329,7 +329,7 @@ fn what_cannot_be_is_refused() {
                 vec![Tasks { address: "/run/c.sock".into(), namespace: "k8s.io".into(), pids: vec![7] }];
         }),
         ("not run by systemd", |seen| seen.machine.systemd = false),
-        ("snap", |seen| seen.docker.neighbours = vec!["docker of a snap".into()]),
+        ("snap", |seen| seen.docker.neighbours = vec![Neighbour::SnapDocker]),
         ("neither apt-get nor dnf", |seen| seen.packages.manager = None),
         ("what dockerd can read: trailing comma", |seen| {
             seen.docker.daemon_file.text = Some("{\"a\":1,}".into());

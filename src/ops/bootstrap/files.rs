@@ -2,7 +2,7 @@
 
 use super::Ground;
 use crate::host::{dirs, files, tree};
-use crate::plan::WriteFile;
+use crate::plan::{FilePurpose, WriteFile};
 use anyhow::{Context as _, Result};
 use std::path::Path;
 
@@ -23,7 +23,8 @@ pub(super) fn replace(ground: &Ground, path: &Path, content: &str) -> Result<()>
     let real = tree::real_path(path);
     let rights = files::rights(&real).with_context(doing)?;
     let mode = rights.map_or(USUAL, |(mode, _, _)| mode);
-    let file = WriteFile { path: real.clone(), content: content.into(), mode, purpose: String::new() };
+    let file =
+        WriteFile { path: real.clone(), content: content.into(), mode, purpose: FilePurpose::Replaced };
     write(ground, &file)?;
     match rights {
         Some((_, uid, gid)) => std::os::unix::fs::chown(&real, Some(uid), Some(gid)).with_context(doing),

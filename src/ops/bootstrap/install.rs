@@ -6,6 +6,7 @@ use crate::error::{Fault, FaultKind};
 use crate::facts::driver::{self, DRIVER};
 use crate::host::{Cmd, Output, RunError, Tool, read_text, trust};
 use crate::model::driver::DriverFacts;
+use crate::model::text;
 use crate::model::version::is_same;
 use crate::plan::{InstallRun, MakeAccount, PackageKind};
 use anyhow::Result;
@@ -168,7 +169,7 @@ fn plain(line: &str) -> String {
         if c == '\u{1b}' {
             // `ESC [ 31 m`
             let _ = rest.by_ref().find(char::is_ascii_alphabetic);
-        } else if !c.is_control() {
+        } else if text::plain(c) == c {
             text.push(c);
         }
         if text.len() >= MOST {

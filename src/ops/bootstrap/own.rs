@@ -5,7 +5,7 @@ use crate::error::Fault;
 use crate::facts::own::Wanted;
 use crate::host::{Cmd, Tool, dirs, files, trust};
 use crate::model::observed::{Observed, OwnParts, Presence};
-use crate::plan::{InstallProgram, MakeDirectory, MakeGroup, Part, RunUnits, Step, WriteFile};
+use crate::plan::{FilePurpose, InstallProgram, MakeDirectory, MakeGroup, Part, RunUnits, Step, WriteFile};
 use crate::profile::{DEFAULT_CONFIG, shipped_profile};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
@@ -40,39 +40,30 @@ struct WantedFile {
 }
 
 fn wanted_files(ground: &Ground) -> Vec<WantedFile> {
-    let file = |path: PathBuf, content: String, purpose: &str| WriteFile {
-        path,
-        content,
-        mode: 0o644,
-        purpose: purpose.into(),
-    };
+    let file = |path: PathBuf, content: String, purpose| WriteFile { path, content, mode: 0o644, purpose };
     let mut wanted = Vec::new();
     if let Some(text) = shipped_profile(&ground.config.profile) {
         let path = ground.config.paths.profiles.join(format!("{}.toml", ground.config.profile));
-        wanted
-            .push(WantedFile { file: file(path, text.into(), "the profile, for you to change"), once: true });
+        wanted.push(WantedFile { file: file(path, text.into(), FilePurpose::Profile), once: true });
     }
     let config = format!(
         "# Written by berth bootstrap; README.md lists the keys.\nprofile = {:?}\n",
         ground.config.profile
     );
     let path = ground.config_path.clone();
-    wanted.push(WantedFile { file: file(path, config, "the config, for you to change"), once: true });
+    wanted.push(WantedFile { file: file(path, config, FilePurpose::Config), once: true });
     let unit = |name: &str| Path::new(UNIT_DIRECTORY).join(name);
     wanted.push(WantedFile {
-        file: file(unit("berth.service"), SERVICE.into(), "the agent's unit"),
+        file: file(unit("berth.service"), SERVICE.into(), FilePurpose::AgentUnit),
         once: false,
     });
     wanted.push(WantedFile {
-        file: file(unit("berth.socket"), SOCKET.into(), "the agent's socket"),
+        file: file(unit("berth.socket"), SOCKET.into(), FilePurpose::AgentSocket),
         once: false,
     });
     if let Some(text) = drop_in(ground) {
         let path = unit("berth.service.d/bootstrap.conf");
-        wanted.push(WantedFile {
-            file: file(path, text, "where this node's config and data are"),
-            once: false,
-        });
+        wanted.push(WantedFile { file: file(path, text, FilePurpose::AgentPaths), once: false });
     }
     wanted
 }
@@ -247,7 +238,7 @@ pub(super) fn run_units(ground: &Ground, wanted: &RunUnits) -> Result<()> {
     let deadline = Instant::now() + SETTLED;
     loop {
         let state = Tool::Systemctl.cmd().arg("is-active").args(units.iter().copied()).allow_any_exit();
-        let said = ground.host.run(&state).map_err(|error| Fault::host(error.to_string()))?.stdout;
+        let said = ground.host.run(&state).map_err(Fault::from)?.stdout;
         if said.lines().all(|line| line == "active") && said.lines().count() == units.len() {
             return Ok(());
         }
@@ -261,5 +252,6 @@ pub(super) fn run_units(ground: &Ground, wanted: &RunUnits) -> Result<()> {
 
 fn run(ground: &Ground, cmd: Cmd) -> Result<()> {
     let cmd = cmd.timeout(Duration::from_mins(2));
-    ground.host.run(&cmd).map(|_| ()).map_err(|error| Fault::host(error.to_string()).into())
+    ground.host.run(&cmd).map_err(Fault::from)?;
+    Ok(())
 }

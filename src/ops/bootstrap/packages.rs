@@ -5,6 +5,7 @@ use crate::error::{ErrorClass, Fault, FaultKind, flatten};
 use crate::facts::package_changes::{self, Answer, Losses};
 use crate::host::{Cmd, Output, RunError, Tool, trust};
 use crate::model::docker_seen::PackageManager;
+use crate::model::text::plain;
 use crate::plan::{InstallPackages, Part};
 use anyhow::{Context as _, Result};
 use std::collections::BTreeMap;
@@ -221,7 +222,7 @@ pub(super) fn tail(text: &str, lines: usize) -> String {
         .lines()
         .map(str::trim)
         .filter(|line| !line.is_empty())
-        .map(|line| line.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect())
+        .map(|line| line.chars().take(LONGEST).map(|c| if plain(c) == c { c } else { ' ' }).collect())
         .collect();
     said.get(said.len().saturating_sub(lines)..).unwrap_or(&[]).join(" / ")
 }
@@ -409,6 +410,7 @@ fn is_for(manager: PackageManager, arch: &str) -> bool {
 mod tests {
     use super::*;
     use crate::host::FakeHost;
+    use crate::plan::PackagesFor;
 
     #[test]
     fn the_end_of_what_was_said_is_kept() {
@@ -422,7 +424,7 @@ mod tests {
         const ASK: &str = "apt-get install --simulate --no-install-recommends";
         const SHOW: &str = "dpkg-query --show --showformat=${db:Status-Status}";
         let step = InstallPackages {
-            purpose: "docker".into(),
+            purpose: PackagesFor::Docker,
             manager: PackageManager::AptGet,
             names: vec!["docker.io|docker-ce".into(), "iptables".into(), "apparmor|".into()],
             from: None,

@@ -11,6 +11,17 @@ const KEPT_IN: &[(&str, &[&str])] = &[
     ("rusqlite", &["src/ledger/", "src/ledger.rs"]),
     ("russh", &["src/ssh/", "src/keys.rs"]),
     ("Command::new", &["src/host/", "src/ssh/"]),
+    ("Wipefs", PROOF),
+    ("Pvcreate", PROOF),
+    ("Vgcreate", PROOF),
+    ("Vgextend", PROOF),
+    ("Lvcreate", PROOF),
+    ("Lvextend", PROOF),
+    ("MkfsXfs", PROOF),
+    ("MkfsBtrfs", PROOF),
+    ("BtrfsDevice", PROOF),
+    ("take_alone", TAKEN),
+    ("wipe_ends", TAKEN),
     ("print!", PRINTERS),
     ("println!", PRINTERS),
     ("eprint!", PRINTERS),
@@ -23,6 +34,27 @@ const WITHOUT_CLOCK: &[&str] = &["src/ops/bootstrap/", "src/ops/check.rs"];
 const CLOCKS: &[&str] = &["Timestamp::now", "SystemTime", "Instant::now"];
 /// How long to wait for somebody: tokio wakes by this clock and no other.
 const WAITS: &str = "tokio::time::";
+/// What destroys is made from a proof, and nowhere else.
+const PROOF: &[&str] = &["src/plan/proof.rs", "src/host/cmd.rs"];
+const TAKEN: &[&str] = &["src/plan/proof.rs", "src/host/block.rs"];
+/// Fields that hold text for people.
+const TEXTS: &[&str] = &["message", "meaning", "reason", "note", "detail", "help", "remedy"];
+/// Calls that make such text; two of them are not compared either.
+const TELLERS: &[&str] = &["to_string()", "describe()"];
+/// What is done to text in order to decide by it.
+const READ_BY: &[&str] = &[
+    ".contains(",
+    ".starts_with(",
+    ".ends_with(",
+    ".strip_",
+    ".replace(",
+    ".replacen(",
+    ".split",
+    ".find(",
+    // A literal is blank here.
+    " ==  ",
+    " !=  ",
+];
 /// sim/tool.rs is npu-smi: another program, which prints what it is asked.
 const PRINTERS: &[&str] = &["src/cli/render.rs", "src/sim/tool.rs"];
 
@@ -76,6 +108,7 @@ pub fn check(path: &str, source: &str, layers: &Layers) -> Vec<String> {
     wrong.extend(check_imports(path, &code, layers));
     wrong.extend(check_places(path, &code));
     wrong.extend(check_clocks(path, &code));
+    wrong.extend(check_sentences(path, &code));
     wrong
 }
 
@@ -179,6 +212,32 @@ fn check_clocks(path: &str, code: &str) -> Vec<String> {
                  `tokio::time::Instant::now`",
                 line_of(code, at)
             )
+        })
+        .collect()
+}
+
+/// A decision that reads a sentence. What other programs print is text too, but it has other names than these.
+fn check_sentences(path: &str, code: &str) -> Vec<String> {
+    // Tests compare what people read.
+    if path.ends_with("tests.rs") || path.contains("tests/") || path.contains("/tests_") {
+        return Vec::new();
+    }
+    let is_read = |rest: &str, is_told: bool| {
+        // A chain may go on in the next line.
+        let rest = if rest.starts_with('\n') { rest.trim_start() } else { rest };
+        READ_BY.iter().any(|read| rest.starts_with(read))
+            || is_told && [" == ", " != "].iter().any(|read| rest.starts_with(read))
+    };
+    let all = TEXTS.iter().map(|text| (*text, false)).chain(TELLERS.iter().map(|text| (*text, true)));
+    let found = all.flat_map(|(text, is_told)| {
+        code.match_indices(&format!(".{text}"))
+            .filter(move |(at, word)| is_read(&code[at + word.len()..], is_told))
+            .map(move |(at, _)| (at, text))
+            .collect::<Vec<_>>()
+    });
+    found
+        .map(|(at, text)| {
+            format!("{path}:{}: `{text}` is for people; decide by a kind or a code", line_of(code, at))
         })
         .collect()
 }

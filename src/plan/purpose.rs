@@ -1,0 +1,41 @@
+//! What a file of the system is for: a code in a plan, words that follow "write /path: " for people.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::path::PathBuf;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FilePurpose {
+    Profile,
+    Config,
+    AgentUnit,
+    AgentSocket,
+    AgentPaths,
+    KernelSettings,
+    /// Where Docker's data are.
+    DockerVolume(PathBuf),
+    /// A file of somebody else's, whose text a step of its own changes.
+    Replaced,
+    /// As plans and journals of schema 1 say it.
+    #[serde(untagged)]
+    Words(String),
+}
+
+impl fmt::Display for FilePurpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Profile => "the profile, for you to change",
+            Self::Config => "the config, for you to change",
+            Self::AgentUnit => "the agent's unit",
+            Self::AgentSocket => "the agent's socket",
+            Self::AgentPaths => "where this node's config and data are",
+            Self::KernelSettings => "settings of the kernel for every boot",
+            Self::DockerVolume(root) => {
+                return write!(f, "Docker starts only when the volume of {} is mounted", root.display());
+            }
+            Self::Replaced => "",
+            Self::Words(words) => words,
+        })
+    }
+}
