@@ -1,5 +1,6 @@
 //! How often one user may do what costs everybody: each renewal and each key is an event that stays, each request and
-//! each look into an image is work for Docker. The same over the socket and at the gateway; administrators are not counted.
+//! each look into an image is work for Docker, and each
+//! look at the events reads the ledger. The same over the socket and at the gateway; administrators are not counted.
 
 use super::{Caller, Node};
 use crate::error::Fault;
@@ -20,6 +21,8 @@ pub(super) enum Act {
     /// A berth asked for. A release is never refused: it gives back.
     Request,
     Look,
+    /// A look back at the events.
+    Events,
 }
 
 impl Act {
@@ -29,6 +32,7 @@ impl Act {
             Self::Renew | Self::Key => (20, Duration::from_secs(15)),
             Self::Request => (40, Duration::from_secs(5)),
             Self::Look => (10, Duration::from_secs(10)),
+            Self::Events => (60, Duration::from_secs(1)),
         }
     }
 
@@ -38,6 +42,7 @@ impl Act {
             Self::Key => "changes of keys",
             Self::Request => "requests",
             Self::Look => "looks into images",
+            Self::Events => "calls for events",
         }
     }
 }
@@ -122,7 +127,7 @@ mod tests {
     #[test]
     fn each_user_has_a_ration_of_each_that_comes_again() {
         let (rations, start) = (Rations::default(), BootTime::default());
-        for act in [Act::Renew, Act::Key, Act::Request, Act::Look] {
+        for act in [Act::Renew, Act::Key, Act::Request, Act::Look, Act::Events] {
             let (burst, refill) = act.rate();
             let taken = (0..1000).filter(|_| rations.take("alice", act, start).is_ok()).count();
             assert_eq!(taken, usize::try_from(burst).unwrap());

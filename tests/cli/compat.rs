@@ -35,6 +35,29 @@ fn a_ledger_of_schema_1_is_read() {
     assert!(ledger.image_probe(&probe_key(&berths[0].image_id)).unwrap().is_some());
 }
 
+/// Events had no index then.
+#[test]
+fn a_ledger_of_schema_3_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger.db");
+    let old = Connection::open(&path).unwrap();
+    old.pragma_update(None, "foreign_keys", false).unwrap();
+    old.execute_batch(include_str!("../fixtures/ledger/v3.sql")).unwrap();
+    old.pragma_update(None, "application_id", 0x4252_5448).unwrap();
+    old.pragma_update(None, "user_version", 3).unwrap();
+    drop(old);
+
+    let ledger = Ledger::open(&path, jiff::Timestamp::now()).unwrap();
+    let live = &ledger.held_berths().unwrap()[0];
+    assert_eq!((live.name.as_str(), live.conditions.len()), ("t2", 1));
+    assert_eq!(ledger.rulings("2026-11-25T00:00:00Z".parse().unwrap()).unwrap().len(), 1);
+    let ids = |owner| ledger.events(0, 100, owner).unwrap().iter().map(|event| event.id).collect::<Vec<_>>();
+    assert_eq!(ids(None), (1..=9).collect::<Vec<_>>());
+    assert_eq!(ids(Some("alice")), [1, 3, 4, 5, 6, 7, 8, 9]);
+    assert_eq!(ledger.events_before_last(2, Some("alice")).unwrap(), 7);
+    assert_eq!(ledger.told_times("alice", "t2").unwrap().len(), 1);
+}
+
 /// What the first agents wrote, without limits, and what the next may write where an admin set some.
 #[test]
 fn a_session_config_of_schema_1_is_read() {
