@@ -1,7 +1,7 @@
 //! The routes of `/v1`. Each one finds out who calls, calls one use case, and answers.
 
 use super::answer::{Answer, Failure, ndjson, stream_work};
-use super::follow::{BATCH, send_events};
+use super::follow::{queue, send_events};
 use super::listen::Peer;
 use super::types::{
     BerthView, Berths, Cards, EventQuery, HealthView, Images, KeyName, ListQuery, NewImage, NewKeys, NewUser,
@@ -24,10 +24,11 @@ use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
 
 /// `berth cards` shows health that is at most this old.
 const FRESH: Duration = Duration::from_secs(2);
+/// Of the newest events, where nobody says how many.
+const LAST: u32 = 1000;
 
 type Shared = State<Arc<Node>>;
 type Body<T> = Result<Json<T>, JsonRejection>;
@@ -254,8 +255,8 @@ async fn set_default_image(
 
 async fn events(State(node): Shared, caller: Caller, query: Asked<EventQuery>) -> Result<Response, Failure> {
     let query = asked(query)?;
-    let after = node.events_start(&caller, query.after, query.last.unwrap_or(BATCH)).await?;
-    let (lines, body) = mpsc::channel(64);
-    tokio::spawn(send_events(node, caller, after, query.follow, lines));
+    let from = node.look_back(&caller, query.after, query.last.unwrap_or(LAST)).await?;
+    let (lines, body) = queue();
+    tokio::spawn(send_events(node, caller, from, query.follow, lines));
     Ok(ndjson(body))
 }

@@ -4,7 +4,7 @@ use super::{Ledger, find, list, time_at};
 use crate::error::Fault;
 use crate::model::text::clean_to;
 use jiff::Timestamp;
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, Params, Transaction, params};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +33,9 @@ pub struct NewEvent {
 
 /// Characters of an event's text that are kept: events can never be removed.
 const TEXT_LIMIT: usize = 2000;
+
+/// Bytes of texts that are read at once, and those of one more event.
+const SOME_BYTES: usize = 64 << 10;
 
 pub(super) fn add(transaction: &Transaction, event: &NewEvent) -> rusqlite::Result<i64> {
     transaction
@@ -72,11 +75,12 @@ impl Ledger {
         self.change(event, |_| Ok(()))
     }
 
-    /// Events after `after`, oldest first, at most `limit`; of one owner where `owner` is given.
+    /// Events after `after`, oldest first, at most `limit`; of one owner where `owner` is given. Where their texts are long
+    /// there are fewer, so that nobody holds much of the ledger in memory; there is none only where no more are.
     pub fn events(&self, after: i64, limit: u32, owner: Option<&str>) -> Result<Vec<Event>, Fault> {
         self.look_back(|connection| match owner {
-            None => list(connection, OF_ALL, params![after, limit], read),
-            Some(owner) => list(connection, OF_OWNER, params![after, limit, owner], read),
+            None => some(connection, OF_ALL, params![after, limit]),
+            Some(owner) => some(connection, OF_OWNER, params![after, limit, owner]),
         })
     }
 
@@ -100,6 +104,21 @@ impl Ledger {
     }
 }
 
+/// Whole events, until their texts are [`SOME_BYTES`].
+fn some(connection: &Connection, sql: &str, params: impl Params) -> rusqlite::Result<Vec<Event>> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let (mut events, mut bytes) = (Vec::new(), 0);
+    for event in statement.query_map(params, read)? {
+        let event: Event = event?;
+        bytes += event.text.len();
+        events.push(event);
+        if bytes >= SOME_BYTES {
+            break;
+        }
+    }
+    Ok(events)
+}
+
 fn read(row: &rusqlite::Row) -> rusqlite::Result<Event> {
     Ok(Event {
         id: row.get(0)?,
@@ -116,6 +135,33 @@ fn read(row: &rusqlite::Row) -> rusqlite::Result<Event> {
 mod tests {
     use super::*;
     use std::path::Path;
+
+    #[test]
+    fn long_texts_come_in_small_batches_and_none_is_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(&dir.path().join("ledger.db"), Timestamp::UNIX_EPOCH).unwrap();
+        let event = NewEvent {
+            at: Timestamp::UNIX_EPOCH,
+            kind: "x",
+            actor: "root".into(),
+            owner: Some("alice".into()),
+            berth: None,
+            text: "字".repeat(TEXT_LIMIT),
+        };
+        (0..50).for_each(|_| ledger.record(&event).unwrap());
+        for owner in [None, Some("alice")] {
+            let (mut after, mut seen) = (0, Vec::new());
+            loop {
+                let batch = ledger.events(after, 1000, owner).unwrap();
+                let Some(last) = batch.last() else { break };
+                after = last.id;
+                let bytes: usize = batch.iter().map(|event| event.text.len()).sum();
+                assert!(bytes <= SOME_BYTES + 3 * TEXT_LIMIT, "{bytes}");
+                seen.extend(batch.iter().map(|event| event.id));
+            }
+            assert_eq!(seen, (1..=50).collect::<Vec<_>>());
+        }
+    }
 
     /// Without an index for it, a question reads all that ever happened.
     #[test]

@@ -5,6 +5,7 @@
 use super::{Caller, Node};
 use crate::error::Fault;
 use crate::model::clock::BootTime;
+use crate::model::places::{Place, Places};
 use crate::model::rate::Rate;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -67,6 +68,30 @@ impl Rations {
             refill.as_secs()
         ))
         .help(format!("try again in {seconds} s")))
+    }
+}
+
+/// Answers with events that one user may have open at the same time: each holds what its reader has not taken yet.
+const MOST_READERS: usize = 8;
+
+/// Who reads events. Of all users together there are as many as there are connections.
+#[derive(Debug)]
+pub(super) struct Readers(Arc<Places<String>>);
+
+impl Default for Readers {
+    fn default() -> Self {
+        Self(Places::new(MOST_READERS, usize::MAX))
+    }
+}
+
+impl Readers {
+    /// A place as long as it is kept; administrators need none.
+    pub(super) fn enter(&self, caller: &Caller) -> Result<Option<Place<String>>, Fault> {
+        let Some(user) = caller.user.as_ref().filter(|_| !caller.admin) else { return Ok(None) };
+        self.0.take(user).map(Some).map_err(|_| {
+            Fault::busy(format!("{user} reads events {MOST_READERS} times already, as often as one may"))
+                .help("end one of them, such as `berth events --follow`")
+        })
     }
 }
 
