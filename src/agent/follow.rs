@@ -3,43 +3,52 @@
 use super::answer::encode;
 use super::types::ErrorBody;
 use crate::error::flatten;
+use crate::ops::history::LookBack;
 use crate::ops::{Caller, Node};
 use axum::body::Bytes;
 use std::sync::Arc;
-use tokio::sync::mpsc::Sender;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-/// Events that one look at the ledger brings.
-pub(super) const BATCH: u32 = 1000;
+/// Events that one look at the ledger brings, at most.
+const BATCH: u32 = 1000;
+
+/// The stream's two ends. One batch waits for its reader: whoever does not read holds no more than that.
+pub(super) fn queue() -> (Sender<Bytes>, Receiver<Bytes>) {
+    channel(1)
+}
 
 /// Ends when the reader goes away, when there is no more and nobody wants to follow, or with an error as its last
 /// line.
 pub(super) async fn send_events(
     node: Arc<Node>,
     caller: Caller,
-    mut after: i64,
+    from: LookBack,
     follow: bool,
     lines: Sender<Bytes>,
 ) {
     let mut changed = node.subscribe_events();
+    let mut after = from.after;
     loop {
-        // Before the look: what is added during it is looked for again.
+        // Before the look: the next batch is read when the last one was taken.
+        let free = tokio::select! {
+            free = lines.reserve() => free,
+            () = node.stopping() => return,
+        };
+        let Ok(free) = free else { return };
+        // What is added during the look is looked for again.
         changed.mark_unchanged();
         let batch = match node.events(&caller, after, BATCH).await {
             Ok(batch) => batch,
-            Err(error) => {
-                let _ = lines.send(encode(&ErrorBody { error: flatten(&error) })).await;
-                return;
-            }
+            Err(error) => return free.send(encode(&ErrorBody { error: flatten(&error) })),
         };
-        for event in &batch {
-            if lines.send(encode(event)).await.is_err() {
-                return;
-            }
-        }
         if let Some(last) = batch.last() {
             after = last.id;
+            let mut text = Vec::new();
+            batch.iter().for_each(|event| text.extend_from_slice(&encode(event)));
+            free.send(text.into());
             continue;
         }
+        drop(free);
         if !follow {
             return;
         }
@@ -48,5 +57,58 @@ pub(super) async fn send_events(
             () = lines.closed() => return,
             () = node.stopping() => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::clock::SystemClock;
+    use std::task::Poll;
+
+    /// Whoever reads nothing costs one batch, whatever the ledger has.
+    #[tokio::test]
+    async fn a_reader_who_stalls_holds_one_batch_and_later_misses_nothing() {
+        let (node, _dir) = Node::for_test(Arc::new(SystemClock));
+        let text = "字".repeat(2000);
+        for _ in 0..200 {
+            node.tell("x", &text).await;
+        }
+        let from = node.look_back(&Caller::agent(), Some(0), 0).await.unwrap();
+        let (lines, mut body) = queue();
+        let work = tokio::spawn(send_events(node.clone(), Caller::agent(), from, false, lines));
+        let (mut seen, mut batches) = (Vec::new(), 0);
+        while let Some(batch) = body.recv().await {
+            assert!(batch.len() < 128 << 10, "{}", batch.len());
+            batches += 1;
+            for line in batch.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+                seen.push(serde_json::from_slice::<crate::ledger::Event>(line).unwrap().id);
+            }
+        }
+        assert_eq!(seen, (1..=200).collect::<Vec<_>>());
+        assert!(batches >= 15, "{batches}");
+        work.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn nothing_is_read_ahead_of_the_reader() {
+        let (node, _dir) = Node::for_test(Arc::new(SystemClock));
+        node.tell("x", "first").await;
+        let from = node.look_back(&Caller::agent(), Some(0), 0).await.unwrap();
+        let (lines, mut body) = queue();
+        let full = lines.clone();
+        full.send(Bytes::from_static(b"not taken yet")).await.unwrap();
+        drop(full);
+        let mut work = std::pin::pin!(send_events(node.clone(), Caller::agent(), from, false, lines));
+        // It waits for its reader, so that what comes now is in the first batch.
+        let polled = std::future::poll_fn(|context| Poll::Ready(work.as_mut().poll(context)));
+        assert!(polled.await.is_pending());
+        node.tell("x", "second").await;
+        let read = async {
+            body.recv().await.unwrap();
+            body.recv().await.unwrap()
+        };
+        let ((), batch) = tokio::join!(work, read);
+        assert_eq!(batch.iter().filter(|byte| **byte == b'\n').count(), 2);
     }
 }

@@ -1,7 +1,7 @@
 //! The routes of `/v1`. Each one finds out who calls, calls one use case, and answers.
 
 use super::answer::{Answer, Failure, ndjson, stream_work};
-use super::follow::{BATCH, send_events};
+use super::follow::{queue, send_events};
 use super::listen::Peer;
 use super::types::{
     BerthView, Berths, Cards, EventQuery, HealthView, Images, KeyName, ListQuery, NewHostKey, NewImage,
@@ -22,16 +22,20 @@ use axum::http::request::Parts;
 use axum::response::Response;
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
+use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
 
 /// `berth cards` shows health that is at most this old.
 const FRESH: Duration = Duration::from_secs(2);
+/// Of the newest events, where nobody says how many.
+const LAST: u32 = 1000;
 
 type Shared = State<Arc<Node>>;
 type Body<T> = Result<Json<T>, JsonRejection>;
 type Asked<T> = Result<Query<T>, QueryRejection>;
+/// What the path names.
+struct Part<T>(T);
 
 pub(super) fn router(node: Arc<Node>) -> Router {
     Router::new()
@@ -54,6 +58,7 @@ pub(super) fn router(node: Arc<Node>) -> Router {
         .route("/v1/images/{name}/default", post(set_default_image))
         .route("/v1/events", get(events))
         .fallback(no_route)
+        .method_not_allowed_fallback(no_route)
         .layer(DefaultBodyLimit::max(super::desk::BODY_BYTES))
         .with_state(node)
 }
@@ -69,6 +74,15 @@ impl FromRequestParts<Arc<Node>> for Caller {
                 Err(Fault::refused("the kernel does not say who is calling").into())
             }
         }
+    }
+}
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Node>> for Part<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, node: &Arc<Node>) -> Result<Self, Failure> {
+        let part = Path::from_request_parts(parts, node).await;
+        part.map(|Path(part)| Self(part)).map_err(|error| Fault::usage(error.body_text()).into())
     }
 }
 
@@ -115,13 +129,13 @@ async fn cards(State(node): Shared, _caller: Caller) -> Answer<Cards> {
 async fn rule_card(
     State(node): Shared,
     caller: Caller,
-    Path(id): Path<u32>,
+    Part(id): Part<u32>,
     new: Body<NewRuling>,
 ) -> Answer<Ruling> {
     Ok(Json(node.rule_card(&caller, id, body(new)?).await?))
 }
 
-async fn clear_card(State(node): Shared, caller: Caller, Path(id): Path<u32>) -> Answer<()> {
+async fn clear_card(State(node): Shared, caller: Caller, Part(id): Part<u32>) -> Answer<()> {
     Ok(Json(node.clear_card(&caller, id).await?))
 }
 
@@ -135,7 +149,7 @@ async fn list_berths(State(node): Shared, caller: Caller, query: Asked<ListQuery
     Ok(Json(Berths { berths: node.berths(&caller, query.all).await?, full: node.full_places() }))
 }
 
-async fn show_berth(State(node): Shared, caller: Caller, Path(name): Path<String>) -> Answer<BerthView> {
+async fn show_berth(State(node): Shared, caller: Caller, Part(name): Part<String>) -> Answer<BerthView> {
     let berth = node.find_berth(&caller, &name).await?;
     Ok(Json(view(&node, berth)))
 }
@@ -152,14 +166,14 @@ async fn request_berth(
     }))
 }
 
-async fn release_berth(State(node): Shared, caller: Caller, Path(name): Path<String>) -> Response {
+async fn release_berth(State(node): Shared, caller: Caller, Part(name): Part<String>) -> Response {
     stream_work(move |progress| async move { node.release(&caller, &name, &progress).await })
 }
 
 async fn renew_berth(
     State(node): Shared,
     caller: Caller,
-    Path(name): Path<String>,
+    Part(name): Part<String>,
     renewal: Body<Renewal>,
 ) -> Answer<BerthView> {
     let berth = node.renew(&caller, &name, body(renewal)?.lease).await?;
@@ -174,7 +188,7 @@ async fn list_users(State(node): Shared, caller: Caller) -> Answer<Users> {
     Ok(Json(Users { users: node.users(&caller).await? }))
 }
 
-async fn show_user(State(node): Shared, caller: Caller, Path(name): Path<String>) -> Answer<User> {
+async fn show_user(State(node): Shared, caller: Caller, Part(name): Part<String>) -> Answer<User> {
     Ok(Json(node.user(&caller, &name).await?))
 }
 
@@ -186,20 +200,20 @@ async fn add_user(State(node): Shared, caller: Caller, new: Body<NewUser>) -> An
 async fn change_user(
     State(node): Shared,
     caller: Caller,
-    Path(name): Path<String>,
+    Part(name): Part<String>,
     change: Body<UserChange>,
 ) -> Answer<User> {
     Ok(Json(node.set_login(&caller, &name, body(change)?.login).await?))
 }
 
-async fn remove_user(State(node): Shared, caller: Caller, Path(name): Path<String>) -> Answer<()> {
+async fn remove_user(State(node): Shared, caller: Caller, Part(name): Part<String>) -> Answer<()> {
     Ok(Json(node.remove_user(&caller, &name).await?))
 }
 
 async fn add_keys(
     State(node): Shared,
     caller: Caller,
-    Path(name): Path<String>,
+    Part(name): Part<String>,
     keys: Body<NewKeys>,
 ) -> Answer<User> {
     Ok(Json(node.add_keys(&caller, &name, &body(keys)?.keys).await?))
@@ -208,7 +222,7 @@ async fn add_keys(
 async fn remove_key(
     State(node): Shared,
     caller: Caller,
-    Path(name): Path<String>,
+    Part(name): Part<String>,
     key: Asked<KeyName>,
 ) -> Answer<User> {
     Ok(Json(node.remove_key(&caller, &name, &asked(key)?.fingerprint).await?))
@@ -248,26 +262,26 @@ fn source(new: NewImage) -> ImageSource {
     ImageSource { name: new.name, reference: new.reference, description: new.description, sudo: new.sudo }
 }
 
-async fn remove_image(State(node): Shared, caller: Caller, Path(name): Path<String>) -> Answer<()> {
+async fn remove_image(State(node): Shared, caller: Caller, Part(name): Part<String>) -> Answer<()> {
     Ok(Json(node.remove_image(&caller, &name).await?))
 }
 
-async fn check_image(State(node): Shared, caller: Caller, Path(name): Path<String>) -> Answer<ImageCheck> {
+async fn check_image(State(node): Shared, caller: Caller, Part(name): Part<String>) -> Answer<ImageCheck> {
     Ok(Json(node.check_image(&caller, &name).await?))
 }
 
 async fn set_default_image(
     State(node): Shared,
     caller: Caller,
-    Path(name): Path<String>,
+    Part(name): Part<String>,
 ) -> Answer<ImageView> {
     Ok(Json(node.set_default_image(&caller, &name).await?))
 }
 
 async fn events(State(node): Shared, caller: Caller, query: Asked<EventQuery>) -> Result<Response, Failure> {
     let query = asked(query)?;
-    let after = node.events_start(&caller, query.after, query.last.unwrap_or(BATCH)).await?;
-    let (lines, body) = mpsc::channel(64);
-    tokio::spawn(send_events(node, caller, after, query.follow, lines));
+    let from = node.look_back(&caller, query.after, query.last.unwrap_or(LAST)).await?;
+    let (lines, body) = queue();
+    tokio::spawn(send_events(node, caller, from, query.follow, lines));
     Ok(ndjson(body))
 }

@@ -22,7 +22,7 @@ pub(crate) struct Args {
     /// Go on showing events as they happen
     #[arg(long)]
     follow: bool,
-    /// How many of the newest to show first
+    /// How many of the newest to show first, at most 100000
     #[arg(long, value_name = "N", default_value_t = 50)]
     last: u32,
 }

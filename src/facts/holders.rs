@@ -6,10 +6,15 @@
 use super::mounts::{self, MountLine};
 use crate::host::{Host, block, block_holders, read_text};
 use crate::model::disk_use::{Exporter, Process};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
 pub type Number = (u32, u32);
+
+/// Mounts in other namespaces that are kept, and processes that are named when theirs are not understood.
+const MOST_MOUNTS: usize = 4096;
+const MOST_UNSEEN: usize = 16;
 
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Holders {
@@ -60,7 +65,8 @@ pub struct Character {
 }
 
 /// `numbers`: the devices that matter. `characters`: nodes that reach the same disks by another way.
-pub fn gather(host: &dyn Host, numbers: &[Number], characters: &[Character]) -> Holders {
+/// `own`: what is mounted in the machine's own namespace.
+pub fn gather(host: &dyn Host, numbers: &[Number], characters: &[Character], own: &[MountLine]) -> Holders {
     let mut holders = gather_files(host, &block::number_of);
     let proc_root = Path::new("/proc");
     let open = block_holders::lasting_blocks(proc_root, numbers);
@@ -73,24 +79,61 @@ pub fn gather(host: &dyn Host, numbers: &[Number], characters: &[Character]) -> 
         let disks = characters.iter().filter(|character| character.node == open.rdev);
         holders.open.extend(disks.map(|character| (process(open.pid), character.disk)));
     }
-    match block_holders::other_mount_namespaces(Path::new("/proc")) {
-        Ok(tables) => {
-            for (pid, table) in tables {
-                match mounts::parse(&table) {
-                    Ok(lines) => {
-                        let disks = lines.into_iter().filter(|line| {
-                            !line.device.starts_with("0:") || line.source.starts_with("/dev/")
-                        });
-                        let process = process(pid);
-                        holders.elsewhere.extend(disks.map(|line| (process.clone(), mounts::resolved(line))));
-                    }
-                    Err(why) => holders.unseen.push(format!("the mounts of process {pid}: {why}")),
-                }
-            }
-        }
-        Err(error) => holders.unseen.push(format!("mounts in other namespaces: {error}")),
-    }
+    gather_elsewhere(proc_root, own, &mut holders);
     holders
+}
+
+/// Mounts in other namespaces that may be of a disk.
+#[derive(Default)]
+struct Elsewhere<'a> {
+    /// Devices that are mounted in the machine's own namespace: what others have of them is no news.
+    own: BTreeSet<&'a str>,
+    /// One of each device is enough in each namespace.
+    seen: BTreeSet<(u32, String, String)>,
+    lines: Vec<(u32, MountLine)>,
+    unseen: BTreeMap<u32, String>,
+}
+
+impl Elsewhere<'_> {
+    fn note(&mut self, pid: u32, text: &str) {
+        let device = text.split(' ').nth(2).unwrap_or_default();
+        // A file system on several devices has a number of no device, and one of them as its source.
+        if self.own.contains(device) || device.starts_with("0:") && !text.contains(" /dev/") {
+            return;
+        }
+        let line = match mounts::parse(text) {
+            Ok(lines) => lines.into_iter().next(),
+            Err(why) => {
+                self.unseen.entry(pid).or_insert(why);
+                None
+            }
+        };
+        let is_of_disk = |line: &MountLine| !device.starts_with("0:") || line.source.starts_with("/dev/");
+        let Some(line) = line.filter(is_of_disk) else { return };
+        if self.lines.len() >= MOST_MOUNTS {
+            self.unseen.entry(pid).or_insert_with(|| "there are too many, in all namespaces together".into());
+        } else if self.seen.insert((pid, line.device.clone(), line.source.clone())) {
+            self.lines.push((pid, line));
+        }
+    }
+}
+
+fn gather_elsewhere(proc_root: &Path, own: &[MountLine], found: &mut Holders) {
+    let own = own.iter().map(|line| line.device.as_str()).filter(|device| !device.starts_with("0:"));
+    let mut elsewhere = Elsewhere { own: own.collect(), ..Elsewhere::default() };
+    match block_holders::other_mounts(proc_root, &mut |pid, line| elsewhere.note(pid, line)) {
+        Ok(blind) => {
+            found.unseen.extend(blind.into_iter().map(|who| format!("mounts in the namespace of {who}")));
+        }
+        Err(error) => found.unseen.push(format!("mounts in other namespaces: {error}")),
+    }
+    let unseen = elsewhere.unseen.into_iter().take(MOST_UNSEEN);
+    found.unseen.extend(unseen.map(|(pid, why)| format!("the mounts of process {pid}: {why}")));
+    let mut processes = BTreeMap::new();
+    for (pid, line) in elsewhere.lines {
+        let process = processes.entry(pid).or_insert_with(|| process(pid)).clone();
+        found.elsewhere.push((process, mounts::resolved(line)));
+    }
 }
 
 fn process(pid: u32) -> Process {
@@ -311,6 +354,32 @@ mod tests {
         assert!(any.what.contains("loop3, /dev/gone (deleted)") && any.may_be_over(1), "{any:?}");
         assert!(whole.may_be_over(8192) && !whole.may_be_over(4096), "{whole:?}");
         assert!(found.unseen.is_empty(), "{:?}", found.unseen);
+    }
+
+    #[test]
+    fn of_the_mounts_in_other_namespaces_those_of_other_disks_are_kept_once() {
+        let own = mounts::parse("25 1 8:2 / / rw - ext4 /dev/sda2 rw\n").unwrap();
+        let own = own.iter().map(|line| line.device.as_str()).collect();
+        let mut elsewhere = Elsewhere { own, ..Elsewhere::default() };
+        for id in 0..900 {
+            elsewhere.note(7, &format!("{id} 1 8:2 /home /m/{id} rw - ext4 /dev/sda2 rw"));
+            elsewhere.note(7, &format!("{id} 1 0:{id} / /m/{id} rw - tmpfs x rw"));
+            elsewhere.note(7, &format!("{id} 1 0:{id} / /dev/{id} rw - tmpfs x rw"));
+            elsewhere.note(7, &format!("{id} 1 259:3 / /m/{id} rw - xfs /dev/nvme1n1 rw"));
+            elsewhere.note(8, &format!("{id} 1 0:99 / /m/{id} rw - btrfs /dev/nvme2n1 rw"));
+            elsewhere.note(9, &format!("nonsense {id}"));
+        }
+        let kept: Vec<_> = elsewhere
+            .lines
+            .iter()
+            .map(|(pid, line)| (*pid, line.source.as_str(), line.target.as_str()))
+            .collect();
+        assert_eq!(kept, [(7, "/dev/nvme1n1", "/m/0"), (8, "/dev/nvme2n1", "/m/0")]);
+        assert_eq!(elsewhere.unseen.len(), 1);
+        // Names of devices are anybody's to give.
+        (0..9000).for_each(|id| elsewhere.note(70, &format!("{id} 1 0:{id} / /m rw - tmpfs /dev/x{id} rw")));
+        assert_eq!(elsewhere.lines.len(), MOST_MOUNTS);
+        assert!(elsewhere.unseen[&70].starts_with("there are too many"));
     }
 
     #[test]

@@ -3,7 +3,10 @@
 use super::fstab::unescape;
 use crate::host::procs::has_ended;
 use crate::host::{Host, block, mountinfo, read_text};
+use std::collections::BTreeSet;
+use std::hash::{BuildHasher as _, RandomState};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// One line of mountinfo.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,13 +93,12 @@ pub fn also_at(host: &dyn Host, top: &Path) -> Result<(Vec<String>, Vec<u32>), S
         let has_part = is_part(line) && Path::new(&line.root) != inner && !targets.contains(&line.target);
         !is_own && is_of_it(line) && (has_part || has_all(line))
     };
-    let entries = host.list(Path::new("/proc")).map_err(|error| format!("/proc cannot be read: {error}"))?;
     let mut found = Vec::new();
-    for pid in entries.iter().filter_map(|path| path.file_name()?.to_str()?.parse::<u32>().ok()) {
-        if of_process(host, pid)?.iter().any(|line| is_foreign(&line)) {
+    for_each_sight(host, &mut |pid, lines| {
+        if lines.iter().any(|line| is_foreign(&line)) {
             found.push(pid);
         }
-    }
+    })?;
     Ok((targets, found))
 }
 
@@ -115,12 +117,10 @@ pub fn only_elsewhere(
 ) -> Result<Vec<(u32, MountLine)>, String> {
     let root = place_of(own, Path::new("/"));
     let is_ours = |line: &MountLine| own.iter().any(|other| other.device == line.device);
-    let entries = host.list(Path::new("/proc")).map_err(|error| format!("/proc cannot be read: {error}"))?;
     let mut found: Vec<(u32, MountLine)> = Vec::new();
-    for pid in entries.iter().filter_map(|path| path.file_name()?.to_str()?.parse::<u32>().ok()) {
-        let lines = of_process(host, pid)?;
+    for_each_sight(host, &mut |pid, lines| {
         if place_of(&lines, Path::new("/")) != root {
-            continue;
+            return;
         }
         for line in lines.into_iter().filter(|line| Path::new(&line.target) == top) {
             let is_known = found.iter().any(|(_, other)| other.device == line.device);
@@ -128,18 +128,52 @@ pub fn only_elsewhere(
                 found.push((pid, line));
             }
         }
-    }
+    })?;
     Ok(found)
 }
 
-/// One that has ended, or is about to, has nothing mounted.
-fn of_process(host: &dyn Host, pid: u32) -> Result<Vec<MountLine>, String> {
-    let path = format!("/proc/{pid}/mountinfo");
-    match read_text(host, Path::new(&path)) {
-        Ok(text) => parse(&text).map_err(|why| format!("{path}: {why}")),
-        Err(error) if has_ended(&error) => Ok(Vec::new()),
-        Err(error) => Err(format!("{path} cannot be read: {error}")),
+/// Bytes of one process's list of mounts, and how long all of them are looked at: anybody may make namespaces, with a
+/// hundred thousand mounts in each.
+const MOST: usize = 4 << 20;
+const LONG: Duration = Duration::from_secs(20);
+
+/// What each process sees, once for all who see the same.
+fn for_each_sight(host: &dyn Host, each: &mut dyn FnMut(u32, Vec<MountLine>)) -> Result<(), String> {
+    let entries = host.list(Path::new("/proc")).map_err(|error| format!("/proc cannot be read: {error}"))?;
+    let (keys, mut seen, until) = (RandomState::new(), BTreeSet::new(), Instant::now() + LONG);
+    for pid in entries.iter().filter_map(|path| path.file_name()?.to_str()?.parse::<u32>().ok()) {
+        let path = format!("/proc/{pid}/mountinfo");
+        let text = match read_text(host, Path::new(&path)) {
+            Ok(text) => text,
+            // It has nothing mounted any more.
+            Err(error) if has_ended(&error) => continue,
+            Err(error) => return Err(format!("{path} cannot be read: {error}")),
+        };
+        if text.len() > MOST {
+            return Err(format!(
+                "{} has more mounts than are read, {} MiB of their list",
+                who(host, pid),
+                MOST >> 20
+            ));
+        }
+        if seen.insert(keys.hash_one(&text)) {
+            each(pid, parse(&text).map_err(|why| format!("{path}: {why}"))?);
+        }
+        if Instant::now() > until {
+            let whose = who(host, pid);
+            return Err(format!(
+                "mounts could not all be looked at within {} s, up to {whose}",
+                LONG.as_secs()
+            ));
+        }
     }
+    Ok(())
+}
+
+fn who(host: &dyn Host, pid: u32) -> String {
+    let status = read_text(host, Path::new(&format!("/proc/{pid}/status"))).unwrap_or_default();
+    let value = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)?.split_whitespace().next());
+    format!("process {pid} ({}, uid {})", value("Name:").unwrap_or("?"), value("Uid:").unwrap_or("?"))
 }
 
 /// Files below a directory that the kernel itself has open: swap, and the backing files of loop devices.
@@ -259,6 +293,23 @@ mod tests {
         ] {
             assert_eq!(pids(&none), [0; 0], "{none}");
         }
+    }
+
+    #[test]
+    fn who_has_very_many_mounts_is_named_and_those_who_see_the_same_are_one() {
+        let root = "25 1 254:0 / / rw - ext4 /dev/vda rw\n";
+        let given = format!("{root}9 1 254:0 /home /m rw - ext4 /dev/vda rw\n");
+        let host = FakeHost::default()
+            .with_file("/proc/1/mountinfo", root)
+            .with_file("/proc/7/mountinfo", &given)
+            .with_file("/proc/8/mountinfo", &given);
+        assert_eq!(also_at(&host, Path::new("/home")).unwrap(), (vec![], vec![7]));
+        let host = host
+            .with_file("/proc/9/mountinfo", &given.repeat(MOST / given.len() + 1))
+            .with_file("/proc/9/status", "Name:\tunshare\nUid:\t1001\t1001\t1001\t1001\n");
+        let said = "process 9 (unshare, uid 1001) has more mounts than are read, 4 MiB of their list";
+        assert_eq!(also_at(&host, Path::new("/home")).unwrap_err(), said);
+        assert_eq!(only_elsewhere(&host, &gather(&host).unwrap(), Path::new("/data")).unwrap_err(), said);
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub fn gather(host: &dyn Host, targets: &[PathBuf], own: OwnParts) -> Result<Obs
     let links = block::stable_links().map_err(|error| format!("/dev/disk/by-id cannot be read: {error}"))?;
     let lvm_or_none = lvm.clone().unwrap_or_default();
     // Before the contents: who writes and goes has left something by then.
-    let holders = holders::gather(host, &disks::numbers(&nodes), &disks::characters(host, &nodes)?);
+    let holders = holders::gather(host, &disks::numbers(&nodes), &disks::characters(host, &nodes)?, &lines);
     let around =
         Surroundings { mounts: &lines, swaps: &swaps, lvm: &lvm_or_none, links: &links, holders: &holders };
     let disks = disks::judge(host, &nodes, &around, &block::look_at_content)?;

@@ -9,9 +9,9 @@ use super::procs::{
 use rustix::fs::FileType;
 use std::collections::BTreeSet;
 use std::fs;
-use std::io;
+use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Other processes that have one of these block devices open and keep it.
 pub fn lasting_blocks(proc_root: &Path, rdevs: &[(u32, u32)]) -> OpenDevices {
@@ -96,34 +96,73 @@ fn unit_in(cgroup: &str) -> Option<String> {
     parts.find(is_unit).map(str::to_owned)
 }
 
-/// The mounts of each mount namespace but that of pid 1, as a process of it sees them. One that sees only a part of them,
-/// because it has another root, counts for itself.
-pub fn other_mount_namespaces(proc_root: &Path) -> io::Result<Vec<(u32, String)>> {
+/// Bytes of one namespace's list of mounts that are read, and how long a look at all of them goes on: anybody may make
+/// namespaces, with a hundred thousand mounts in each.
+const MOUNTS: u64 = 4 << 20;
+const LONG: Duration = Duration::from_secs(5);
+/// Namespaces that are named when they could not be looked at.
+const NAMED: usize = 16;
+
+/// Tells `each` of every mount in each mount namespace but that of pid 1, line by line, as a process of it sees them. One
+/// that sees only a part of them, because it has another root, counts for itself. Answers with those that could not be
+/// looked at, each by a process of it.
+pub fn other_mounts(proc_root: &Path, each: &mut dyn FnMut(u32, &str)) -> io::Result<Vec<String>> {
+    mounts_until(proc_root, Instant::now() + LONG, each)
+}
+
+fn mounts_until(
+    proc_root: &Path,
+    until: Instant,
+    each: &mut dyn FnMut(u32, &str),
+) -> io::Result<Vec<String>> {
     let of = |process: &Path, link: &str| fs::read_link(process.join(link));
     let ours = of(&proc_root.join("1"), "ns/mnt")?;
     let mut seen = BTreeSet::new();
-    let mut found = Vec::new();
-    for entry in fs::read_dir(proc_root)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let Some(pid) = name.to_str().filter(|name| name.parse::<u32>().is_ok()) else { continue };
-        let process = living(&entry.path());
-        let table = of(&process, "ns/mnt").and_then(|namespace| {
+    let (mut blind, mut more) = (Vec::new(), 0);
+    for pid in pids(proc_root)? {
+        let process = living(&proc_root.join(pid.to_string()));
+        let looked = of(&process, "ns/mnt").and_then(|namespace| {
             if namespace == ours || !seen.insert((namespace, of(&process, "root")?)) {
-                return Ok(None);
+                return Ok(());
             }
-            fs::read(process.join("mountinfo")).map(Some)
+            mount_lines(&process, until, &mut |line| each(pid, line))
         });
-        match table {
-            Ok(Some(text)) => {
-                found.push((pid.parse().unwrap_or_default(), String::from_utf8_lossy(&text).into_owned()));
+        match looked {
+            Err(error) if !has_ended(&error) && blind.len() < NAMED => {
+                let (name, uid) = status(&process);
+                let account = uid.map(|uid| format!(", uid {uid}")).unwrap_or_default();
+                blind.push(format!("process {pid} ({name}{account}): {error}"));
             }
-            Ok(None) => {}
-            Err(error) if has_ended(&error) => {}
-            Err(error) => return Err(io::Error::new(error.kind(), format!("process {pid}: {error}"))),
+            Err(error) if !has_ended(&error) => more += 1,
+            _ => {}
         }
     }
-    Ok(found)
+    if more > 0 {
+        blind.push(format!("{more} more namespaces"));
+    }
+    Ok(blind)
+}
+
+fn mount_lines(process: &Path, until: Instant, each: &mut dyn FnMut(&str)) -> io::Result<()> {
+    let mut text =
+        BufReader::with_capacity(64 << 10, fs::File::open(process.join("mountinfo"))?.take(MOUNTS));
+    let (mut line, mut length) = (Vec::new(), 0);
+    loop {
+        if Instant::now() >= until {
+            let why = format!("not looked at within {} s", LONG.as_secs());
+            return Err(io::Error::new(io::ErrorKind::TimedOut, why));
+        }
+        line.clear();
+        length += text.read_until(b'\n', &mut line)?;
+        if u64::try_from(length).is_ok_and(|length| length >= MOUNTS) {
+            let why = format!("it has more mounts than are read, {} MiB of their list", MOUNTS >> 20);
+            return Err(io::Error::other(why));
+        }
+        if line.is_empty() {
+            return Ok(());
+        }
+        each(String::from_utf8_lossy(&line).trim_end_matches('\n'));
+    }
 }
 
 #[cfg(test)]
@@ -171,17 +210,37 @@ mod tests {
         // In a chroot it sees less than the others.
         process(7, "mnt:[2]", "/jail");
         fs::create_dir(proc_root.path().join("8")).unwrap();
-        let mut tables: Vec<String> = other_mount_namespaces(proc_root.path())
-            .unwrap()
-            .into_iter()
-            .map(|(pid, table)| format!("{} {table}", pid == 7))
-            .collect();
-        tables.sort();
-        assert_eq!(tables, ["false mnt:[2] /", "true mnt:[2] /jail"]);
+        let look = |until| {
+            let mut tables = Vec::new();
+            let blind = mounts_until(proc_root.path(), until, &mut |pid, line| {
+                tables.push(format!("{} {line}", pid == 7));
+            });
+            tables.sort();
+            (tables, blind.unwrap())
+        };
+        let later = || Instant::now() + Duration::from_mins(10);
+        assert_eq!(look(later()), (vec!["false mnt:[2] /".into(), "true mnt:[2] /jail".into()], vec![]));
         process(9, "mnt:[3]", "/");
         fs::remove_file(proc_root.path().join("9/mountinfo")).unwrap();
         fs::create_dir(proc_root.path().join("9/mountinfo")).unwrap();
-        assert!(other_mount_namespaces(proc_root.path()).unwrap_err().to_string().contains("process 9"));
-        assert!(other_mount_namespaces(Path::new("/no/such/proc")).is_err());
+        // Of somebody with very many mounts: the others are seen.
+        process(10, "mnt:[4]", "/");
+        fs::write(proc_root.path().join("10/status"), "Name:\tunshare\nUid:\t1001\t1001\t1001\t1001\n")
+            .unwrap();
+        fs::write(proc_root.path().join("10/mountinfo"), "x\n".repeat(4 << 20)).unwrap();
+        process(11, "mnt:[5]", "/");
+        let (tables, blind) = look(later());
+        assert!(tables.contains(&"false mnt:[5] /".to_owned()));
+        assert!(blind[0].starts_with("process 9 "), "{blind:?}");
+        assert_eq!(
+            blind[1..],
+            ["process 10 (unshare, uid 1001): it has more mounts than are read, 4 MiB of their list"]
+        );
+        // No time is left for any.
+        let (tables, blind) = look(Instant::now());
+        assert!(tables.is_empty() && blind.len() == 5, "{blind:?}");
+        (100..200).for_each(|pid| process(pid, &format!("mnt:[{pid}]"), "/"));
+        assert_eq!(look(Instant::now()).1.last().unwrap(), "89 more namespaces");
+        assert!(other_mounts(Path::new("/no/such/proc"), &mut |_, _| ()).is_err());
     }
 }

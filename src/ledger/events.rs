@@ -1,10 +1,10 @@
 //! What happened, and who did it: added, never changed.
 
-use super::{Ledger, list, time_at};
+use super::{Ledger, find, list, time_at};
 use crate::error::Fault;
 use crate::model::text::clean_to;
 use jiff::Timestamp;
-use rusqlite::{Transaction, params};
+use rusqlite::{Connection, Params, Transaction, params};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +34,9 @@ pub struct NewEvent {
 /// Characters of an event's text that are kept: events can never be removed.
 const TEXT_LIMIT: usize = 2000;
 
+/// Bytes of texts that are read at once, and those of one more event.
+const SOME_BYTES: usize = 64 << 10;
+
 pub(super) fn add(transaction: &Transaction, event: &NewEvent) -> rusqlite::Result<i64> {
     transaction
         .prepare_cached(
@@ -50,52 +53,70 @@ pub(super) fn add(transaction: &Transaction, event: &NewEvent) -> rusqlite::Resu
     Ok(transaction.last_insert_rowid())
 }
 
+const NEWEST: &str = "SELECT coalesce(max(id), 0) FROM events";
+const OF_ALL: &str =
+    "SELECT id, at, kind, actor, owner, berth, text FROM events WHERE id > ?1 ORDER BY id LIMIT ?2";
+const OF_OWNER: &str = "SELECT id, at, kind, actor, owner, berth, text FROM events
+     WHERE owner = ?3 AND id > ?1 ORDER BY id LIMIT ?2";
+const BEFORE_OWNERS_LAST: &str =
+    "SELECT id - 1 FROM events WHERE owner = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2";
+const TOLD: &str = "SELECT at FROM events WHERE owner = ?1 AND berth = ?2 AND actor = 'berth:' || ?2
+     AND id > (SELECT coalesce(max(id), 0) FROM events
+               WHERE owner = ?1 AND berth = ?2 AND kind = 'berth.requested')
+     ORDER BY id DESC LIMIT 64";
+
+/// The newest event's id.
+pub(super) fn newest(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row(NEWEST, [], |row| row.get(0))
+}
+
 impl Ledger {
     pub fn record(&self, event: &NewEvent) -> Result<(), Fault> {
         self.change(event, |_| Ok(()))
     }
 
-    /// Events after `after`, oldest first, at most `limit`; of one owner where `owner` is given.
+    /// Events after `after`, oldest first, at most `limit`; of one owner where `owner` is given. Where their texts are long
+    /// there are fewer, so that nobody holds much of the ledger in memory; there is none only where no more are.
     pub fn events(&self, after: i64, limit: u32, owner: Option<&str>) -> Result<Vec<Event>, Fault> {
-        self.read(|connection| {
-            list(
-                connection,
-                "SELECT id, at, kind, actor, owner, berth, text FROM events
-                 WHERE id > ?1 AND (?2 IS NULL OR owner = ?2) ORDER BY id LIMIT ?3",
-                params![after, owner, limit],
-                read,
-            )
+        self.look_back(|connection| match owner {
+            None => some(connection, OF_ALL, params![after, limit]),
+            Some(owner) => some(connection, OF_OWNER, params![after, limit, owner]),
         })
     }
 
     /// The times of the newest events that a berth told itself since it was asked for, newest first. Which those are is
     /// said by their order in the ledger: clocks go wrong, also by years.
     pub fn told_times(&self, owner: &str, berth: &str) -> Result<Vec<Timestamp>, Fault> {
-        self.read(|connection| {
-            list(
-                connection,
-                "SELECT at FROM events WHERE owner = ?1 AND berth = ?2 AND actor = 'berth:' || ?2
-                 AND id > (SELECT coalesce(max(id), 0) FROM events
-                           WHERE owner = ?1 AND berth = ?2 AND kind = 'berth.requested')
-                 ORDER BY id DESC LIMIT 64",
-                params![owner, berth],
-                |row| time_at(row, 0),
-            )
-        })
+        self.look_back(|connection| list(connection, TOLD, params![owner, berth], |row| time_at(row, 0)))
     }
 
     /// The id after which the newest `count` events come.
     pub fn events_before_last(&self, count: u32, owner: Option<&str>) -> Result<i64, Fault> {
-        self.read(|connection| {
-            connection.query_row(
-                // Of no events, the newest id of all.
-                "SELECT coalesce(min(id) - 1, (SELECT max(id) FROM events), 0) FROM (SELECT id FROM events
-                 WHERE ?1 IS NULL OR owner = ?1 ORDER BY id DESC LIMIT ?2)",
-                params![owner, count],
-                |row| row.get(0),
-            )
+        self.look_back(|connection| match (owner, count.checked_sub(1)) {
+            (Some(owner), Some(others)) => {
+                let id = find(connection, BEFORE_OWNERS_LAST, params![owner, others], |row| row.get(0))?;
+                Ok(id.unwrap_or(0))
+            }
+            // None is ever removed, so that ids have no gaps.
+            (None, Some(_)) => Ok((newest(connection)? - i64::from(count)).max(0)),
+            (_, None) => newest(connection),
         })
     }
+}
+
+/// Whole events, until their texts are [`SOME_BYTES`].
+fn some(connection: &Connection, sql: &str, params: impl Params) -> rusqlite::Result<Vec<Event>> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let (mut events, mut bytes) = (Vec::new(), 0);
+    for event in statement.query_map(params, read)? {
+        let event: Event = event?;
+        bytes += event.text.len();
+        events.push(event);
+        if bytes >= SOME_BYTES {
+            break;
+        }
+    }
+    Ok(events)
 }
 
 fn read(row: &rusqlite::Row) -> rusqlite::Result<Event> {
@@ -108,4 +129,70 @@ fn read(row: &rusqlite::Row) -> rusqlite::Result<Event> {
         berth: row.get(5)?,
         text: row.get(6)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn long_texts_come_in_small_batches_and_none_is_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(&dir.path().join("ledger.db"), Timestamp::UNIX_EPOCH).unwrap();
+        let event = NewEvent {
+            at: Timestamp::UNIX_EPOCH,
+            kind: "x",
+            actor: "root".into(),
+            owner: Some("alice".into()),
+            berth: None,
+            text: "字".repeat(TEXT_LIMIT),
+        };
+        (0..50).for_each(|_| ledger.record(&event).unwrap());
+        for owner in [None, Some("alice")] {
+            let (mut after, mut seen) = (0, Vec::new());
+            loop {
+                let batch = ledger.events(after, 1000, owner).unwrap();
+                let Some(last) = batch.last() else { break };
+                after = last.id;
+                let bytes: usize = batch.iter().map(|event| event.text.len()).sum();
+                assert!(bytes <= SOME_BYTES + 3 * TEXT_LIMIT, "{bytes}");
+                seen.extend(batch.iter().map(|event| event.id));
+            }
+            assert_eq!(seen, (1..=50).collect::<Vec<_>>());
+        }
+    }
+
+    /// Without an index for it, a question reads all that ever happened.
+    #[test]
+    fn no_question_about_events_reads_them_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(&dir.path().join("ledger.db"), Timestamp::UNIX_EPOCH).unwrap();
+        let questions = [NEWEST, OF_ALL, OF_OWNER, BEFORE_OWNERS_LAST, TOLD];
+        let connection = ledger.connection();
+        let plan = |sql: &str| -> Vec<String> {
+            let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let parameters = (0..statement.parameter_count()).map(|_| rusqlite::types::Null);
+            let rows = statement.query_map(rusqlite::params_from_iter(parameters), |row| row.get(3)).unwrap();
+            rows.map(Result::unwrap).collect()
+        };
+        for question in questions {
+            let steps = plan(question);
+            let is_good = |step: &String| !step.contains("SCAN") && !step.contains("TEMP B-TREE");
+            assert!(!steps.is_empty() && steps.iter().all(is_good), "{question}: {steps:?}");
+        }
+        // What such a plan looks like.
+        assert!(plan("SELECT id FROM events WHERE ?1 IS NULL OR owner = ?1")[0].contains("SCAN"));
+        // There are no others: each is in the list.
+        let listed: usize = questions.iter().map(|sql| sql.matches("FROM events").count()).sum();
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/ledger");
+        let written: usize = std::fs::read_dir(source)
+            .unwrap()
+            .map(|file| file.unwrap().path())
+            .filter(|path| !path.ends_with("tests.rs"))
+            .map(|path| std::fs::read_to_string(path).unwrap())
+            .map(|text| text.split("#[cfg(test)]").next().unwrap().matches("FROM events").count())
+            .sum();
+        assert_eq!(written, listed);
+    }
 }

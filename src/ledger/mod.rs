@@ -71,6 +71,9 @@ impl LedgerError {
 /// An open ledger. Calls block on the disk: use it from blocking code.
 #[derive(Debug)]
 pub struct Ledger {
+    /// For what happened long ago, read-only: whoever reads much of it holds up others who read, and no decision. Closed
+    /// before the one that writes, which tidies up at its end.
+    past: Mutex<Connection>,
     connection: Mutex<Connection>,
     path: PathBuf,
     last_event: watch::Sender<i64>,
@@ -104,10 +107,10 @@ impl Ledger {
         let mut connection = Connection::open_with_flags(path, flags)?;
         configure(&connection)?;
         schema::migrate(&mut connection)?;
-        let last: i64 =
-            connection.query_row("SELECT coalesce(max(id), 0) FROM events", [], |row| row.get(0))?;
+        let last = events::newest(&connection)?;
         let uids = Mutex::new(users::uids(&connection)?);
         let ledger = Self {
+            past: Mutex::new(open_past(path)?),
             connection: Mutex::new(connection),
             path: path.to_path_buf(),
             last_event: watch::Sender::new(last),
@@ -153,6 +156,12 @@ impl Ledger {
 
     fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Fault> {
         work(&self.connection()).map_err(|error| LedgerError::from(error).into_fault(&self.path))
+    }
+
+    /// Reads what was committed, beside those who decide.
+    fn look_back<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Fault> {
+        let past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
+        work(&past).map_err(|error| LedgerError::from(error).into_fault(&self.path))
     }
 
     /// One transaction with its event.
@@ -261,6 +270,14 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     // What is kept for changes stays when the agent ends: it may start again on a full file system.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     Ok(())
+}
+
+fn open_past(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    Ok(connection)
 }
 
 /// Times are stored as RFC 3339 text.

@@ -7,10 +7,10 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(super) const APPLICATION_ID: i32 = 0x4252_5448;
 
 /// The newest schema that this program knows.
-pub(super) const VERSION: i32 = 3;
+pub(super) const VERSION: i32 = 4;
 
 /// Each with the version that it leads to.
-const MIGRATIONS: [(i32, &str); 3] = [(1, V1), (2, V2), (VERSION, V3)];
+const MIGRATIONS: [(i32, &str); 4] = [(1, V1), (2, V2), (3, V3), (VERSION, V4)];
 
 /// `held = 1` and the partial unique index make two live berths on one card impossible in the database itself;
 /// the same holds for ports and names. A trigger frees cards in the transaction that ends a berth.
@@ -131,6 +131,13 @@ CREATE TABLE rulings (
   by TEXT NOT NULL,
   since TEXT NOT NULL
 ) STRICT;
+";
+
+/// Events are never removed, so that no question about them may cost what there is of them. Each index ends with the id.
+const V4: &str = "
+CREATE INDEX events_of_owner ON events (owner) WHERE owner IS NOT NULL;
+CREATE INDEX events_of_actor_about_berth ON events (owner, berth, actor) WHERE berth IS NOT NULL;
+CREATE INDEX berths_requested ON events (owner, berth) WHERE kind = 'berth.requested';
 ";
 
 /// Brings a ledger to [`VERSION`], or refuses one that is newer than this program.

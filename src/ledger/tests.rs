@@ -106,10 +106,27 @@ fn events_are_only_added_and_seen_by_their_owner() {
     assert_eq!(ledger.events_before_last(1, None).unwrap(), 1);
     assert_eq!(ledger.events_before_last(9, None).unwrap(), 0);
     assert_eq!(ledger.events_before_last(0, None).unwrap(), 2, "no events are those after the newest");
-    assert_eq!(ledger.events_before_last(1, Some("nobody")).unwrap(), 2);
+    assert_eq!(ledger.events_before_last(1, Some("alice")).unwrap(), 0);
+    assert_eq!(ledger.events_before_last(1, Some("nobody")).unwrap(), 0);
+    assert_eq!(ledger.events_before_last(0, Some("nobody")).unwrap(), 2);
     let other = Connection::open(dir.path().join("ledger.db")).unwrap();
     assert!(other.execute("UPDATE events SET text = 'x'", []).is_err());
     assert!(other.execute("DELETE FROM events", []).is_err());
+}
+
+#[test]
+fn whoever_reads_the_past_holds_up_no_decision() {
+    let (_dir, ledger) = open();
+    let deciding = ledger.connection();
+    assert_eq!(ledger.events(0, 10, Some("alice")).unwrap().len(), 1);
+    assert_eq!(ledger.events_before_last(1, None).unwrap(), 0);
+    drop(deciding);
+    let reading = ledger.past.lock().unwrap();
+    assert!(reading.execute("INSERT INTO meta VALUES ('x', 'y')", []).is_err(), "it only reads");
+    ledger.claim(&new_berth("a", &[0], 20000), &event("x")).unwrap();
+    assert_eq!(ledger.user_by_uid(1001).unwrap().unwrap().name, "alice");
+    drop(reading);
+    assert_eq!(ledger.events(1, 10, Some("alice")).unwrap().len(), 1, "it sees what was committed");
 }
 
 #[test]
@@ -136,6 +153,9 @@ fn everything_is_there_after_reopening() {
     let ledger = Ledger::open(&dir.path().join("ledger.db"), at(9)).unwrap();
     assert_eq!(ledger.instance().unwrap(), instance);
     assert_eq!(ledger.held_berths().unwrap(), [berth]);
+    drop(ledger);
+    let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(left, ["ledger.db"], "what was written is in it");
 }
 
 #[test]

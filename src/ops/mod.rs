@@ -18,7 +18,7 @@ mod editors;
 mod files;
 pub mod gateway;
 pub mod health;
-mod history;
+pub mod history;
 mod host_keys;
 pub mod image_check;
 mod image_pin;

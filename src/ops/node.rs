@@ -5,7 +5,7 @@ use super::directory::Directory;
 use super::health::Health;
 use super::locks::{self, Ordered, Rank};
 use super::pulse::Pulse;
-use super::ration::{Rations, Waiting};
+use super::ration::{Rations, Readers, Waiting};
 use super::survey::Looks;
 use crate::engine::Engine;
 use crate::error::Fault;
@@ -35,6 +35,8 @@ pub struct Node {
     pub(super) directory: Directory,
     pub(super) rations: Rations,
     pub(super) waiting: Waiting,
+    /// Whose answers with events are still open.
+    pub(super) readers: Readers,
     /// Held while cards are chosen and claimed: one decision at a time.
     pub(super) deciding: Ordered<()>,
     /// Berths that a task of this process is working on; the reconciler leaves them alone.
@@ -93,6 +95,7 @@ impl Node {
             directory: Directory::new(clock.clone()),
             rations: Rations::default(),
             waiting: Waiting::default(),
+            readers: Readers::default(),
             deciding: Ordered::new(Rank::Deciding, ()),
             busy: BusyBerths::default(),
             reconciled: Ordered::new(Rank::Reconciled, false),
@@ -130,6 +133,13 @@ impl Node {
         config.docker.socket = dir.path().join("docker.sock");
         config.tools.npu_smi = "/bin/false".into();
         (Arc::new(Self::open_with(config, clock).unwrap()), dir)
+    }
+
+    /// An event of the agent's, to look back at.
+    #[cfg(test)]
+    pub async fn tell(&self, kind: &'static str, text: &str) {
+        let event = self.event(kind, "agent", text);
+        self.ledger(move |ledger| ledger.record(&event)).await.unwrap();
     }
 
     /// The program that runs inside containers must not need anything of an image.

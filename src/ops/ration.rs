@@ -1,9 +1,11 @@
 //! How often one user may do what costs everybody: each renewal and each key is an event that stays, each request and
-//! each look into an image is work for Docker. The same over the socket and at the gateway; administrators are not counted.
+//! each look into an image is work for Docker, and each
+//! look at the events reads the ledger. The same over the socket and at the gateway; administrators are not counted.
 
 use super::{Caller, Node};
 use crate::error::Fault;
 use crate::model::clock::BootTime;
+use crate::model::places::{Place, Places};
 use crate::model::rate::Rate;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,6 +22,8 @@ pub(super) enum Act {
     /// A berth asked for. A release is never refused: it gives back.
     Request,
     Look,
+    /// A look back at the events.
+    Events,
 }
 
 impl Act {
@@ -29,6 +33,7 @@ impl Act {
             Self::Renew | Self::Key => (20, Duration::from_secs(15)),
             Self::Request => (40, Duration::from_secs(5)),
             Self::Look => (10, Duration::from_secs(10)),
+            Self::Events => (60, Duration::from_secs(1)),
         }
     }
 
@@ -38,6 +43,7 @@ impl Act {
             Self::Key => "changes of keys",
             Self::Request => "requests",
             Self::Look => "looks into images",
+            Self::Events => "calls for events",
         }
     }
 }
@@ -62,6 +68,30 @@ impl Rations {
             refill.as_secs()
         ))
         .help(format!("try again in {seconds} s")))
+    }
+}
+
+/// Answers with events that one user may have open at the same time: each holds what its reader has not taken yet.
+const MOST_READERS: usize = 8;
+
+/// Who reads events. Of all users together there are as many as there are connections.
+#[derive(Debug)]
+pub(super) struct Readers(Arc<Places<String>>);
+
+impl Default for Readers {
+    fn default() -> Self {
+        Self(Places::new(MOST_READERS, usize::MAX))
+    }
+}
+
+impl Readers {
+    /// A place as long as it is kept; administrators need none.
+    pub(super) fn enter(&self, caller: &Caller) -> Result<Option<Place<String>>, Fault> {
+        let Some(user) = caller.user.as_ref().filter(|_| !caller.admin) else { return Ok(None) };
+        self.0.take(user).map(Some).map_err(|_| {
+            Fault::busy(format!("{user} reads events {MOST_READERS} times already, as often as one may"))
+                .help("end one of them, such as `berth events --follow`")
+        })
     }
 }
 
@@ -122,7 +152,7 @@ mod tests {
     #[test]
     fn each_user_has_a_ration_of_each_that_comes_again() {
         let (rations, start) = (Rations::default(), BootTime::default());
-        for act in [Act::Renew, Act::Key, Act::Request, Act::Look] {
+        for act in [Act::Renew, Act::Key, Act::Request, Act::Look, Act::Events] {
             let (burst, refill) = act.rate();
             let taken = (0..1000).filter(|_| rations.take("alice", act, start).is_ok()).count();
             assert_eq!(taken, usize::try_from(burst).unwrap());

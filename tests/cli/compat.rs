@@ -54,6 +54,10 @@ fn a_ledger_of_schema_2_is_read() {
 #[test]
 fn a_ledger_of_schema_3_is_read() {
     let (_dir, ledger) = old_ledger(3, include_str!("../fixtures/ledger/v3.sql"), "");
+    // Events had no index then.
+    let ids = |owner| ledger.events(0, 100, owner).unwrap().iter().map(|event| event.id).collect::<Vec<_>>();
+    assert_eq!((ids(None), ids(Some("alice"))), ((1..=11).collect(), (1..=9).collect()));
+    assert_eq!(ledger.events_before_last(2, Some("alice")).unwrap(), 7);
     check_live_berth(&ledger);
     let rulings = ledger.rulings(jiff::Timestamp::UNIX_EPOCH).unwrap();
     let said: Vec<String> = rulings.iter().map(|(card, ruling)| format!("{card} {ruling}")).collect();

@@ -182,11 +182,7 @@ pub struct ProcessRow {
 impl ProcessRow {
     /// `wide` is what the header says about the container's pid; without a header the row's shape decides.
     pub fn read(cells: &[&str], wide: Option<bool>, warnings: &mut Vec<String>) -> Option<Self> {
-        let [place, pid, rest @ ..] = cells else { return None };
-        let mut place = place.split_whitespace().map(str::parse::<u32>);
-        let npu = place.next()?.ok()?;
-        let chip = place.next().transpose().ok()?;
-        let pid = pid.parse().ok()?;
+        let (start, rest) = (Self::read_start(cells)?, cells.get(2..)?);
         let is_value = |text: &&str| text.parse::<u64>().is_ok() || *text == "NA";
         let wide = wide.unwrap_or_else(|| rest.len() == 3 && rest.iter().skip(1).all(is_value));
         // The name is the user's and may hold a `|`: what is left between the ends is the name.
@@ -198,7 +194,23 @@ impl ProcessRow {
         let memory_mib = number(Some(memory), "process memory", warnings).unwrap_or(0);
         let container_pid =
             container.and_then(|word| number(Some(word), "process id in container", warnings));
-        let name = name.join("|");
-        Some(Self { npu, chip, process: NpuProcess { pid, name, memory_mib, container_pid } })
+        let process = NpuProcess { name: name.join("|"), memory_mib, container_pid, ..start.process };
+        Some(Self { process, ..start })
+    }
+
+    /// What stands before the name.
+    pub fn read_start(cells: &[&str]) -> Option<Self> {
+        let [place, pid, _, ..] = cells else { return None };
+        let mut place = place.split_whitespace().map(str::parse::<u32>);
+        let npu = place.next()?.ok()?;
+        let chip = place.next().transpose().ok()?;
+        let process =
+            NpuProcess { pid: pid.parse().ok()?, name: "?".into(), memory_mib: 0, container_pid: None };
+        Some(Self { npu, chip, process })
+    }
+
+    pub fn card(&self) -> String {
+        let chip = self.chip.map(|chip| format!(" chip {chip}")).unwrap_or_default();
+        format!("NPU {}{chip}", self.npu)
     }
 }

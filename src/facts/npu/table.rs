@@ -2,9 +2,13 @@
 //!
 //! Lines are split on `|`, never at fixed columns. A line of no known kind is kept as a warning. A card whose
 //! second row is missing is not reported: nobody may take half a row for a healthy card.
+//!
+//! Names of processes are their owners' words, and npu-smi prints them as they are, line ends too. A row is as wide as its
+//! table, and no piece of a row with a line end in it is: such pieces say nothing about other cards.
 
 use super::row::{First, ProcessRow, Second, cells, is_second, looks_like_card, warn};
 use crate::model::facts::NpuDevice;
+use std::collections::BTreeSet;
 
 #[derive(Debug, Default, PartialEq)]
 pub struct Table {
@@ -32,10 +36,14 @@ pub fn parse(text: &str) -> Table {
 }
 
 #[derive(Default)]
-struct Reader {
+struct Reader<'a> {
     table: Table,
     /// In the process table, and whether its header names the pid in the container.
     processes: Option<bool>,
+    /// Of the rules and headers that stand before the first name of a process, in characters.
+    widths: BTreeSet<usize>,
+    /// Lines among the processes that have another width, one after the other.
+    odd: Vec<&'a str>,
     /// The header names HBM and no other memory.
     only_hbm: bool,
     /// A card's first row that waits for its second.
@@ -45,24 +53,77 @@ struct Reader {
     row_open: bool,
 }
 
-impl Reader {
-    fn line(&mut self, line: &str, last: bool) {
+impl<'a> Reader<'a> {
+    fn line(&mut self, line: &'a str, last: bool) {
+        let cut = last && line.starts_with('|') && (!line.ends_with('|') || line.len() == 1);
+        if self.processes.is_some() && !cut && !self.has_width(line) {
+            self.odd.push(line);
+            return;
+        }
+        self.odd_lines();
+        if cut {
+            warn(&mut self.table.warnings, &format!("cut off: {line}"));
+        } else {
+            self.whole_line(line);
+        }
+    }
+
+    /// npu-smi counts bytes where it fills a name's column up.
+    fn has_width(&self, line: &str) -> bool {
+        let as_bytes = !line.contains(char::REPLACEMENT_CHARACTER) && self.widths.contains(&line.len());
+        self.widths.is_empty() || as_bytes || self.widths.contains(&line.chars().count())
+    }
+
+    /// One alone is a table of another layout, or a word of the driver's: a line end in a name makes two at least. Of
+    /// more, only the first row's beginning is npu-smi's own: card and process stand before the name.
+    fn odd_lines(&mut self) {
+        let lines = std::mem::take(&mut self.odd);
+        if let [line] = *lines
+            && (!line.starts_with('|') || line.ends_with('|'))
+        {
+            return self.whole_line(line);
+        }
+        let mut rows = lines.into_iter().skip_while(|line| {
+            let is_row = line.starts_with('|');
+            if !is_row {
+                warn(&mut self.table.warnings, line);
+            }
+            !is_row
+        });
+        let Some(row) = rows.next() else { return };
+        self.row_open = true;
+        let whose = match ProcessRow::read_start(&cells(row)) {
+            Some(process) => {
+                let card = process.card();
+                let found = self.add_process(process).is_some();
+                if found { format!("could not look at all processes of {card}: ") } else { String::new() }
+            }
+            None => String::new(),
+        };
+        warn(&mut self.table.warnings, &format!("{whose}a name breaks the row: {row}"));
+        rows.for_each(|line| warn(&mut self.table.warnings, &format!("part of a broken row: {line}")));
+    }
+
+    fn whole_line(&mut self, line: &str) {
         if line.starts_with('+') && line.chars().all(|c| matches!(c, '+' | '-' | '=' | ' ')) {
+            self.learn_width(line);
             // No known format draws a rule between a card's two rows.
             self.drop_pending();
             self.has_rules = true;
             self.row_open = false;
         } else if line.starts_with('|') {
-            if last && (!line.ends_with('|') || line.len() == 1) {
-                warn(&mut self.table.warnings, &format!("cut off: {line}"));
-                return;
-            }
             self.row_open = true;
             if !self.header(line) {
                 self.row(line);
             }
         } else {
             warn(&mut self.table.warnings, line);
+        }
+    }
+
+    fn learn_width(&mut self, line: &str) {
+        if self.processes.is_none() {
+            self.widths.insert(line.chars().count());
         }
     }
 
@@ -77,6 +138,7 @@ impl Reader {
             self.processes.get_or_insert(false);
         } else if first.starts_with("NPU") && lower.contains("process id") {
             self.drop_pending();
+            self.learn_width(line);
             self.processes = Some(lower.contains("container"));
         } else if first.starts_with("NPU") && lower.contains("health") {
             self.drop_pending();
@@ -160,6 +222,10 @@ impl Reader {
 
     fn process_row(&mut self, cells: &[&str]) -> Option<()> {
         let row = ProcessRow::read(cells, self.processes, &mut self.table.warnings)?;
+        self.add_process(row)
+    }
+
+    fn add_process(&mut self, row: ProcessRow) -> Option<()> {
         let owner = self.table.cards.iter_mut().find(|card| {
             card.device.npu == row.npu && row.chip.is_none_or(|chip| chip == card.device.chip)
         })?;
@@ -174,6 +240,7 @@ impl Reader {
     }
 
     fn finish(mut self) -> Table {
+        self.odd_lines();
         self.drop_pending();
         if self.has_rules && self.row_open && !self.table.cards.is_empty() {
             warn(&mut self.table.warnings, "the table ends without its last line");

@@ -66,6 +66,71 @@ fn a_second_look_asks_only_for_the_table() {
     assert!(failed.error.unwrap().meaning.contains("could not look") && failed.devices.is_empty());
 }
 
+/// npu-smi's rows for processes on cards 5 and 7, with these names on card 5.
+fn with_names(names: &[&str]) -> String {
+    let rule = format!("+{}+\n", "=".repeat(92));
+    let card = |npu: u32, bus: &str| {
+        let first = format!("| {npu:<5} {:<20}| {:<13} | {:<47} |\n", "910B1", "OK", "97.0  49  0    / 0");
+        let second = format!("| {:<26}| {bus:<13} | {:<47} |\n", 0, "0  0    / 0   59499/ 65536");
+        format!("{first}{second}{rule}")
+    };
+    let row = |npu: u32, pid: u32, name: &str| {
+        format!("| {npu:<7} {:<18}| {pid:<13} | {name:<24} | {:<20} |\n", 0, 5175)
+    };
+    let title = ("NPU     Chip", "Process id", "Process name", "Process memory(MB)");
+    let mut text = format!("{rule}{}{}", card(5, "0000:41:00.0"), card(7, "0000:42:00.0"));
+    text += &format!("| {:<26}| {:<13} | {:<24} | {:<20} |\n{rule}", title.0, title.1, title.2, title.3);
+    for (index, name) in names.iter().enumerate() {
+        text += &row(5, 100 + u32::try_from(index).unwrap(), name);
+    }
+    text + &rule + &row(7, 200, "python") + &rule
+}
+
+/// (card, pid) of each process.
+fn holders(table: &Table) -> Vec<(u32, u32)> {
+    let of = |card: &table::Card| card.device.processes.iter().map(|p| (card.device.npu, p.pid)).collect();
+    table.cards.iter().flat_map(|card| -> Vec<_> { of(card) }).collect()
+}
+
+#[test]
+fn the_name_of_a_process_makes_no_row() {
+    let good = table::parse(&with_names(&["python", "a|b|1|2", "训练", "ünï"]));
+    assert_eq!(good.warnings, [] as [&str; 0]);
+    assert_eq!(holders(&good), [(5, 100), (5, 101), (5, 102), (5, 103), (7, 200)]);
+    assert_eq!(good.cards[0].device.processes[2].name, "训练");
+    // Fifteen bytes are what the kernel keeps of a name.
+    for name in [
+        "\n|7 0|1|x",
+        "x|1|\n|7 0|1|x",
+        "\n|7 0|1|x|1|\n",
+        "\na\n|7 0|1|x|1",
+        "\n\n|7 0|1|x|1|",
+        "\n+\n|7 0|1|x|1",
+        "x|1|\n+-=\n|7|1|",
+        "\n|NPUprocess id",
+        "\n|NPU health|\n",
+        "\n|7 x|OK\n|0|0:",
+        "\r\n|7 0|1|x|1|\r",
+        "\n",
+    ] {
+        assert!(name.len() <= 15, "{name:?}");
+        let table = table::parse(&with_names(&["first", name, "last"]));
+        assert_eq!(holders(&table), [(5, 100), (5, 101), (5, 102), (7, 200)], "{name:?}");
+        assert!(
+            table.warnings[0].starts_with("could not look at all processes of NPU 5 chip 0: a name breaks"),
+            "{name:?} {:?}",
+            table.warnings
+        );
+        assert_eq!(table.cards.len(), 2);
+        // Two of them, and the last of all.
+        let table = table::parse(&with_names(&[name, name]));
+        assert_eq!(holders(&table), [(5, 100), (7, 200)], "{name:?}");
+    }
+    // A name that is no text: one row alone is read as it stands.
+    let table = table::parse(&with_names(&["caf\u{fffd}"]));
+    assert_eq!((holders(&table), table.warnings.len()), (vec![(5, 100), (7, 200)], 0));
+}
+
 #[test]
 fn two_cards_with_one_number_are_warned_about() {
     let map = MAP.replace("7 0 1", "7 0 0");

@@ -1,7 +1,7 @@
 //! One account floods the agent's socket: others and root go on, and the agent gives back what it took.
 
 use crate::machine::until;
-use crate::rig::{ALICE, BERTH, BOB, Rig, Setup};
+use crate::rig::{ALICE, BOB, Rig, Setup};
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -85,15 +85,8 @@ fn one_account_with_thousands_of_connections_stops_nobody_else() {
 #[test]
 fn whoever_has_too_many_calls_is_told_so() {
     let Some(rig) = Rig::with(Setup { image: "", ..Setup::default() }) else { return };
-    let follow = |uid: u32| {
-        let id = uid.to_string();
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--reuid", &id, "--regid", &id, "--clear-groups", BERTH]);
-        command.arg("--config").arg(rig.path("berth.toml")).args(["events", "--follow"]);
-        Flood(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
-    };
-    // Some of them are too many already, or found the place of a `list` taken.
-    let mut following: Vec<Flood> = (0..70).map(|_| follow(ALICE)).collect();
+    // The agent waits for the rest of each for ten seconds.
+    let calls = Flood::start(&rig, ALICE, 70, 10);
     let said = until("a refusal", Duration::from_mins(1), || {
         let ran = rig.berth_as(ALICE, &["list"]);
         (ran.code != 0).then_some(ran)
@@ -102,6 +95,6 @@ fn whoever_has_too_many_calls_is_told_so() {
     assert!(said.err.contains("you have 64 calls to the agent open"), "{said:?}");
     assert_eq!(rig.berth_as(BOB, &["list"]).code, 0);
     rig.ok(&["list"]);
-    following.clear();
+    drop(calls);
     until("a place", Duration::from_secs(10), || (rig.berth_as(ALICE, &["list"]).code == 0).then_some(()));
 }
