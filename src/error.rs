@@ -51,10 +51,43 @@ impl ErrorClass {
     }
 }
 
+/// What went wrong, where a caller does something else because of it. The message is for people: no code reads it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum FaultKind {
+    /// Nobody asks.
+    #[default]
+    Other,
+    /// This user may not look at it.
+    Denied,
+    /// The program is not installed.
+    NoProgram,
+    /// The program was killed at its time limit.
+    TimedOut,
+    /// Nothing listens at the Docker Engine's socket.
+    NoEngine,
+    /// The Docker Engine and berth have no version of its API in common.
+    EngineVersion,
+    /// Docker removes that container already.
+    BeingRemoved,
+}
+
+impl FaultKind {
+    /// What the kernel says of a path or a socket.
+    pub fn of_io(error: &std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::PermissionDenied => Self::Denied,
+            _ => Self::Other,
+        }
+    }
+}
+
 /// The leaf of an error chain: the fact with its values, its class, and what an operator can do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
     pub class: ErrorClass,
+    /// Within this process; the API answers with the class.
+    #[serde(skip)]
+    pub kind: FaultKind,
     pub message: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
@@ -70,7 +103,7 @@ impl std::error::Error for Fault {}
 
 impl Fault {
     pub fn new(class: ErrorClass, message: impl Into<String>) -> Self {
-        Self { class, message: message.into(), help: None }
+        Self { class, kind: FaultKind::Other, message: message.into(), help: None }
     }
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(ErrorClass::Usage, message)
@@ -89,6 +122,11 @@ impl Fault {
     }
     pub fn bug(message: impl Into<String>) -> Self {
         Self::new(ErrorClass::Bug, message)
+    }
+    #[must_use]
+    pub fn of(mut self, kind: FaultKind) -> Self {
+        self.kind = kind;
+        self
     }
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
@@ -111,6 +149,7 @@ pub fn flatten(error: &anyhow::Error) -> Fault {
     let parts: Vec<String> = error.chain().map(ToString::to_string).collect();
     Fault {
         class: class_of(error),
+        kind: fault_in(error).map_or(FaultKind::Other, |fault| fault.kind),
         message: parts.join(": "),
         help: fault_in(error).and_then(|fault| fault.help.clone()),
     }
@@ -122,12 +161,11 @@ mod tests {
     use anyhow::Context as _;
 
     #[test]
-    fn class_and_help_survive_context() {
-        let error = Err::<(), _>(Fault::busy("card 3 is held by alice/train").help("berth cards"))
-            .context("allocating 2 cards")
-            .unwrap_err();
+    fn class_kind_and_help_survive_context() {
+        let leaf = Fault::busy("card 3 is held by alice/train").of(FaultKind::Denied).help("berth cards");
+        let error = Err::<(), _>(leaf).context("allocating 2 cards").unwrap_err();
         let flat = flatten(&error);
-        assert_eq!(flat.class, ErrorClass::Busy);
+        assert_eq!((flat.class, flat.kind), (ErrorClass::Busy, FaultKind::Denied));
         assert_eq!(flat.message, "allocating 2 cards: card 3 is held by alice/train");
         assert_eq!(flat.help.as_deref(), Some("berth cards"));
     }

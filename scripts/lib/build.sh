@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Builds berth, as the person who called sudo where there is one. Needs say.sh, packages.sh.
+# Builds berth, as the person who called sudo where there is one. Needs say.sh, packages.sh, patched.sh.
 
 # build_berth ROOT [PROFILE]: sets BERTH_BUILT to the program. "release" is what goes to a node.
 build_berth() {
@@ -11,6 +11,7 @@ build_berth() {
     local host profile=${2:-release}
     find_cargo
     need_compiler
+    patch_russh "$1"
     say "building berth (the first time takes some minutes)"
     local quiet=(--quiet) # a progress bar where somebody looks, nothing elsewhere
     [ ! -t 2 ] || quiet=()

@@ -4,8 +4,8 @@ use super::answer::{Answer, Failure, ndjson, stream_work};
 use super::follow::{BATCH, send_events};
 use super::listen::Peer;
 use super::types::{
-    BerthView, Berths, Cards, EventQuery, Images, KeyName, ListQuery, NewHostKey, NewImage, NewKeys, NewUser,
-    Renewal, UserChange, Users, Version,
+    BerthView, Berths, Cards, EventQuery, HealthView, Images, KeyName, ListQuery, NewHostKey, NewImage,
+    NewKeys, NewUser, Renewal, UserChange, Users, Version,
 };
 use crate::error::Fault;
 use crate::ledger::User;
@@ -36,6 +36,7 @@ type Asked<T> = Result<Query<T>, QueryRejection>;
 pub(super) fn router(node: Arc<Node>) -> Router {
     Router::new()
         .route("/v1/version", get(version))
+        .route("/v1/health", get(health))
         .route("/v1/cards", get(cards))
         .route("/v1/berths", get(list_berths).post(request_berth))
         .route("/v1/berths/{*name}", get(show_berth).patch(renew_berth).delete(release_berth))
@@ -84,13 +85,18 @@ async fn no_route() -> Failure {
 }
 
 async fn version(State(node): Shared, _caller: Caller) -> Answer<Version> {
+    let settings = node.settings();
     Ok(Json(Version {
         api: 1,
         version: env!("CARGO_PKG_VERSION").into(),
         instance: node.instance.clone(),
-        profile: node.profile.name.clone(),
-        simulated: node.profile.simulation.is_some(),
+        profile: settings.profile.name.clone(),
+        simulated: settings.profile.simulation.is_some(),
     }))
+}
+
+async fn health(State(node): Shared, _caller: Caller) -> Answer<HealthView> {
+    Ok(Json(HealthView { tasks: node.tasks() }))
 }
 
 async fn cards(State(node): Shared, _caller: Caller) -> Answer<Cards> {

@@ -5,6 +5,7 @@ use crate::ledger::{Event, User};
 use crate::model::facts::NpuError;
 use crate::model::{Berth, CardView, FullPlace};
 use crate::ops::Progress;
+use crate::ops::health::TaskView;
 use crate::ops::images::ImageView;
 use crate::ops::users::Login;
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,12 @@ pub struct Version {
     pub instance: String,
     pub profile: String,
     pub simulated: bool,
+}
+
+/// `GET /v1/health`: what the agent does by itself, in numbers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct HealthView {
+    pub tasks: Vec<TaskView>,
 }
 
 /// `berth cards --json`

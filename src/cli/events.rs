@@ -54,8 +54,8 @@ fn show(line: &[u8], json: bool) -> Result<()> {
     }
     let local = event.at.to_zoned(jiff::tz::TimeZone::system());
     let at = local.strftime("%Y-%m-%d %H:%M:%S");
-    let text = render::printable(&event.text);
-    render::line(&format!("{at}  {:<16} {:<10} {text}", event.kind, render::printable(&event.actor)));
+    let text = render::one_line(&event.text);
+    render::line(&format!("{at}  {:<16} {:<10} {text}", event.kind, render::one_line(&event.actor)));
     Ok(())
 }
 

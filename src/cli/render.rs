@@ -3,6 +3,7 @@
 
 use crate::error::Fault;
 use crate::host::terminal;
+use crate::model::text::plain;
 use comfy_table::{ContentArrangement, Table};
 use serde::Serialize;
 use std::io::{self, Write};
@@ -109,7 +110,12 @@ pub(crate) fn show_table(table: &Table) {
     }
 }
 
-/// Names and messages can come from images, tools and users: control characters never reach a terminal.
+/// Names and messages can come from images, tools and users: what is not only seen never reaches a terminal.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if c == '\n' { c } else { plain(c) }).collect()
+}
+
+/// The same for what is a line by itself.
+pub(crate) fn one_line(text: &str) -> String {
+    text.chars().map(plain).collect()
 }

@@ -2,14 +2,16 @@
 //!
 //! It must not know what a berth is.
 
-use crate::error::{ErrorClass, Fault};
+use crate::error::{ErrorClass, Fault, FaultKind};
 use crate::model::facts::DockerFacts;
+use crate::model::text::plain;
 use anyhow::{Context as _, Result};
 use bollard::errors::Error;
 use bollard::models::SystemVersion;
 use bollard::{BollardRequest, ClientVersion, Docker};
 use std::fmt;
 use std::future::Future;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -210,12 +212,14 @@ fn agree(engine: &SystemVersion) -> Result<Api, Fault> {
         of(&engine.api_version).ok_or_else(|| Fault::docker("it does not say which API it speaks"))?;
     if newest < OLDEST {
         return Err(Fault::docker(format!("it speaks API {newest}; berth needs {OLDEST}"))
+            .of(FaultKind::EngineVersion)
             .help("install Docker 18.09 or newer"));
     }
     let agreed = newest.min(NEWEST);
     match of(&engine.min_api_version) {
         Some(oldest) if oldest > agreed => {
             Err(Fault::docker(format!("it speaks API {oldest} and newer; this berth speaks up to {NEWEST}"))
+                .of(FaultKind::EngineVersion)
                 .help("install a newer berth"))
         }
         _ => Ok(agreed),
@@ -264,9 +268,11 @@ fn fault_of(socket: &Path, error: &Error) -> Fault {
     match error {
         Error::DockerResponseServerError { status_code, message } => of_answer(*status_code, message),
         Error::DockerStreamError { error } => Fault::docker(clean(error)),
-        Error::SocketNotFoundError(_) => unreachable_engine(socket, "there is no such socket"),
-        Error::HyperLegacyError { err } => unreachable_engine(socket, &root_cause(err)),
-        Error::IOError { err } => unreachable_engine(socket, &err.to_string()),
+        Error::SocketNotFoundError(_) => {
+            unreachable_engine(socket, "there is no such socket").of(FaultKind::NoEngine)
+        }
+        Error::HyperLegacyError { err } => unreachable_engine(socket, &root_cause(err)).of(kind_of_io(err)),
+        Error::IOError { err } => unreachable_engine(socket, &err.to_string()).of(kind_of_io(err)),
         Error::HyperResponseError { err } => Fault::docker(format!(
             "the connection to the Docker Engine at {} broke off: {}",
             socket.display(),
@@ -288,24 +294,36 @@ fn of_answer(status: u16, message: &str) -> Fault {
         || (status == 409 && message.contains("is already in use by container"));
     let class = if taken { ErrorClass::Busy } else { ErrorClass::Docker };
     let text = if message.is_empty() { format!("Docker answered with status {status}") } else { message };
-    let fault = Fault::new(class, text);
-    if fault.message.contains("gathering device information") {
-        return fault
-            .help("the device nodes may not be there yet after a start of the node; see: berth cards");
+    let help = if text.contains("gathering device information") {
+        Some("the device nodes may not be there yet after a start of the node; see: berth cards")
+    } else if text.contains("docker-init") {
+        Some("Docker's init program is missing; install docker-init (tini) from Docker's packages")
+    } else if text.contains("exec format error") {
+        Some("the image is for another processor; pull the one for this node's")
+    } else {
+        None
+    };
+    let kind = if text.contains("already in progress") { FaultKind::BeingRemoved } else { FaultKind::Other };
+    let fault = Fault::new(class, text).of(kind);
+    match help {
+        Some(help) => fault.help(help),
+        None => fault,
     }
-    if fault.message.contains("docker-init") {
-        return fault
-            .help("Docker's init program is missing; install docker-init (tini) from Docker's packages");
-    }
-    if fault.message.contains("exec format error") {
-        return fault.help("the image is for another processor; pull the one for this node's");
-    }
-    fault
 }
 
 fn unreachable_engine(socket: &Path, why: &str) -> Fault {
     Fault::docker(format!("no Docker Engine answers at {}: {}", socket.display(), clean(why)))
         .help("start it (systemctl start docker), or set docker.socket in the config")
+}
+
+/// What the kernel said of the socket, wherever in the chain it stands.
+fn kind_of_io(error: &(dyn std::error::Error + 'static)) -> FaultKind {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    match causes.find_map(|cause| cause.downcast_ref::<io::Error>()) {
+        Some(error) if error.kind() == io::ErrorKind::ConnectionRefused => FaultKind::NoEngine,
+        Some(error) => FaultKind::of_io(error),
+        None => FaultKind::Other,
+    }
 }
 
 fn root_cause(error: &dyn std::error::Error) -> String {
@@ -323,7 +341,7 @@ pub(crate) fn clean(text: &str) -> String {
         .chars()
         .take(MESSAGE_LIMIT)
         .map(|c| if c == '\n' || c == '\t' { ' ' } else { c })
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .map(plain)
         .collect();
     if text.trim().chars().count() > MESSAGE_LIMIT { format!("{one_line}…") } else { one_line }
 }
@@ -374,5 +392,23 @@ mod tests {
         let fault = fault_of(socket, &gone);
         assert_eq!(fault.message, "no Docker Engine answers at /x.sock: there is no such socket");
         assert_eq!(fault.class, ErrorClass::Docker);
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_is_not_there_is_told_from_one_that_may_not_be_asked() {
+        let kind = |error: anyhow::Error| crate::error::flatten(&error).kind;
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("docker.sock");
+        assert_eq!(kind(Engine::connect(&socket).await.err().unwrap()), FaultKind::NoEngine);
+        // Its engine has ended, and the socket is still there.
+        drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+        assert_eq!(kind(Engine::connect(&socket).await.err().unwrap()), FaultKind::NoEngine);
+        let denied = Error::IOError { err: io::Error::from(io::ErrorKind::PermissionDenied) };
+        assert_eq!(fault_of(&socket, &denied).kind, FaultKind::Denied);
+        let old = agree(&engine("1.38", "1.12")).unwrap_err();
+        assert_eq!(old.kind, FaultKind::EngineVersion);
+        let said = "removal of container 1f is already in progress";
+        assert_eq!(of_answer(409, said).kind, FaultKind::BeingRemoved);
+        assert_eq!(of_answer(500, "odd").kind, FaultKind::Other);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::client::{Engine, LONG, SHORT, clean};
 use super::container::{ContainerSpec, body};
-use crate::error::Fault;
+use crate::error::{Fault, FaultKind};
 use anyhow::{Context as _, Result};
 use bollard::models::ContainerInspectResponse;
 use bollard::query_parameters::{
@@ -74,7 +74,7 @@ impl Engine {
         let removed = self.call_optional(LONG, docker.remove_container(checked(id)?, Some(options))).await;
         match removed {
             Ok(_) => Ok(()),
-            Err(fault) if fault.message.contains("already in progress") => {
+            Err(fault) if fault.kind == FaultKind::BeingRemoved => {
                 self.wait_absent(id).await.with_context(doing)
             }
             Err(fault) => Err(fault).with_context(doing),

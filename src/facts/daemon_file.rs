@@ -2,6 +2,7 @@
 //! file too: dockerd does not start so.
 
 use super::docker_unit;
+use crate::error::{Fault, FaultKind};
 use crate::host::{Host, read_text};
 use crate::model::check_facts::DaemonSettings;
 use crate::model::docker_seen::Flag;
@@ -19,9 +20,10 @@ const MOST_NETWORKS: usize = 64;
 const KEYS: [&str; 3] = ["live-restore", "log-driver", "log-opts"];
 
 /// No file is an engine with its flags and defaults. Without a unit nobody knows the flags.
-pub fn gather(host: &dyn Host) -> Result<DaemonSettings, String> {
-    let (service, _) = docker_unit::gather_within(host, TIMEOUT)?;
-    let service = service.ok_or("systemd knows no docker.service: nobody knows dockerd's flags")?;
+pub fn gather(host: &dyn Host) -> Result<DaemonSettings, Fault> {
+    let (service, _) = docker_unit::gather_within(host, TIMEOUT).map_err(Fault::host)?;
+    let service = service
+        .ok_or_else(|| Fault::host("systemd knows no docker.service: nobody knows dockerd's flags"))?;
     let named = service.flags.iter().find(|flag| flag.key == "config-file");
     let path = named.and_then(|flag| flag.value.as_deref()).unwrap_or(PATH);
     let text = match read_text(host, Path::new(path)) {
@@ -32,7 +34,10 @@ pub fn gather(host: &dyn Host) -> Result<DaemonSettings, String> {
             settings.broken = Some("it is a directory".into());
             return Ok(settings);
         }
-        Err(error) => return Err(format!("{path} cannot be read: {error}")),
+        Err(error) => {
+            let fault = Fault::host(format!("{path} cannot be read: {error}"));
+            return Err(fault.of(FaultKind::of_io(&error)));
+        }
     };
     Ok(parse(path, &text, &service.flags))
 }
@@ -242,6 +247,6 @@ mod tests {
         assert!(gather(&FakeHost::default().with_missing(SHOW).with_file(PATH, file)).is_err());
         let none = "Id=docker.service\nLoadState=not-found\n";
         let host = FakeHost::default().with_output(SHOW, 0, none, "").with_file(PATH, file);
-        assert!(gather(&host).unwrap_err().contains("no docker.service"));
+        assert!(gather(&host).unwrap_err().message.contains("no docker.service"));
     }
 }

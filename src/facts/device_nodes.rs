@@ -7,29 +7,31 @@ use std::path::Path;
 pub fn gather(dev: &Path, cards: u32, managers: &[String]) -> Result<NodeFacts, String> {
     let mut facts = NodeFacts::default();
     for id in 0..cards {
-        match device_node(&dev.join(format!("davinci{id}"))) {
+        let path = dev.join(format!("davinci{id}"));
+        match device_node(&path) {
             Ok(Some(node)) => {
                 facts.cards.push(id);
                 facts.gid.get_or_insert(node.gid);
             }
             Ok(None) => {}
-            Err(error) => note(&mut facts, &error)?,
+            Err(error) => note(&mut facts, &path, &error)?,
         }
     }
     for name in managers {
-        match device_node(&dev.join(name)) {
+        let path = dev.join(name);
+        match device_node(&path) {
             Ok(Some(_)) => {}
             Ok(None) => facts.missing_managers.push(name.clone()),
-            Err(error) => note(&mut facts, &error)?,
+            Err(error) => note(&mut facts, &path, &error)?,
         }
     }
     Ok(facts)
 }
 
 /// Something else in a node's place is a finding; not being allowed to look is none.
-fn note(facts: &mut NodeFacts, error: &std::io::Error) -> Result<(), String> {
+fn note(facts: &mut NodeFacts, path: &Path, error: &std::io::Error) -> Result<(), String> {
     if error.kind() == std::io::ErrorKind::AlreadyExists {
-        facts.wrong.push(error.to_string().replace("; it is left as it is", ""));
+        facts.wrong.push(format!("{} is not a character device", path.display()));
         return Ok(());
     }
     Err(format!("device nodes cannot be looked at: {error}"))

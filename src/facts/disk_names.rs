@@ -45,10 +45,53 @@ pub(super) fn identify(own: &str, kernel_name: &str, links: &[(String, String)])
     Some(DiskId { serial: own.to_owned(), link: link.clone() })
 }
 
+/// What udev puts behind the serial number in a link: nothing, or the name space's number.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Serial,
+    Number,
+}
+
+fn ending(link: &str, serial: &str) -> Option<Ending> {
+    // udev makes one `_` of each blank.
+    let one_word = |name: &str| name.split('_').filter(|word| !word.is_empty()).collect::<Vec<_>>().join("_");
+    let (link, serial) = (one_word(link), one_word(serial));
+    let before = link.trim_end_matches(|c: char| c.is_ascii_digit()).strip_suffix('_');
+    let is_of = |name: &str| name.strip_suffix(&serial).is_some_and(|rest| rest.ends_with(['_', '-']));
+    if is_of(&link) {
+        Some(Ending::Serial)
+    } else {
+        before.filter(|before| is_of(before)).map(|_| Ending::Number)
+    }
+}
+
+/// Links to others with its serial number that would be its own, had udev not given them away: where two disks mean one link,
+/// it leads to one of them, and after the next boot maybe to the other. Such a name means both.
+pub(super) fn lost_links(
+    kernel_name: &str,
+    serial: &str,
+    others: &[&str],
+    links: &[(String, String)],
+) -> Vec<String> {
+    let has = |wanted| links_of(kernel_name, links).any(|link| ending(link, serial) == Some(wanted));
+    let lost: Vec<Ending> =
+        [Ending::Serial, Ending::Number].into_iter().filter(|wanted| !has(*wanted)).collect();
+    let theirs = others.iter().flat_map(|other| links_of(other, links));
+    theirs.filter(|link| ending(link, serial).is_some_and(|found| lost.contains(&found))).cloned().collect()
+}
+
 /// What people may call it besides.
-pub(super) fn aliases(node: &Node, wwid: Option<String>, links: &[(String, String)]) -> Vec<String> {
+pub(super) fn aliases(
+    node: &Node,
+    called: &Called,
+    others: &[&str],
+    links: &[(String, String)],
+) -> Vec<String> {
     let mut names: Vec<String> = links_of(&node.kernel_name, links).cloned().collect();
-    names.extend(wwid);
+    if let Some(serial) = &called.shared_serial {
+        names.extend(lost_links(&node.kernel_name, serial, others, links));
+    }
+    names.extend(called.wwid.clone());
     // As lsblk prints it: udev has another one of some disks behind USB.
     names.extend(node.serial.as_deref().map(one_word));
     names.sort();
@@ -97,5 +140,34 @@ mod tests {
         assert_eq!(of("NV1", "nvme0n1").as_deref(), Some("nvme-Model_NV1_1"));
         assert_eq!(of("eui.02", "nvme0n2").as_deref(), Some("nvme-eui.02"));
         assert_eq!(of("x", "sdb"), None);
+    }
+
+    #[test]
+    fn a_link_that_two_disks_mean_is_a_name_of_both() {
+        let links: Vec<(String, String)> = [
+            // Two namespaces of one controller.
+            ("nvme-Model_PA__IR", "nvme0n2"),
+            ("nvme-Model_PA__IR_1", "nvme0n1"),
+            ("nvme-Model_PA__IR_2", "nvme0n2"),
+            ("nvme-eui.01", "nvme0n1"),
+            ("nvme-eui.02", "nvme0n2"),
+            // Two disks with one serial number.
+            ("nvme-Model_TWIN", "nvme2n1"),
+            ("nvme-Model_TWIN_1", "nvme1n1"),
+            ("nvme-eui.TWIN", "nvme1n1"),
+            ("wwn-0x1", "sda"),
+            ("virtio-V", "vdb"),
+            ("lvm-pv-uuid-x_TWIN", "nvme1n1"),
+        ]
+        .map(|(link, target)| (link.to_owned(), target.to_owned()))
+        .into();
+        let lost = |name: &str, serial: &str, other: &str| lost_links(name, serial, &[other], &links);
+        assert_eq!(lost("nvme0n1", "PA_IR", "nvme0n2"), ["nvme-Model_PA__IR"]);
+        assert!(lost("nvme0n2", "PA_IR", "nvme0n1").is_empty());
+        assert_eq!(lost("nvme1n1", "TWIN", "nvme2n1"), ["nvme-Model_TWIN"]);
+        assert_eq!(lost("nvme2n1", "TWIN", "nvme1n1"), ["nvme-Model_TWIN_1"]);
+        assert_eq!(lost("nvme3n1", "TWIN", "nvme1n1"), ["nvme-Model_TWIN_1"]);
+        assert_eq!(lost("vda", "V", "vdb"), ["virtio-V"]);
+        assert!(lost("sda", "WIN", "nvme1n1").is_empty());
     }
 }

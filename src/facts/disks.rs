@@ -131,8 +131,10 @@ pub fn judge(
     let mut disks = Vec::new();
     for (node, names) in &whole {
         let others = whole.iter().filter(|(other, _)| other.kernel_name != node.kernel_name);
-        let called = call(names, others.map(|(_, names)| names));
-        disks.push(disk(host, node, called, around, look)?);
+        let called = call(names, others.clone().map(|(_, names)| names));
+        let twins = others.filter(|(_, other)| other.serial == called.shared_serial);
+        let twins: Vec<&str> = twins.map(|(other, _)| other.kernel_name.as_str()).collect();
+        disks.push(disk(host, node, &called, &twins, around, look)?);
     }
     disks.sort_by(|a, b| (&a.id, a.size_bytes, &a.name).cmp(&(&b.id, b.size_bytes, &b.name)));
     Ok(disks)
@@ -192,7 +194,8 @@ pub(super) fn split(number: &str) -> Option<Number> {
 fn disk(
     host: &dyn Host,
     node: &Node,
-    called: Called,
+    called: &Called,
+    twins: &[&str],
     around: &Surroundings,
     look: &dyn Fn(&Path, &str, bool) -> Look,
 ) -> Result<Disk, String> {
@@ -212,8 +215,8 @@ fn disk(
     let is_nvme = node.transport.as_deref() == Some("nvme") || node.kernel_name.starts_with("nvme");
     Ok(Disk {
         id,
-        shared_serial: called.shared_serial,
-        aliases: aliases(node, called.wwid, around.links),
+        shared_serial: called.shared_serial.clone(),
+        aliases: aliases(node, called, twins, around.links),
         name: node.name.clone(),
         model: node.model.clone(),
         size_bytes: node.size_bytes,

@@ -4,8 +4,8 @@
 //! their bridge; one from INPUT, for what they send to the host. Rules are made of addresses, ports and the bridge's
 //! name alone. Both chains are replaced as one; between two looks nothing is half there.
 
-use super::{Host, Output, RunError, Tool, read_text, sysctl};
-use crate::error::Fault;
+use super::{Host, Output, Tool, read_text, sysctl};
+use crate::error::{Fault, FaultKind};
 use crate::model::PortRange;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -232,11 +232,9 @@ fn iptables(host: &dyn Host, action: &str, rule: &[&str]) -> Result<Output, Faul
 fn run(host: &dyn Host, tool: &Tool, args: &[&str]) -> Result<Output, Fault> {
     let cmd = tool.cmd().args(args.iter().copied()).timeout(LIMIT).allow_any_exit();
     host.run(&cmd).map_err(|error| {
-        let fault = Fault::host(error.to_string());
-        match error {
-            RunError::Missing { .. } => {
-                fault.help("install iptables, or set docker.between-berths = \"open\"")
-            }
+        let fault = Fault::from(error);
+        match fault.kind {
+            FaultKind::NoProgram => fault.help("install iptables, or set docker.between-berths = \"open\""),
             _ => fault,
         }
     })

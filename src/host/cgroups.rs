@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 const MAX_CGROUPS: usize = 200_000;
 const MAX_DEPTH: usize = 64;
 const FILE_LIMIT: u64 = 1 << 20;
+/// A node has some thousand mounts; each is a line of some hundred bytes.
+const MOUNTS_LIMIT: u64 = 16 << 20;
 /// The inode of the first pid namespace, in every kernel.
 const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
 
@@ -41,7 +43,7 @@ pub struct Ruled {
 
 impl Cgroups {
     pub fn find(proc_root: &Path) -> io::Result<Self> {
-        let mounts = fs::read_to_string(proc_root.join("self/mountinfo"))?;
+        let mounts = read_up_to(&proc_root.join("self/mountinfo"), MOUNTS_LIMIT)?;
         let blind = fs::read_link(proc_root.join("self/ns/pid"))?.as_os_str() != FIRST_PID_NAMESPACE;
         Ok(Self::in_mounts(&mounts, blind))
     }
@@ -64,7 +66,7 @@ impl Cgroups {
 
     /// The path of the cgroup that this process is in.
     pub fn own(&self, proc_root: &Path) -> io::Result<Option<String>> {
-        let text = fs::read_to_string(proc_root.join("self/cgroup"))?;
+        let text = read(&proc_root.join("self/cgroup"))?;
         Ok(self.of_process(&text).map(|cgroup| cgroup.path))
     }
 
@@ -179,9 +181,14 @@ fn rules_in(dir: &Path) -> io::Result<Vec<DeviceRule>> {
 }
 
 fn read(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    fs::File::open(path)?.take(FILE_LIMIT).read_to_string(&mut text)?;
-    Ok(text)
+    read_up_to(path, FILE_LIMIT)
+}
+
+/// Others choose what stands in these files: a mount point's name need not be UTF-8.
+fn read_up_to(path: &Path, limit: u64) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(limit).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Removed while we looked.
@@ -217,6 +224,19 @@ mod tests {
         assert_eq!(of.dir, Path::new("/sys/fs/cgroup/system.slice/ssh.service"));
         assert_eq!(of.rules().unwrap(), None);
         assert_eq!(v2.of_process(""), None);
+    }
+
+    #[test]
+    fn a_mount_point_whose_name_is_not_utf8_hides_nothing() {
+        let proc_root = tempfile::tempdir().unwrap();
+        let own = proc_root.path().join("self");
+        fs::create_dir_all(own.join("ns")).unwrap();
+        std::os::unix::fs::symlink(FIRST_PID_NAMESPACE, own.join("ns/pid")).unwrap();
+        let mounts = b"90 24 0:50 / /home/x/\xca\xfd rw - fuse.sshfs x rw\n\
+            32 30 0:28 / /sys/fs/cgroup/devices rw - cgroup cgroup rw,devices\n";
+        fs::write(own.join("mountinfo"), mounts).unwrap();
+        let found = Cgroups::find(proc_root.path()).unwrap();
+        assert_eq!(found.devices.as_deref(), Some(Path::new("/sys/fs/cgroup/devices")));
     }
 
     /// A hierarchy of plain files.

@@ -1,5 +1,6 @@
 //! External programs: a closed list of tools, a command with its timeout, and what came of it.
 
+use crate::error::{Fault, FaultKind};
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -197,6 +198,19 @@ pub enum RunError {
     Failed { command: String, status: i32, stderr: String },
     #[error("{command} could not be started")]
     NotStarted { command: String, source: std::io::Error },
+}
+
+/// What a program could not do is the host's trouble, unless the caller knows better.
+impl From<RunError> for Fault {
+    fn from(error: RunError) -> Self {
+        let kind = match &error {
+            RunError::Missing { .. } => FaultKind::NoProgram,
+            RunError::TimedOut { .. } => FaultKind::TimedOut,
+            RunError::NotStarted { source, .. } => FaultKind::of_io(source),
+            RunError::Failed { .. } => FaultKind::Other,
+        };
+        Self::host(error.to_string()).of(kind)
+    }
 }
 
 fn tail(stderr: &str) -> String {

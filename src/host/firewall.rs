@@ -3,8 +3,8 @@
 //! It adds one rule to the chain that Docker leaves to administrators, and one to INPUT, for hosts that have the address
 //! themselves (a proxy of the cloud's agent): there packets from containers are not forwarded. It touches nothing else.
 
-use super::{Host, Output, RunError, Tool};
-use crate::error::Fault;
+use super::{Host, Output, Tool};
+use crate::error::{Fault, FaultKind};
 use anyhow::{Context as _, Result};
 use std::time::Duration;
 
@@ -80,9 +80,9 @@ fn iptables_within(host: &dyn Host, action: &str, rule: &[&str], timeout: Durati
         .timeout(timeout)
         .allow_any_exit();
     host.run(&cmd).map_err(|error| {
-        let fault = Fault::host(error.to_string());
-        match error {
-            RunError::Missing { .. } => fault.help("install iptables, or set docker.close-metadata = false"),
+        let fault = Fault::from(error);
+        match fault.kind {
+            FaultKind::NoProgram => fault.help("install iptables, or set docker.close-metadata = false"),
             _ => fault,
         }
     })

@@ -10,6 +10,7 @@ pub mod apart;
 pub mod block;
 pub mod block_holders;
 pub mod cgroups;
+pub mod clock;
 mod cmd;
 mod device;
 pub mod dirs;

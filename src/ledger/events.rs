@@ -2,6 +2,7 @@
 
 use super::{Ledger, list, time_at};
 use crate::error::Fault;
+use crate::model::text::clean_to;
 use jiff::Timestamp;
 use rusqlite::{Transaction, params};
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,9 @@ pub struct NewEvent {
     pub text: String,
 }
 
+/// Characters of an event's text that are kept: events can never be removed.
+const TEXT_LIMIT: usize = 2000;
+
 pub(super) fn add(transaction: &Transaction, event: &NewEvent) -> rusqlite::Result<i64> {
     transaction
         .prepare_cached(
@@ -41,7 +45,7 @@ pub(super) fn add(transaction: &Transaction, event: &NewEvent) -> rusqlite::Resu
             event.actor,
             event.owner,
             event.berth,
-            event.text
+            clean_to(&event.text, TEXT_LIMIT)
         ])?;
     Ok(transaction.last_insert_rowid())
 }

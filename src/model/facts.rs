@@ -54,8 +54,20 @@ pub struct NpuCut {
     pub ids: Vec<u32>,
 }
 
+/// What kind of answer it is, where DCMI's code does not say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum NpuTrouble {
+    #[default]
+    Other,
+    /// The tool works, and says that there is no card.
+    NoCard,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NpuError {
+    /// Within this process.
+    #[serde(skip)]
+    pub trouble: NpuTrouble,
     /// DCMI's code (-8005, -8020, …); `null` when the tool gave none.
     pub code: Option<i32>,
     pub meaning: String,

@@ -3,6 +3,7 @@
 //! In a berth, root can write such lines too: whoever reads them bounds and cleans what is in them ([`InsideEvent::read`])
 //! and says that it is the berth's word.
 
+use super::text::clean;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -11,8 +12,6 @@ use std::fmt;
 pub const INSIDE_SCHEMA: u32 = 1;
 /// Longer lines are nobody's events.
 pub const LINE_LIMIT: usize = 4096;
-/// As many characters of one text are kept.
-const TEXT_LIMIT: usize = 200;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InsideEvent {
@@ -114,6 +113,25 @@ impl What {
         }
     }
 
+    /// With no text that is too long, or could be taken for more than one event.
+    #[must_use]
+    pub fn cleaned(mut self) -> Self {
+        match &mut self {
+            Self::Login => {}
+            Self::LoginRefused { reason } | Self::Disconnect { reason } | Self::Limit { reason } => {
+                *reason = clean(reason);
+            }
+            Self::Forward { target, .. } => *target = clean(target),
+            Self::ForwardRefused { target, reason, .. } => {
+                (*target, *reason) = (clean(target), clean(reason));
+            }
+            Self::NoAlgorithm { client, lacks, offer } => {
+                (*client, *lacks, *offer) = (clean(client), clean(lacks), clean(offer));
+            }
+        }
+        self
+    }
+
     /// Whether strangers can cause it as often as they like.
     pub fn is_strangers(&self) -> bool {
         matches!(self, Self::LoginRefused { .. } | Self::Limit { .. } | Self::NoAlgorithm { .. })
@@ -135,36 +153,9 @@ impl InsideEvent {
         for text in [&mut event.user, &mut event.key, &mut event.peer].into_iter().flatten() {
             *text = clean(text);
         }
-        match &mut event.what {
-            What::Login => {}
-            What::LoginRefused { reason } | What::Disconnect { reason } | What::Limit { reason } => {
-                *reason = clean(reason);
-            }
-            What::Forward { target, .. } => *target = clean(target),
-            What::ForwardRefused { target, reason, .. } => {
-                (*target, *reason) = (clean(target), clean(reason));
-            }
-            What::NoAlgorithm { client, lacks, offer } => {
-                (*client, *lacks, *offer) = (clean(client), clean(lacks), clean(offer));
-            }
-        }
+        event.what = event.what.cleaned();
         Some(event)
     }
-}
-
-/// A bounded, printable piece of a text that anybody may have written.
-pub fn clean(text: &str) -> String {
-    let printable = |c: char| if c.is_control() || is_direction(c) { '\u{fffd}' } else { c };
-    let mut kept: String = text.chars().take(TEXT_LIMIT).map(printable).collect();
-    if text.chars().nth(TEXT_LIMIT).is_some() {
-        kept.push('…');
-    }
-    kept
-}
-
-/// Characters that turn the direction of the text after them.
-fn is_direction(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// `login ma-user SHA256:… from 10.1.2.3:4444`

@@ -5,6 +5,7 @@ pub mod capability;
 pub mod card;
 pub mod check;
 pub mod check_facts;
+pub mod clock;
 pub mod condition;
 pub mod cpulist;
 pub mod device_rule;
@@ -28,6 +29,7 @@ pub mod rate;
 pub(crate) mod samples;
 pub mod session;
 pub mod size;
+pub mod text;
 pub mod version;
 
 pub use berth::{Berth, BerthRequest, BerthState, CardWish};

@@ -1,42 +1,39 @@
 //! How many of something may happen: many at once, and then one in a time. It has no clock: the time is passed in.
 
+use super::clock::Moment;
 use std::time::{Duration, Instant};
 
 /// A bucket that fills up again.
 #[derive(Debug, Clone)]
-pub struct Rate {
+pub struct Rate<T = Instant> {
     burst: u32,
     refill: Duration,
     left: u32,
-    filled: Instant,
+    filled: T,
 }
 
-impl Rate {
+impl<T: Moment> Rate<T> {
     /// `burst` at once, and then one every `refill`.
-    pub fn new(burst: u32, refill: Duration, now: Instant) -> Self {
+    pub fn new(burst: u32, refill: Duration, now: T) -> Self {
         Self { burst, refill, left: burst, filled: now }
     }
 
     /// How long until there is one again.
-    pub fn wait(&self, now: Instant) -> Duration {
-        if self.left > 0 {
-            Duration::ZERO
-        } else {
-            (self.filled + self.refill).saturating_duration_since(now)
-        }
+    pub fn wait(&self, now: T) -> Duration {
+        if self.left > 0 { Duration::ZERO } else { (self.filled + self.refill).since(now) }
     }
 
     /// Whether nothing was taken of late.
-    pub fn is_full(&self, now: Instant) -> bool {
+    pub fn is_full(&self, now: T) -> bool {
         let missing = self.burst.saturating_sub(self.left);
-        now.saturating_duration_since(self.filled) >= self.refill.saturating_mul(missing)
+        now.since(self.filled) >= self.refill.saturating_mul(missing)
     }
 
     /// Takes one, if there is one.
-    pub fn take(&mut self, now: Instant) -> bool {
-        while self.left < self.burst && now.saturating_duration_since(self.filled) >= self.refill {
+    pub fn take(&mut self, now: T) -> bool {
+        while self.left < self.burst && now.since(self.filled) >= self.refill {
             self.left += 1;
-            self.filled += self.refill;
+            self.filled = self.filled + self.refill;
         }
         if self.left == self.burst {
             self.filled = now;

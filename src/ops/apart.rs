@@ -1,17 +1,15 @@
 //! Berths of different owners are kept from each other, and all of them from the host's ports, with rules for the addresses
 //! that their containers have now. An address is Docker's to give: whoever has it is asked at each look.
 
-use super::watch::LOOK_AT_RULES;
 use super::{Caller, Node};
 use crate::engine::BridgeNetwork;
 use crate::error::Fault;
 use crate::host::apart::{Chains, Neighbours, Seen, is_filtered};
 use crate::model::Berth;
-use crate::profile::BetweenBerths;
+use crate::profile::{BetweenBerths, Config};
 use anyhow::{Context, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 
 /// What was last written, and how it looked then.
 #[derive(Default)]
@@ -55,7 +53,8 @@ impl Node {
         // One at a time: an older look must not be written last.
         let mut kept = self.apart.lock().await;
         let (host, chains) = (self.host(), Chains::of(&self.instance)?);
-        if self.config.docker.between_berths == BetweenBerths::Open {
+        let config = &self.settings().config;
+        if config.docker.between_berths == BetweenBerths::Open {
             if !matches!(*kept, Kept::Open) {
                 // A machine without iptables needs none for this.
                 if let Err(fault) = tokio::task::spawn_blocking(move || chains.remove(&*host)).await? {
@@ -65,9 +64,9 @@ impl Node {
             }
             return Ok(Looked::AsItShould);
         }
-        let neighbours = self.neighbours().await?;
+        let neighbours = self.neighbours(config).await?;
         let before = std::mem::take(&mut *kept);
-        let file = self.config.paths.run.join("berths-apart.rules");
+        let file = config.paths.run.join("berths-apart.rules");
         let (now, looked) = tokio::task::spawn_blocking(move || -> Result<_, Fault> {
             let seen = chains.look(&*host)?;
             let was_touched = matches!(&before, Kept::Closed(_, then) if *then != seen);
@@ -86,8 +85,7 @@ impl Node {
         Ok(looked)
     }
 
-    async fn neighbours(&self) -> Result<Neighbours> {
-        let config = &self.config;
+    async fn neighbours(&self, config: &Config) -> Result<Neighbours> {
         let network = self.engine().await?.bridge_network(&config.docker.network).await?;
         if network.ipv6 {
             let name = &config.docker.network;
@@ -107,35 +105,23 @@ impl Node {
         })
     }
 
-    /// Somebody may flush the node's rules, and a container that is started again may have another address.
-    pub(super) async fn watch_neighbours(self: Arc<Self>) {
-        let mut failed = false;
-        loop {
-            tokio::time::sleep(LOOK_AT_RULES).await;
-            if !self.has_engine().await {
-                continue;
+    /// A look at the rules; `failed` when the last one did: that berths may reach each other is told once, and its end.
+    pub async fn watch_apart(&self, failed: &mut bool) -> Result<()> {
+        let looked = self.keep_apart().await;
+        match (&looked, std::mem::replace(failed, looked.is_err())) {
+            (Ok(()), true) => self.tell_apart("berths.apart", "berths are kept apart again").await,
+            (Err(error), false) => {
+                let text = format!("berths may reach each other: {error:#}");
+                self.record_or_log(self.event("berths.open", &Caller::agent().name, text)).await;
             }
-            match self.keep_apart().await {
-                Ok(()) => {
-                    if std::mem::take(&mut failed) {
-                        self.tell_apart("berths.apart", "berths are kept apart again").await;
-                    }
-                }
-                Err(error) if !failed => {
-                    failed = true;
-                    self.tell_apart("berths.open", &format!("berths may reach each other: {error:#}")).await;
-                }
-                Err(_) => {}
-            }
+            _ => {}
         }
+        looked.context("berths may reach each other")
     }
 
     async fn tell_apart(&self, kind: &'static str, text: &str) {
         tracing::warn!(kind, text);
-        let event = Self::event(kind, &Caller::agent().name, text);
-        if let Err(error) = self.ledger(move |ledger| ledger.record(&event)).await {
-            tracing::error!(error = format!("{error:#}"), "an event could not be written down");
-        }
+        self.record_or_log(self.event(kind, &Caller::agent().name, text)).await;
     }
 }
 

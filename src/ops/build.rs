@@ -14,6 +14,7 @@ use crate::ledger::User;
 use crate::model::facts::NpuTopology;
 use crate::model::session::SessionConfig;
 use crate::model::{Berth, CardId, cpulist};
+use crate::profile::Settings;
 use anyhow::{Context, Result, anyhow};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -21,7 +22,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::task::block_in_place;
-use tokio::time::Instant;
 
 /// How long the server inside may take to answer, on a machine under load.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -40,6 +40,7 @@ impl Node {
     /// Makes the claimed berth real. Returns its public host key.
     pub(super) async fn build(
         &self,
+        settings: &Settings,
         berth: &Berth,
         owner: &User,
         image: &ReadyImage,
@@ -47,7 +48,7 @@ impl Node {
         progress: &ProgressSender,
     ) -> Result<String> {
         let engine = self.engine().await?;
-        let (spec, host_key) = self.prepare(berth, owner, image, survey).await?;
+        let (spec, host_key) = self.prepare(settings, berth, owner, image, survey).await?;
         let numbers = readback::expected_numbers(&spec.devices)?;
         progress.step(format!("creating container {}", spec.name));
         let container = engine.create(&spec).await?;
@@ -69,6 +70,7 @@ impl Node {
     /// Files, storage and the container's spec.
     async fn prepare(
         &self,
+        settings: &Settings,
         berth: &Berth,
         owner: &User,
         image: &ReadyImage,
@@ -76,13 +78,14 @@ impl Node {
     ) -> Result<(ContainerSpec, String)> {
         // Paths of the host may hang, as a network file system does: not on a thread that serves others.
         let (devices, groups) = block_in_place(|| {
-            let devices = self.devices(berth)?;
+            let devices = self.devices(settings, berth)?;
             let groups = node_groups(&devices)?;
             anyhow::Ok((devices, groups))
         })?;
-        let session = self.session(berth, image, &groups);
+        let Settings { config, profile } = settings;
+        let session = session(settings, berth, image, &groups);
         let (dir, berth_copy, owner) = (self.berth_dir(berth.id), berth.clone(), owner.clone());
-        let (root, user) = (self.config.paths.storage.clone(), image.user().clone());
+        let (root, user) = (config.paths.storage.clone(), image.user().clone());
         let held = self.ledger(crate::ledger::Ledger::held_berths).await?;
         let in_use = held.iter().any(|other| other.owner == owner.name && other.id != berth.id);
         let key = self.owner_key(&owner.name).await?;
@@ -93,7 +96,7 @@ impl Node {
             Ok(personal)
         })
         .await??;
-        let rules = &self.profile.berth;
+        let rules = &profile.berth;
         let spec = ContainerSpec {
             name: container_name(&self.instance, berth),
             image_id: image.id.clone(),
@@ -101,16 +104,16 @@ impl Node {
             labels: self.labels(berth).build(),
             env: environment(berth),
             devices,
-            mounts: block_in_place(|| self.mounts(berth, &personal)),
-            listen: SocketAddr::new(self.config.ssh.address, berth.port),
+            mounts: block_in_place(|| self.mounts(settings, berth, &personal)),
+            listen: SocketAddr::new(config.ssh.address, berth.port),
             memory: berth.memory,
             cpus: berth.cpus,
-            cpuset: block_in_place(|| self.cpuset(berth, survey)),
+            cpuset: if rules.cpus_near_cards { block_in_place(|| self.cpuset(berth, survey)) } else { None },
             shm_size: rules.shm_size,
             pids_limit: rules.pids_limit,
             nofile: rules.nofile,
             groups,
-            network: self.config.docker.network.clone(),
+            network: config.docker.network.clone(),
             no_new_privileges: !image.sudo,
             capabilities: rules.cap_add.clone(),
             command: vec![format!("{INSIDE}/bin/berth"), "inside".into(), "serve".into()],
@@ -133,24 +136,9 @@ impl Node {
         }
     }
 
-    fn session(&self, berth: &Berth, image: &ReadyImage, groups: &[u32]) -> SessionConfig {
-        SessionConfig {
-            users: image.users.clone(),
-            image_user: image.image_user.clone(),
-            environment_scripts: self.profile.berth.environment_scripts.clone(),
-            more_scripts: self.profile.berth.more_environment_scripts.clone(),
-            entrypoint: image.entrypoint.clone(),
-            groups: groups.to_vec(),
-            environment: environment(berth).into_iter().collect(),
-            limits: self.config.ssh.limits.clone(),
-            algorithms: self.config.ssh.algorithms,
-            ..SessionConfig::default()
-        }
-    }
-
     /// Exactly the assigned cards, plus the manager nodes, plus the optional ones that exist.
-    fn devices(&self, berth: &Berth) -> Result<Vec<DeviceNode>> {
-        let mut devices = self.needed_devices(berth);
+    fn devices(&self, settings: &Settings, berth: &Berth) -> Result<Vec<DeviceNode>> {
+        let mut devices = needed_devices(settings, berth);
         for device in &devices {
             if !self.host().exists(&device.host) {
                 return Err(Fault::host(format!("device node {} is not there", device.host.display()))
@@ -158,25 +146,17 @@ impl Node {
                     .into());
             }
         }
-        devices.extend(self.optional_devices());
+        devices.extend(self.optional_devices(settings));
         Ok(devices)
     }
 
-    fn device(&self, name: &str) -> DeviceNode {
-        DeviceNode { host: self.config.paths.dev.join(name), container: Path::new("/dev").join(name) }
-    }
-
-    fn needed_devices(&self, berth: &Berth) -> Vec<DeviceNode> {
-        let cards = berth.cards.iter().map(|card| self.device(&format!("davinci{card}")));
-        cards.chain(self.profile.devices.manager.iter().map(|name| self.device(name))).collect()
-    }
-
-    fn optional_devices(&self) -> Vec<DeviceNode> {
-        let optional = self.profile.devices.optional.iter().map(|name| self.device(name));
+    fn optional_devices(&self, settings: &Settings) -> Vec<DeviceNode> {
+        let optional = settings.profile.devices.optional.iter().map(|name| device(settings, name));
         optional.filter(|device| self.host().exists(&device.host)).collect()
     }
 
-    fn mounts(&self, berth: &Berth, personal: &Path) -> Vec<BindMount> {
+    fn mounts(&self, settings: &Settings, berth: &Berth, personal: &Path) -> Vec<BindMount> {
+        let Settings { config, profile } = settings;
         let dirs = BerthDirs::of(&self.berth_dir(berth.id));
         let inside = Path::new(INSIDE);
         let read_only = |source: &Path, target: PathBuf| BindMount {
@@ -190,15 +170,15 @@ impl Node {
             read_only(&dirs.info, inside.join("info")),
             BindMount {
                 source: personal.to_path_buf(),
-                target: self.profile.berth.storage_mount.clone(),
+                target: profile.berth.storage_mount.clone(),
                 read_only: false,
             },
         ];
-        if let Some(ready) = editors::ready_dir(&self.config.paths.editors) {
+        if let Some(ready) = editors::ready_dir(&config.paths.editors) {
             mounts.push(read_only(&ready, editors::inside().to_path_buf()));
         }
-        let driver = self.profile.mounts.iter().map(|mount| (&mount.source, mount.target()));
-        let datasets = self.profile.berth.datasets.iter().map(|set| (&set.source, set.target.as_path()));
+        let driver = profile.mounts.iter().map(|mount| (&mount.source, mount.target()));
+        let datasets = profile.berth.datasets.iter().map(|set| (&set.source, set.target.as_path()));
         for (source, target) in driver.chain(datasets) {
             if self.host().exists(source) {
                 mounts.push(read_only(source, target.to_path_buf()));
@@ -209,9 +189,6 @@ impl Node {
 
     /// The cards' share of the CPUs near them, as many as were promised.
     fn cpuset(&self, berth: &Berth, survey: &Survey) -> Option<String> {
-        if !self.profile.berth.cpus_near_cards {
-            return None;
-        }
         let host = self.host();
         let online = facts::cpu::online_cpus(&*host)?;
         let nodes = numa_cpus(&*host);
@@ -220,6 +197,30 @@ impl Node {
         let chosen = cpus::for_berth(&berth.cards, berth.cpus, &near, &nodes, &online)?;
         Some(cpulist::format(&chosen))
     }
+}
+
+fn session(settings: &Settings, berth: &Berth, image: &ReadyImage, groups: &[u32]) -> SessionConfig {
+    SessionConfig {
+        users: image.users.clone(),
+        image_user: image.image_user.clone(),
+        environment_scripts: settings.profile.berth.environment_scripts.clone(),
+        more_scripts: settings.profile.berth.more_environment_scripts.clone(),
+        entrypoint: image.entrypoint.clone(),
+        groups: groups.to_vec(),
+        environment: environment(berth).into_iter().collect(),
+        limits: settings.config.ssh.limits.clone(),
+        algorithms: settings.config.ssh.algorithms,
+        ..SessionConfig::default()
+    }
+}
+
+fn device(settings: &Settings, name: &str) -> DeviceNode {
+    DeviceNode { host: settings.config.paths.dev.join(name), container: Path::new("/dev").join(name) }
+}
+
+fn needed_devices(settings: &Settings, berth: &Berth) -> Vec<DeviceNode> {
+    let cards = berth.cards.iter().map(|card| device(settings, &format!("davinci{card}")));
+    cards.chain(settings.profile.devices.manager.iter().map(|name| device(settings, name))).collect()
 }
 
 fn numa_cpus(host: &dyn Host) -> Vec<NumaCpus> {
@@ -242,9 +243,10 @@ fn near_cpus(near: &NpuTopology, nodes: &[NumaCpus]) -> Option<Near> {
 
 /// The devices of a berth that was made, by their numbers on the host now.
 pub(super) fn own_devices(node: &Node, berth: &Berth) -> Result<readback::OwnDevices> {
+    let settings = &node.settings();
     Ok(readback::OwnDevices {
-        must: readback::expected_numbers(&node.needed_devices(berth))?,
-        may: readback::expected_numbers(&node.optional_devices())?,
+        must: readback::expected_numbers(&needed_devices(settings, berth))?,
+        may: readback::expected_numbers(&node.optional_devices(settings))?,
     })
 }
 
@@ -308,24 +310,24 @@ fn node_groups(devices: &[DeviceNode]) -> Result<Vec<u32>> {
 
 /// Until the server inside sends the first bytes of its banner, or the container ends.
 async fn wait_answer(engine: &Engine, container: &str) -> Result<()> {
-    let deadline = Instant::now() + ANSWER_TIMEOUT;
+    let deadline = tokio::time::Instant::now() + ANSWER_TIMEOUT;
     let mut address = None;
-    let mut next_look = Instant::now();
+    let mut next_look = tokio::time::Instant::now();
     loop {
-        if Instant::now() >= next_look {
+        if tokio::time::Instant::now() >= next_look {
             let state = engine.inspect(container).await?;
             if let Some(error) = state.as_ref().filter(|s| !s.running).map(|_| exited(engine, container)) {
                 return Err(error.await?.unwrap_or_else(|| anyhow!(Fault::docker("its container is gone"))));
             }
             address = state.and_then(|state| state.address);
-            next_look = Instant::now() + Duration::from_millis(250);
+            next_look = tokio::time::Instant::now() + Duration::from_millis(250);
         }
         if let Some(address) = address
             && answers(SocketAddr::new(address, SSH)).await
         {
             return Ok(());
         }
-        if Instant::now() >= deadline {
+        if tokio::time::Instant::now() >= deadline {
             let seconds = ANSWER_TIMEOUT.as_secs();
             return Err(Fault::docker(format!(
                 "SSH in the container did not answer within {seconds} seconds"
@@ -350,10 +352,10 @@ pub(super) async fn answers(address: SocketAddr) -> bool {
 
 /// A process that is gone is a container that ended; its engine may need a moment to notice.
 async fn exited_soon(engine: &Engine, container: &str) -> Result<Option<anyhow::Error>> {
-    let deadline = Instant::now() + NOTICE_TIMEOUT;
+    let deadline = tokio::time::Instant::now() + NOTICE_TIMEOUT;
     loop {
         let ended = exited(engine, container).await?;
-        if ended.is_some() || Instant::now() >= deadline {
+        if ended.is_some() || tokio::time::Instant::now() >= deadline {
             return Ok(ended);
         }
         tokio::time::sleep(NOTICE_PAUSE).await;

@@ -4,13 +4,9 @@ use super::Node;
 use crate::error::Fault;
 use crate::host::accounts::{Member, Source};
 use anyhow::Result;
-use std::sync::Arc;
-use std::time::Duration;
 
 /// Members administer, as root does.
 const ADMIN_GROUP: &str = "berth-admin";
-/// Between two looks who they are. Whoever is new counts as a stranger until then, or until their first answer.
-const EXPECT_AGAIN: Duration = Duration::from_mins(5);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
@@ -56,17 +52,14 @@ impl Caller {
 }
 
 impl Node {
-    /// Finds out who administers, so that they are no strangers when they first call: by the node's files before this
-    /// comes back, and by its directory again and again.
-    pub async fn expect_admins(self: &Arc<Self>) {
+    /// Finds out who administers by the node's files, before anybody calls.
+    pub async fn expect_admins(&self) {
         self.directory.expect(self.host(), ADMIN_GROUP, Source::Files).await;
-        let node = Arc::clone(self);
-        tokio::spawn(async move {
-            loop {
-                node.directory.expect(node.host(), ADMIN_GROUP, Source::Getent).await;
-                tokio::time::sleep(EXPECT_AGAIN).await;
-            }
-        });
+    }
+
+    /// The same by its directory, which may take its time.
+    pub async fn ask_for_admins(&self) {
+        self.directory.expect(self.host(), ADMIN_GROUP, Source::Getent).await;
     }
 
     /// Whether an account is known to have something to ask for here: a user's, or an administrator's. Nothing is looked

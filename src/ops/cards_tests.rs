@@ -1,7 +1,7 @@
 //! Which cards count as free, and who is named for those that do not.
 
 use super::*;
-use crate::model::facts::{NpuError, NpuProcess, NpuTopology};
+use crate::model::facts::{NpuError, NpuProcess, NpuTopology, NpuTrouble};
 use crate::model::{BerthState, Health};
 use crate::profile::parse_toml;
 use std::path::Path;
@@ -99,7 +99,12 @@ fn only_healthy_cards_that_nobody_holds_are_free() {
 
 #[test]
 fn nothing_is_free_when_it_could_not_be_looked_at() {
-    let error = NpuError { code: None, meaning: "npu-smi hung".into(), remedy: String::new() };
+    let error = NpuError {
+        trouble: NpuTrouble::Other,
+        code: None,
+        meaning: "npu-smi hung".into(),
+        remedy: String::new(),
+    };
     let blind = NpuFacts { error: Some(error), ..NpuFacts::default() };
     assert!(free(&blind, &seen()).is_empty());
     let no_proc = Sightings { not_looked: Some("/proc is not mounted".into()), ..seen() };

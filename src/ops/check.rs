@@ -126,7 +126,11 @@ fn look(node: Node, need: Need) -> Seen {
         Need::Fstab => seen(plain(facts::fstab::gather(host)), |facts, look| facts.fstab = look),
         Need::Smart => seen(smart(host), |facts, look| facts.smart = look),
         Need::Docker => seen(check_docker::state(config), |facts, look| facts.docker = look),
-        Need::Daemon => seen(root_only(facts::daemon_file::gather(host)), |facts, look| facts.daemon = look),
+        Need::Daemon => {
+            seen(facts::daemon_file::gather(host).map_err(check_docker::not_looked), |facts, look| {
+                facts.daemon = look
+            })
+        }
         Need::Metadata => seen(metadata(node), |facts, look| facts.metadata_closed = look),
         Need::BridgeFilter => {
             seen(Ok(apart::can_filter_bridges(host)), |facts, look| facts.can_filter_bridges = look)
@@ -146,16 +150,6 @@ fn look(node: Node, need: Need) -> Seen {
 
 fn plain<T>(look: Result<T, String>) -> Look<T> {
     look.map_err(NotLooked::from)
-}
-
-fn root_only<T>(look: Result<T, String>) -> Look<T> {
-    look.map_err(|reason| {
-        if reason.contains("Permission denied") {
-            NotLooked::new(reason, "sudo berth check")
-        } else {
-            NotLooked::from(reason)
-        }
-    })
 }
 
 fn npu(node: Node) -> NpuLook {

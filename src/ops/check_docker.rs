@@ -4,7 +4,7 @@ use super::kernel::{self, Outsiders};
 use super::survey::Nodes;
 use super::{build, survey};
 use crate::engine::{Engine, Foreign, ForeignScan, Known};
-use crate::error::flatten;
+use crate::error::{Fault, FaultKind, flatten};
 use crate::host::Host;
 use crate::model::Holder;
 use crate::model::check_facts::{DockerState, Holders, Look, NotLooked, OpenBy};
@@ -21,19 +21,21 @@ pub(super) fn state(config: &Config) -> Look<DockerState> {
         Ok(facts) => return Ok(DockerState::Answers(facts)),
         Err(error) => flatten(&error),
     };
-    // Words of engine::client, and the kernel's: what they say is a finding, and not a look that failed.
-    let is_finding = ["there is no such socket", "Connection refused", "speaks API"];
-    if is_finding.iter().any(|word| fault.message.contains(word)) {
-        let start = "systemctl start docker; where it is not installed: berth bootstrap".to_owned();
-        let remedy = fault.help.filter(|_| fault.message.contains("speaks API")).unwrap_or(start);
-        return Ok(DockerState::Unusable { why: fault.message, remedy });
-    }
-    Err(not_looked(fault.message, fault.help))
+    // No engine, or one of another time, is a finding, and not a look that failed.
+    let remedy = match fault.kind {
+        FaultKind::NoEngine => {
+            "systemctl start docker; where it is not installed: berth bootstrap".to_owned()
+        }
+        FaultKind::EngineVersion => fault.help.unwrap_or_default(),
+        _ => return Err(not_looked(fault)),
+    };
+    Ok(DockerState::Unusable { why: fault.message, remedy })
 }
 
-fn not_looked(reason: String, help: Option<String>) -> NotLooked {
-    let denied = reason.contains("Permission denied").then(|| "sudo berth check".to_owned());
-    NotLooked { remedy: denied.or(help), reason }
+/// What only root may see is looked at as root.
+pub(super) fn not_looked(fault: Fault) -> NotLooked {
+    let denied = (fault.kind == FaultKind::Denied).then(|| "sudo berth check".to_owned());
+    NotLooked { remedy: denied.or(fault.help), reason: fault.message }
 }
 
 /// Asks each at the same time.
@@ -43,10 +45,7 @@ pub(super) fn registries(config: &Config, names: &[String]) -> Look<Vec<(String,
         let each = names.iter().map(|name| async { (name.clone(), engine.reach(name, LIMIT / 2).await) });
         Ok(futures_util::future::join_all(each).await)
     });
-    asked?.map_err(|error| {
-        let fault = flatten(&error);
-        not_looked(fault.message, fault.help)
-    })
+    asked?.map_err(|error| not_looked(flatten(&error)))
 }
 
 /// Who has cards: containers by the engine's record, processes by the kernel's.
@@ -94,10 +93,7 @@ fn containers(host: &dyn Host, config: &Config, nodes: &Nodes) -> Look<Vec<(u32,
         let mut scan = ForeignScan::new(engine, "").exempting(&config.docker.exempt);
         Ok((scan.look(&nodes.for_scan(), &Known::default()).await?, berths))
     });
-    let (foreign, berths) = asked?.map_err(|error| {
-        let fault = flatten(&error);
-        not_looked(fault.message, fault.help)
-    })?;
+    let (foreign, berths) = asked?.map_err(|error| not_looked(flatten(&error)))?;
     outside(kernel::with(nodes, &foreign), &berths)
 }
 

@@ -131,27 +131,48 @@ fn too_few(survey: &Survey, asked: usize, free: &[CardId], now: Timestamp) -> Fa
 
 /// `card 3 is held by berth alice/train until 18:00 (2h)`, or what is wrong with it; cards of one story together.
 fn describe(cards: &[&CardView], now: Timestamp) -> String {
-    let mut stories: Vec<(String, Vec<CardId>)> = Vec::new();
+    let mut stories: Vec<(Story, Vec<CardId>)> = Vec::new();
     for card in cards {
-        let story = story(card, now);
+        let story = Story::of(card);
         match stories.iter_mut().find(|(known, _)| *known == story) {
             Some((_, ids)) => ids.push(card.id),
             None => stories.push((story, vec![card.id])),
         }
     }
-    let text = |(story, ids): &(String, Vec<CardId>)| match ids.as_slice() {
-        [one] => format!("card {one} {story}"),
-        more => format!("cards {} {}", card::join(more), story.replacen("is held", "are held", 1)),
-    };
-    stories.iter().map(text).collect::<Vec<_>>().join("; ")
+    stories.iter().map(|(story, ids)| story.tell(ids, now)).collect::<Vec<_>>().join("; ")
 }
 
-fn story(card: &CardView, now: Timestamp) -> String {
-    if card.holders.is_empty() {
-        return format!("cannot be used: {}", card.unusable.as_deref().unwrap_or("it was free a moment ago"));
+/// Why a card is not free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Story<'a> {
+    Held(&'a [Holder]),
+    Unusable(&'a str),
+    /// It was free when it was looked at.
+    Free,
+}
+
+impl<'a> Story<'a> {
+    fn of(card: &'a CardView) -> Self {
+        match (card.holders.as_slice(), card.unusable.as_deref()) {
+            ([], Some(why)) => Self::Unusable(why),
+            ([], None) => Self::Free,
+            (holders, _) => Self::Held(holders),
+        }
     }
-    let holders: Vec<String> = card.holders.iter().map(|holder| describe_holder(holder, now)).collect();
-    format!("is held by {}", holders.join(" and "))
+
+    fn tell(self, cards: &[CardId], now: Timestamp) -> String {
+        let (word, are) = if cards.len() == 1 { ("card", "is") } else { ("cards", "are") };
+        let cards = card::join(cards);
+        match self {
+            Self::Held(holders) => {
+                let holders: Vec<String> =
+                    holders.iter().map(|holder| describe_holder(holder, now)).collect();
+                format!("{word} {cards} {are} held by {}", holders.join(" and "))
+            }
+            Self::Unusable(why) => format!("{word} {cards} cannot be used: {why}"),
+            Self::Free => format!("{word} {cards} cannot be used: it was free a moment ago"),
+        }
+    }
 }
 
 fn describe_holder(holder: &Holder, now: Timestamp) -> String {

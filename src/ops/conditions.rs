@@ -4,7 +4,6 @@ use super::{Caller, Node};
 use crate::ledger::NewEvent;
 use crate::model::{Berth, CardId, Condition, ConditionCode};
 use anyhow::Result;
-use jiff::Timestamp;
 
 /// A condition as a look found it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,28 +17,28 @@ impl Found {
     pub(super) fn new(code: ConditionCode, detail: Option<String>) -> Self {
         Self { code, cards: Vec::new(), detail }
     }
+
+    /// Whether it is known already; the words may differ.
+    fn is(&self, known: &Condition) -> bool {
+        (self.code, &self.cards) == (known.code, &known.cards)
+    }
 }
 
 /// What has to be written down: conditions that begin or have other values now, and those that are over.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Changes {
-    begun: Vec<Condition>,
+    begun: Vec<Found>,
     over: Vec<Condition>,
 }
 
 impl Changes {
     /// Against what the ledger knows; only the codes that were looked at can be over.
     pub(super) fn of(known: &[Condition], looked_at: &[ConditionCode], found: Vec<Found>) -> Self {
-        let now = Timestamp::now();
-        let found: Vec<Condition> = found
-            .into_iter()
-            .map(|Found { code, cards, detail }| Condition { code, since: now, cards, detail })
-            .collect();
         let is_over = |condition: &&Condition| {
             looked_at.contains(&condition.code) && !found.iter().any(|found| found.code == condition.code)
         };
         let over = known.iter().filter(is_over).cloned().collect();
-        let is_new = |found: &Condition| !known.iter().any(|known| known.is_same(found));
+        let is_new = |found: &Found| !known.iter().any(|known| found.is(known));
         Self { begun: found.into_iter().filter(is_new).collect(), over }
     }
 
@@ -57,23 +56,25 @@ impl Node {
     /// Brings the ledger to what was just seen of a berth, with an event for its owner and for administrators.
     pub(super) async fn settle(&self, berth: &Berth, changes: Changes) -> Result<()> {
         let id = berth.id;
-        for condition in &changes.begun {
-            let (event, condition) = (Self::begins(berth, condition), condition.clone());
+        let since = self.now().wall;
+        for found in changes.begun.clone() {
+            let condition = Condition { code: found.code, since, cards: found.cards, detail: found.detail };
+            let event = self.begins(berth, &condition);
             self.ledger(move |ledger| ledger.begin_condition(id, &condition, &event)).await?;
         }
         for condition in &changes.over {
             let text = format!("{}: {}", berth.label(), condition.over());
-            let event = Self::about(berth, "berth.recovered", &Caller::agent().name, text);
+            let event = self.about(berth, "berth.recovered", &Caller::agent().name, text);
             let (code, event) = (condition.code, changes.is_told(condition).then_some(event));
             self.ledger(move |ledger| ledger.end_condition(id, code, event.as_ref())).await?;
         }
         Ok(())
     }
 
-    pub(super) fn begins(berth: &Berth, condition: &Condition) -> NewEvent {
+    pub(super) fn begins(&self, berth: &Berth, condition: &Condition) -> NewEvent {
         let text = format!("{}: {condition}", berth.label());
         tracing::warn!(berth = berth.label(), condition = condition.code.as_str(), "{condition}");
-        Self::about(berth, condition.code.event(), &Caller::agent().name, text)
+        self.about(berth, condition.code.event(), &Caller::agent().name, text)
     }
 }
 
@@ -81,21 +82,23 @@ impl Node {
 mod tests {
     use super::*;
     use ConditionCode::{CardAlarm, CardTaken, Dead, Gone, Oom, Paused};
+    use jiff::Timestamp;
 
     fn known(code: ConditionCode, cards: &[u32]) -> Condition {
         let cards = cards.iter().copied().map(CardId).collect();
         Condition { code, since: Timestamp::UNIX_EPOCH, cards, detail: None }
     }
 
-    fn codes(conditions: &[Condition]) -> Vec<ConditionCode> {
-        conditions.iter().map(|condition| condition.code).collect()
+    fn codes(changes: &Changes) -> (Vec<ConditionCode>, Vec<ConditionCode>) {
+        let begun = changes.begun.iter().map(|found| found.code).collect();
+        (begun, changes.over.iter().map(|condition| condition.code).collect())
     }
 
     #[test]
     fn what_was_not_looked_at_is_not_over() {
         let before = [known(Dead, &[]), known(CardAlarm, &[3]), known(Oom, &[])];
         let changes = Changes::of(&before, &[Gone, Dead, Paused], Vec::new());
-        assert_eq!((codes(&changes.begun), codes(&changes.over)), (vec![], vec![Dead]));
+        assert_eq!(codes(&changes), (vec![], vec![Dead]));
         assert!(changes.is_told(&changes.over[0]));
     }
 
@@ -109,13 +112,13 @@ mod tests {
         let before = [known(CardTaken, &[3])];
         let changes = |found| Changes::of(&before, &[CardTaken], vec![found]);
         assert!(changes(found(&[3], "other words")).none());
-        assert_eq!(codes(&changes(found(&[3, 4], "")).begun), [CardTaken]);
+        assert_eq!(codes(&changes(found(&[3, 4], ""))), (vec![CardTaken], vec![]));
     }
 
     #[test]
     fn a_dead_container_that_goes_does_not_run_again() {
         let changes = Changes::of(&[known(Dead, &[])], &[Gone, Dead, Paused], vec![Found::new(Gone, None)]);
-        assert_eq!((codes(&changes.begun), codes(&changes.over)), (vec![Gone], vec![Dead]));
+        assert_eq!(codes(&changes), (vec![Gone], vec![Dead]));
         assert!(!changes.is_told(&changes.over[0]));
     }
 }

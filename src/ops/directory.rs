@@ -3,9 +3,11 @@
 
 use crate::host::Host;
 use crate::host::accounts::{Member, Source, member_by_uid, uids_in_group};
+use crate::host::clock::Clock;
+use crate::model::clock::{BootTime, Moment as _};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// How long an answer counts. Whoever is taken out of the group administers that much longer.
@@ -19,36 +21,39 @@ const MOST: usize = 4096;
 /// Asked at once.
 const AT_ONCE: usize = 4;
 
-type Slot = Arc<tokio::sync::Mutex<Option<(Instant, Member)>>>;
+type Slot = Arc<tokio::sync::Mutex<Option<(BootTime, Member)>>>;
 
 /// What was found out.
-#[derive(Debug)]
 pub(super) struct Directory {
+    clock: Arc<dyn Clock>,
     slots: Mutex<HashMap<u32, Slot>>,
     asking: Semaphore,
-    away_until: Mutex<Option<Instant>>,
+    away_until: Mutex<Option<BootTime>>,
     /// Accounts that were in the group when they last asked, or it was last looked who is.
     members: Mutex<BTreeSet<u32>>,
 }
 
-impl Default for Directory {
-    fn default() -> Self {
+impl Directory {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
+            clock,
             slots: Mutex::default(),
             asking: Semaphore::new(AT_ONCE),
             away_until: Mutex::default(),
             members: Mutex::default(),
         }
     }
-}
 
-impl Directory {
+    fn now(&self) -> BootTime {
+        self.clock.now().boot
+    }
+
     /// Of many who ask for one uid, one goes and looks.
     pub(super) async fn member(&self, host: Arc<dyn Host>, uid: u32, group: &'static str) -> Member {
         let slot = self.slot(uid);
         let mut slot = slot.lock().await;
         if let Some((at, member)) = &*slot
-            && at.elapsed() < lasts(member)
+            && self.now().since(*at) < lasts(member)
         {
             return member.clone();
         }
@@ -58,11 +63,11 @@ impl Directory {
         let member = looking.await.unwrap_or(Member { account: None, is_member: false, sure: false });
         if source == Source::Getent && !member.sure {
             tracing::warn!(uid, "getent does not answer: accounts are known by the files alone for a while");
-            *lock(&self.away_until) = Some(Instant::now() + AWAY);
+            *lock(&self.away_until) = Some(self.now() + AWAY);
         }
         drop(turn);
         self.note(uid, &member);
-        *slot = Some((Instant::now(), member.clone()));
+        *slot = Some((self.now(), member.clone()));
         member
     }
 
@@ -88,7 +93,7 @@ impl Directory {
     }
 
     fn is_away(&self) -> bool {
-        lock(&self.away_until).is_some_and(|until| Instant::now() < until)
+        lock(&self.away_until).is_some_and(|until| self.now() < until)
     }
 
     fn slot(&self, uid: u32) -> Slot {
@@ -117,10 +122,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
     use crate::host::FakeHost;
+    use crate::host::clock::TestClock;
+
+    fn directory() -> (Directory, Arc<TestClock>) {
+        let clock = TestClock::at("2026-01-01T08:00:00Z");
+        (Directory::new(clock.clone()), clock)
+    }
 
     #[tokio::test]
     async fn a_directory_is_asked_once_and_left_alone_when_it_hangs() {
-        let directory = Directory::default();
+        let (directory, clock) = directory();
         let alice = "alice:x:1001:100:A:/home/alice:/bin/bash\n";
         let answers: Arc<dyn Host> =
             Arc::new(FakeHost::default().with_output("getent passwd -- 1001", 0, alice, "").with_output(
@@ -137,12 +148,16 @@ mod tests {
         assert!(!directory.is_away());
         assert!(!directory.member(hangs.clone(), 7, "g").await.sure && directory.is_away());
         // A FakeHost refuses what it was not told of: the files alone were read.
-        assert!(!directory.member(hangs, 1002, "g").await.sure);
+        assert!(!directory.member(hangs.clone(), 1002, "g").await.sure);
+        // After a while it is asked again, and what was known is not known any more.
+        clock.pass(AWAY.max(KNOWN));
+        assert!(!directory.is_away() && !directory.member(hangs, 1001, "g").await.sure);
+        assert!(directory.is_away());
     }
 
     #[tokio::test]
     async fn a_member_is_known_before_they_first_ask() {
-        let directory = Directory::default();
+        let (directory, _) = directory();
         let files: Arc<dyn Host> = Arc::new(
             FakeHost::default()
                 .with_file("/etc/passwd", "alice:x:1001:100::/:/bin/sh\nbob:x:1002:100::/:/bin/sh\n")
@@ -154,7 +169,7 @@ mod tests {
 
     #[test]
     fn who_was_a_member_is_one_until_it_is_sure_that_they_are_not() {
-        let directory = Directory::default();
+        let (directory, _) = directory();
         let note = |is_member, sure| {
             directory.note(7, &Member { account: None, is_member, sure });
             directory.was_member(7)
@@ -165,7 +180,7 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let directory = Directory::default();
+        let (directory, _) = directory();
         let kept = directory.slot(0);
         for uid in 1..=u32::try_from(MOST).unwrap() + 10 {
             directory.slot(uid);

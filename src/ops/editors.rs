@@ -6,8 +6,8 @@ use anyhow::Result;
 
 impl Node {
     /// Looks for new archives. What is wrong with one keeps nobody from anything.
-    pub(super) async fn prepare_editors(&self) -> Result<()> {
-        let (host, dir) = (self.host(), self.config.paths.editors.clone());
+    pub async fn prepare_editors(&self) -> Result<()> {
+        let (host, dir) = (self.host(), self.settings().config.paths.editors.clone());
         let news = tokio::task::spawn_blocking(move || editors::prepare(&*host, &dir)).await??;
         for new in news {
             let (kind, text) = match new.outcome {
@@ -15,7 +15,7 @@ impl Node {
                 Err(why) => ("editor.refused", format!("{}: {why}", new.archive)),
             };
             tracing::info!(archive = new.archive, "{kind}: {text}");
-            let event = Self::event(kind, &Caller::agent().name, text);
+            let event = self.event(kind, &Caller::agent().name, text);
             self.ledger(move |ledger| ledger.record(&event)).await?;
         }
         Ok(())

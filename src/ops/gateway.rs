@@ -34,7 +34,7 @@ pub struct Target {
 impl Node {
     /// Where the gateway listens; `None` when it is switched off.
     pub fn gateway_address(&self) -> Result<Option<SocketAddr>, Fault> {
-        self.config.ssh.gateway_address()
+        self.settings().config.ssh.gateway_address()
     }
 
     pub async fn gateway(&self) -> Result<GatewayView> {
@@ -74,7 +74,7 @@ impl Node {
     ///
     /// What is not there and what is somebody else's get the same answer.
     pub async fn jump_target(&self, user: &str, host: &str, port: u32) -> Result<Target> {
-        let open = &self.config.ssh.gateway_ports;
+        let open = &self.settings().config.ssh.gateway_ports;
         let Some(port) = u16::try_from(port).ok().filter(|port| open.contains(port)) else {
             return Err(Fault::refused("this port cannot be reached over the gateway").into());
         };
@@ -110,7 +110,7 @@ impl Node {
         let event = NewEvent {
             owner: owner.map(|user| user.name),
             berth: berth.map(str::to_owned),
-            ..Self::event(kind, actor, text)
+            ..self.event(kind, actor, text)
         };
         if let Err(fault) = ledger.record(&event) {
             tracing::error!(error = fault.message, "an event of the gateway could not be written down");

@@ -22,7 +22,7 @@ const SOON: Duration = Duration::from_secs(2);
 impl Node {
     /// The gateway's host key, made once.
     pub async fn gateway_key(&self) -> Result<Secret> {
-        let dir = self.config.paths.state.join("gateway");
+        let dir = self.settings().config.paths.state.join("gateway");
         Ok(self.host_key(dir).await.context("reading the gateway's host key")?.private_openssh)
     }
 
@@ -47,7 +47,7 @@ impl Node {
     /// No name has an `@`, and no two users of one name were added at one time.
     fn owner_dir(&self, user: &User) -> PathBuf {
         let entry = format!("{}@{}", user.name, user.added_at.as_nanosecond());
-        self.config.paths.state.join("owners").join(entry)
+        self.settings().config.paths.state.join("owners").join(entry)
     }
 
     /// Gives a user another host key, also to the berths that they have now; returns those. Clients that know the old
@@ -79,7 +79,7 @@ impl Node {
         );
         let event = NewEvent {
             owner: Some(of.to_owned()),
-            ..Self::event("user.host-key-changed", &caller.name, text)
+            ..self.event("user.host-key-changed", &caller.name, text)
         };
         let berths = self.ledger(move |ledger| ledger.set_host_key(&ids, &public, &event)).await?;
         Ok((user, berths))

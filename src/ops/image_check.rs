@@ -68,7 +68,7 @@ impl Node {
             Fault::refused(format!("image {name} is not on this node yet"))
                 .help(format!("berth image pull {name}"))
         })?;
-        let users = image.users.clone().unwrap_or_else(|| self.profile.berth.users.clone());
+        let users = image.users.clone().unwrap_or_else(|| self.settings().profile.berth.users.clone());
         let mut found = vec![arch(&info.arch)];
         // Nothing in an image for another machine can be started to look around.
         if found.iter().all(|finding| finding.verdict != Verdict::Fail) {

@@ -84,7 +84,7 @@ impl Node {
         .await?;
         let (Pin::Digest(hash) | Pin::Id(hash)) = pin;
         let text = format!("image {} is {} from now on: {hash}", image.name, image.reference);
-        let event = Self::event("image.pinned", actor, text);
+        let event = self.event("image.pinned", actor, text);
         self.ledger(move |ledger| ledger.record(&event)).await
     }
 }

@@ -7,9 +7,8 @@ use crate::engine::registry;
 use crate::error::{ErrorClass, Fault, class_of};
 use crate::model::image::{ImageProbe, ProbedUser};
 use crate::model::name::{check_account_name, check_image_name};
-use crate::profile::{Catalogue, CatalogueImage, Pin, import_name};
+use crate::profile::{Catalogue, CatalogueImage, Pin, Profile, import_name};
 use anyhow::{Context, Result};
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -57,9 +56,14 @@ impl ReadyImage {
     }
 }
 
+/// What requests get that name none.
+fn default_image<'a>(profile: &'a Profile, catalogue: &'a Catalogue) -> Option<&'a str> {
+    catalogue.default_name(profile.berth.default_image.as_deref())
+}
+
 impl Node {
     pub(super) async fn catalogue(&self) -> Result<Catalogue> {
-        let (host, path) = (self.host(), self.config.paths.images.clone());
+        let (host, path) = (self.host(), self.settings().config.paths.images.clone());
         tokio::task::spawn_blocking(move || Catalogue::load(&*host, &path)).await?
     }
 
@@ -93,12 +97,8 @@ impl Node {
             description: image.description.clone(),
             image_id: info.map(|info| info.id.clone()),
             size_bytes: info.map(|info| info.size),
-            default: self.default_image(catalogue) == Some(image.name.as_str()),
+            default: default_image(&self.settings().profile, catalogue) == Some(image.name.as_str()),
         }
-    }
-
-    fn default_image<'a>(&'a self, catalogue: &'a Catalogue) -> Option<&'a str> {
-        catalogue.default_name(self.profile.berth.default_image.as_deref())
     }
 
     /// Requests that name no image get this one from now on.
@@ -107,7 +107,7 @@ impl Node {
         let chosen = name.to_owned();
         self.edit_catalogue(move |catalogue| catalogue.set_default(&chosen)).await?;
         let text = format!("image {name} is what requests get that name none");
-        let event = Self::event("image.default", &caller.name, text);
+        let event = self.event("image.default", &caller.name, text);
         self.ledger(move |ledger| ledger.record(&event)).await?;
         let catalogue = self.catalogue().await?;
         let image = catalogue.resolve(name)?;
@@ -118,13 +118,14 @@ impl Node {
     /// The image of a request, pulled when the engine does not have it, and looked into once.
     pub(super) async fn ready_image(
         &self,
+        profile: &Profile,
         named: Option<&str>,
         progress: &ProgressSender,
     ) -> Result<ReadyImage> {
         let catalogue = self.catalogue().await?;
         let name = match named {
             Some(name) => name.to_owned(),
-            None => self.default_image(&catalogue).map(str::to_owned).ok_or_else(no_default)?,
+            None => default_image(profile, &catalogue).map(str::to_owned).ok_or_else(no_default)?,
         };
         let image = match (catalogue.resolve(&name), named) {
             (Ok(image), _) => image.clone(),
@@ -141,7 +142,7 @@ impl Node {
         };
         self.pin_first_use(&image, &info).await;
         check_arch(&name, &info.arch)?;
-        let users = image.users.clone().unwrap_or_else(|| self.profile.berth.users.clone());
+        let users = image.users.clone().unwrap_or_else(|| profile.berth.users.clone());
         let probe = self.probe(&info, &users, progress).await?;
         let user = probe.user.ok_or_else(|| {
             let reason = probe.user_error.unwrap_or_else(|| "no account fits".into());
@@ -192,7 +193,8 @@ impl Node {
         let probe: ImageProbe = serde_json::from_value(found.clone())
             .map_err(|error| Fault::docker(format!("the look into the image is not understood: {error}")))?;
         let text = found.to_string();
-        self.ledger(move |ledger| ledger.keep_image_probe(&key, &text, Timestamp::now())).await?;
+        let now = self.now().wall;
+        self.ledger(move |ledger| ledger.keep_image_probe(&key, &text, now)).await?;
         Ok(probe)
     }
 
@@ -312,7 +314,7 @@ impl Node {
         };
         let added = entry.clone();
         self.edit_catalogue(move |catalogue| catalogue.add(added)).await?;
-        let event = Self::event("image.added", &caller.name, format!("image {} is {reference}", entry.name));
+        let event = self.event("image.added", &caller.name, format!("image {} is {reference}", entry.name));
         self.ledger(move |ledger| ledger.record(&event)).await?;
         Ok(entry)
     }
@@ -320,7 +322,7 @@ impl Node {
     /// Said before a long upload or pull, and not at its end.
     async fn check_catalogue_writable(&self) -> Result<()> {
         let _editing = self.editing_catalogue.lock().await;
-        let path = self.config.paths.images.clone();
+        let path = self.settings().config.paths.images.clone();
         let dir = path.parent().unwrap_or(Path::new("/")).to_path_buf();
         tokio::task::spawn_blocking(move || crate::host::dirs::check_writable(&dir))
             .await?
@@ -353,7 +355,7 @@ impl Node {
         })
         .await?;
         let text = format!("image {name} is out of the catalogue; the engine still has it");
-        let event = Self::event("image.removed", &caller.name, text);
+        let event = self.event("image.removed", &caller.name, text);
         self.ledger(move |ledger| ledger.record(&event)).await
     }
 }

@@ -4,7 +4,7 @@
 //! The ledger is the memory: the line of the newest event of a berth says from where its output is read on. Lines have
 //! their order, and times only tell one from another.
 
-use super::Node;
+use super::{Node, supervise};
 use crate::engine::Engine;
 use crate::error::flatten;
 use crate::ledger::NewEvent;
@@ -17,13 +17,9 @@ use jiff::Timestamp;
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::task::JoinHandle;
 
-/// Even without an event: a container that was started again, an engine that came back.
-const LOOK_EVERY: Duration = Duration::from_secs(20);
-/// Many events at once are one reason to look.
-const SETTLE: Duration = Duration::from_millis(500);
 /// A berth tells as many events at once,
 const BURST: u32 = 60;
 /// and then one in this time; the others are counted.
@@ -31,29 +27,23 @@ const REFILL: Duration = Duration::from_secs(6);
 /// Lines of one berth that are looked at in a second, so that one that writes without end costs little.
 const LINES: u32 = 2000;
 
-impl Node {
-    /// Follows every live berth; runs until the process ends.
-    pub async fn watch_inside(self: Arc<Self>) {
-        let mut changed = self.subscribe_events();
-        let mut followed: HashMap<i64, JoinHandle<()>> = HashMap::new();
-        loop {
-            changed.mark_unchanged();
-            if let Err(error) = self.follow_new(&mut followed).await {
-                tracing::debug!("looking for berths to follow: {error:#}");
-            }
-            tokio::select! {
-                news = changed.changed() => if news.is_err() { return },
-                () = tokio::time::sleep(LOOK_EVERY) => {}
-            }
-            tokio::time::sleep(SETTLE).await;
-        }
-    }
+/// The berths that are followed, each by a task that ends with this.
+#[derive(Default)]
+pub struct Followed(HashMap<i64, JoinHandle<()>>);
 
-    async fn follow_new(self: &Arc<Self>, followed: &mut HashMap<i64, JoinHandle<()>>) -> Result<()> {
-        followed.retain(|_, task| !task.is_finished());
+impl Drop for Followed {
+    fn drop(&mut self) {
+        self.0.values().for_each(JoinHandle::abort);
+    }
+}
+
+impl Node {
+    /// Follows each live berth that is not followed yet.
+    pub async fn follow_new(self: &Arc<Self>, followed: &mut Followed) -> Result<()> {
+        followed.0.retain(|_, task| !task.is_finished());
         let held = self.ledger(crate::ledger::Ledger::held_berths).await?;
         for berth in held.into_iter().filter(|berth| berth.state == BerthState::Live) {
-            let Some(container) = berth.container_id.clone().filter(|_| !followed.contains_key(&berth.id))
+            let Some(container) = berth.container_id.clone().filter(|_| !followed.0.contains_key(&berth.id))
             else {
                 continue;
             };
@@ -62,19 +52,30 @@ impl Node {
                 continue;
             }
             let (node, id) = (Arc::clone(self), berth.id);
-            followed.insert(id, tokio::spawn(async move { node.follow(&engine, &berth, &container).await }));
+            followed
+                .0
+                .insert(id, tokio::spawn(async move { node.follow(&engine, &berth, &container).await }));
         }
         Ok(())
     }
 
     /// Until the container stops or the engine does.
     async fn follow(&self, engine: &Engine, berth: &Berth, container: &str) {
-        if let Err(error) = self.record_output(engine, berth, container).await {
-            let (label, error) = (format!("{}/{}", berth.owner, berth.name), flatten(&error).message);
-            tracing::warn!(berth = label, error, "its logins are in its container's log, not in the events");
-            // Not again and again, where the engine's logging driver cannot be read.
-            tokio::time::sleep(Duration::from_mins(1)).await;
+        let label = berth.label();
+        match supervise::caught(self.record_output(engine, berth, container)).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => {
+                let error = flatten(&error).message;
+                tracing::warn!(
+                    berth = label,
+                    error,
+                    "its logins are in its container's log, not in the events"
+                );
+            }
+            Err(why) => self.task_ended("berth-output", format!("of {label}, {why}")).await,
         }
+        // Not again and again, where the engine's logging driver cannot be read.
+        tokio::time::sleep(Duration::from_mins(1)).await;
     }
 
     async fn record_output(&self, engine: &Engine, berth: &Berth, container: &str) -> Result<()> {
@@ -82,14 +83,14 @@ impl Node {
         let told = self.ledger(move |ledger| ledger.told_times(&owner, &name)).await?;
         let known = engine.pieces_until(container, &told).await?;
         let mut lines = pin!(engine.follow_output(container, known));
-        let mut budget = Rate::new(BURST, REFILL, Instant::now());
+        let mut budget = Rate::new(BURST, REFILL, self.now().boot);
         let mut untold = Untold::default();
-        let mut second = (Instant::now(), 0);
+        let mut second = (tokio::time::Instant::now(), 0);
         loop {
             let line = tokio::select! {
                 line = lines.next() => line,
                 () = tokio::time::sleep(REFILL), if untold.count > 0 => {
-                    if let Some(at) = untold.at.filter(|_| budget.take(Instant::now())) {
+                    if let Some(at) = untold.at.filter(|_| budget.take(self.now().boot)) {
                         self.record_inside(berth, "ssh.more", at, &untold.take()).await?;
                     }
                     continue;
@@ -98,7 +99,7 @@ impl Node {
             let Some(line) = line else { return Ok(()) };
             let line = line?;
             if let Some(event) = InsideEvent::read(&line.text) {
-                if budget.take(Instant::now()) {
+                if budget.take(self.now().boot) {
                     if let Some(at) = untold.at {
                         self.record_inside(berth, "ssh.more", at, &untold.take()).await?;
                     }
@@ -120,7 +121,7 @@ impl Node {
     ) -> Result<()> {
         let event = NewEvent {
             at,
-            ..Self::about(
+            ..self.about(
                 berth,
                 kind,
                 // No user's name has a colon: this is what the berth says.
@@ -132,11 +133,11 @@ impl Node {
     }
 }
 
-async fn pace((start, lines): &mut (Instant, u32)) {
+async fn pace((start, lines): &mut (tokio::time::Instant, u32)) {
     *lines += 1;
     if *lines >= LINES {
-        tokio::time::sleep_until((*start + Duration::from_secs(1)).into()).await;
-        (*start, *lines) = (Instant::now(), 0);
+        tokio::time::sleep_until(*start + Duration::from_secs(1)).await;
+        (*start, *lines) = (tokio::time::Instant::now(), 0);
     }
 }
 

@@ -2,27 +2,30 @@
 
 use super::apart::Kept;
 use super::directory::Directory;
+use super::health::Health;
+use super::locks::{self, Ordered, Rank};
 use super::pulse::Pulse;
-use super::ration::Rations;
+use super::ration::{Rations, Waiting};
 use super::survey::Looks;
 use crate::engine::Engine;
 use crate::error::Fault;
+use crate::host::clock::{Clock, SystemClock};
 use crate::host::{Host, RealHost, dirs, elf, lock};
 use crate::ledger::{Ledger, NewEvent};
 use crate::model::FullPlace;
-use crate::profile::{Config, Profile, load_profile};
+use crate::model::clock::Now;
+use crate::profile::{Config, Settings, load_profile};
 use anyhow::{Context, Result};
-use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Everything that the use cases need, shared by all connections.
+/// Everything that the use cases need, shared by all connections. The order of its locks is in [`locks`].
 pub struct Node {
-    pub config: Config,
-    pub profile: Profile,
+    /// Replaced as a whole; nobody waits while this is locked.
+    settings: RwLock<Arc<Settings>>,
     /// Tells our containers from another agent's on the same engine.
     pub instance: String,
     /// The static binary that runs inside; by default the one that runs here.
@@ -31,12 +34,13 @@ pub struct Node {
     /// Who is behind the uids that call.
     pub(super) directory: Directory,
     pub(super) rations: Rations,
+    pub(super) waiting: Waiting,
     /// Held while cards are chosen and claimed: one decision at a time.
-    pub(super) deciding: tokio::sync::Mutex<()>,
+    pub(super) deciding: Ordered<()>,
     /// Berths that a task of this process is working on; the reconciler leaves them alone.
     pub(super) busy: BusyBerths,
     /// Set once the ledger and the engine's containers were compared; unset when the engine went away.
-    pub(super) reconciled: tokio::sync::Mutex<bool>,
+    pub(super) reconciled: Ordered<bool>,
     /// File systems that were full at the last look.
     pub(super) full: Mutex<Vec<FullPlace>>,
     /// Container ids that nobody knows, already reported.
@@ -44,24 +48,31 @@ pub struct Node {
     /// What is remembered of the containers of live berths.
     pub(super) pulse: Pulse,
     /// Held while the rules that keep berths apart are looked at and written.
-    pub(super) apart: tokio::sync::Mutex<Kept>,
+    pub(super) apart: Ordered<Kept>,
     /// Held while keys are read from the ledger and written for berths.
-    pub(super) writing_keys: tokio::sync::Mutex<()>,
+    pub(super) writing_keys: Ordered<()>,
     /// Held while a host key is read, or made.
-    pub(super) making_host_keys: tokio::sync::Mutex<()>,
+    pub(super) making_host_keys: Ordered<()>,
     /// Held while the catalogue is read, changed and written.
-    pub(super) editing_catalogue: tokio::sync::Mutex<()>,
+    pub(super) editing_catalogue: Ordered<()>,
+    /// The agent's loops, in numbers.
+    pub(super) health: Health,
     freed: watch::Sender<u64>,
     stopping: watch::Sender<bool>,
     host: Arc<dyn Host>,
+    clock: Arc<dyn Clock>,
     ledger: Arc<Ledger>,
-    engine: tokio::sync::Mutex<Option<Engine>>,
+    engine: Ordered<Option<Engine>>,
     _lock: lock::StateLock,
 }
 
 impl Node {
     /// Opens the state of one agent. Docker may be away: that is no reason not to answer.
-    pub fn open(mut config: Config) -> Result<Self> {
+    pub fn open(config: Config) -> Result<Self> {
+        Self::open_with(config, Arc::new(SystemClock))
+    }
+
+    fn open_with(mut config: Config, clock: Arc<dyn Clock>) -> Result<Self> {
         let host: Arc<dyn Host> = Arc::new(RealHost::default());
         let mut profile = load_profile(&*host, &config)?;
         let state = config.paths.state.clone();
@@ -74,33 +85,51 @@ impl Node {
                 .apply(&mut config, &mut profile);
         }
         let server = server_binary(&config)?;
-        let ledger = Ledger::open(&state.join("ledger.db"), Timestamp::now())?;
+        let ledger = Ledger::open(&state.join("ledger.db"), clock.now().wall)?;
         let instance = ledger.instance()?;
         Ok(Self {
             server,
             looks: Looks::default(),
-            directory: Directory::default(),
+            directory: Directory::new(clock.clone()),
             rations: Rations::default(),
-            deciding: tokio::sync::Mutex::new(()),
+            waiting: Waiting::default(),
+            deciding: Ordered::new(Rank::Deciding, ()),
             busy: BusyBerths::default(),
-            reconciled: tokio::sync::Mutex::new(false),
+            reconciled: Ordered::new(Rank::Reconciled, false),
             full: Mutex::default(),
             reported: Mutex::default(),
             pulse: Pulse::default(),
-            apart: tokio::sync::Mutex::default(),
-            writing_keys: tokio::sync::Mutex::new(()),
-            making_host_keys: tokio::sync::Mutex::new(()),
-            editing_catalogue: tokio::sync::Mutex::new(()),
+            apart: Ordered::new(Rank::Apart, Kept::default()),
+            writing_keys: Ordered::new(Rank::Keys, ()),
+            making_host_keys: Ordered::new(Rank::HostKeys, ()),
+            editing_catalogue: Ordered::new(Rank::Catalogue, ()),
+            health: Health::default(),
             freed: watch::Sender::new(0),
             stopping: watch::Sender::new(false),
-            engine: tokio::sync::Mutex::new(None),
+            engine: Ordered::new(Rank::Engine, None),
             host,
+            clock,
             ledger: Arc::new(ledger),
-            config,
-            profile,
+            settings: RwLock::new(Arc::new(Settings { config, profile })),
             instance,
             _lock: lock,
         })
+    }
+
+    /// A node of its own in a directory of its own, without an engine, for as long as the directory is kept.
+    #[cfg(test)]
+    pub fn for_test(clock: Arc<dyn Clock>) -> (Arc<Self>, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        let paths = &mut config.paths;
+        for path in
+            [&mut paths.state, &mut paths.run, &mut paths.storage, &mut paths.profiles, &mut paths.editors]
+        {
+            *path = dir.path().join(path.file_name().unwrap());
+        }
+        config.docker.socket = dir.path().join("docker.sock");
+        config.tools.npu_smi = "/bin/false".into();
+        (Arc::new(Self::open_with(config, clock).unwrap()), dir)
     }
 
     /// The program that runs inside containers must not need anything of an image.
@@ -119,6 +148,20 @@ impl Node {
 
     pub(super) fn host(&self) -> Arc<dyn Host> {
         self.host.clone()
+    }
+
+    /// Config and profile as they are now. A use case takes them once, so that all of it goes by the same.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_settings(&self, new: Arc<Settings>) {
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = new;
+    }
+
+    /// What the clocks say. Every decision counts on these, and none on another.
+    pub fn now(&self) -> Now {
+        self.clock.now()
     }
 
     /// Runs ledger work where blocking is allowed.
@@ -140,14 +183,21 @@ impl Node {
         self.ledger.subscribe()
     }
 
-    pub(super) fn event(kind: &'static str, actor: &str, text: impl Into<String>) -> NewEvent {
+    pub(super) fn event(&self, kind: &'static str, actor: &str, text: impl Into<String>) -> NewEvent {
         NewEvent {
-            at: Timestamp::now(),
+            at: self.now().wall,
             kind,
             actor: actor.to_owned(),
             owner: None,
             berth: None,
             text: text.into(),
+        }
+    }
+
+    /// For what has happened whether or not it can be written down.
+    pub(super) async fn record_or_log(&self, event: NewEvent) {
+        if let Err(error) = self.ledger(move |ledger| ledger.record(&event)).await {
+            tracing::error!(error = format!("{error:#}"), "an event could not be written down");
         }
     }
 
@@ -157,13 +207,13 @@ impl Node {
         if let Some(engine) = &*slot {
             return Ok(engine.clone());
         }
-        let engine = Engine::connect(&self.config.docker.socket).await?;
+        let engine = Engine::connect(&self.settings().config.docker.socket).await?;
         *slot = Some(engine.clone());
         Ok(engine)
     }
 
     /// Whether one answered, and has not gone away since.
-    pub(super) async fn has_engine(&self) -> bool {
+    pub async fn has_engine(&self) -> bool {
         self.engine.lock().await.is_some()
     }
 
@@ -175,7 +225,7 @@ impl Node {
     }
 
     pub(super) fn berth_dir(&self, id: i64) -> PathBuf {
-        self.config.paths.state.join("berths").join(id.to_string())
+        self.settings().config.paths.state.join("berths").join(id.to_string())
     }
 
     /// Cards came free: whoever waits may look again.
@@ -195,16 +245,21 @@ impl Node {
         let _ = stopping.wait_for(|stopping| *stopping).await;
     }
 
+    pub fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
     pub(super) fn subscribe_freed(&self) -> watch::Receiver<u64> {
         self.freed.subscribe()
     }
 
     /// What users type as the node's name.
     pub fn ssh_host(&self) -> String {
-        if self.config.ssh.host.is_empty() {
+        let named = self.settings().config.ssh.host.clone();
+        if named.is_empty() {
             sysinfo::System::host_name().unwrap_or_else(|_| "localhost".into())
         } else {
-            self.config.ssh.host.clone()
+            named
         }
     }
 }
@@ -239,6 +294,8 @@ impl BusyBerths {
 
     /// Waits for whoever has it, such as the reconciler with its short looks.
     pub(super) async fn enter_within(&self, id: i64, limit: Duration) -> Option<BusyGuard> {
+        locks::assert_none_held();
+        // A wait, and no decision: tokio wakes by this clock.
         let deadline = tokio::time::Instant::now() + limit;
         loop {
             let mut left = std::pin::pin!(self.left.notified());

@@ -3,16 +3,14 @@
 use super::Node;
 use super::build::{self, SSH};
 use super::conditions::{Changes, Found};
+use super::locks::beside;
 use crate::host::sockets;
 use crate::model::{Berth, BerthState, ConditionCode};
 use anyhow::Result;
 use futures_util::future::join_all;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::sync::Arc;
 use std::time::Duration;
 
-/// One connection to each berth.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// A node under load may be late once.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(300);
@@ -32,21 +30,12 @@ enum Port {
 }
 
 impl Node {
-    pub(super) async fn watch_ports(self: Arc<Self>) {
-        loop {
-            tokio::time::sleep(LOOK_EVERY).await;
-            if self.has_engine().await
-                && let Err(error) = self.look_at_ports().await
-            {
-                tracing::warn!(error = format!("{error:#}"), "could not look at the berths' ports");
-            }
-        }
-    }
-
-    async fn look_at_ports(&self) -> Result<()> {
+    /// All live berths at once.
+    pub async fn look_at_ports(&self) -> Result<()> {
         let mut live = self.ledger(crate::ledger::Ledger::held_berths).await?;
         live.retain(|berth| berth.state == BerthState::Live);
-        let looks = live.iter().map(|berth| async move { (berth.label(), self.look_at_port(berth).await) });
+        let looks =
+            live.iter().map(|berth| async move { (berth.label(), beside(self.look_at_port(berth)).await) });
         for (berth, looked) in join_all(looks).await {
             if let Err(error) = looked {
                 tracing::warn!(berth, error = format!("{error:#}"), "could not look at its port");
@@ -78,7 +67,7 @@ impl Node {
         if !self.may_publish_anew(berth, pid).await? {
             return Ok(());
         }
-        self.engine().await?.connect_anew(&self.config.docker.network, &container).await?;
+        self.engine().await?.connect_anew(&self.settings().config.docker.network, &container).await?;
         // Its address may be another one.
         self.keep_apart().await?;
         let id = berth.id;
@@ -110,7 +99,7 @@ impl Node {
 
     /// Where a program on this node finds the port.
     fn published(&self, berth: &Berth) -> SocketAddr {
-        let address = match self.config.ssh.address {
+        let address = match self.settings().config.ssh.address {
             IpAddr::V4(address) if address.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
             IpAddr::V6(address) if address.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
             address => address,
@@ -122,7 +111,7 @@ impl Node {
     /// be left without any network.
     async fn may_publish_anew(&self, berth: &Berth, pid: Option<u32>) -> Result<bool> {
         let Some(pid) = pid else { return Ok(false) };
-        let (host, listen) = (self.host(), SocketAddr::new(self.config.ssh.address, berth.port));
+        let (host, listen) = (self.host(), SocketAddr::new(self.settings().config.ssh.address, berth.port));
         Ok(tokio::task::spawn_blocking(move || {
             Ok::<_, std::io::Error>(TcpListener::bind(listen).is_ok() && sockets::are_quiet(&*host, pid)?)
         })

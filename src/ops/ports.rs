@@ -1,10 +1,10 @@
 //! Which host port a new berth gets. A client remembers a host key by node and port, so that a port is best one where
 //! this owner's key was seen before, and then one where no other key ever was.
 
-use super::Node;
 use crate::error::Fault;
 use crate::ledger::PortUse;
 use crate::model::Berth;
+use crate::profile::SshConfig;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
@@ -17,26 +17,29 @@ pub(super) struct Asker<'a> {
     pub(super) host_key: &'a str,
 }
 
-impl Node {
-    /// The best port that no berth has and nothing else on the node listens on.
-    pub(super) fn free_port(&self, asker: &Asker, past: &[PortUse], held: &[Berth]) -> Result<u16, Fault> {
-        let range = self.config.ssh.ports;
-        let taken: BTreeSet<u16> = held.iter().map(|berth| berth.port).collect();
-        let address = self.config.ssh.address;
-        let free = range.ports().filter(|port| !taken.contains(port));
-        for port in by_preference(asker, past, free) {
-            match TcpListener::bind(SocketAddr::new(address, port)) {
-                Ok(_) => return Ok(port),
-                Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
-                Err(error) => {
-                    return Err(Fault::host(format!("listening on {address} port {port}: {error}"))
-                        .help("ssh.address in the config must be an address of this node"));
-                }
+/// The best port that no berth has and nothing else on the node listens on.
+pub(super) fn free_port(
+    ssh: &SshConfig,
+    asker: &Asker,
+    past: &[PortUse],
+    held: &[Berth],
+) -> Result<u16, Fault> {
+    let range = ssh.ports;
+    let taken: BTreeSet<u16> = held.iter().map(|berth| berth.port).collect();
+    let address = ssh.address;
+    let free = range.ports().filter(|port| !taken.contains(port));
+    for port in by_preference(asker, past, free) {
+        match TcpListener::bind(SocketAddr::new(address, port)) {
+            Ok(_) => return Ok(port),
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
+            Err(error) => {
+                return Err(Fault::host(format!("listening on {address} port {port}: {error}"))
+                    .help("ssh.address in the config must be an address of this node"));
             }
         }
-        Err(Fault::busy(format!("all {} SSH ports of the range {range} are in use", range.count()))
-            .help("release a berth, or widen ssh.ports in the config"))
     }
+    Err(Fault::busy(format!("all {} SSH ports of the range {range} are in use", range.count()))
+        .help("release a berth, or widen ssh.ports in the config"))
 }
 
 /// First the one that the name had last, then the owner's others, then those without a past, then the rest.

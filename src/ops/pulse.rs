@@ -2,13 +2,14 @@
 //! after it has told that it died, its answer about the one container does not.
 
 use super::conditions::{Changes, Found};
+use super::locks::beside;
 use super::{Node, build};
 use crate::engine::{ContainerState, readback};
 use crate::host::{kernel_log, readback as kernel};
 use crate::model::{Berth, BerthState, Condition, ConditionCode};
 use anyhow::Result;
 use futures_util::future::join_all;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::Notify;
@@ -33,8 +34,9 @@ impl Node {
     pub(super) async fn look_at_containers(&self) -> Result<()> {
         let mut live = self.ledger(crate::ledger::Ledger::held_berths).await?;
         live.retain(|berth| berth.state == BerthState::Live);
-        let looks =
-            live.iter().map(|berth| async move { (berth.label(), self.look_at_container(berth).await) });
+        let looks = live
+            .iter()
+            .map(|berth| async move { (berth.label(), beside(self.look_at_container(berth)).await) });
         for (berth, looked) in join_all(looks).await {
             if let Err(error) = looked {
                 tracing::warn!(berth, error = format!("{error:#}"), "could not look at its container");
@@ -113,7 +115,7 @@ impl Node {
 
     async fn has_oom_news(&self, berth: &Berth, state: Option<&ContainerState>) -> Result<bool> {
         let known = berth.condition(ConditionCode::Oom);
-        if known.is_some_and(|known| Timestamp::now().duration_since(known.since) > OOM_SHOWN) {
+        if known.is_some_and(|known| self.now().wall.duration_since(known.since) > OOM_SHOWN) {
             return Ok(true);
         }
         let id = berth.id;
@@ -133,7 +135,7 @@ impl Node {
         let Some(state) = state else { return Ok(()) };
         let id = berth.id;
         let known = berth.condition(ConditionCode::Oom);
-        let age = known.map(|known| Timestamp::now().duration_since(known.since));
+        let age = known.map(|known| self.now().wall.duration_since(known.since));
         let told = self.ledger(move |ledger| ledger.oom_kills(id)).await?;
         // The first process is told of by the engine alone: its cgroup is gone.
         let ended_by_it = !state.running && state.oom_killed && known.is_none();
@@ -145,11 +147,11 @@ impl Node {
             }
             let condition = Condition {
                 code: ConditionCode::Oom,
-                since: Timestamp::now(),
+                since: self.now().wall,
                 cards: Vec::new(),
                 detail: killed(state.id.clone(), news.max(1)).await,
             };
-            let event = Self::begins(berth, &condition);
+            let event = self.begins(berth, &condition);
             self.ledger(move |ledger| ledger.begin_condition(id, &condition, &event)).await?;
         } else if age.is_some_and(|age| age > OOM_SHOWN) {
             self.ledger(move |ledger| ledger.end_condition(id, ConditionCode::Oom, None)).await?;

@@ -3,10 +3,11 @@
 
 use super::{Caller, Node};
 use crate::error::Fault;
+use crate::model::clock::BootTime;
 use crate::model::rate::Rate;
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// Keys that one user may have.
 pub(super) const MOST_KEYS: usize = 100;
@@ -42,10 +43,10 @@ impl Act {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Rations(Mutex<HashMap<(String, Act), Rate>>);
+pub(super) struct Rations(Mutex<HashMap<(String, Act), Rate<BootTime>>>);
 
 impl Rations {
-    fn take(&self, user: &str, act: Act, now: Instant) -> Result<(), Fault> {
+    fn take(&self, user: &str, act: Act, now: BootTime) -> Result<(), Fault> {
         let mut rations = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (burst, refill) = act.rate();
         // Of users who were removed nothing stays for long: what is full again says nothing.
@@ -64,11 +65,50 @@ impl Rations {
     }
 }
 
+/// Requests of one user that may wait at the same time: each of them looks again and again.
+const MOST_WAITING: u32 = 4;
+
+/// How many requests of whom wait.
+#[derive(Debug, Default)]
+pub(super) struct Waiting(Arc<Mutex<HashMap<String, u32>>>);
+
+/// One request that waits, as long as it is there.
+#[derive(Debug)]
+pub(super) struct WaitingPlace {
+    all: Arc<Mutex<HashMap<String, u32>>>,
+    owner: String,
+}
+
+impl Waiting {
+    pub(super) fn enter(&self, owner: &str) -> Result<WaitingPlace, Fault> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = all.entry(owner.to_owned()).or_default();
+        if *count >= MOST_WAITING {
+            return Err(Fault::busy(format!("{MOST_WAITING} requests of {owner} wait already"))
+                .help("end one of them, or ask without --wait"));
+        }
+        *count += 1;
+        Ok(WaitingPlace { all: Arc::clone(&self.0), owner: owner.to_owned() })
+    }
+}
+
+impl Drop for WaitingPlace {
+    fn drop(&mut self) {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = all.get_mut(&self.owner) {
+            *count -= 1;
+            if *count == 0 {
+                all.remove(&self.owner);
+            }
+        }
+    }
+}
+
 impl Node {
     /// Whether the caller may do this once more now.
     pub(super) fn ration(&self, caller: &Caller, act: Act) -> Result<(), Fault> {
         match &caller.user {
-            Some(user) if !caller.admin => self.rations.take(user, act, Instant::now()),
+            Some(user) if !caller.admin => self.rations.take(user, act, self.now().boot),
             _ => Ok(()),
         }
     }
@@ -81,7 +121,7 @@ mod tests {
 
     #[test]
     fn each_user_has_a_ration_of_each_that_comes_again() {
-        let (rations, start) = (Rations::default(), Instant::now());
+        let (rations, start) = (Rations::default(), BootTime::default());
         for act in [Act::Renew, Act::Key, Act::Request, Act::Look] {
             let (burst, refill) = act.rate();
             let taken = (0..1000).filter(|_| rations.take("alice", act, start).is_ok()).count();
@@ -97,5 +137,21 @@ mod tests {
         let long = start + Duration::from_hours(1);
         assert!(rations.take("carol", Act::Key, long).is_ok());
         assert_eq!(rations.0.lock().unwrap().len(), 1, "what is full again is forgotten");
+    }
+
+    #[test]
+    fn a_user_waits_a_few_times_and_others_are_not_counted() {
+        let waiting = Waiting::default();
+        let places: Vec<_> = (0..MOST_WAITING).map(|_| waiting.enter("mallory").unwrap()).collect();
+        let fault = waiting.enter("mallory").unwrap_err();
+        assert_eq!(
+            (fault.class, fault.message.as_str()),
+            (ErrorClass::Busy, "4 requests of mallory wait already")
+        );
+        let bob = waiting.enter("bob").unwrap();
+        drop(places);
+        assert!(waiting.enter("mallory").is_ok());
+        drop(bob);
+        assert!(waiting.0.lock().unwrap().is_empty(), "who does not wait is forgotten");
     }
 }

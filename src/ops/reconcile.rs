@@ -28,7 +28,7 @@ impl Node {
 
     /// Clouds serve a host's credentials at a link-local address; no container may ask there.
     pub(super) async fn close_metadata(&self) -> Result<Changed> {
-        if !self.config.docker.close_metadata {
+        if !self.settings().config.docker.close_metadata {
             return Ok(Changed::No);
         }
         let host = self.host();
@@ -76,7 +76,7 @@ impl Node {
     /// A ledger out of a backup does not know the berths since: their ids, directories and containers stay theirs.
     async fn skip_used_ids(&self, owned: &[OwnedContainer]) -> Result<()> {
         let labelled = owned.iter().filter_map(|container| container.berth.as_ref()).map(|labels| labels.id);
-        let (host, dir) = (self.host(), self.config.paths.state.join("berths"));
+        let (host, dir) = (self.host(), self.settings().config.paths.state.join("berths"));
         let dirs = tokio::task::spawn_blocking(move || host.list(&dir)).await??;
         let named = dirs.iter().filter_map(|dir| dir.file_name()?.to_str()?.parse().ok());
         let highest = labelled.chain(named).max().unwrap_or(0);
@@ -103,7 +103,7 @@ impl Node {
         };
         self.remove_containers(&berth, false).await?;
         let text = format!("{}/{}: {note}", berth.owner, berth.name);
-        let event = Self::about(&berth, kind, &Caller::agent().name, text);
+        let event = self.about(&berth, kind, &Caller::agent().name, text);
         self.end(&berth, state, note, event).await
     }
 
@@ -130,7 +130,7 @@ impl Node {
                     "removed container {}, left over from {}/{}",
                     container.container_name, berth.owner, berth.name
                 );
-                let event = Self::about(&berth, "container.removed", &Caller::agent().name, text);
+                let event = self.about(&berth, "container.removed", &Caller::agent().name, text);
                 self.ledger(move |ledger| ledger.record(&event)).await
             }
             _ => self.report_unknown(container).await,
@@ -151,7 +151,7 @@ impl Node {
             container.container_name
         );
         tracing::warn!(container = container.container_name, "{text}");
-        let event = Self::event("container.unknown", &Caller::agent().name, text);
+        let event = self.event("container.unknown", &Caller::agent().name, text);
         self.ledger(move |ledger| ledger.record(&event)).await
     }
 }

@@ -19,7 +19,7 @@ impl Node {
             Fault::busy(format!("{name} is being changed by another request")).help("try again in a moment")
         })?;
         let label = format!("{}/{}", berth.owner, berth.name);
-        let begun = Self::about(&berth, "berth.releasing", &caller.name, format!("{label} is released"));
+        let begun = self.about(&berth, "berth.releasing", &caller.name, format!("{label} is released"));
         let id = berth.id;
         // Another release may have ended it between looking it up and entering.
         let now = self.ledger(move |ledger| ledger.berth_by_id(id)).await?;
@@ -34,7 +34,7 @@ impl Node {
             return Err(not_yet(&label, &berth, &error).into());
         }
         let text = format!("{label} is gone, free again: {}", card::named(&berth.cards));
-        let ended = Self::about(&berth, "berth.released", &caller.name, text);
+        let ended = self.about(&berth, "berth.released", &caller.name, text);
         let note = format!("released by {}", caller.name);
         self.end(&berth, BerthState::Released, &note, ended).await?;
         self.ledger(move |ledger| ledger.berth_by_id(id)).await

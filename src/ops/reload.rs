@@ -1,32 +1,145 @@
-//! What is said of a config that was changed under a running agent.
+//! A config that is read again under a running agent: what can change does, what cannot is named, and one that is wrong
+//! changes nothing.
 
 use super::{Caller, Node};
 use crate::error::flatten;
-use crate::profile::{Config, load_profile};
+use crate::profile::{Changed, Config, Settings, load_profile};
+use crate::sim::SimNode;
 use anyhow::Result;
+use std::sync::Arc;
+
+const RESTART: &str = "systemctl restart berth (berths go on)";
 
 impl Node {
-    /// A config that would do counts from the next start; one that would not is named, and the agent goes on with what
-    /// it has.
-    pub async fn look_at_config(&self, read: Result<Config>) {
-        let host = self.host();
-        let looked = read.and_then(|config| load_profile(&*host, &config));
-        let (kind, text) = match looked {
-            Ok(_) => (
-                "config.read",
-                "config and profile can be read; a change in them counts when the agent starts: systemctl restart \
-                 berth (berths go on)"
-                    .to_owned(),
-            ),
-            Err(error) => {
-                let fault = flatten(&error);
-                ("config.refused", format!("the agent goes on with the config it has: {}", fault.message))
+    /// Takes up what was read; every use case that begins from now on has it.
+    pub async fn reload(&self, read: Result<Config>) {
+        let taken = match self.readable(read).await {
+            Ok(new) => Ok(self.take_up(new).await),
+            Err(error) => Err(flatten(&error)),
+        };
+        let (kind, text) = match taken {
+            Ok(changed) => ("config.read", told(&changed)),
+            Err(fault) => {
+                let help = fault.help.map(|help| format!(" ({help})")).unwrap_or_default();
+                let text = format!("the agent goes on with the config it has: {}{help}", fault.message);
+                ("config.refused", text)
             }
         };
-        tracing::info!(kind, text);
-        let event = Self::event(kind, &Caller::agent().name, text);
-        if let Err(error) = self.ledger(move |ledger| ledger.record(&event)).await {
-            tracing::error!(error = format!("{error:#}"), "an event could not be written down");
+        if kind == "config.read" {
+            tracing::info!(kind, text);
+        } else {
+            tracing::error!(kind, text);
         }
+        self.record_or_log(self.event(kind, &Caller::agent().name, text)).await;
+    }
+
+    /// All that a start would refuse of config and profile is refused here.
+    async fn readable(&self, read: Result<Config>) -> Result<Settings> {
+        let (host, mut config) = (self.host(), read?);
+        config.ssh.gateway_address()?;
+        let old = self.settings();
+        tokio::task::spawn_blocking(move || {
+            let mut profile = load_profile(&*host, &config)?;
+            // The simulated node has its own places, which no file names.
+            if old.profile.simulation.is_some() {
+                SimNode::locate(&old.config)?.apply(&mut config, &mut profile);
+            }
+            Ok(Settings { config, profile })
+        })
+        .await?
+    }
+
+    async fn take_up(&self, new: Settings) -> Changed {
+        let old = self.settings();
+        let (new, changed) = old.taken_up(new);
+        let exempt_changed = old.config.docker.exempt != new.config.docker.exempt;
+        self.set_settings(Arc::new(new));
+        if exempt_changed {
+            // It knows whom it may leave out from when it was made.
+            *self.looks.foreign.lock().await = None;
+        }
+        changed
+    }
+}
+
+fn told(changed: &Changed) -> String {
+    let parts = [
+        (&changed.now, "counts now: ", ""),
+        (&changed.new_servers, "counts now for new berths, and for the gateway at the next start: ", ""),
+        (&changed.next_start, "changes at the next start: ", RESTART),
+    ];
+    let mut text = "config and profile were read again".to_owned();
+    for (keys, when, how) in parts.into_iter().filter(|(keys, ..)| !keys.is_empty()) {
+        text = format!("{text}; {when}{}", keys.join(", "));
+        if !how.is_empty() {
+            text = format!("{text}: {how}");
+        }
+    }
+    if *changed == Changed::default() { format!("{text}; nothing in them has changed") } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::clock::TestClock;
+    use crate::ledger::Event;
+    use crate::profile::parse_toml;
+    use std::path::Path;
+
+    async fn last(node: &Node) -> Event {
+        node.events(&Caller::agent(), 0, 100).await.unwrap().pop().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_change_counts_for_who_begins_after_it() {
+        let (node, dir) = Node::for_test(TestClock::at("2026-01-01T08:00:00Z"));
+        let before = node.settings();
+        let mut config = before.config.clone();
+        config.docker.exempt = vec!["cadvisor".into()];
+        config.ssh.limits.tries = 3;
+        config.paths.state = "/elsewhere".into();
+        node.reload(Ok(config)).await;
+        let now = node.settings();
+        assert_eq!(now.config.docker.exempt, ["cadvisor"]);
+        assert_eq!(now.config.paths.state, before.config.paths.state);
+        assert_eq!(node.berth_dir(7), dir.path().join("berth/berths/7"));
+        assert!(before.config.docker.exempt.is_empty(), "who has begun goes on with what they took");
+        let event = last(&node).await;
+        assert_eq!(event.kind, "config.read");
+        assert_eq!(
+            event.text,
+            "config and profile were read again; counts now: docker.exempt; counts now for new berths, and for the \
+             gateway at the next start: ssh.limits.tries; changes at the next start: paths.state: systemctl restart \
+             berth (berths go on)"
+        );
+        node.reload(Ok((*now).clone().config)).await;
+        assert!(last(&node).await.text.ends_with("; nothing in them has changed"));
+    }
+
+    #[tokio::test]
+    async fn a_wrong_config_changes_nothing_and_is_named_with_its_place() {
+        let (node, _dir) = Node::for_test(TestClock::at("2026-01-01T08:00:00Z"));
+        let before = node.settings();
+        node.reload(parse_toml(Path::new("/etc/berth/berth.toml"), "[ssh]\nprots = \"1-2\"\n")).await;
+        let event = last(&node).await;
+        assert_eq!(event.kind, "config.refused");
+        let start =
+            "the agent goes on with the config it has: /etc/berth/berth.toml:2:1: unknown field `prots`";
+        assert!(
+            event.text.starts_with(start) && event.text.ends_with("(did you mean `ports`?)"),
+            "{}",
+            event.text
+        );
+        for wrong in [
+            Config { profile: "nobodys".into(), ..before.config.clone() },
+            Config {
+                ssh: crate::profile::SshConfig { gateway: "here".into(), ..before.config.ssh.clone() },
+                ..before.config.clone()
+            },
+        ] {
+            node.reload(Ok(wrong)).await;
+            assert_eq!(last(&node).await.kind, "config.refused");
+        }
+        assert!(Arc::ptr_eq(&before, &node.settings()));
     }
 }

@@ -2,17 +2,17 @@
 
 use super::ration::Act;
 use super::release::BUSY_LIMIT;
-use super::{Caller, Node};
+use super::{Caller, Node, request};
 use crate::error::Fault;
 use crate::model::{Berth, BerthState};
 use anyhow::Result;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
 impl Node {
     /// From now on, for `seconds` or as long as the profile says. Only a berth that is live has a lease to renew.
     pub async fn renew(&self, caller: &Caller, name: &str, seconds: Option<u64>) -> Result<Berth> {
         self.ration(caller, Act::Renew)?;
-        let lease = self.lease(seconds)?;
+        let lease = request::lease(&self.settings().profile.berth, seconds)?;
         let berth = self.find_berth(caller, name).await?;
         let _busy = self.busy.enter_within(berth.id, BUSY_LIMIT).await.ok_or_else(|| {
             Fault::busy(format!("{name} is being changed by another request")).help("try again in a moment")
@@ -28,9 +28,9 @@ impl Node {
         if now.state != BerthState::Live {
             return Err(Fault::refused(format!("{label} is {} and has no lease to renew", now.state)).into());
         }
-        let until = Timestamp::now().checked_add(SignedDuration::try_from(lease)?)?;
+        let until = self.now().wall.checked_add(SignedDuration::try_from(lease)?)?;
         let text = format!("the lease of {label} is renewed for {}", humantime::format_duration(lease));
-        let event = Self::about(&now, "berth.renewed", &caller.name, text);
+        let event = self.about(&now, "berth.renewed", &caller.name, text);
         self.ledger(move |ledger| ledger.renew(id, until, &event)).await
     }
 }

@@ -3,17 +3,19 @@
 use super::bootstrap::check_not_at_work;
 use super::choose::Patience;
 use super::images::ReadyImage;
+use super::locks::beside;
 use super::ports::Asker;
 use super::ration::Act;
-use super::{Caller, Node, ProgressSender, Survey, choose, node};
+use super::{Caller, Node, ProgressSender, Survey, choose, node, ports};
 use crate::error::{ErrorClass, Fault, class_of, flatten};
 use crate::ledger::{ClaimError, NewBerth, User};
+use crate::model::clock::BootTime;
 use crate::model::{Berth, BerthRequest, CardWish, Holder, Size, card, name};
+use crate::profile::{BerthRules, Settings};
 use anyhow::{Context, Result};
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
 
 /// The least that Docker, an SSH server and a shell can live in.
 const LEAST_MEMORY: Size = Size::mib(64);
@@ -26,6 +28,8 @@ const DEFAULT_NAME: &str = "dev";
 
 /// A request whose words were checked.
 struct Order {
+    /// As they were when the request came.
+    settings: Arc<Settings>,
     owner: User,
     name: Option<String>,
     wish: CardWish,
@@ -45,7 +49,7 @@ impl Order {
 struct Claimed {
     berth: Berth,
     survey: Survey,
-    since: Instant,
+    since: BootTime,
     _busy: node::BusyGuard,
 }
 
@@ -57,10 +61,10 @@ impl Node {
         progress: &ProgressSender,
     ) -> Result<Berth> {
         self.ration(caller, Act::Request)?;
-        let order = self.check_order(caller, &request).await?;
+        let order = self.check_order(caller, &request, self.settings()).await?;
         self.check_room().await?;
         self.ensure_reconciled().await?;
-        let image = self.ready_image(request.image.as_deref(), progress).await?;
+        let image = self.ready_image(&order.settings.profile, request.image.as_deref(), progress).await?;
         // Made before anybody else has to wait for it.
         self.owner_key(&order.owner.name).await?;
         let claimed = self.claim_when_free(caller, &order, &image, progress).await?;
@@ -71,8 +75,13 @@ impl Node {
         built
     }
 
-    async fn check_order(&self, caller: &Caller, request: &BerthRequest) -> Result<Order> {
-        choose::check_wish(&request.cards, self.profile.devices.cards)?;
+    async fn check_order(
+        &self,
+        caller: &Caller,
+        request: &BerthRequest,
+        settings: Arc<Settings>,
+    ) -> Result<Order> {
+        choose::check_wish(&request.cards, settings.profile.devices.cards)?;
         if let Some(chosen) = &request.name {
             name::check_name("berth name", chosen).map_err(Fault::usage)?;
         }
@@ -86,10 +95,11 @@ impl Node {
             owner: user,
             name: request.name.clone(),
             wish: request.cards.clone(),
-            lease: self.lease(request.lease)?,
+            lease: lease(&settings.profile.berth, request.lease)?,
             wait: Duration::from_secs(request.wait),
             cpus: check_cpus(request.cpus)?,
             memory: check_memory(request.memory)?,
+            settings,
         })
     }
 
@@ -108,19 +118,6 @@ impl Node {
         Ok(user)
     }
 
-    pub(super) fn lease(&self, seconds: Option<u64>) -> Result<Duration, Fault> {
-        let rules = &self.profile.berth;
-        let lease = seconds.map_or(rules.default_lease, Duration::from_secs);
-        if lease.is_zero() {
-            return Err(Fault::usage("a lease of 0 is over at once").help("--lease 8h"));
-        }
-        if lease > rules.max_lease {
-            let most = humantime::format_duration(rules.max_lease);
-            return Err(Fault::refused(format!("the longest lease on this node is {most}")));
-        }
-        Ok(lease)
-    }
-
     /// Claims now, or waits until it can, as long as the request says and somebody listens.
     async fn claim_when_free(
         &self,
@@ -129,7 +126,12 @@ impl Node {
         image: &ReadyImage,
         progress: &ProgressSender,
     ) -> Result<Claimed> {
-        let deadline = Instant::now() + order.wait;
+        // A wait that tokio ends, by its own clock.
+        let deadline = tokio::time::Instant::now() + order.wait;
+        let _waiting = match order.patience() {
+            Patience::None => None,
+            Patience::Waits => Some(self.waiting.enter(&order.owner.name)?),
+        };
         let mut freed = self.subscribe_freed();
         loop {
             freed.mark_unchanged();
@@ -137,13 +139,13 @@ impl Node {
                 Ok(claimed) => return Ok(claimed),
                 Err(error) => error,
             };
-            if class_of(&refused) != ErrorClass::Busy || Instant::now() >= deadline {
+            if class_of(&refused) != ErrorClass::Busy || tokio::time::Instant::now() >= deadline {
                 return Err(refused);
             }
             progress.step(format!("waiting for cards: {}", flatten(&refused).message));
             tokio::select! {
                 _ = freed.changed() => {}
-                () = tokio::time::sleep_until(deadline.min(Instant::now() + LOOK_AGAIN)) => {}
+                () = tokio::time::sleep_until(deadline.min(tokio::time::Instant::now() + LOOK_AGAIN)) => {}
                 () = progress.abandoned() => return Err(refused),
                 () = self.stopping() => return Err(refused.context("the agent stops")),
             }
@@ -152,27 +154,35 @@ impl Node {
 
     /// One decision at a time: look, choose, write down.
     async fn claim(&self, caller: &Caller, order: &Order, image: &ReadyImage) -> Result<Claimed> {
-        let _deciding = self.deciding.lock().await;
-        check_not_at_work(&*self.host(), &self.config.paths.state)?;
-        let survey = self.survey(self.config.tools.npu_smi_max_age).await?;
+        let _deciding = if let Some(deciding) = self.deciding.try_lock() {
+            deciding
+        } else {
+            // Others decide. Who cannot be served now does not stand in their way: the look before the lock is one for
+            // all who ask at the same time, and the one behind it is each caller's own.
+            self.could_be_served(order).await?;
+            self.deciding.lock().await
+        };
+        let Settings { config, profile } = &*order.settings;
+        check_not_at_work(&*self.host(), &config.paths.state)?;
+        let survey = self.survey(config.tools.npu_smi_max_age).await?;
         let held = self.ledger(crate::ledger::Ledger::held_berths).await?;
         // It may have been a long wait, or a long pull.
         self.check_owner(&order.owner.name).await?;
         let owner = order.owner.name.clone();
         let last = self.ledger(move |ledger| ledger.last_cards(&owner)).await?;
         let host_key = self.owner_key(&order.owner.name).await?.public_openssh;
-        let now = Timestamp::now();
+        let now = self.now().wall;
         let name = free_name(order, &held)?;
         let (owner, named, key) = (order.owner.name.clone(), name.clone(), host_key.clone());
         let past = self.ledger(move |ledger| ledger.port_uses(&owner, &named, &key)).await?;
         let cards = choose::choose(&survey, &order.wish, &last, now, order.patience())?;
         let asker = Asker { owner: &order.owner.name, name: &name, host_key: &host_key };
         let share = u32::try_from(cards.len()).unwrap_or(u32::MAX);
-        let rules = &self.profile.berth;
+        let rules = &profile.berth;
         let cpus = order.cpus.or(Some(rules.cpus_per_card * f64::from(share)).filter(|cpus| *cpus > 0.0));
         let new = NewBerth {
             owner: order.owner.name.clone(),
-            port: self.free_port(&asker, &past, &held)?,
+            port: ports::free_port(&config.ssh, &asker, &past, &held)?,
             name,
             ssh_user: image.user().name.clone(),
             image: image.name.clone(),
@@ -183,7 +193,7 @@ impl Node {
             cards,
         };
         let text = format!("{}/{} asks for {}", new.owner, new.name, card::named(&new.cards));
-        let mut event = Self::event("berth.requested", &caller.name, text);
+        let mut event = self.event("berth.requested", &caller.name, text);
         // The berth begins when its lease does, however long a host key took.
         event.at = now;
         (event.owner, event.berth) = (Some(new.owner.clone()), Some(new.name.clone()));
@@ -191,7 +201,16 @@ impl Node {
         let berth =
             tokio::task::spawn_blocking(move || ledger.claim(&new, &event)).await?.map_err(claim_fault)?;
         let busy = self.busy.enter(berth.id).ok_or_else(|| Fault::bug("a new berth is in work already"))?;
-        Ok(Claimed { berth, survey, since: Instant::now(), _busy: busy })
+        Ok(Claimed { berth, survey, since: self.now().boot, _busy: busy })
+    }
+
+    /// Whether the cards that are free now are enough, without a claim to them.
+    async fn could_be_served(&self, order: &Order) -> Result<()> {
+        let survey = self.survey(order.settings.config.tools.npu_smi_max_age).await?;
+        let owner = order.owner.name.clone();
+        let last = self.ledger(move |ledger| ledger.last_cards(&owner)).await?;
+        choose::choose(&survey, &order.wish, &last, self.now().wall, order.patience()).map(drop)?;
+        Ok(())
     }
 
     async fn build_and_commit(
@@ -208,8 +227,8 @@ impl Node {
         self.full_places().iter().for_each(|full| progress.step(full.to_string()));
         // The look at the cards that was decided on may be some seconds old: another one runs beside the work.
         let (built, npu) = tokio::join!(
-            self.build(berth, &order.owner, image, &claimed.survey, progress),
-            self.npu(claimed.since.into_std())
+            beside(self.build(&order.settings, berth, &order.owner, image, &claimed.survey, progress)),
+            beside(self.npu(claimed.since))
         );
         let host_key = built.with_context(|| format!("making berth {label}"))?;
         choose::check_health(&*npu?, &berth.cards, &self.rulings().await?)?;
@@ -219,7 +238,7 @@ impl Node {
         let (cards, port) = (card::named(&berth.cards), berth.port);
         let text = format!("{label} is live on {cards}, port {port}");
         tracing::info!(berth = label, cards, port, "live");
-        let event = Self::about(berth, "berth.live", actor, text);
+        let event = self.about(berth, "berth.live", actor, text);
         let id = berth.id;
         self.ledger(move |ledger| ledger.commit_live(id, &host_key, &event)).await
     }
@@ -238,6 +257,19 @@ impl Node {
             Some((card, holder)) => Err(Fault::busy(format!("card {card} is held by {holder}")).into()),
         }
     }
+}
+
+/// As long as was asked for, or as the node's rules say.
+pub(super) fn lease(rules: &BerthRules, seconds: Option<u64>) -> Result<Duration, Fault> {
+    let lease = seconds.map_or(rules.default_lease, Duration::from_secs);
+    if lease.is_zero() {
+        return Err(Fault::usage("a lease of 0 is over at once").help("--lease 8h"));
+    }
+    if lease > rules.max_lease {
+        let most = humantime::format_duration(rules.max_lease);
+        return Err(Fault::refused(format!("the longest lease on this node is {most}")));
+    }
+    Ok(lease)
 }
 
 fn check_cpus(cpus: Option<f64>) -> Result<Option<f64>, Fault> {

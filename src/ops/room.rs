@@ -6,22 +6,9 @@ use crate::host::room;
 use crate::model::{FullPlace, Kept};
 use anyhow::Result;
 use std::path::Path;
-use std::sync::{Arc, PoisonError};
-use std::time::Duration;
-
-const LOOK_EVERY: Duration = Duration::from_secs(20);
+use std::sync::PoisonError;
 
 impl Node {
-    /// Runs until the process ends. On a task of its own: storage may be another machine's, and hang.
-    pub async fn watch_room(self: Arc<Self>) {
-        loop {
-            if let Err(error) = self.look_at_room().await {
-                tracing::warn!(error = format!("{error:#}"), "could not look for room on file systems");
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-    }
-
     /// What was full at the last look: nobody waits for a file system.
     pub fn full_places(&self) -> Vec<FullPlace> {
         self.full.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -29,7 +16,7 @@ impl Node {
 
     /// Nothing is begun that could not be brought to its end.
     pub(super) async fn check_room(&self) -> Result<()> {
-        let state = self.config.paths.state.clone();
+        let state = self.settings().config.paths.state.clone();
         let full = tokio::task::spawn_blocking(move || state_place(&state)).await?;
         match full {
             Some(full) => Err(Fault::host(full.to_string()).help(full.help()).into()),
@@ -38,8 +25,9 @@ impl Node {
     }
 
     /// Tells once that one is full, and once that it is not any more.
-    async fn look_at_room(&self) -> Result<()> {
-        let (storage, state) = (self.config.paths.storage.clone(), self.config.paths.state.clone());
+    pub async fn look_at_room(&self) -> Result<()> {
+        let paths = self.settings().config.paths.clone();
+        let (storage, state) = (paths.storage, paths.state);
         let looking = tokio::task::spawn_blocking(move || [storage_place(&storage), state_place(&state)]);
         let now: Vec<FullPlace> = looking.await?.into_iter().flatten().collect();
         let before = {
@@ -55,7 +43,7 @@ impl Node {
         let over = before.iter().filter(|full| !now.contains(full)).map(|full| ("disk.room", full.over()));
         for (kind, text) in begun.chain(over).collect::<Vec<_>>() {
             tracing::warn!("{text}");
-            let event = Self::event(kind, &Caller::agent().name, text);
+            let event = self.event(kind, &Caller::agent().name, text);
             self.ledger(move |ledger| ledger.record(&event)).await?;
         }
         Ok(())

@@ -26,18 +26,19 @@ pub struct NewRuling {
 impl Node {
     /// Those in force now.
     pub(super) async fn rulings(&self) -> Result<BTreeMap<CardId, Ruling>> {
-        self.ledger(|ledger| ledger.rulings(Timestamp::now())).await
+        let now = self.now().wall;
+        self.ledger(move |ledger| ledger.rulings(now)).await
     }
 
     pub async fn rule_card(&self, caller: &Caller, card: u32, new: NewRuling) -> Result<Ruling> {
         caller.require_admin("deciding which cards are given out")?;
         self.check_card(card)?;
-        let ruling = ruling(new, &caller.name, Timestamp::now())?;
+        let ruling = ruling(new, &caller.name, self.now().wall)?;
         let kind = match ruling.verdict {
             Verdict::Allow => "card.allowed",
             Verdict::Block => "card.blocked",
         };
-        let event = Self::event(kind, &caller.name, format!("card {card} is {ruling}"));
+        let event = self.event(kind, &caller.name, format!("card {card} is {ruling}"));
         let (id, kept) = (CardId(card), ruling.clone());
         self.ledger(move |ledger| ledger.rule(id, &kept, &event)).await?;
         self.cards_may_be_free();
@@ -54,18 +55,18 @@ impl Node {
                 .into());
         };
         let text = format!("card {card} is no longer {ruling}");
-        let event = Self::event("card.cleared", &caller.name, text);
+        let event = self.event("card.cleared", &caller.name, text);
         self.ledger(move |ledger| ledger.clear_ruling(id, &event)).await?;
         self.cards_may_be_free();
         Ok(())
     }
 
     /// Tells of those whose time is over, once.
-    pub(super) async fn end_rulings(&self) -> Result<()> {
-        let now = Timestamp::now();
+    pub async fn end_rulings(&self) -> Result<()> {
+        let now = self.now().wall;
         for (card, ruling) in self.ledger(move |ledger| ledger.rulings_over(now)).await? {
             let text = format!("card {card} is no longer {ruling}: that time is over");
-            let event = Self::event("card.cleared", &Caller::agent().name, text);
+            let event = self.event("card.cleared", &Caller::agent().name, text);
             if self.ledger(move |ledger| ledger.end_ruling(card, now, &event)).await? {
                 // Whoever waits may have it now, or hears that it is in Alarm.
                 self.cards_may_be_free();
@@ -80,7 +81,7 @@ impl Node {
     }
 
     fn check_card(&self, card: u32) -> Result<(), Fault> {
-        let cards = self.profile.devices.cards;
+        let cards = self.settings().profile.devices.cards;
         if card < cards {
             return Ok(());
         }

@@ -2,6 +2,7 @@
 
 use super::cards::{self, OpenCard, Sightings};
 use super::kernel::{self, Outsiders};
+use super::locks::{Ordered, Rank, beside};
 use super::{Node, build};
 use crate::alloc::Slot;
 use crate::engine::scan::CardNode;
@@ -10,30 +11,40 @@ use crate::facts;
 use crate::host::procs::{Fence, OpenDevice};
 use crate::host::{Host, nodes, procs};
 use crate::ledger::Ledger;
+use crate::model::clock::BootTime;
 use crate::model::facts::NpuFacts;
 use crate::model::{Berth, CardId, CardView};
 use anyhow::Result;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Device numbers of cards.
 pub(super) type Numbers = Vec<(CardId, (u32, u32))>;
 
 /// What was seen last, so that a request need not wait for a slow npu-smi.
-#[derive(Default)]
 pub(super) struct Looks {
-    npu: tokio::sync::Mutex<Option<Look>>,
+    npu: Ordered<Option<Look>>,
     /// When the last look at everything else began, and what it saw.
-    sight: tokio::sync::Mutex<Option<(Instant, Arc<Sightings>)>>,
-    pub(super) foreign: tokio::sync::Mutex<Option<ForeignScan>>,
+    sight: Ordered<Option<(BootTime, Arc<Sightings>)>>,
+    pub(super) foreign: Ordered<Option<ForeignScan>>,
+}
+
+impl Default for Looks {
+    fn default() -> Self {
+        Self {
+            npu: Ordered::new(Rank::Npu, None),
+            sight: Ordered::new(Rank::Sight, None),
+            foreign: Ordered::new(Rank::Foreign, None),
+        }
+    }
 }
 
 /// One run of npu-smi.
 struct Look {
-    began: Instant,
-    ended: Instant,
+    began: BootTime,
+    ended: BootTime,
     facts: Arc<NpuFacts>,
 }
 
@@ -87,8 +98,8 @@ impl Survey {
 
 impl Node {
     /// Health and load of the cards, seen after `since`. Several callers share one look.
-    pub(super) async fn npu(&self, since: Instant) -> Result<Arc<NpuFacts>> {
-        let asked = Instant::now();
+    pub(super) async fn npu(&self, since: BootTime) -> Result<Arc<NpuFacts>> {
+        let asked = self.now().boot;
         let mut last = self.looks.npu.lock().await;
         if let Some(look) = &*last {
             // A look that failed serves those who asked while it ran: with an npu-smi that hangs, each would hang anew.
@@ -97,40 +108,39 @@ impl Node {
                 return Ok(look.facts.clone());
             }
         }
-        let (host, tools) = (self.host(), self.config.tools.clone());
+        let (host, tools) = (self.host(), self.settings().config.tools.clone());
         let before = last.as_ref().map(|look| look.facts.clone()).filter(|facts| facts.error.is_none());
-        let began = Instant::now();
+        let began = self.now().boot;
         let facts = tokio::task::spawn_blocking(move || match before {
             Some(before) => facts::refresh_npu(&*host, &tools, &before),
             None => facts::gather_npu(&*host, &tools),
         })
         .await?;
         let facts = Arc::new(facts);
-        *last = Some(Look { began, ended: Instant::now(), facts: facts.clone() });
+        *last = Some(Look { began, ended: self.now().boot, facts: facts.clone() });
         Ok(facts)
     }
 
     /// For what changes rarely, such as versions.
     pub(super) async fn npu_lately(&self) -> Result<Arc<NpuFacts>> {
-        let now = Instant::now();
-        self.npu(now.checked_sub(self.config.tools.npu_smi_max_age).unwrap_or(now)).await
+        self.npu(self.now().boot.before(self.settings().config.tools.npu_smi_max_age)).await
     }
 
     /// Everything about the cards. Containers and processes are always looked at anew, and npu-smi too when a process
     /// that it listed has ended since.
     pub async fn survey(&self, max_age: Duration) -> Result<Survey> {
-        let now = Instant::now();
-        let since = now.checked_sub(max_age).unwrap_or(now);
-        let (npu, sightings) = tokio::join!(self.npu(since), self.sight(now));
+        let now = self.now().boot;
+        let (npu, sightings) = tokio::join!(beside(self.npu(now.before(max_age))), beside(self.sight(now)));
         let (mut npu, sightings) = (npu?, sightings?);
         if self.lists_ended(&npu) {
             npu = self.npu(now).await?;
         }
         let listed = npu.clone();
         let listed = tokio::task::spawn_blocking(move || containers_of(&listed)).await?;
-        let view = cards::view(&self.profile, &npu, &sightings, &listed);
+        let profile = &self.settings().profile;
+        let view = cards::view(profile, &npu, &sightings, &listed);
         Ok(Survey {
-            slots: cards::slots(&self.profile, &npu, &view),
+            slots: cards::slots(profile, &npu, &view),
             cards: view,
             npu,
             not_looked: sightings.not_looked.clone(),
@@ -144,14 +154,14 @@ impl Node {
 
     /// Device nodes, berths, containers and processes: all but npu-smi, seen after `since`. Whoever asks while a look
     /// goes on waits for the next one, which serves all of them.
-    pub(super) async fn sight(&self, since: Instant) -> Result<Arc<Sightings>> {
+    pub(super) async fn sight(&self, since: BootTime) -> Result<Arc<Sightings>> {
         let mut last = self.looks.sight.lock().await;
         if let Some((began, seen)) = &*last
             && *began >= since
         {
             return Ok(seen.clone());
         }
-        let began = Instant::now();
+        let began = self.now().boot;
         let seen = Arc::new(self.look().await?);
         *last = Some((began, seen.clone()));
         Ok(seen)
@@ -186,7 +196,8 @@ impl Node {
     }
 
     pub(super) async fn card_nodes(&self) -> Result<Nodes> {
-        let (dev, count) = (self.config.paths.dev.clone(), self.profile.devices.cards);
+        let settings = self.settings();
+        let (dev, count) = (settings.config.paths.dev.clone(), settings.profile.devices.cards);
         Ok(tokio::task::spawn_blocking(move || card_nodes(&dev, count)).await?)
     }
 
@@ -200,7 +211,8 @@ impl Node {
         let (nodes_again, own) = (nodes.clone(), before.clone());
         let granted = tokio::task::spawn_blocking(move || kernel::look(&nodes_again, &own));
         let scan = scan.get_or_insert_with(|| {
-            ForeignScan::new(engine, self.instance.clone()).exempting(&self.config.docker.exempt)
+            let exempt = &self.settings().config.docker.exempt;
+            ForeignScan::new(engine, self.instance.clone()).exempting(exempt)
         });
         let foreign = scan.look(&nodes.for_scan(), &known).await?;
         let granted = granted.await?;

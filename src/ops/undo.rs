@@ -48,7 +48,7 @@ impl Node {
     /// cannot be given out while a container may have them; the reconciler ends it when Docker is back.
     pub(super) async fn undo(&self, berth: &Berth, actor: &str, why: &str) {
         let label = format!("{}/{}", berth.owner, berth.name);
-        let event = Self::about(berth, "berth.undone", actor, format!("{label} was undone: {why}"));
+        let event = self.about(berth, "berth.undone", actor, format!("{label} was undone: {why}"));
         let undone = match self.remove_containers(berth, false).await {
             Ok(()) => self.end(berth, BerthState::Undone, why, event).await,
             Err(error) => Err(error),
@@ -64,11 +64,11 @@ impl Node {
     }
 
     /// An event about a berth.
-    pub(super) fn about(berth: &Berth, kind: &'static str, actor: &str, text: String) -> NewEvent {
+    pub(super) fn about(&self, berth: &Berth, kind: &'static str, actor: &str, text: String) -> NewEvent {
         NewEvent {
             owner: Some(berth.owner.clone()),
             berth: Some(berth.name.clone()),
-            ..Self::event(kind, actor, text)
+            ..self.event(kind, actor, text)
         }
     }
 }

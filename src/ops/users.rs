@@ -4,7 +4,7 @@ use super::ration::{Act, MOST_KEYS};
 use super::{Caller, Node, keys};
 use crate::error::Fault;
 use crate::host::accounts;
-use crate::ledger::{Key, User};
+use crate::ledger::{Key, NewEvent, User};
 use crate::model::{card, name};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -32,7 +32,7 @@ impl Node {
         let keys = keys::read_keys(keys_text)?;
         check_number(new, &[], &keys)?;
         let uid = self.uid_of(new, login).await?;
-        let event = about_user(caller, "user.added", new, format!("user {new}, keys: {}", keys.len()));
+        let event = self.about_user(caller, "user.added", new, format!("user {new}, keys: {}", keys.len()));
         let new = new.to_owned();
         self.ledger(move |ledger| ledger.add_user(&new, uid, &keys, &event)).await
     }
@@ -42,7 +42,7 @@ impl Node {
         match login {
             Login::None => Ok(None),
             Login::Uid(0) => Err(Fault::refused("uid 0 administers and cannot be a user").into()),
-            Login::Uid(uid) if uid == self.config.ssh.gateway_uid => {
+            Login::Uid(uid) if uid == self.settings().config.ssh.gateway_uid => {
                 Err(Fault::refused(format!("uid {uid} is the gateway's and cannot be a user")).into())
             }
             Login::Uid(uid) => Ok(Some(uid)),
@@ -50,7 +50,7 @@ impl Node {
                 let found =
                     tokio::task::spawn_blocking(move || accounts::account_by_name(&*host, &account)).await?;
                 // Neither root nor the gateway's commands are anybody.
-                let gateway = self.config.ssh.gateway_uid;
+                let gateway = self.settings().config.ssh.gateway_uid;
                 Ok(found.map(|account| account.uid).filter(|uid| *uid != 0 && *uid != gateway))
             }
         }
@@ -68,7 +68,7 @@ impl Node {
                 .into());
         }
         let text = uid.map_or_else(|| "no account on this host".to_owned(), |uid| format!("uid {uid}"));
-        let event = about_user(caller, "user.changed", of, format!("user {of} is {text}"));
+        let event = self.about_user(caller, "user.changed", of, format!("user {of} is {text}"));
         self.ledger(move |ledger| ledger.set_uid(&user.name, uid, &event)).await
     }
 
@@ -103,7 +103,7 @@ impl Node {
                 .into());
         }
         let event =
-            about_user(caller, "user.removed", gone, format!("user {gone}; personal storage is kept"));
+            self.about_user(caller, "user.removed", gone, format!("user {gone}; personal storage is kept"));
         let gone = gone.to_owned();
         self.ledger(move |ledger| ledger.remove_user(&gone, &event)).await?;
         self.forget_owner_key(&user).await;
@@ -117,7 +117,7 @@ impl Node {
         let keys = keys::read_keys(keys_text)?;
         check_number(of, &user.keys, &keys)?;
         let text = keys.iter().map(|key| key.fingerprint.as_str()).collect::<Vec<_>>().join(", ");
-        let event = about_user(caller, "key.added", of, text);
+        let event = self.about_user(caller, "key.added", of, text);
         self.ledger(move |ledger| ledger.add_keys(&user.name, &keys, &event)).await?;
         self.tell_berths(caller, of).await
     }
@@ -125,7 +125,7 @@ impl Node {
     pub async fn remove_key(&self, caller: &Caller, of: &str, fingerprint: &str) -> Result<User> {
         self.ration(caller, Act::Key)?;
         let user = self.user(caller, of).await?;
-        let event = about_user(caller, "key.removed", of, fingerprint.to_owned());
+        let event = self.about_user(caller, "key.removed", of, fingerprint.to_owned());
         if !user.keys.iter().any(|key| key.fingerprint == fingerprint) {
             // An earlier removal may not have reached every berth.
             self.tell_berths(caller, of).await?;
@@ -145,6 +145,10 @@ impl Node {
         self.refresh_keys(&berths).await?;
         Ok(user)
     }
+
+    fn about_user(&self, caller: &Caller, kind: &'static str, user: &str, text: String) -> NewEvent {
+        NewEvent { owner: Some(user.to_owned()), ..self.event(kind, &caller.name, text) }
+    }
 }
 
 /// Each key is read at each login.
@@ -155,10 +159,6 @@ fn check_number(of: &str, known: &[Key], new: &[Key]) -> Result<(), Fault> {
     }
     Err(Fault::refused(format!("{of} would have {} keys; {MOST_KEYS} is the most", all.len()))
         .help(format!("remove some first: berth user show {of}; berth user key remove {of} FINGERPRINT")))
-}
-
-fn about_user(caller: &Caller, kind: &'static str, user: &str, text: String) -> crate::ledger::NewEvent {
-    crate::ledger::NewEvent { owner: Some(user.to_owned()), ..Node::event(kind, &caller.name, text) }
 }
 
 #[cfg(test)]

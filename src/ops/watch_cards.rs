@@ -3,43 +3,30 @@
 use super::Node;
 use super::cards::{self, Listed, Sightings};
 use super::conditions::{Changes, Found};
+use super::locks::beside;
 use super::survey::containers_of;
+use crate::model::clock::BootTime;
 use crate::model::facts::NpuFacts;
 use crate::model::{Berth, BerthState, CardId, ConditionCode, Holder, Ruling};
 use anyhow::Result;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// A card that becomes sick is told of within a minute, also where npu-smi takes its time.
-const LOOK_EVERY: Duration = Duration::from_secs(20);
 /// Bytes of a text of what is wrong, from which on nothing is added to it.
 const LONG_DETAIL: usize = 2 << 10;
 /// What others saw a moment ago is new enough.
 const FRESH: Duration = Duration::from_secs(5);
 
 impl Node {
-    /// Runs until the process ends. On a task of its own, because an npu-smi that hangs must keep nothing else waiting.
-    pub(super) async fn watch_cards(self: Arc<Self>) {
-        loop {
-            if let Err(error) = self.end_rulings().await {
-                tracing::warn!(error = format!("{error:#}"), "could not end what was decided about cards");
-            }
-            if let Err(error) = self.look_at_cards().await {
-                tracing::debug!(error = format!("{error:#}"), "could not look at the cards of berths");
-            }
-            tokio::select! {
-                () = self.pulse.cards_moved.notified() => {}
-                () = tokio::time::sleep(LOOK_EVERY) => {}
-            }
-        }
+    /// Somebody took a card or gave one back: one call for any number of such moves.
+    pub async fn cards_moved(&self) {
+        self.pulse.cards_moved.notified().await;
     }
 
-    async fn look_at_cards(&self) -> Result<()> {
+    pub async fn look_at_cards(&self, now: BootTime) -> Result<()> {
         if !self.ledger(crate::ledger::Ledger::held_berths).await?.iter().any(is_live) {
             return Ok(());
         }
-        let now = Instant::now();
-        let first = self.changed_cards(now.checked_sub(FRESH).unwrap_or(now)).await?;
+        let first = self.changed_cards(now.before(FRESH)).await?;
         if first.is_empty() {
             return Ok(());
         }
@@ -55,8 +42,8 @@ impl Node {
         Ok(())
     }
 
-    async fn changed_cards(&self, since: Instant) -> Result<Vec<(Berth, Changes)>> {
-        let (npu, seen) = tokio::join!(self.npu(since), self.sight(since));
+    async fn changed_cards(&self, since: BootTime) -> Result<Vec<(Berth, Changes)>> {
+        let (npu, seen) = tokio::join!(beside(self.npu(since)), beside(self.sight(since)));
         let (npu, seen) = (npu?, seen?);
         let facts = npu.clone();
         let listed = tokio::task::spawn_blocking(move || containers_of(&facts)).await?;
@@ -202,6 +189,7 @@ mod tests {
         let mut blind = npu();
         blind.devices.clear();
         blind.error = Some(crate::model::facts::NpuError {
+            trouble: crate::model::facts::NpuTrouble::Other,
             code: None,
             meaning: "it hangs".into(),
             remedy: String::new(),

@@ -4,12 +4,12 @@ use super::Scope;
 use super::driver::install;
 use super::outcome::looked;
 use crate::model::check_facts::NotLooked;
-use crate::model::facts::NpuFacts;
+use crate::model::facts::{NpuFacts, NpuTrouble};
 
 /// DCMI's codes tell a driver that is not there from cards that a container has.
 pub(super) enum Driver<'a> {
     Shows(&'a NpuFacts),
-    /// -8005, no npu-smi, or "no NPU card": nothing answers for the cards.
+    /// -8005, no npu-smi, or no card: nothing answers for the cards.
     Absent(NotLooked),
     /// -8020: the driver shows a mount namespace none of its cards when another has one of them.
     Held(NotLooked),
@@ -35,7 +35,7 @@ pub(super) fn driver<'a>(scope: &Scope<'a>) -> Result<Driver<'a>, NotLooked> {
         )),
         Some(NO_DRIVER) => Ok(Driver::Absent(said("no driver answers"))),
         None if !npu.tool_there => without_tool(scope),
-        None if error.meaning.contains("no NPU card") => Ok(Driver::Absent(said("no driver answers"))),
+        None if error.trouble == NpuTrouble::NoCard => Ok(Driver::Absent(said("no driver answers"))),
         _ => Err(NotLooked::new(error.meaning.clone(), error.remedy.clone())),
     }
 }

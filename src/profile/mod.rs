@@ -10,6 +10,7 @@ mod docker;
 mod driver;
 mod load;
 mod node;
+mod settings;
 mod shipped;
 
 pub use bootstrap::{Bootstrap, DiskWants, Layout};
@@ -20,4 +21,5 @@ pub use docker::{AddressPool, DockerWants};
 pub use driver::{DriverWants, HccnWants, WantedAddress};
 pub use load::{DEFAULT_CONFIG, is_file, load_config, load_profile, parse_toml};
 pub use node::{BerthRules, Dataset, Devices, Faults, ForeignHolder, Mount, Profile, Simulation};
+pub use settings::{Changed, Settings};
 pub use shipped::shipped_profile;

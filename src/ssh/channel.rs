@@ -48,7 +48,17 @@ enum Control {
 pub(super) struct Bridge {
     control: mpsc::Sender<Control>,
     pub(super) input: Arc<InputQueue>,
+    /// Whether nobody reads the program's output any more.
+    unread: watch::Sender<bool>,
     _alive: oneshot::Sender<()>,
+}
+
+/// What comes from the handler.
+struct Orders {
+    control: mpsc::Receiver<Control>,
+    input: UntilDropped,
+    unread: watch::Receiver<bool>,
+    hangup: oneshot::Receiver<()>,
 }
 
 /// What a channel task needs to know and to write to.
@@ -64,9 +74,11 @@ impl Bridge {
     pub(super) fn open(line: Line, inputs: &Inputs) -> Self {
         let (control, control_end) = mpsc::channel(CONTROL_QUEUE);
         let input = inputs.add(line.writer.id().into());
+        let (unread, unread_end) = watch::channel(false);
         let (alive, hangup) = oneshot::channel();
-        tokio::spawn(run(line, control_end, UntilDropped(Arc::clone(&input)), hangup));
-        Self { control, input, _alive: alive }
+        let waiting = UntilDropped(Arc::clone(&input));
+        tokio::spawn(run(line, Orders { control: control_end, input: waiting, unread: unread_end, hangup }));
+        Self { control, input, unread, _alive: alive }
     }
 
     /// Whether the task has ended.
@@ -79,6 +91,9 @@ impl Bridge {
             Order::Start(plan) => self.control(Control::Start(plan, terminal)),
             Order::Resize(size) => self.control(Control::Resize(size)),
             Order::Signal(name) => self.control(Control::Signal(name)),
+            Order::CloseOutput => {
+                self.unread.send_replace(true);
+            }
             Order::EndInput => self.input.end(),
         }
     }
@@ -89,26 +104,21 @@ impl Bridge {
     }
 }
 
-async fn run(
-    line: Line,
-    mut control: mpsc::Receiver<Control>,
-    input: UntilDropped,
-    mut hangup: oneshot::Receiver<()>,
-) {
+async fn run(line: Line, mut orders: Orders) {
     let (plan, terminal) = loop {
         tokio::select! {
-            order = control.recv() => match order {
+            order = orders.control.recv() => match order {
                 Some(Control::Start(plan, terminal)) => break (plan, terminal),
                 Some(_) => {}
                 None => return,
             },
-            _ = &mut hangup => return,
+            _ = &mut orders.hangup => return,
         }
     };
     let keys = KeysFile::look(line.launch.keys_file()).await;
     // Its write end may fail when the client is gone; there is nobody left to tell then.
     let _ = match line.launch.launch(plan, terminal).await {
-        Ok(program) => serve(&line, program, &keys, control, &input.0, hangup).await,
+        Ok(program) => serve(&line, program, &keys, orders).await,
         Err(error) => explain(&line, &error).await,
     };
 }
@@ -122,22 +132,16 @@ async fn explain(line: &Line, error: &std::io::Error) -> Result<(), russh::Error
     line.writer.close().await
 }
 
-async fn serve(
-    line: &Line,
-    program: Program,
-    keys: &KeysFile,
-    control: mpsc::Receiver<Control>,
-    input: &InputQueue,
-    hangup: oneshot::Receiver<()>,
-) -> Result<(), russh::Error> {
+async fn serve(line: &Line, program: Program, keys: &KeysFile, orders: Orders) -> Result<(), russh::Error> {
+    let Orders { control, input: UntilDropped(ref input), unread, hangup } = orders;
     let Program { child, input: stdin, output, errors, terminal, group } = program;
     let exit = exit_of(child);
     let (gone, leaving) = watch::channel(false);
     let has_terminal = terminal.is_some();
     let has_exited = exit.clone();
     let outlet = |stream| {
-        let (exit, gone) = (exit.clone(), leaving.clone());
-        Outlet { line, stream, ends_with_program: has_terminal, exit, gone }
+        let (exit, unread, gone) = (exit.clone(), unread.clone(), leaving.clone());
+        Outlet { line, stream, ends_with_program: has_terminal, exit, unread, gone }
     };
     let program_ends = async {
         let mut exit = exit.clone();
@@ -223,12 +227,24 @@ struct Outlet<'a> {
     /// Else with the last process that has it open, as OpenSSH has it: a pipe may carry what comes later.
     ends_with_program: bool,
     exit: watch::Receiver<Option<Exit>>,
+    unread: watch::Receiver<bool>,
     gone: watch::Receiver<bool>,
 }
 
 impl Outlet<'_> {
-    /// Carries the stream to the client, to its end or what counts as its end after the exit.
-    async fn pump(mut self, mut from: impl AsyncRead + Unpin) -> Result<(), russh::Error> {
+    /// Carries the stream to the client, to its end or what counts as its end after the exit. The output is closed when
+    /// nobody reads it: SIGPIPE for a program that writes on. A terminal stays, and is not read any more, as with OpenSSH.
+    async fn pump(self, from: impl AsyncRead + Unpin) -> Result<(), russh::Error> {
+        let mut unread = self.unread.clone();
+        let is_output = self.stream.is_none();
+        tokio::select! {
+            biased;
+            () = is_set(&mut unread), if is_output => Ok(()),
+            ended = self.carry(from) => ended,
+        }
+    }
+
+    async fn carry(mut self, mut from: impl AsyncRead + Unpin) -> Result<(), russh::Error> {
         let mut buffer = BytesMut::new();
         let mut ending = Ending::default();
         loop {
@@ -262,7 +278,7 @@ impl Outlet<'_> {
         };
         let sent = tokio::select! {
             biased;
-            _ = self.gone.wait_for(|gone| *gone) => return Ok(()),
+            () = is_set(&mut self.gone) => return Ok(()),
             sent = sending => sent,
         };
         match sent {
@@ -270,6 +286,13 @@ impl Outlet<'_> {
             Err(russh::Error::SendError) => Ok(()),
             other => other,
         }
+    }
+}
+
+async fn is_set(told: &mut watch::Receiver<bool>) {
+    if told.wait_for(|told| *told).await.is_err() {
+        // The handler is gone, and will not say it any more.
+        std::future::pending::<()>().await;
     }
 }
 

@@ -11,13 +11,15 @@ use super::input::{InputQueue, Inputs, TooMuch};
 use super::session::{Event, Order, Session as Machine, Size};
 use super::terminal::Terminal;
 use super::windows::Windows;
-use crate::model::inside_event::clean;
+use crate::model::text::clean;
 use bytes::Bytes;
 use russh::server::Session;
 use russh::{ChannelId, ChannelOpenFailure, Error, Pty, Sig};
 use std::collections::HashMap;
 
 const STDERR: u32 = 1;
+/// OpenSSH's "end of write".
+const OUTPUT_IS_UNREAD: &str = "eow@openssh.com";
 const ADMINISTRATIVELY_PROHIBITED: u32 = 1;
 
 pub(super) struct Channels {
@@ -185,11 +187,13 @@ pub(super) fn size(columns: u32, rows: u32, width: u32, height: u32) -> Size {
     Size { columns: fit(columns), rows: fit(rows), width: fit(width), height: fit(height) }
 }
 
-/// A signal by its name, without `SIG`.
-pub(super) fn signal_name(signal: Sig) -> String {
+/// What a client means by a signal. The request that nobody reads the output any more comes as one from a russh with our
+/// changes (`scripts/lib/russh-*.diff`); without those it never comes.
+pub(super) fn signal_event(signal: Sig) -> Event {
     match signal {
-        Sig::Custom(name) => name,
-        known => format!("{known:?}"),
+        Sig::Custom(name) if name == OUTPUT_IS_UNREAD => Event::OutputUnread,
+        Sig::Custom(name) => Event::Signal(name),
+        known => Event::Signal(format!("{known:?}")),
     }
 }
 

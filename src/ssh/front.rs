@@ -12,6 +12,7 @@ use super::socket;
 use super::wire::{Progress, Wire};
 use crate::model::inside_event::What;
 use crate::model::limits::{Algorithms, SshLimits};
+use crate::ops::supervise;
 use anyhow::{Context as _, Result};
 use russh::keys::PrivateKey;
 use russh::server::{Config, Handle, Handler};
@@ -91,12 +92,29 @@ impl Front {
         listener: TcpListener,
         welcome: impl Fn(Guest) -> H,
     ) -> Infallible {
-        tokio::spawn(Arc::clone(&self.live).watch());
+        let watching = supervise::keep(
+            || async {
+                Arc::clone(&self.live).watch().await;
+                Ok(())
+            },
+            |why| async move { tracing::error!(why, "connections that overstay are looked for anew") },
+        );
+        tokio::select! {
+            never = watching => never,
+            never = self.accept(&listener, &welcome) => never,
+        }
+    }
+
+    async fn accept<H: Handler<Error = Error> + Send + 'static>(
+        self: &Arc<Self>,
+        listener: &TcpListener,
+        welcome: &impl Fn(Guest) -> H,
+    ) -> Infallible {
         loop {
             // Never closed. More wait in the kernel.
             let Ok(arrival) = Arc::clone(&self.arrivals).acquire_owned().await else { continue };
             match listener.accept().await {
-                Ok((stream, peer)) => self.admit(stream, peer, arrival, &welcome),
+                Ok((stream, peer)) => self.admit(stream, peer, arrival, welcome),
                 Err(error) => {
                     // Out of descriptors, or a client that left at once. Neither ends the server.
                     self.report_limit(&Who::default(), format!("accepting a connection: {error}"));

@@ -6,8 +6,9 @@ use super::front::Front;
 use super::program::Ends;
 use super::report::Who;
 use super::wire::Progress;
-use crate::model::inside_event::{Forward, What, clean};
+use crate::model::inside_event::{Forward, What};
 use crate::model::limits::SshLimits;
+use crate::model::text::clean;
 use russh::Disconnect;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -480,7 +481,8 @@ impl Live {
     pub(super) async fn watch(self: Arc<Self>) {
         let limits = &self.limits;
         if [limits.silent_time, limits.unused_time, limits.idle_time].iter().all(Duration::is_zero) {
-            return;
+            // Nobody overstays.
+            std::future::pending::<()>().await;
         }
         loop {
             self.somebody().await;

@@ -4,13 +4,14 @@
 use super::Account;
 use super::auth::{self, Grant, Refusal};
 use super::channel::Line;
-use super::channels::{Channels, not_supported, refuse, signal_name, size};
+use super::channels::{Channels, not_supported, refuse, signal_event, size};
 use super::forward::{Listeners, Target, Tunnel, Wanted, dial};
 use super::guest::Guest;
 use super::program::Inside;
 use super::server::Berth;
 use super::session::Event;
-use crate::model::inside_event::{Forward, What, clean};
+use crate::model::inside_event::{Forward, What};
+use crate::model::text::clean;
 use russh::keys::{Algorithm, HashAlg, PublicKey};
 use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey};
 use russh::{Channel, ChannelId, Error, Pty, Sig};
@@ -355,6 +356,6 @@ impl Handler for Connection {
     }
 
     async fn signal(&mut self, id: ChannelId, signal: Sig, session: &mut Session) -> Result<(), Error> {
-        self.channels.answer(id, Event::Signal(signal_name(signal)), session)
+        self.channels.answer(id, signal_event(signal), session)
     }
 }

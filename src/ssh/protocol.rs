@@ -2,8 +2,9 @@
 //! docs/ssh.md says why each is here, and tests/ssh/audit.rs asks ssh-audit.
 
 use super::windows::WINDOW;
-use crate::model::inside_event::{What, clean};
+use crate::model::inside_event::What;
 use crate::model::limits::{Algorithms, SshLimits};
+use crate::model::text::clean;
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKey};
 use russh::server::Config;
 use russh::{

@@ -3,11 +3,13 @@
 //! It must never make a connection wait: events go to a thread of their own, and when that is behind, or when
 //! strangers cause too many, they are counted instead of told.
 
-use crate::model::inside_event::{INSIDE_SCHEMA, InsideEvent, What, clean};
+use crate::model::inside_event::{INSIDE_SCHEMA, InsideEvent, What};
 use crate::model::rate::Rate;
+use crate::model::text::clean;
 use jiff::Timestamp;
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -40,7 +42,10 @@ impl Reporter {
         std::thread::spawn(move || {
             for event in events {
                 tracing::info!("{event}");
-                sink(&event);
+                // The thread goes on: the events that come after this one are to be told.
+                if catch_unwind(AssertUnwindSafe(|| sink(&event))).is_err() {
+                    tracing::error!("an event could not be told");
+                }
             }
         });
         Self { queue, kinds: Mutex::default() }
@@ -56,7 +61,8 @@ impl Reporter {
             key: who.key.clone(),
             peer: who.peer.map(|peer| SocketAddr::new(peer.ip().to_canonical(), peer.port()).to_string()),
             more,
-            what,
+            // Much of it is what a client says.
+            what: what.cleaned(),
         };
         if self.queue.try_send(event).is_err()
             && let Some(told) = self.kinds.lock().unwrap_or_else(PoisonError::into_inner).get_mut(kind)
@@ -90,6 +96,19 @@ struct Told {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sink_that_panics_is_given_the_next_event() {
+        let (told, events) = std::sync::mpsc::channel();
+        let reporter = Reporter::start(move |event| {
+            assert!(event.user.is_some(), "without a user");
+            let _ = told.send(());
+        });
+        reporter.report(&Who::default(), What::Login);
+        reporter.report(&Who { user: Some("alice".into()), ..Who::default() }, What::Login);
+        drop(reporter);
+        assert_eq!(events.iter().count(), 1);
+    }
 
     #[test]
     fn strangers_are_counted_and_users_are_told() {

@@ -11,6 +11,7 @@ use super::script::ScriptCache;
 use super::{Account, descriptors, group_names, image, revoke, sourced};
 use crate::model::inside_event::InsideEvent;
 use crate::model::session::SessionConfig;
+use crate::ops::supervise;
 use anyhow::{Context as _, Result};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -106,7 +107,13 @@ pub fn serve(options: &ServeOptions) -> Result<()> {
         let listener = listen(options.listen)?;
         tracing::info!(address = %listener.local_addr()?, "listening");
         tokio::spawn(warm_up(Arc::clone(&berth)));
-        tokio::spawn(revoke::watch(Arc::clone(&berth), Arc::clone(&front.live)));
+        let revoking = supervise::keep(
+            || async {
+                revoke::watch(Arc::clone(&berth), Arc::clone(&front.live)).await;
+                Ok(())
+            },
+            |why| async move { tracing::error!(why, "removed keys are looked for anew") },
+        );
         tokio::select! {
             never = Arc::clone(&front).serve(listener, |guest| {
                 if let Some(keys) = host_key.changed() {
@@ -114,6 +121,7 @@ pub fn serve(options: &ServeOptions) -> Result<()> {
                 }
                 Connection::new(&berth, guest)
             }) => match never {},
+            never = revoking => match never {},
             _ = stop.recv() => {
                 // First: what a session's end looks like to a client is all that it hears otherwise.
                 live.end_all();

@@ -34,6 +34,8 @@ pub(super) enum Event {
     Resize(Size),
     /// A signal by its name, without `SIG`.
     Signal(String),
+    /// Nobody reads the program's output any more.
+    OutputUnread,
     EndOfData,
     /// A socket that leads to the client's agent was made.
     Agent(PathBuf),
@@ -45,6 +47,7 @@ pub(super) enum Order {
     Start(Plan),
     Resize(Size),
     Signal(String),
+    CloseOutput,
     EndInput,
 }
 
@@ -155,6 +158,7 @@ impl Session {
         match event {
             Event::Resize(size) if self.has_terminal => order(Order::Resize(size)),
             Event::Signal(name) => order(Order::Signal(name)),
+            Event::OutputUnread => order(Order::CloseOutput),
             Event::EndOfData if self.phase == Phase::Running => {
                 self.phase = Phase::InputEnded;
                 order(Order::EndInput)
@@ -235,7 +239,8 @@ mod tests {
     #[test]
     fn nothing_runs_before_its_start() {
         let mut session = Session::default();
-        for early in [Event::EndOfData, Event::Signal("TERM".into()), Event::Resize(Size::default())] {
+        let signal = Event::Signal("TERM".into());
+        for early in [Event::EndOfData, Event::OutputUnread, signal, Event::Resize(Size::default())] {
             assert_eq!(session.on(early), NO);
         }
         assert_eq!(session.on(Event::Terminal { opened: false, term: "x".into() }), NO);
@@ -250,6 +255,7 @@ mod tests {
         assert_eq!(session.on(Event::EndOfData), NO);
         assert!(!session.takes_input());
         assert_eq!(session.on(Event::Signal("TERM".into())).order, Some(Order::Signal("TERM".into())));
+        assert_eq!(session.on(Event::OutputUnread).order, Some(Order::CloseOutput));
     }
 
     #[test]

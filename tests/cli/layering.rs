@@ -132,6 +132,19 @@ fn libraries_and_effects_stay_behind_their_doors() {
 }
 
 #[test]
+fn decisions_take_the_time_from_the_nodes_clock() {
+    accepted("src/ops/build.rs", "fn f() { let end = tokio::time::Instant::now() + LIMIT; }");
+    accepted("src/ops/check.rs", "fn f() { Instant::now(); }");
+    accepted("src/ops/bootstrap/apply.rs", "fn f() { jiff::Timestamp::now(); }");
+    accepted("src/ssh/server.rs", "fn f() { Instant::now(); }");
+    accepted("src/ops/renew.rs", "#[cfg(test)]\nmod tests {\n    fn f() { Timestamp::now(); }\n}");
+    refused("src/ops/renew.rs", "fn f() { Timestamp::now(); }", "`Timestamp::now`: a decision takes");
+    refused("src/ops/renew.rs", "use tokio::time::Instant;\nfn f() { Instant::now(); }", "`Instant::now`");
+    refused("src/agent/mod.rs", "fn f() { std::time::Instant::now(); }", "`Instant::now`");
+    refused("src/agent/tasks/mod.rs", "fn f() { std::time::SystemTime::now(); }", "`SystemTime`");
+}
+
+#[test]
 fn modules_introduce_themselves_and_stay_small() {
     let layers = Layers::from_doc(LAYERS).unwrap();
     assert!(check("src/alloc.rs", "use std::io;\n", &layers)[0].contains("starts without `//!`"));

@@ -20,5 +20,6 @@ mod facts;
 mod layering;
 mod npu;
 mod parsers;
+mod russh;
 mod sim;
 mod units;

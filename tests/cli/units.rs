@@ -16,6 +16,7 @@ const REVIEWED: &[&str] = &[
     "Unit.StartLimitBurst",
     "Service.Type",
     "Service.ExecStart",
+    "Service.ExecReload",
     "Service.Restart",
     "Service.RestartSec",
     "Service.RestartPreventExitStatus",

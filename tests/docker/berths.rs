@@ -22,6 +22,7 @@ mod images;
 mod inside_events;
 mod main_path;
 mod proxy;
+mod reload;
 mod sessions;
 mod storage;
 mod trust;

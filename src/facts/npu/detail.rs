@@ -1,7 +1,7 @@
 //! npu-smi's answers about one card, `name : value` a line: the board, and why a card is not healthy.
 
-use super::query;
-use crate::host::Host;
+use super::{answer, query, run};
+use crate::host::{Host, Output};
 use crate::model::Health;
 use crate::model::check_facts::Board;
 use crate::model::facts::NpuFacts;
@@ -15,16 +15,25 @@ const MOST_ASKED: usize = 4;
 pub fn gather_board(host: &dyn Host, tools: &Tools, cards: u32) -> Result<Board, String> {
     let mut first = None;
     for id in 0..cards.min(16) {
-        match query(host, tools, &["info", "-t", "board", "-i", &id.to_string()]) {
+        let id = id.to_string();
+        let args = ["info", "-t", "board", "-i", &id];
+        let ran = run(host, tools, &args);
+        let is_lost = ran.as_ref().is_ok_and(says_lost);
+        match answer(&args, ran) {
             Ok(text) => return Ok(parse_board(&text)),
             // A card that is lost has no board; the next one tells as much. Anything else would only repeat itself.
-            Err(reason) if reason.contains("Invalid card id") => {
+            Err(reason) if is_lost => {
                 first.get_or_insert(reason);
             }
             Err(reason) => return Err(reason),
         }
     }
     Err(first.unwrap_or_else(|| "there is no card to ask".into()))
+}
+
+/// npu-smi's words of a card that it does not have.
+fn says_lost(output: &Output) -> bool {
+    output.stdout.contains("Invalid card id") || output.stderr.contains("Invalid card id")
 }
 
 pub fn parse_board(text: &str) -> Board {

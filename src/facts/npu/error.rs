@@ -3,10 +3,10 @@
 //! "Could not look" (hang, missing, not permitted) is never worded as if the cards had been looked at.
 
 use crate::host::{Output, RunError};
-use crate::model::facts::NpuError;
+use crate::model::facts::{NpuError, NpuTrouble};
 
 fn error(code: Option<i32>, meaning: impl Into<String>, remedy: &str) -> NpuError {
-    NpuError { code, meaning: meaning.into(), remedy: remedy.into() }
+    NpuError { trouble: NpuTrouble::Other, code, meaning: meaning.into(), remedy: remedy.into() }
 }
 
 /// The tool did not run to its end.
@@ -56,11 +56,12 @@ pub fn from_output(output: &Output) -> NpuError {
         );
     }
     if lower.contains("no npu card") {
-        return error(
+        let error = error(
             None,
             "npu-smi says that there is no NPU card on this server",
             "look for the cards with lspci | grep accelerators; cards that fell off the bus need a reboot",
         );
+        return NpuError { trouble: NpuTrouble::NoCard, ..error };
     }
     let status = output.status;
     if text.trim().is_empty() {

@@ -141,7 +141,11 @@ fn run(host: &dyn Host, tools: &Tools, args: &[&str]) -> Result<Output, RunError
 
 /// An optional query. npu-smi says `Usage:` to what it does not know.
 fn query(host: &dyn Host, tools: &Tools, args: &[&str]) -> Result<String, String> {
-    let output = run(host, tools, args).map_err(|run| run.to_string())?;
+    answer(args, run(host, tools, args))
+}
+
+fn answer(args: &[&str], ran: Result<Output, RunError>) -> Result<String, String> {
+    let output = ran.map_err(|run| run.to_string())?;
     if output.status == 0 {
         return Ok(output.stdout);
     }

@@ -234,5 +234,6 @@ fn settle(ground: &Ground) -> Result<()> {
 }
 
 fn run(ground: &Ground, cmd: Cmd) -> Result<()> {
-    ground.host.run(&cmd).map(|_| ()).map_err(|error| Fault::host(error.to_string()).into())
+    ground.host.run(&cmd).map_err(Fault::from)?;
+    Ok(())
 }

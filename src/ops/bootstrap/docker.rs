@@ -364,10 +364,7 @@ pub(super) fn stop_all(ground: &Ground, inventory: &Inventory) -> Result<()> {
 pub(super) fn start(ground: &Ground, verb: &str) -> Result<()> {
     // Several starts within a minute are refused otherwise.
     let reset = Tool::Systemctl.cmd().args(["reset-failed", "docker.service", "docker.socket"]);
-    ground
-        .host
-        .run(&reset.timeout(STARTING).allow_any_exit())
-        .map_err(|error| Fault::host(error.to_string()))?;
+    ground.host.run(&reset.timeout(STARTING).allow_any_exit()).map_err(Fault::from)?;
     let begun = Timestamp::now();
     systemctl(ground, &[verb, "docker.service"]).map_err(|error| {
         let log = log_excerpt(ground, begun);
@@ -377,7 +374,8 @@ pub(super) fn start(ground: &Ground, verb: &str) -> Result<()> {
 
 pub(super) fn systemctl(ground: &Ground, args: &[&str]) -> Result<()> {
     let cmd: Cmd = Tool::Systemctl.cmd().args(args.iter().copied()).timeout(STARTING);
-    ground.host.run(&cmd).map(|_| ()).map_err(|error| Fault::host(error.to_string()).into())
+    ground.host.run(&cmd).map_err(Fault::from)?;
+    Ok(())
 }
 
 /// The socket first, which would start the service again.

@@ -131,7 +131,8 @@ fn copy(ground: &Ground, step: &MoveDockerData, progress: &dyn Progress) -> Resu
 pub(super) fn copy_tree(ground: &Ground, from: &Path, to: &Path) -> Result<()> {
     let cmd = Tool::Cp.cmd().args(["--archive", "--sparse=auto", "--no-target-directory", "--"]);
     let cmd = cmd.arg(format!("{}/.", from.display())).arg(to.display().to_string()).timeout(COPYING);
-    ground.host.run(&cmd).map(|_| ()).map_err(|error| Fault::host(error.to_string()).into())
+    ground.host.run(&cmd).map_err(Fault::from)?;
+    Ok(())
 }
 
 pub(super) fn check_same(from: &Path, to: &Path) -> Result<()> {

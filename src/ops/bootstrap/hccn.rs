@@ -19,7 +19,7 @@ pub(super) fn set(ground: &Ground, set: &SetAddresses) -> Result<()> {
         for args in port.calls() {
             let cmd = tool.cmd().args(args).timeout(TIMEOUT);
             ground.host.run(&cmd).map_err(|error| {
-                Fault::host(error.to_string()).help("cards that were set stay set; the same command goes on")
+                Fault::from(error).help("cards that were set stay set; the same command goes on")
             })?;
         }
         verify(ground, port)?;

@@ -2,7 +2,7 @@
 
 use super::{Ground, Progress, cards};
 use crate::driver::installed_misfit;
-use crate::error::Fault;
+use crate::error::{Fault, FaultKind};
 use crate::facts::driver::{self, DRIVER};
 use crate::host::{Cmd, Output, RunError, Tool, read_text, trust};
 use crate::model::driver::DriverFacts;
@@ -25,7 +25,7 @@ pub(super) fn make_account(ground: &Ground, account: &MakeAccount) -> Result<()>
     for (tool, args) in made {
         if let Some(args) = args {
             let cmd = tool.cmd().args(args).timeout(SHORT);
-            ground.host.run(&cmd).map_err(|error| Fault::host(error.to_string()))?;
+            ground.host.run(&cmd).map_err(Fault::from)?;
         }
     }
     Ok(())
@@ -105,11 +105,12 @@ fn problem(files: &DriverFacts, run: &InstallRun) -> Option<String> {
 }
 
 fn not_run(error: RunError) -> Fault {
-    let help = match &error {
-        RunError::TimedOut { .. } => format!("look at {LOG}, then run this again: it begins anew"),
+    let fault = Fault::from(error);
+    let help = match fault.kind {
+        FaultKind::TimedOut => format!("look at {LOG}, then run this again: it begins anew"),
         _ => "the package could not be started: is its file system mounted noexec?".to_owned(),
     };
-    Fault::host(error.to_string()).help(help)
+    fault.help(help)
 }
 
 fn read_log(ground: &Ground) -> String {

@@ -57,5 +57,6 @@ fn something_else(target: &str) -> Fault {
 }
 
 fn run(ground: &Ground, cmd: Cmd) -> Result<()> {
-    ground.host.run(&cmd.timeout(TIMEOUT)).map(|_| ()).map_err(|error| Fault::host(error.to_string()).into())
+    ground.host.run(&cmd.timeout(TIMEOUT)).map_err(Fault::from)?;
+    Ok(())
 }

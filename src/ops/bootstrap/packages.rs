@@ -1,7 +1,7 @@
 //! Installing packages. What is installed is left as it is: names and files of installed packages are taken out first.
 
 use super::{Ground, Progress};
-use crate::error::{ErrorClass, Fault, flatten};
+use crate::error::{ErrorClass, Fault, FaultKind, flatten};
 use crate::facts::package_changes::{self, Answer, Losses};
 use crate::host::{Cmd, Output, RunError, Tool, trust};
 use crate::model::docker_seen::PackageManager;
@@ -46,8 +46,7 @@ pub(super) fn install(ground: &Ground, step: &InstallPackages, progress: &dyn Pr
     if wanted.is_empty() {
         return Ok(());
     }
-    let answer = ask(ground, step.manager, Asking::Now, step.from.is_some(), &wanted)
-        .map_err(|error| Fault::host(error.to_string()))?;
+    let answer = ask(ground, step.manager, Asking::Now, step.from.is_some(), &wanted).map_err(Fault::from)?;
     check_answer(step.manager, &wanted, answer)?;
     progress
         .says(&format!("installing {}", wanted.iter().map(|name| short(name)).collect::<Vec<_>>().join(" ")));
@@ -193,11 +192,12 @@ fn quiet(cmd: Cmd) -> Cmd {
 /// A failure shows the end of what was said, on either stream: scripts of packages complain on both.
 fn run(ground: &Ground, cmd: Cmd) -> Result<Output> {
     let shown = format!("{} {}", cmd.tool.program().display(), cmd.args.first().map_or("", String::as_str));
-    let output = ground.host.run(&cmd.allow_any_exit()).map_err(|error| match error {
-        RunError::TimedOut { .. } => {
-            Fault::host(error.to_string()).help("run this again: it goes on from there")
+    let output = ground.host.run(&cmd.allow_any_exit()).map_err(|error| {
+        let fault = Fault::from(error);
+        match fault.kind {
+            FaultKind::TimedOut => fault.help("run this again: it goes on from there"),
+            _ => fault,
         }
-        other => Fault::host(other.to_string()),
     })?;
     if output.status == 0 {
         return Ok(output);

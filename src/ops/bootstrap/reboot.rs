@@ -105,7 +105,7 @@ pub(super) fn prepare(ground: &Ground, resume: &ResumeAfterBoot) -> Result<()> {
         let name = unit.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         for args in [vec!["daemon-reload"], vec!["enable", name.as_str()]] {
             let cmd = Tool::Systemctl.cmd().args(args).timeout(TIMEOUT);
-            ground.host.run(&cmd).map_err(|error| Fault::host(error.to_string()))?;
+            ground.host.run(&cmd).map_err(Fault::from)?;
         }
     }
     let path = marker(ground);

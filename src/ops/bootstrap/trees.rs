@@ -150,5 +150,6 @@ fn is_mounted(ground: &Ground) -> Result<bool, Fault> {
 
 fn mount(ground: &Ground, tool: Tool, args: &[&str]) -> Result<()> {
     let cmd = tool.cmd().args(args.iter().copied()).timeout(MOUNTING);
-    ground.host.run(&cmd).map(|_| ()).map_err(|error| Fault::host(error.to_string()).into())
+    ground.host.run(&cmd).map_err(Fault::from)?;
+    Ok(())
 }

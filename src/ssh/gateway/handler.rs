@@ -9,7 +9,7 @@ use crate::model::inside_event::{Forward, What};
 use crate::model::places::Full;
 use crate::ssh::Account;
 use crate::ssh::channel::Line;
-use crate::ssh::channels::{Channels, not_supported, refuse, signal_name, size};
+use crate::ssh::channels::{Channels, not_supported, refuse, signal_event, size};
 use crate::ssh::forward::Tunnel;
 use crate::ssh::guest::{ChannelPlace, Guest};
 use crate::ssh::session::Event;
@@ -353,6 +353,6 @@ impl Handler for Visitor {
     }
 
     async fn signal(&mut self, id: ChannelId, signal: Sig, session: &mut Session) -> Result<(), Error> {
-        self.channels.answer(id, Event::Signal(signal_name(signal)), session)
+        self.channels.answer(id, signal_event(signal), session)
     }
 }

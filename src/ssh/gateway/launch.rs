@@ -68,11 +68,11 @@ impl Launch for Remote {
 
 impl Remote {
     fn command(&self, plan: &Plan) -> Command {
-        let ssh = &self.gate.node.config.ssh;
+        let uid = self.gate.node.settings().config.ssh.gateway_uid;
         let login = format!("{}@{}", self.pass.user(), self.gate.node.ssh_host());
         let mut command = Command::new(own_program());
         command.arg0("berth").env_clear().current_dir("/");
-        command.args(["gateway", "--uid"]).arg(ssh.gateway_uid.to_string());
+        command.args(["gateway", "--uid"]).arg(uid.to_string());
         command.arg("--login").arg(login).arg("--port").arg(self.gate.port.to_string()).args(words(plan));
         command
     }

@@ -7,9 +7,10 @@ use super::record::Budget;
 use super::revoke;
 use crate::error::Fault;
 use crate::keys::read_host_keys;
-use crate::ops::Node;
+use crate::ops::{Node, supervise};
 use crate::ssh::descriptors;
 use crate::ssh::front::{Front, Limits, listen};
+use crate::ssh::guest::Live;
 use crate::ssh::report::Reporter;
 use anyhow::{Context as _, Result};
 use russh::keys::PrivateKey;
@@ -50,7 +51,7 @@ impl Gateway {
     /// `None` when the config switches it off.
     pub async fn open(node: &Arc<Node>) -> Result<Option<Self>> {
         let Some(address) = node.gateway_address()? else { return Ok(None) };
-        let uid = node.config.ssh.gateway_uid;
+        let uid = node.settings().config.ssh.gateway_uid;
         if let Ok(caller) = node.caller(uid).await {
             return Err(Fault::usage(format!("ssh.gateway-uid is {uid}, which is {}", caller.name))
                 .help("name a uid that no user and no administrator has")
@@ -63,8 +64,8 @@ impl Gateway {
         Ok(Some(Self { node: node.clone(), listener, keys, port }))
     }
 
-    /// Answers until the agent stops or what this returns is dropped.
-    pub fn start(self, api: Arc<dyn Api>) -> Result<Running> {
+    /// Answers until it breaks, or this is dropped: those who are connected when the agent stops have until then.
+    pub async fn serve(self, api: Arc<dyn Api>) -> Result<()> {
         let runtime = Builder::new_multi_thread()
             .thread_name("gateway")
             .worker_threads(THREADS)
@@ -72,16 +73,17 @@ impl Gateway {
             .enable_all()
             .build()
             .context("starting the gateway's threads")?;
-        let agent = Handle::current();
-        runtime.spawn(async move {
-            if let Err(error) = self.serve(api, agent).await {
-                tracing::error!(error = format!("{error:#}"), "the gateway answers nobody");
-            }
-        });
-        Ok(Running(Some(runtime)))
+        let (node, agent) = (self.node.clone(), Handle::current());
+        let answering = runtime.spawn(self.answer(api, agent));
+        let _running = Running(Some(runtime));
+        let ended = answering.await.context("the gateway broke")?;
+        if node.is_stopping() {
+            std::future::pending::<()>().await;
+        }
+        ended
     }
 
-    async fn serve(self, api: Arc<dyn Api>, agent: Handle) -> Result<()> {
+    async fn answer(self, api: Arc<dyn Api>, agent: Handle) -> Result<()> {
         let Self { node, listener, keys, port } = self;
         // Here, so that its connections are these threads' work.
         let listener = TcpListener::from_std(listener).context("preparing the gateway's port")?;
@@ -90,7 +92,7 @@ impl Gateway {
             budget.lock().unwrap_or_else(PoisonError::into_inner).record(&recording, event);
         });
         let strangers = descriptors::room_for_strangers(STRANGERS);
-        let ssh = &node.config.ssh;
+        let ssh = &node.settings().config.ssh;
         let limits = Limits { each: ssh.limits.clone(), algorithms: ssh.algorithms, strangers };
         let front = Front::new(keys, limits, reporter);
         let gate = Arc::new(Gate {
@@ -102,23 +104,45 @@ impl Gateway {
             port,
         });
         tracing::info!(port, "the gateway answers");
+        // Nobody ends the connections of a removed key after this: where it ends before the agent, they end with it.
+        let _ending = EndWithGateway { node: &node, live: &front.live };
+        let revoking = supervise::keep(
+            || async {
+                revoke::watch(&node, &front.live).await;
+                Ok(())
+            },
+            |why| node.task_ended("gateway-keys", why),
+        );
         tokio::select! {
             never = front.clone().serve(listener, |guest| Visitor::new(&gate, guest)) => match never {},
-            () = revoke::watch(&node, &front.live) => {}
+            never = revoking => match never {},
             () = node.stopping() => {}
         }
         Ok(())
     }
 }
 
-/// A gateway that answers.
-pub struct Running(Option<Runtime>);
+/// The gateway's threads.
+struct Running(Option<Runtime>);
 
 impl Drop for Running {
     fn drop(&mut self) {
         // What still waits for a disk does not hold the agent up.
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
+        }
+    }
+}
+
+struct EndWithGateway<'a> {
+    node: &'a Node,
+    live: &'a Live,
+}
+
+impl Drop for EndWithGateway<'_> {
+    fn drop(&mut self) {
+        if !self.node.is_stopping() {
+            self.live.end_all();
         }
     }
 }

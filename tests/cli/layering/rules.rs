@@ -16,6 +16,13 @@ const KEPT_IN: &[(&str, &[&str])] = &[
     ("eprint!", PRINTERS),
     ("eprintln!", PRINTERS),
 ];
+/// Where decisions are made, time comes from the node's clock, so that a test can turn it.
+const BY_THE_CLOCK: &[&str] = &["src/agent/", "src/ops/"];
+/// Not the agent's: bootstrap and check run as commands, and measure how long a probe took.
+const WITHOUT_CLOCK: &[&str] = &["src/ops/bootstrap/", "src/ops/check.rs"];
+const CLOCKS: &[&str] = &["Timestamp::now", "SystemTime", "Instant::now"];
+/// How long to wait for somebody: tokio wakes by this clock and no other.
+const WAITS: &str = "tokio::time::";
 /// sim/tool.rs is npu-smi: another program, which prints what it is asked.
 const PRINTERS: &[&str] = &["src/cli/render.rs", "src/sim/tool.rs"];
 
@@ -68,6 +75,7 @@ pub fn check(path: &str, source: &str, layers: &Layers) -> Vec<String> {
     wrong.extend(check_functions(path, &code));
     wrong.extend(check_imports(path, &code, layers));
     wrong.extend(check_places(path, &code));
+    wrong.extend(check_clocks(path, &code));
     wrong
 }
 
@@ -155,4 +163,22 @@ fn check_places(path: &str, code: &str) -> Vec<String> {
             .map(move |at| format!("{path}:{}: `{word}` belongs into {place}", line_of(code, at)))
     })
     .collect()
+}
+
+fn check_clocks(path: &str, code: &str) -> Vec<String> {
+    let is_in = |places: &[&str]| places.iter().any(|place| path.starts_with(place));
+    if !is_in(BY_THE_CLOCK) || is_in(WITHOUT_CLOCK) {
+        return Vec::new();
+    }
+    let reads = CLOCKS.iter().flat_map(|word| find_words(code, word).map(move |at| (*word, at)));
+    reads
+        .filter(|(_, at)| !code[..*at].ends_with(WAITS))
+        .map(|(word, at)| {
+            format!(
+                "{path}:{}: `{word}`: a decision takes the time from the node's clock (`Node::now`); a wait says \
+                 `tokio::time::Instant::now`",
+                line_of(code, at)
+            )
+        })
+        .collect()
 }

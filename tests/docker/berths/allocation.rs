@@ -146,6 +146,26 @@ fn who_waits_gets_the_card_when_it_comes_free() {
 }
 
 #[test]
+fn who_waits_often_does_not_hold_others_up() {
+    let Some(rig) = Rig::start() else { return };
+    rig.request(&["--card-ids", "0", "--name", "held"]);
+    let mut waits: Vec<Child> =
+        ["w1", "w2", "w3", "w4"].iter().map(|name| waiting(&rig, name, &["--cards", "8"])).collect();
+    let said = rig.refused(7, &["request", "--user", "bob", "--cards", "8", "--name", "w5", "--wait", "60s"]);
+    assert!(said.contains("4 requests of bob wait already"), "{said}");
+    // Not a promise about time: each of the four looks again all the while, and this one is served beside them.
+    assert_eq!(rig.request(&["--cards", "1", "--name", "served"])["state"], "live");
+    for child in &mut waits {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    until("a place to wait", Duration::from_secs(20), || {
+        let ran = rig.berth(&["request", "--user", "bob", "--cards", "8", "--name", "w6", "--wait", "1s"]);
+        ran.err.contains("nobody gave enough of them back").then_some(())
+    });
+}
+
+#[test]
 fn a_wait_has_an_end() {
     let Some(rig) = Rig::start() else { return };
     rig.request(&["--card-ids", "0", "--name", "held"]);

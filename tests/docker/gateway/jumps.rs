@@ -192,6 +192,14 @@ for number in [80, 65536, 65536 + 22, 2**32 - 1]:
     assert_eq!(reasons.matches("this port cannot be reached over the gateway").count(), 4, "{reasons}");
     event(&rig, "gateway.forward-refused", &["his:22", "alice", &fingerprint(&rig, "alice"), "127.0.0.1:"]);
     event(&rig, "gateway.forward-refused", &["train:80", "this port cannot be reached"]);
+    // What a client says is never a line of its own, in the list and in the log.
+    let forged = "x:22 bob\n2026-11-30 20:00:00  user.removed     root       user alice";
+    try_run(ssh(&rig, "alice").args(["-W", &format!("{forged}:22")]));
+    event(&rig, "gateway.forward-refused", &["x:22 bob\u{fffd}2026-11-30"]);
+    let shown = rig.ok(&["events", "--last", "200"]);
+    for text in [shown, rig.log()] {
+        assert!(!text.lines().any(|line| line.starts_with("2026-11-30 20:00:00  user.removed")), "{text}");
+    }
     assert_eq!(super::visitor::events(&rig, "gateway.jump"), Vec::<String>::new());
 }
 

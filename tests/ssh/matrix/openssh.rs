@@ -5,7 +5,7 @@ use super::sessions::{feed, run};
 use super::site::{NOISE, Site, ok};
 use crate::rig::{keygen, wait_until};
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead as _, BufReader, Write};
 use std::process::{Command, Stdio};
 
 pub fn ssh(site: &Site<'_>, options: &[&str], command: &[&str]) -> Command {
@@ -181,4 +181,28 @@ pub fn banner(site: &Site<'_>) {
     let output = run(site, ssh, "echo in");
     assert_eq!(output.stdout, b"in\n");
     assert!(output.stderr.is_empty(), "the server talks: {output:?}");
+}
+
+/// `ssh HOST yes | head -1`: the client says that nobody reads any more, and the program's next write fails.
+pub fn unread_output(site: &Site<'_>) {
+    let told = site.at("told");
+    // That one ends by SIGPIPE, this one by an error, and goes on with something else.
+    let goes_on = format!("trap '' PIPE; yes 2>/dev/null; echo $? > {}", told.display());
+    for (program, status) in [("yes", 255), (&goes_on, 0)] {
+        let mut client = ssh(site, &[], &[program]);
+        let mut client = Running(client.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap());
+        let mut line = String::new();
+        // Dropped with the rest of the pipe after one line.
+        BufReader::new(client.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "y\n");
+        assert_eq!(client.0.wait().unwrap().code(), Some(status), "{program}");
+    }
+    assert_eq!(fs::read_to_string(told).unwrap(), "1\n");
+}
+
+pub fn tunnel_refused(site: &Site<'_>) {
+    let output =
+        ssh(site, &["-w", "any"], &["sleep 1; echo still here"]).stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.stdout == b"still here\n" && said.contains("open failed: "), "{output:?}");
 }

@@ -290,6 +290,16 @@ def x11(client):
     raise AssertionError("X11 was granted")
 
 
+def unknown_channels(client):
+    for kind in "no-such-kind", "auth-agent@openssh.com":
+        try:
+            client.get_transport().open_channel(kind, timeout=30)
+        except paramiko.ChannelException:
+            continue
+        raise AssertionError(f"{kind} was granted")
+    status(client)
+
+
 def hangup(client):
     told = os.path.join(DIR, "told")
     channel = session(client)

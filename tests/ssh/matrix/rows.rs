@@ -62,6 +62,9 @@ fn row<const N: usize>(feature: &'static str, cells: [(&'static str, Check); N])
     Row { feature, cells }
 }
 
+/// What needs the changes to russh in scripts/lib.
+pub const OF_CHANGED_RUSSH: [&str; 2] = ["nobody reads", "`-w`"];
+
 pub fn rows() -> Vec<Row> {
     [programs(), shells(), terminals(), connections(), transfers(), forwarding(), ends()]
         .into_iter()
@@ -84,6 +87,7 @@ fn programs() -> Vec<Row> {
                 ("net-ssh", |s| net_ssh(s, "status")),
             ],
         ),
+        row("output that nobody reads any more ends the program", [("ssh", openssh::unread_output)]),
         row("exit by a signal", [("ssh", openssh::killed), ("asyncssh", |s| asyncssh(s, "killed"))]),
         row(
             "input ends before output (half-close)",
@@ -412,6 +416,10 @@ fn forwarding() -> Vec<Row> {
                 ("paramiko", |s| paramiko(s, "x11")),
                 ("asyncssh", |s| asyncssh(s, "x11")),
             ],
+        ),
+        row(
+            "`-w` (unknown channels) is refused, the session goes on",
+            [("ssh", openssh::tunnel_refused), ("paramiko", |s| paramiko(s, "unknown_channels"))],
         ),
     ]
 }

@@ -1,0 +1,36 @@
+//! The cards under live berths. On a loop of its own, because an npu-smi that hangs must keep nothing else waiting.
+
+use super::Task;
+use crate::model::clock::Now;
+use crate::ops::Node;
+use anyhow::Result;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A card that becomes sick is told of within a minute, also where npu-smi takes its time.
+const LOOK_EVERY: Duration = Duration::from_secs(20);
+/// Without an engine it cannot be seen who has them.
+const NO_ENGINE: Duration = Duration::from_secs(1);
+
+#[derive(Default)]
+pub(super) struct Cards {
+    looked: bool,
+}
+
+impl Task for Cards {
+    const NAME: &'static str = "cards";
+
+    async fn tick(&mut self, node: &Arc<Node>, now: Now) -> Result<()> {
+        node.end_rulings().await?;
+        self.looked = node.has_engine().await;
+        if self.looked { node.look_at_cards(now.boot).await } else { Ok(()) }
+    }
+
+    async fn rest(&mut self, node: &Node) -> Result<()> {
+        tokio::select! {
+            () = node.cards_moved() => {}
+            () = tokio::time::sleep(if self.looked { LOOK_EVERY } else { NO_ENGINE }) => {}
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,124 @@
+//! The engine's containers: looked at whenever the engine tells of a change, and now and then.
+
+use super::Task;
+use crate::engine::events::{self, Feed};
+use crate::model::clock::Now;
+use crate::ops::{HeldOutside, Node};
+use anyhow::{Result, bail};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Even without an event: host processes, a missed event.
+const LOOK_EVERY: Duration = Duration::from_mins(1);
+
+/// After a change, once more: an engine may tell of it before its list does.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Between two looks at least, however much the engine tells: a container that restarts all the time tells all the time.
+const REST: Duration = Duration::from_millis(500);
+
+/// Between two tries to reach an engine that was away when the agent started.
+const TRY_AGAIN: Duration = Duration::from_secs(2);
+
+pub(super) struct Containers {
+    /// What the engine tells; nothing before it has answered once.
+    feed: Option<watch::Receiver<Feed>>,
+    up: bool,
+    pause: Duration,
+    /// Who else has which card, as it was told last.
+    holders: HeldOutside,
+    told_away: bool,
+}
+
+impl Default for Containers {
+    fn default() -> Self {
+        Self { feed: None, up: true, pause: LOOK_AGAIN, holders: HeldOutside::new(), told_away: false }
+    }
+}
+
+impl Task for Containers {
+    const NAME: &'static str = "containers";
+
+    async fn tick(&mut self, node: &Arc<Node>, _now: Now) -> Result<()> {
+        if self.feed.is_none() {
+            self.feed = self.first_feed(node).await;
+        }
+        let Some(feed) = &mut self.feed else { return Ok(()) };
+        let now_up = feed.borrow_and_update().up;
+        if self.up && !now_up {
+            node.forget_engine().await;
+        }
+        self.up = now_up;
+        if self.up { node.look_around(&mut self.holders).await } else { Ok(()) }
+    }
+
+    async fn rest(&mut self, _node: &Node) -> Result<()> {
+        match &mut self.feed {
+            None => tokio::time::sleep(TRY_AGAIN).await,
+            Some(feed) => match rest(feed, self.pause).await {
+                Some(pause) => self.pause = pause,
+                None => bail!("nobody follows the Docker Engine's events any more"),
+            },
+        }
+        Ok(())
+    }
+}
+
+impl Containers {
+    /// Docker may start after the agent.
+    async fn first_feed(&mut self, node: &Node) -> Option<watch::Receiver<Feed>> {
+        match node.engine().await {
+            Ok(engine) => {
+                tracing::info!(version = engine.version(), api = %engine.api(), "the Docker Engine answers");
+                Some(events::watch(engine))
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.told_away, true) {
+                    let error = format!("{error:#}");
+                    tracing::warn!(error, "no Docker Engine yet; berths cannot be made");
+                }
+                None
+            }
+        }
+    }
+}
+
+/// Waits until it is time for the next look, and says how long to wait after that one. `None`: nobody tells any more.
+async fn rest<T>(feed: &mut watch::Receiver<T>, pause: Duration) -> Option<Duration> {
+    tokio::time::sleep(REST.min(pause)).await;
+    tokio::select! {
+        // What was told meanwhile is not lost.
+        changed = feed.changed() => changed.ok().map(|()| LOOK_AGAIN),
+        () = tokio::time::sleep(pause.saturating_sub(REST)) => Some(LOOK_EVERY),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    #[tokio::test]
+    async fn somebody_who_tells_all_the_time_is_listened_to_now_and_then() {
+        let (teller, mut feed) = watch::channel(());
+        let teller = tokio::spawn(async move {
+            loop {
+                teller.send_replace(());
+                tokio::task::yield_now().await;
+            }
+        });
+        let began = Instant::now();
+        assert_eq!(rest(&mut feed, LOOK_EVERY).await, Some(LOOK_AGAIN));
+        assert!(began.elapsed() >= REST);
+        teller.abort();
+        assert!(teller.await.is_err_and(|error| error.is_cancelled()));
+        assert_eq!(rest(&mut feed, LOOK_EVERY).await, None);
+    }
+
+    #[tokio::test]
+    async fn where_nobody_tells_it_is_looked_again() {
+        let (_teller, mut feed) = watch::channel(());
+        assert_eq!(rest(&mut feed, Duration::from_millis(1)).await, Some(LOOK_EVERY));
+    }
+}

@@ -1,0 +1,217 @@
+//! What goes on without anybody asking: one file a loop. Each says what a look is and when the next one is due; the
+//! looks themselves are use cases of `ops`.
+//!
+//! All run in one set, which counts, logs, and begins anew whatever ends or panics (`ops::supervise`); that is an event.
+
+mod admins;
+mod apart;
+mod cards;
+mod config;
+mod containers;
+mod editors;
+mod gateway;
+mod inside;
+mod metadata;
+mod ports;
+mod room;
+
+use super::Reread;
+use crate::model::clock::Now;
+use crate::ops::{Node, supervise};
+use crate::ssh::gateway::{Api, Gateway};
+use anyhow::Result;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::Signal;
+use tokio::task::JoinSet;
+
+/// A rule that is gone is back within this time.
+const LOOK_AT_RULES: Duration = Duration::from_secs(3);
+
+/// One loop. What it remembers between looks is gone when it is begun anew.
+trait Task: Send {
+    /// In the log, the events and `/v1/health`.
+    const NAME: &'static str;
+
+    /// One look. An error is counted and told, and the next look comes when it would have come anyway.
+    fn tick(&mut self, node: &Arc<Node>, now: Now) -> impl Future<Output = Result<()>> + Send;
+
+    /// Until the next look is due. An error ends the loop, and it is begun anew.
+    fn rest(&mut self, node: &Node) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// Looks, rests, looks …
+async fn turns<T: Task>(node: Arc<Node>, mut task: T) -> Result<()> {
+    loop {
+        let now = node.now();
+        node.task_begins(T::NAME, now);
+        let looked = task.tick(&node, now).await;
+        node.task_looked(T::NAME, &looked);
+        task.rest(&node).await?;
+    }
+}
+
+/// The loops of one agent. They end with this.
+pub(super) struct Tasks {
+    node: Arc<Node>,
+    set: JoinSet<Infallible>,
+}
+
+impl Tasks {
+    /// `hangup` tells of SIGHUP, which is caught from before this on.
+    pub(super) fn start(node: &Arc<Node>, reread: Reread, hangup: Signal) -> Self {
+        let mut tasks = Self { node: node.clone(), set: JoinSet::new() };
+        let reread = Arc::new(reread);
+        tasks.add(containers::Containers::default);
+        tasks.add(cards::Cards::default);
+        tasks.add(metadata::Metadata::default);
+        tasks.add(apart::Apart::default);
+        tasks.add(ports::Ports::default);
+        tasks.add(editors::Editors::default);
+        tasks.add(admins::Admins::default);
+        tasks.add(room::Room::default);
+        tasks.add(config::Config::new(reread, hangup));
+        let changed = node.clone();
+        tasks.add(move || inside::Inside::new(&changed));
+        tasks
+    }
+
+    fn add<T: Task + 'static>(&mut self, mut make: impl FnMut() -> T + Send + 'static) {
+        let (node, telling) = (self.node.clone(), self.node.clone());
+        self.set.spawn(supervise::keep(
+            move || turns(node.clone(), make()),
+            move |why| {
+                let node = telling.clone();
+                async move { node.task_ended(T::NAME, why).await }
+            },
+        ));
+    }
+
+    pub(super) fn serve_gateway(&mut self, gateway: Gateway, api: Arc<dyn Api>) {
+        self.set.spawn(gateway::keep(self.node.clone(), gateway, api));
+    }
+
+    /// Comes back only when a loop could not even be begun anew: then nobody watches any more.
+    pub(super) async fn broken(&mut self) -> anyhow::Error {
+        match self.set.join_next().await {
+            Some(Err(error)) => anyhow::Error::from(error).context("a task of the agent cannot go on"),
+            Some(Ok(never)) => match never {},
+            None => anyhow::anyhow!("the agent has no tasks"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::clock::TestClock;
+    use crate::ops::Caller;
+    use tokio::sync::mpsc;
+
+    /// Looks that go as the test says: the first loop panics, the next one does not come back from its look.
+    struct Told {
+        looked: mpsc::UnboundedSender<u32>,
+        looks: u32,
+        is_first: bool,
+    }
+
+    impl Task for Told {
+        const NAME: &'static str = "told";
+
+        async fn tick(&mut self, _node: &Arc<Node>, _now: Now) -> Result<()> {
+            self.looks += 1;
+            self.looked.send(self.looks)?;
+            match self.looks {
+                _ if !self.is_first => std::future::pending().await,
+                2 => anyhow::bail!("the second look fails"),
+                look => {
+                    assert!(look != 3, "the third look panics");
+                    Ok(())
+                }
+            }
+        }
+
+        async fn rest(&mut self, _node: &Node) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_loop_that_panics_is_an_event_and_begins_anew() {
+        let (node, _dir) = Node::for_test(TestClock::at("2026-01-01T08:00:00Z"));
+        let mut tasks = Tasks { node: node.clone(), set: JoinSet::new() };
+        let (looked, mut looks) = mpsc::unbounded_channel();
+        let mut is_first = true;
+        tasks.add(move || Told { looked: looked.clone(), looks: 0, is_first: std::mem::take(&mut is_first) });
+        let mut seen = Vec::new();
+        while seen.len() < 4 {
+            seen.push(looks.recv().await.unwrap());
+        }
+        drop(tasks);
+        assert_eq!(seen, [1, 2, 3, 1]);
+        let [view] = &node.tasks()[..] else { panic!("one loop") };
+        // The look that panicked did not end, and the new loop's has not yet.
+        let counts = (view.turns, view.failures, view.restarts, view.busy_seconds);
+        assert_eq!((view.name.as_str(), counts), ("told", (2, 1, 1, Some(0))));
+        let events = node.events(&Caller::agent(), 0, 100).await.unwrap();
+        let [event] = &events[..] else { panic!("one event: {events:?}") };
+        assert_eq!(event.kind, "agent.task-ended");
+        assert_eq!(event.text, "the agent's task told is begun anew: it panicked: the third look panics");
+    }
+
+    /// Whoever stops listening to the ledger, the engine or the signals says so, and it is an event too.
+    #[tokio::test]
+    async fn a_loop_without_a_source_ends_and_is_told() {
+        struct Ends;
+        impl Task for Ends {
+            const NAME: &'static str = "ends";
+
+            async fn tick(&mut self, _node: &Arc<Node>, _now: Now) -> Result<()> {
+                Ok(())
+            }
+
+            async fn rest(&mut self, _node: &Node) -> Result<()> {
+                anyhow::bail!("nobody tells any more")
+            }
+        }
+        let (node, _dir) = Node::for_test(TestClock::at("2026-01-01T08:00:00Z"));
+        let mut tasks = Tasks { node: node.clone(), set: JoinSet::new() };
+        let mut changed = node.subscribe_events();
+        tasks.add(|| Ends);
+        changed.changed().await.unwrap();
+        let events = node.events(&Caller::agent(), 0, 1).await.unwrap();
+        assert_eq!(
+            events.first().map(|event| event.text.as_str()),
+            Some("the agent's task ends is begun anew: it ended: nobody tells any more")
+        );
+    }
+
+    /// Every loop of the agent looks where no engine is, and none ends of that.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn all_loops_look_without_an_engine() {
+        let (node, _dir) = Node::for_test(TestClock::at("2026-01-01T08:00:00Z"));
+        let hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).unwrap();
+        let _tasks = Tasks::start(&node, Box::new(|| anyhow::bail!("no config")), hangup);
+        let all = [
+            "admins",
+            "berths-apart",
+            "berths-events",
+            "cards",
+            "config",
+            "containers",
+            "editors",
+            "metadata",
+            "ports",
+            "room",
+        ];
+        loop {
+            let looked = node.tasks().into_iter().filter(|task| task.turns > 0).map(|task| task.name);
+            if looked.eq(all) {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        assert!(node.tasks().iter().all(|task| task.restarts == 0), "{:?}", node.tasks());
+    }
+}

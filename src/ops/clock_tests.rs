@@ -1,0 +1,103 @@
+//! Decisions about time, on a node whose clock the test turns. No engine is there: none of these asks one.
+
+use super::Node;
+use super::caller::Caller;
+use super::ration::Act;
+use super::rulings::NewRuling;
+use crate::error::{ErrorClass, class_of};
+use crate::host::clock::TestClock;
+use crate::ledger::NewBerth;
+use crate::model::{Berth, CardId, Verdict};
+use std::time::Duration;
+
+const START: &str = "2026-01-01T08:00:00Z";
+
+fn root() -> Caller {
+    Caller { name: "root".into(), admin: true, user: None }
+}
+
+fn alice() -> Caller {
+    Caller { name: "alice".into(), admin: false, user: Some("alice".into()) }
+}
+
+/// A live berth of alice's in the ledger.
+async fn live_berth(node: &Node) -> Berth {
+    let (added, live) = (node.event("user.added", "root", "t"), node.event("berth.live", "alice", "t"));
+    let new = NewBerth {
+        owner: "alice".into(),
+        name: "train".into(),
+        cards: vec![CardId(0)],
+        port: 20_000,
+        ssh_user: "ma-user".into(),
+        image: "i".into(),
+        image_id: "sha256:1".into(),
+        memory: None,
+        cpus: None,
+        until: None,
+    };
+    let ledger = node.ledger_handle();
+    ledger.add_user("alice", Some(1001), &[], &added).unwrap();
+    let berth = ledger.claim(&new, &node.event("berth.requested", "alice", "t")).unwrap();
+    ledger.commit_live(berth.id, "ssh-ed25519 AAAA", &live).unwrap()
+}
+
+#[tokio::test]
+async fn a_lease_is_counted_on_the_nodes_clock() {
+    let clock = TestClock::at(START);
+    let (node, _dir) = Node::for_test(clock.clone());
+    live_berth(&node).await;
+    let until = async || node.renew(&alice(), "train", Some(7200)).await.unwrap().until.unwrap().to_string();
+    assert_eq!(until().await, "2026-01-01T10:00:00Z");
+    clock.pass(Duration::from_hours(30));
+    assert_eq!(until().await, "2026-01-02T16:00:00Z");
+    // People read it on the clock of the wall, whatever somebody sets that to.
+    clock.set("2025-12-31T00:00:00Z");
+    assert_eq!(until().await, "2025-12-31T02:00:00Z");
+    let events = node.events(&root(), 0, 100).await.unwrap();
+    assert_eq!(events.last().unwrap().at.to_string(), "2025-12-31T00:00:00Z");
+}
+
+#[tokio::test]
+async fn what_an_administrator_allows_ends_when_its_time_is_over() {
+    let clock = TestClock::at(START);
+    let (node, _dir) = Node::for_test(clock.clone());
+    let allow = NewRuling { verdict: Verdict::Allow, why: None, seconds: Some(3600) };
+    node.rule_card(&root(), 3, allow).await.unwrap();
+    clock.pass(Duration::from_secs(3599));
+    assert!(node.rulings().await.unwrap().contains_key(&CardId(3)));
+    clock.pass(Duration::from_secs(1));
+    assert!(node.rulings().await.unwrap().is_empty());
+}
+
+/// How often somebody may do something does not depend on who sets the clock.
+#[tokio::test]
+async fn a_ration_comes_again_with_time_and_not_with_the_clock_on_the_wall() {
+    let clock = TestClock::at(START);
+    let (node, _dir) = Node::for_test(clock.clone());
+    let taken = || (0..100).take_while(|_| node.ration(&alice(), Act::Renew).is_ok()).count();
+    assert_eq!(taken(), 20);
+    clock.set("2027-01-01T00:00:00Z");
+    assert_eq!(taken(), 0);
+    clock.pass(Duration::from_secs(15));
+    assert_eq!(taken(), 1);
+    let error = node.ration(&alice(), Act::Renew).unwrap_err();
+    assert_eq!(class_of(&error.into()), ErrorClass::Busy);
+}
+
+/// A look that is new enough serves those who ask, and none does for ever. `/bin/false` is no npu-smi: it fails at once.
+#[tokio::test]
+async fn a_look_at_the_cards_grows_old() {
+    let clock = TestClock::at(START);
+    let (node, _dir) = Node::for_test(clock.clone());
+    let now = clock_of(&node);
+    let first = node.npu(now).await.unwrap();
+    assert!(first.error.is_some());
+    // One that failed serves only those who asked while it ran: the clock stands still.
+    assert!(std::sync::Arc::ptr_eq(&first, &node.npu(now).await.unwrap()));
+    clock.pass(Duration::from_millis(1));
+    assert!(!std::sync::Arc::ptr_eq(&first, &node.npu(now).await.unwrap()));
+}
+
+fn clock_of(node: &Node) -> crate::model::clock::BootTime {
+    node.now().boot
+}

@@ -1,0 +1,125 @@
+//! Work that is to go on as long as the process does: when it ends or panics, that is told, and it begins anew.
+//!
+//! A task whose handle nobody looks at ends without a word, and with it what it watched over.
+
+use anyhow::Result;
+use futures_util::FutureExt as _;
+use std::any::Any;
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+/// Before the next try, and twice as long each time,
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// up to this.
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+/// After so long the next end is a new story.
+const CALM: Duration = Duration::from_mins(5);
+
+/// How the pauses grow.
+#[derive(Debug, Clone, Copy)]
+struct Pauses(Duration);
+
+impl Pauses {
+    /// The pause after work that lasted so long.
+    fn after(&mut self, lasted: Duration) -> Duration {
+        if lasted >= CALM {
+            self.0 = FIRST_PAUSE;
+        }
+        let pause = self.0;
+        self.0 = (pause * 2).min(LONGEST_PAUSE);
+        pause
+    }
+}
+
+/// Makes the work and runs it, again and again; `told` hears each time why it ended, before the pause.
+///
+/// What the work keeps in memory begins anew with it: nobody knows how a panic left it.
+pub async fn keep<Work, Told>(
+    mut make: impl FnMut() -> Work,
+    mut told: impl FnMut(String) -> Told,
+) -> Infallible
+where
+    Work: Future<Output = Result<()>>,
+    Told: Future<Output = ()>,
+{
+    let mut pauses = Pauses(FIRST_PAUSE);
+    loop {
+        // Only how long to wait: no decision is counted on this clock.
+        let began = tokio::time::Instant::now();
+        let ended = caught(async { make().await }).await;
+        told(why(ended)).await;
+        tokio::time::sleep(pauses.after(began.elapsed())).await;
+    }
+}
+
+/// What the work came to, or that it panicked.
+pub async fn caught<T>(work: impl Future<Output = T>) -> Result<T, String> {
+    let ended = AssertUnwindSafe(work).catch_unwind().await;
+    ended.map_err(|panic| format!("it panicked: {}", said(&*panic)))
+}
+
+fn why(ended: Result<Result<()>, String>) -> String {
+    match ended {
+        Ok(Ok(())) => "it ended".into(),
+        Ok(Err(error)) => format!("it ended: {error:#}"),
+        Err(panicked) => panicked,
+    }
+}
+
+/// What a panic said, shortened: it may quote anything.
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without words");
+    text.chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    #[test]
+    fn pauses_grow_to_a_limit_and_shrink_after_a_calm_time() {
+        let mut pauses = Pauses(FIRST_PAUSE);
+        let soon = Duration::from_secs(1);
+        let first: Vec<u128> = (0..11).map(|_| pauses.after(soon).as_millis()).collect();
+        assert_eq!(first, [200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 51_200, 60_000, 60_000]);
+        assert_eq!((pauses.after(CALM), pauses.after(soon)), (FIRST_PAUSE, FIRST_PAUSE * 2));
+    }
+
+    #[tokio::test]
+    async fn an_end_an_error_and_a_panic_are_told_and_the_work_begins_anew() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let (heard, mut turn) = (told.clone(), 0);
+        let (done, finished) = tokio::sync::oneshot::channel::<()>();
+        let mut done = Some(done);
+        let work = keep(
+            move || {
+                turn += 1;
+                let (turn, done) = (turn, if turn == 4 { done.take() } else { None });
+                async move {
+                    assert!(turn != 2, "turn {turn}\n\u{1b}[31m");
+                    match turn {
+                        1 => Ok(()),
+                        3 => anyhow::bail!("nobody tells any more"),
+                        _ => {
+                            drop(done);
+                            std::future::pending().await
+                        }
+                    }
+                }
+            },
+            move |why| {
+                heard.lock().unwrap().push(why);
+                std::future::ready(())
+            },
+        );
+        tokio::select! {
+            never = work => match never {},
+            _ = finished => {}
+        }
+        let told = told.lock().unwrap();
+        assert_eq!(*told, ["it ended", "it panicked: turn 2  [31m", "it ended: nobody tells any more"]);
+    }
+}
