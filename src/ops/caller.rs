@@ -52,12 +52,12 @@ impl Caller {
 }
 
 impl Node {
-    /// Finds out from the node's files who administers, so that they are no strangers when they first call.
-    pub async fn look_for_admins(&self) {
+    /// Finds out who administers by the node's files, before anybody calls.
+    pub async fn expect_admins(&self) {
         self.directory.expect(self.host(), ADMIN_GROUP, Source::Files).await;
     }
 
-    /// The same from its directory, which may be far away.
+    /// The same by its directory, which may take its time.
     pub async fn ask_for_admins(&self) {
         self.directory.expect(self.host(), ADMIN_GROUP, Source::Getent).await;
     }

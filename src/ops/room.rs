@@ -26,8 +26,8 @@ impl Node {
 
     /// Tells once that one is full, and once that it is not any more.
     pub async fn look_at_room(&self) -> Result<()> {
-        let settings = self.settings();
-        let (storage, state) = (settings.config.paths.storage.clone(), settings.config.paths.state.clone());
+        let paths = self.settings().config.paths.clone();
+        let (storage, state) = (paths.storage, paths.state);
         let looking = tokio::task::spawn_blocking(move || [storage_place(&storage), state_place(&state)]);
         let now: Vec<FullPlace> = looking.await?.into_iter().flatten().collect();
         let before = {

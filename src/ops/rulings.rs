@@ -62,7 +62,8 @@ impl Node {
     }
 
     /// Tells of those whose time is over, once.
-    pub async fn end_rulings(&self, now: Timestamp) -> Result<()> {
+    pub async fn end_rulings(&self) -> Result<()> {
+        let now = self.now().wall;
         for (card, ruling) in self.ledger(move |ledger| ledger.rulings_over(now)).await? {
             let text = format!("card {card} is no longer {ruling}: that time is over");
             let event = self.event("card.cleared", &Caller::agent().name, text);

@@ -206,7 +206,7 @@ fn full(scope: &Scope) -> Result<Outcome, NotLooked> {
             let full = FullPlace { kept, path: path.clone(), file_system: space.target.clone().into() };
             return Ok(bad(full.to_string(), full.help()));
         }
-        seen.push(format!("{} free at {}", Size(space.available), path.display()));
+        seen.push(format!("{} free at {}", Size(space.available), space.target));
     }
     Ok(good(list(&seen)))
 }

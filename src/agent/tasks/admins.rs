@@ -1,4 +1,4 @@
-//! Who administers, as the node's directory says. On a loop of its own: it may be far away, and hang.
+//! Who administers: so that they are no strangers when they first call.
 
 use super::Task;
 use crate::model::clock::Now;

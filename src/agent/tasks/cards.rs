@@ -21,7 +21,7 @@ impl Task for Cards {
     const NAME: &'static str = "cards";
 
     async fn tick(&mut self, node: &Arc<Node>, now: Now) -> Result<()> {
-        let ended = node.end_rulings(now.wall).await;
+        let ended = node.end_rulings().await;
         self.looked = node.has_engine().await;
         if self.looked {
             node.look_at_cards(now.boot).await?;

@@ -27,7 +27,6 @@ async fn serve(node: Arc<Node>, opened: Option<Gateway>, api: Arc<dyn Api>) -> R
         Some(gateway) => gateway,
         None => Gateway::open(&node).await?.context("the config switches the gateway off")?,
     };
-    gateway.start(api)?.ended().await?;
     // It ends with the agent; what else ends it is told.
-    if node.is_stopping() { std::future::pending().await } else { Ok(()) }
+    gateway.serve(api).await
 }

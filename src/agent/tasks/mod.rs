@@ -69,8 +69,8 @@ impl Tasks {
         tasks.add(apart::Apart::default);
         tasks.add(ports::Ports::default);
         tasks.add(editors::Editors::default);
-        tasks.add(room::Room::default);
         tasks.add(admins::Admins::default);
+        tasks.add(room::Room::default);
         tasks.add(config::Config::new(reread, hangup));
         let changed = node.clone();
         tasks.add(move || inside::Inside::new(&changed));

@@ -1,4 +1,4 @@
-//! Full file systems. On a loop of its own: storage may be another machine's, and hang.
+//! Room on file systems. On a loop of its own: storage may be another machine's, and hang.
 
 use super::Task;
 use crate::model::clock::Now;
@@ -7,7 +7,6 @@ use anyhow::Result;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Somebody who fills one is told of soon, and so is the end of it.
 const LOOK_EVERY: Duration = Duration::from_secs(20);
 
 #[derive(Default)]

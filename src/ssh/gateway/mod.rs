@@ -14,7 +14,7 @@ mod record;
 mod revoke;
 mod server;
 
-pub use server::{Gateway, Running};
+pub use server::Gateway;
 
 use std::os::unix::net::UnixStream;
 use tokio::sync::watch;

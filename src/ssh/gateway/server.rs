@@ -19,7 +19,6 @@ use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::task::JoinHandle;
 
 /// Connections that have not logged in: everybody's of a node, also when all come back at once.
 const STRANGERS: usize = 512;
@@ -65,8 +64,8 @@ impl Gateway {
         Ok(Some(Self { node: node.clone(), listener, keys, port }))
     }
 
-    /// Answers until the agent stops or what this returns is dropped.
-    pub fn start(self, api: Arc<dyn Api>) -> Result<Running> {
+    /// Answers until it breaks, or this is dropped: those who are connected when the agent stops have until then.
+    pub async fn serve(self, api: Arc<dyn Api>) -> Result<()> {
         let runtime = Builder::new_multi_thread()
             .thread_name("gateway")
             .worker_threads(THREADS)
@@ -74,12 +73,17 @@ impl Gateway {
             .enable_all()
             .build()
             .context("starting the gateway's threads")?;
-        let agent = Handle::current();
-        let serving = runtime.spawn(self.serve(api, agent));
-        Ok(Running { runtime: Some(runtime), serving })
+        let (node, agent) = (self.node.clone(), Handle::current());
+        let answering = runtime.spawn(self.answer(api, agent));
+        let _running = Running(Some(runtime));
+        let ended = answering.await.context("the gateway broke")?;
+        if node.is_stopping() {
+            std::future::pending::<()>().await;
+        }
+        ended
     }
 
-    async fn serve(self, api: Arc<dyn Api>, agent: Handle) -> Result<()> {
+    async fn answer(self, api: Arc<dyn Api>, agent: Handle) -> Result<()> {
         let Self { node, listener, keys, port } = self;
         // Here, so that its connections are these threads' work.
         let listener = TcpListener::from_std(listener).context("preparing the gateway's port")?;
@@ -119,23 +123,13 @@ impl Gateway {
     }
 }
 
-/// A gateway that answers.
-pub struct Running {
-    runtime: Option<Runtime>,
-    serving: JoinHandle<Result<()>>,
-}
-
-impl Running {
-    /// Comes back when it does not answer any more, with the reason.
-    pub async fn ended(&mut self) -> Result<()> {
-        (&mut self.serving).await.context("serving the gateway")?
-    }
-}
+/// The gateway's threads.
+struct Running(Option<Runtime>);
 
 impl Drop for Running {
     fn drop(&mut self) {
         // What still waits for a disk does not hold the agent up.
-        if let Some(runtime) = self.runtime.take() {
+        if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
         }
     }

@@ -119,7 +119,10 @@ for n in range(uids * each):
 print(len(held), flush=True)
 for s in held:
     s.settimeout(60)
-    s.recv(1 << 16)
+    try:
+        s.recv(1 << 16)
+    except ConnectionResetError:
+        pass
 print("answered", flush=True)
 "#;
 
@@ -183,6 +186,7 @@ fn eight_hundred_callers_of_a_directory_that_hangs_keep_nobody_waiting_who_was_k
     let all = began.elapsed();
     eprintln!("all 480 calls of users were answered after {all:?}");
     assert!(all < Duration::from_secs(30), "{all:?}");
+    assert!(rig.log().contains("getent does not answer"), "{}", rig.log());
     drop((known, strangers));
 }
 
