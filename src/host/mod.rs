@@ -20,6 +20,7 @@ mod fake;
 pub mod files;
 pub mod firewall;
 pub mod handover;
+mod hidden;
 pub mod kernel_log;
 pub mod lock;
 pub mod namespaces;

@@ -36,6 +36,7 @@ mod renew;
 mod request;
 pub mod rulings;
 mod survey;
+mod taken;
 mod undo;
 pub mod users;
 mod watch;

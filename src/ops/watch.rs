@@ -1,13 +1,12 @@
 //! What goes on without anybody asking: the engine's events, and a look at everything now and then.
 
+use super::taken::Taken;
 use super::{Caller, Node};
 use crate::engine::{Engine, events};
 use crate::host::firewall::Changed;
-use crate::model::{CardId, Holder};
 use anyhow::Result;
-use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// Even without an event: leases, host processes, a missed event.
@@ -40,7 +39,7 @@ impl Node {
     pub async fn watch(self: Arc<Self>) {
         let engine = self.first_engine().await;
         let mut feed = events::watch(engine);
-        let mut holders = BTreeSet::new();
+        let mut holders = Taken::new(Instant::now());
         let mut up = true;
         let mut pause = LOOK_AGAIN;
         tokio::spawn(Arc::clone(&self).watch_editors());
@@ -133,7 +132,7 @@ impl Node {
         }
     }
 
-    async fn look_around(&self, holders: &mut BTreeSet<String>) -> Result<()> {
+    async fn look_around(&self, holders: &mut Taken) -> Result<()> {
         // A container that was started again may have another address. What fails is told by its own watch.
         self.try_to_keep_apart().await;
         // First, because the rest may have to wait for somebody's decision about cards.
@@ -146,37 +145,11 @@ impl Node {
         self.report_holders(holders, &outside.held).await?;
         reconciled
     }
-
-    /// One event for a container that took cards, one when it gave them back.
-    async fn report_holders(&self, known: &mut BTreeSet<String>, foreign: &[(CardId, Holder)]) -> Result<()> {
-        // Who may have one is another process at each look, and nobody says that they do.
-        let sure = foreign.iter().filter(|(_, holder)| holder.is_sure());
-        let now: BTreeSet<String> =
-            sure.map(|(card, holder)| format!("card {card} is held by {holder}")).collect();
-        for text in now.difference(known) {
-            let event = Self::event("card.taken", &Caller::agent().name, text.clone());
-            self.ledger(move |ledger| ledger.record(&event)).await?;
-        }
-        for text in known.difference(&now) {
-            let text = text.replacen("is held by", "is no longer held by", 1);
-            let event = Self::event("card.given-back", &Caller::agent().name, text);
-            self.ledger(move |ledger| ledger.record(&event)).await?;
-        }
-        if !known.is_subset(&now) {
-            self.tell_freed();
-        }
-        if *known != now {
-            self.pulse.cards_moved.notify_one();
-        }
-        *known = now;
-        Ok(())
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Instant;
 
     #[tokio::test]
     async fn somebody_who_tells_all_the_time_is_listened_to_now_and_then() {

@@ -8,6 +8,7 @@
 mod allocation;
 mod apart;
 mod bad_input;
+mod beside;
 mod broken;
 mod callers;
 mod check;
