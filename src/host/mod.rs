@@ -7,6 +7,7 @@
 
 pub mod accounts;
 pub mod apart;
+mod apart_rules;
 pub mod block;
 pub mod block_holders;
 pub mod cgroups;
