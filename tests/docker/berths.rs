@@ -22,6 +22,7 @@ mod host_keys;
 mod images;
 mod inside_events;
 mod main_path;
+mod numa;
 mod proxy;
 mod sessions;
 mod storage;
