@@ -3,11 +3,12 @@
 use super::client::{Engine, LONG, SHORT, clean};
 use super::lifecycle::checked;
 use crate::error::Fault;
+use crate::model::Mac;
 use anyhow::{Context as _, Result};
 use bollard::models::{NetworkConnectRequest, NetworkDisconnectRequest, NetworkInspect};
 use bollard::query_parameters::InspectNetworkOptions;
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 /// Docker's own option for the name of a bridge.
 const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
@@ -18,8 +19,16 @@ pub struct BridgeNetwork {
     pub bridge: String,
     /// Whether its containers have addresses of IPv6 too.
     pub ipv6: bool,
-    /// Addresses of the containers on it, by their ids.
-    pub members: BTreeMap<String, Ipv4Addr>,
+    /// The containers on it, by their ids.
+    pub members: BTreeMap<String, Member>,
+}
+
+/// How a container is reached on a network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Those that Docker gave it.
+    pub addresses: Vec<IpAddr>,
+    pub mac: Option<Mac>,
 }
 
 impl Engine {
@@ -71,9 +80,10 @@ fn bridge_of(network: NetworkInspect) -> Result<BridgeNetwork, Fault> {
         .or_else(by_id)
         .ok_or_else(|| Fault::docker("it has no name of its bridge"))?;
     let members = network.containers.unwrap_or_default().into_iter();
-    let members = members.filter_map(|(id, member)| {
-        let address = member.ipv4_address?;
-        Some((id, address.split('/').next()?.parse().ok()?))
+    let members = members.map(|(id, member)| {
+        let given = [member.ipv4_address, member.ipv6_address].into_iter().flatten();
+        let addresses = given.filter_map(|address| address.split('/').next()?.parse().ok()).collect();
+        (id, Member { addresses, mac: member.mac_address.and_then(|mac| mac.parse().ok()) })
     });
     Ok(BridgeNetwork { bridge, ipv6: network.enable_ipv6.unwrap_or(false), members: members.collect() })
 }
@@ -90,12 +100,16 @@ mod tests {
     fn a_bridge_has_a_name_and_members() {
         let seen = network(
             r#"{"Driver": "bridge", "Id": "40d1b1a5ea93753ec24d", "EnableIPv6": false, "Containers": {
-                "a1": {"IPv4Address": "172.17.0.2/16", "IPv6Address": ""},
+                "a1": {"IPv4Address": "172.17.0.2/16", "IPv6Address": "fd00::2/64", "MacAddress": "02:42:ac:11:00:02"},
                 "b2": {"IPv4Address": "-j ACCEPT"}, "c3": {}},
                 "Options": {"com.docker.network.bridge.name": "docker0"}}"#,
         )
         .unwrap();
-        let members = BTreeMap::from([("a1".to_owned(), Ipv4Addr::new(172, 17, 0, 2))]);
+        let addresses = ["172.17.0.2", "fd00::2"].map(|address| address.parse().unwrap());
+        let nothing = || Member { addresses: Vec::new(), mac: None };
+        let first = Member { addresses: addresses.to_vec(), mac: "02:42:ac:11:00:02".parse().ok() };
+        let members = [("a1", first), ("b2", nothing()), ("c3", nothing())];
+        let members = members.map(|(id, member)| (id.to_owned(), member)).into();
         assert_eq!(seen, BridgeNetwork { bridge: "docker0".into(), ipv6: false, members });
         let own =
             network(r#"{"Driver": "bridge", "Id": "40d1b1a5ea93753ec24d", "EnableIPv6": true}"#).unwrap();

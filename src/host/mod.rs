@@ -7,6 +7,7 @@
 
 pub mod accounts;
 pub mod apart;
+mod apart_rules;
 pub mod block;
 pub mod block_holders;
 pub mod cgroups;
@@ -21,6 +22,7 @@ mod fake;
 pub mod files;
 pub mod firewall;
 pub mod handover;
+mod hidden;
 pub mod kernel_log;
 pub mod lock;
 pub mod mountinfo;

@@ -1,7 +1,7 @@
 //! Who has a device open: a scan of /proc. It only looks; processes may come and go while it does.
 
 use super::cgroups::{Cgroups, ProcessCgroup, RuleCache};
-use super::{Host, read_text};
+use super::{Host, hidden, read_text};
 use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, statx};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -41,6 +41,8 @@ pub struct OpenDevices {
     pub open: Vec<OpenDevice>,
     /// Whose processes have more open than is looked at, once for each device that they may have.
     pub unfinished: Vec<OpenDevice>,
+    /// Processes of berths that keep files open where nobody can look, once for each device that they may have.
+    pub hidden: Vec<OpenDevice>,
     /// Processes that could not be looked into: then nobody found does not mean nobody there.
     pub unreadable: u32,
     pub reason: Option<String>,
@@ -91,7 +93,7 @@ impl Meter {
     }
 
     /// Another descriptor; `false` when it is one too many.
-    fn spend(&mut self) -> bool {
+    pub(super) fn spend(&mut self) -> bool {
         // The clock is not asked each time.
         if self.used.is_multiple_of(256) && Instant::now() >= self.until {
             self.most = self.most.min(FEW);
@@ -190,9 +192,24 @@ impl Look<'_> {
         if meter.is_spent() {
             return Ok(());
         }
-        let open = devices_of_threads(&dir, FileType::CharacterDevice, &wanted, meter)?;
+        let mut open = BTreeSet::new();
+        let mut is_hidden = false;
+        each_descriptor(&dir, meter, &mut |at, number| {
+            open.extend(device_at(at, number, FileType::CharacterDevice, &wanted));
+            is_hidden |= fence.is_some() && hidden::holds_others(at, number);
+        })?;
+        if fence.is_some() {
+            match hidden::mapped(&self.proc_root.join(pid.to_string()), &wanted, meter) {
+                Ok(mapped) => open.extend(mapped),
+                Err(error) if has_ended(&error) => {}
+                Err(_) => is_hidden = true,
+            }
+        }
         if meter.is_spent() {
-            self.found.unfinished.extend(wanted.into_iter().map(about));
+            self.found.unfinished.extend(wanted.iter().copied().map(about));
+        }
+        if is_hidden {
+            self.found.hidden.extend(wanted.into_iter().filter(|rdev| !open.contains(rdev)).map(about));
         }
         self.found.open.extend(open.into_iter().map(about));
         Ok(())
@@ -236,7 +253,7 @@ fn is_at_work_below(process: &Path, top: &Path) -> io::Result<bool> {
     Ok(open.flatten().any(|entry| is_below(&entry.path())))
 }
 
-fn vanished(error: &io::Error) -> bool {
+pub(super) fn vanished(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(nix::libc::ESRCH)
 }
 
@@ -264,26 +281,35 @@ fn is_ended(thread: &Path) -> bool {
     matches!(state.trim_start().as_bytes().first(), Some(b'Z' | b'X' | b'x'))
 }
 
-/// What a process has open in any of its threads, which may have parted with the others' descriptors. A thread with the
-/// same numbers as the first shares them, nearly always: of it some are looked at, chosen anew each time, and all where
-/// they are few.
+/// What a process has open in any of its threads, which may have parted with the others' descriptors.
 pub(super) fn devices_of_threads(
     dir: &Path,
     kind: FileType,
     rdevs: &[(u32, u32)],
     meter: &mut Meter,
 ) -> io::Result<BTreeSet<(u32, u32)>> {
-    let mut open = devices_of(dir, kind, rdevs, meter)?;
+    let mut open = BTreeSet::new();
+    each_descriptor(dir, meter, &mut |at, number| open.extend(device_at(at, number, kind, rdevs)))?;
+    Ok(open)
+}
+
+/// Whoever looks at a descriptor: the directory of the process or thread, and the number.
+type See<'a> = dyn FnMut(&Path, &OsStr) + 'a;
+
+/// Each that a process has in any of its threads. A thread with the same numbers as the first shares them, nearly always:
+/// of it some are looked at, chosen anew each time, and all where they are few. Stops when the meter does.
+fn each_descriptor(dir: &Path, meter: &mut Meter, see: &mut See) -> io::Result<()> {
+    of_one_table(dir, meter, see)?;
     // `dir` may be that of a thread: then the others are beside it.
     let beside = dir.parent().filter(|above| above.ends_with("task"));
     let threads = match fs::read_dir(beside.map_or_else(|| dir.join("task"), Path::to_path_buf)) {
         Ok(threads) => threads,
-        Err(error) if vanished(&error) => return Ok(open),
+        Err(error) if vanished(&error) => return Ok(()),
         Err(error) => return Err(error),
     };
     let threads: Vec<PathBuf> = threads.flatten().map(|thread| thread.path()).collect();
     if threads.len() < 2 {
-        return Ok(open);
+        return Ok(());
     }
     let first = numbers(dir);
     for thread in threads.iter().filter(|thread| thread.file_name() != dir.file_name()) {
@@ -293,12 +319,12 @@ pub(super) fn devices_of_threads(
         let some = if own == first { sample(own) } else { own };
         for number in some {
             if !meter.spend() {
-                return Ok(open);
+                return Ok(());
             }
-            open.extend(device_at(thread, &number, kind, rdevs));
+            see(thread, &number);
         }
     }
-    Ok(open)
+    Ok(())
 }
 
 /// The numbers of a thread's descriptors; of one that has ended there are none.
@@ -312,14 +338,7 @@ fn sample(numbers: BTreeSet<OsString>) -> BTreeSet<OsString> {
     numbers.into_iter().skip(start).step_by(step).collect()
 }
 
-/// Stops when the meter does.
-pub(super) fn devices_of(
-    dir: &Path,
-    kind: FileType,
-    rdevs: &[(u32, u32)],
-    meter: &mut Meter,
-) -> io::Result<BTreeSet<(u32, u32)>> {
-    let mut open = BTreeSet::new();
+fn of_one_table(dir: &Path, meter: &mut Meter, see: &mut See) -> io::Result<()> {
     for entry in fs::read_dir(dir.join("fd"))? {
         let entry = match entry {
             Ok(entry) => entry,
@@ -329,20 +348,23 @@ pub(super) fn devices_of(
         if !meter.spend() {
             break;
         }
-        open.extend(device_at(dir, &entry.file_name(), kind, rdevs));
+        see(dir, &entry.file_name());
     }
-    Ok(open)
+    Ok(())
 }
 
 /// Which of these devices a descriptor is open for.
 fn device_at(dir: &Path, descriptor: &OsStr, kind: FileType, rdevs: &[(u32, u32)]) -> Option<(u32, u32)> {
     // Follows the magic link to the open file itself, under whatever name it was opened, also in another
     // mount namespace. DONT_SYNC: a file on a network file system that hangs must not hang us.
-    let path = dir.join("fd").join(descriptor);
-    let stat = statx(CWD, path, AtFlags::STATX_DONT_SYNC, StatxFlags::TYPE).ok()?;
-    let rdev = (stat.stx_rdev_major, stat.stx_rdev_minor);
-    let is_kind = FileType::from_raw_mode(stat.stx_mode.into()) == kind;
-    (is_kind && rdevs.contains(&rdev) && !is_only_a_path(dir, descriptor)).then_some(rdev)
+    let (found, rdev) = kind_of(&dir.join("fd").join(descriptor)).ok()?;
+    (found == kind && rdevs.contains(&rdev) && !is_only_a_path(dir, descriptor)).then_some(rdev)
+}
+
+/// What is behind a magic link, and its device number.
+pub(super) fn kind_of(link: &Path) -> io::Result<(FileType, (u32, u32))> {
+    let stat = statx(CWD, link, AtFlags::STATX_DONT_SYNC, StatxFlags::TYPE)?;
+    Ok((FileType::from_raw_mode(stat.stx_mode.into()), (stat.stx_rdev_major, stat.stx_rdev_minor)))
 }
 
 /// `O_PATH` needs no right to the file, and the driver hears nothing of it. What cannot be read counts as open.
@@ -503,7 +525,8 @@ mod tests {
         }
         let later = Instant::now() + Duration::from_hours(1);
         let look = |mut meter: Meter| {
-            let open = devices_of(dir.path(), FileType::CharacterDevice, &[(1, 7)], &mut meter).unwrap();
+            let open =
+                devices_of_threads(dir.path(), FileType::CharacterDevice, &[(1, 7)], &mut meter).unwrap();
             (meter.is_spent(), open)
         };
         let device = BTreeSet::from([(1, 7)]);

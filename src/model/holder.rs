@@ -78,6 +78,8 @@ pub enum Unseen {
     OpenFiles,
     /// Its /dev is not like others', or there was no time left.
     DeviceNodes,
+    /// They are in no table: on their way over a socket, registered with an io_uring.
+    HiddenFiles,
 }
 
 /// How we know that a container has a card; the nearest first.
@@ -157,6 +159,7 @@ impl fmt::Display for Holder {
                 let what = match what {
                     Unseen::OpenFiles => "with more open files than could be looked at",
                     Unseen::DeviceNodes => "whose device nodes could not be looked at",
+                    Unseen::HiddenFiles => "with open files that no table shows",
                 };
                 write!(f, ", {what} (process {pid}, {name})")
             }

@@ -4,12 +4,15 @@
 use super::{Caller, Node};
 use crate::engine::BridgeNetwork;
 use crate::error::Fault;
-use crate::host::apart::{Chains, Neighbours, Seen, is_filtered};
-use crate::model::Berth;
+use crate::host::Host;
+use crate::host::apart::{Chains, Ip, Neighbours, Seen, is_filtered};
+use crate::model::{Berth, Mac};
 use crate::profile::{BetweenBerths, Config};
 use anyhow::{Context, Result};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 /// What was last written, and how it looked then.
 #[derive(Default)]
@@ -18,7 +21,8 @@ pub(super) enum Kept {
     Nothing,
     /// The config wants no rules, and there are none.
     Open,
-    Closed(Neighbours, Seen),
+    /// For each version of the protocol.
+    Closed(Neighbours, Vec<Seen>),
 }
 
 /// What a look came to.
@@ -52,53 +56,32 @@ impl Node {
     async fn look_at_neighbours(&self) -> Result<Looked> {
         // One at a time: an older look must not be written last.
         let mut kept = self.apart.lock().await;
-        let (host, chains) = (self.host(), Chains::of(&self.instance)?);
         let config = &self.settings().config;
+        let work = Work { host: self.host(), instance: self.instance.clone(), run: config.paths.run.clone() };
         if config.docker.between_berths == BetweenBerths::Open {
             if !matches!(*kept, Kept::Open) {
-                // A machine without iptables needs none for this.
-                if let Err(fault) = tokio::task::spawn_blocking(move || chains.remove(&*host)).await? {
-                    tracing::warn!(error = fault.message, "rules between berths may be left");
-                }
+                tokio::task::spawn_blocking(move || work.leave(&[Ip::V4, Ip::V6])).await?;
                 *kept = Kept::Open;
             }
             return Ok(Looked::AsItShould);
         }
         let neighbours = self.neighbours(config).await?;
         let before = std::mem::take(&mut *kept);
-        let file = config.paths.run.join("berths-apart.rules");
-        let (now, looked) = tokio::task::spawn_blocking(move || -> Result<_, Fault> {
-            let seen = chains.look(&*host)?;
-            let was_touched = matches!(&before, Kept::Closed(_, then) if *then != seen);
-            let is_as_it_was =
-                matches!(&before, Kept::Closed(known, _) if *known == neighbours) && !was_touched;
-            if is_as_it_was && is_filtered(&*host, &neighbours.bridge) {
-                return Ok((before, Looked::AsItShould));
-            }
-            chains.replace(&*host, &neighbours, &file)?;
-            let looked = if was_touched { Looked::Reopened } else { Looked::AsItShould };
-            Ok((Kept::Closed(neighbours, chains.look(&*host)?), looked))
-        })
-        .await?
-        .context("keeping berths apart")?;
+        let done = tokio::task::spawn_blocking(move || work.close(before, neighbours)).await?;
+        let (now, looked) = done.context("keeping berths apart")?;
         *kept = now;
         Ok(looked)
     }
 
     async fn neighbours(&self, config: &Config) -> Result<Neighbours> {
         let network = self.engine().await?.bridge_network(&config.docker.network).await?;
-        if network.ipv6 {
-            let name = &config.docker.network;
-            return Err(Fault::docker(format!(
-                "Docker's network {name} has IPv6, where berths are not kept apart"
-            ))
-            .help("take a network without IPv6, or set docker.between-berths = \"open\"")
-            .into());
-        }
         let held = self.ledger(crate::ledger::Ledger::held_berths).await?;
         let gateway = config.ssh.gateway_address()?.map(|address| address.port());
+        let (owners, macs) = addresses_of(&held, &network);
         Ok(Neighbours {
-            owners: owners_of(&held, &network),
+            owners,
+            macs,
+            ipv6: network.ipv6,
             bridge: network.bridge,
             host_ports: config.docker.host_ports.iter().copied().chain(gateway).collect(),
             ssh_ports: config.ssh.ports,
@@ -125,12 +108,75 @@ impl Node {
     }
 }
 
-fn owners_of(held: &[Berth], network: &BridgeNetwork) -> BTreeMap<String, BTreeSet<Ipv4Addr>> {
-    let mut owners: BTreeMap<String, BTreeSet<Ipv4Addr>> = BTreeMap::new();
-    for berth in held {
-        if let Some(address) = berth.container_id.as_ref().and_then(|id| network.members.get(id)) {
-            owners.entry(berth.owner.clone()).or_default().insert(*address);
+/// What is needed to write rules, off the tasks that must not wait.
+struct Work {
+    host: Arc<dyn Host>,
+    instance: String,
+    run: PathBuf,
+}
+
+impl Work {
+    fn close(&self, before: Kept, neighbours: Neighbours) -> Result<(Kept, Looked), Fault> {
+        let host = &*self.host;
+        let versions = neighbours.versions();
+        let chains: Vec<Chains> =
+            versions.iter().map(|ip| Chains::of(&self.instance, *ip)).collect::<Result<_, _>>()?;
+        let look = || chains.iter().map(|chains| chains.look(host)).collect::<Result<Vec<Seen>, Fault>>();
+        let seen = look()?;
+        let then = match &before {
+            Kept::Closed(known, then) if known.versions() == versions => Some((known, then)),
+            _ => None,
+        };
+        let was_touched = then.is_some_and(|(_, then)| *then != seen);
+        let is_filtered = || versions.iter().all(|ip| is_filtered(host, &neighbours.bridge, *ip));
+        if !was_touched && then.is_some_and(|(known, _)| *known == neighbours) && is_filtered() {
+            return Ok((before, Looked::AsItShould));
+        }
+        for (chains, ip) in chains.iter().zip(versions) {
+            chains.replace(host, &neighbours, &self.file(*ip))?;
+        }
+        if then.is_none() && !neighbours.ipv6 {
+            self.leave(&[Ip::V6]);
+        }
+        let looked = if was_touched { Looked::Reopened } else { Looked::AsItShould };
+        Ok((Kept::Closed(neighbours, look()?), looked))
+    }
+
+    fn file(&self, ip: Ip) -> PathBuf {
+        self.run.join(match ip {
+            Ip::V4 => "berths-apart.rules",
+            Ip::V6 => "berths-apart-6.rules",
+        })
+    }
+
+    /// Takes out the rules of another config. A machine without iptables has none.
+    fn leave(&self, versions: &[Ip]) {
+        for ip in versions {
+            let removed = Chains::of(&self.instance, *ip).and_then(|chains| chains.remove(&*self.host));
+            if let Err(fault) = removed {
+                tracing::warn!(error = fault.message, "rules between berths may be left");
+            }
         }
     }
-    owners
+}
+
+/// The addresses of each owner's berths, and the interfaces that have some of IPv6.
+fn addresses_of(
+    held: &[Berth],
+    network: &BridgeNetwork,
+) -> (BTreeMap<String, BTreeSet<IpAddr>>, BTreeSet<Mac>) {
+    let mut owners: BTreeMap<String, BTreeSet<IpAddr>> = BTreeMap::new();
+    let mut macs = BTreeSet::new();
+    for berth in held {
+        let Some(member) = berth.container_id.as_ref().and_then(|id| network.members.get(id)) else {
+            continue;
+        };
+        let own = owners.entry(berth.owner.clone()).or_default();
+        own.extend(&member.addresses);
+        if let Some(mac) = member.mac.filter(|_| network.ipv6) {
+            macs.insert(mac);
+            own.insert(mac.link_local().into());
+        }
+    }
+    (owners, macs)
 }

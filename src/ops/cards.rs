@@ -36,6 +36,8 @@ pub struct Sightings {
     pub open: Vec<OpenCard>,
     /// Who may have a card among too many open files.
     pub unfinished: Vec<OpenCard>,
+    /// Who may have a card among open files that nobody can look at.
+    pub hidden: Vec<OpenCard>,
     /// What administrators decided, as far as it is in force.
     pub rulings: BTreeMap<CardId, Ruling>,
     /// Why processes could not be looked at, if so.
@@ -155,16 +157,22 @@ pub(super) fn holders(
     if !vnpus.is_empty() {
         holders.push(Holder::Vnpu { ids: vnpus.into_iter().collect() });
     }
-    let unfinished = seen.unfinished.iter().filter(|open| open.card == id).map(|open| Holder::NotLooked {
+    for (whose, what) in [(&seen.unfinished, Unseen::OpenFiles), (&seen.hidden, Unseen::HiddenFiles)] {
+        let whose = whose.iter().filter(|open| open.card == id);
+        holders.extend(capped(whose.map(|open| not_looked(open, what, seen))));
+    }
+    holders
+}
+
+fn not_looked(open: &OpenCard, what: Unseen, seen: &Sightings) -> Holder {
+    Holder::NotLooked {
         pid: open.device.pid,
         name: open.device.name.clone(),
         user: open.user.clone(),
         berth: berth_of(open.device.container_id.as_deref(), seen)
             .map(|berth| format!("{}/{}", berth.owner, berth.name)),
-        what: Unseen::OpenFiles,
-    });
-    holders.extend(capped(unfinished));
-    holders
+        what,
+    }
 }
 
 fn berth_of<'a>(container: Option<&str>, seen: &'a Sightings) -> Option<&'a Berth> {

@@ -1,7 +1,7 @@
 //! A look at the cards: what npu-smi says, who holds what, which can be given out.
 
 use super::cards::{self, OpenCard, Sightings};
-use super::kernel::{self, Outsiders};
+use super::kernel::{self, Outsiders, Own};
 use super::locks::{Ordered, Rank, beside};
 use super::{Node, build};
 use crate::alloc::Slot;
@@ -191,6 +191,7 @@ impl Node {
             not_looked: open.not_looked.or_else(|| outside.not_looked.clone()),
             open: open.open,
             unfinished: open.unfinished,
+            hidden: open.hidden,
             outside,
         })
     }
@@ -206,10 +207,9 @@ impl Node {
         let engine = self.engine().await?;
         let mut scan = self.looks.foreign.lock().await;
         // Read after the scan is ours: a berth that is made while another scan runs is known to this one.
-        let known = self.known_containers().await?;
-        let before: BTreeSet<String> = known.containers.iter().cloned().collect();
-        let (nodes_again, own) = (nodes.clone(), before.clone());
-        let granted = tokio::task::spawn_blocking(move || kernel::look(&nodes_again, &own));
+        let (known, before) = self.known_containers().await?;
+        let (nodes_again, ids) = (nodes.clone(), before.keys().cloned().collect());
+        let granted = tokio::task::spawn_blocking(move || kernel::look(&nodes_again, &ids));
         let scan = scan.get_or_insert_with(|| {
             let exempt = &self.settings().config.docker.exempt;
             ForeignScan::new(engine, self.instance.clone()).exempting(exempt)
@@ -217,7 +217,7 @@ impl Node {
         let foreign = scan.look(&nodes.for_scan(), &known).await?;
         let granted = granted.await?;
         // A berth's container that started while we looked is known by now, one that ended was known before.
-        let after = self.known_containers().await?.containers;
+        let (_, after) = self.known_containers().await?;
         let own = before.into_iter().chain(after).collect();
         Ok(match granted {
             Ok(granted) => kernel::join(&foreign, &granted, &own),
@@ -228,9 +228,9 @@ impl Node {
         })
     }
 
-    async fn known_containers(&self) -> Result<Known> {
+    async fn known_containers(&self) -> Result<(Known, Own)> {
         let berths = self.ledger(crate::ledger::Ledger::held_berths).await?;
-        Ok(Known {
+        let known = Known {
             containers: berths.iter().filter_map(|berth| berth.container_id.clone()).collect(),
             // Its container may be there before the ledger has its id.
             creating: berths
@@ -238,7 +238,9 @@ impl Node {
                 .filter(|berth| berth.container_id.is_none())
                 .map(|berth| build::container_name(&self.instance, berth))
                 .collect(),
-        })
+        };
+        let own = berths.into_iter().filter_map(|berth| Some((berth.container_id.clone()?, berth)));
+        Ok((known, own.collect()))
     }
 }
 
@@ -297,6 +299,8 @@ pub(super) struct OpenCards {
     pub open: Vec<OpenCard>,
     /// Whose open files were too many, once a card that may be among them.
     pub unfinished: Vec<OpenCard>,
+    /// Whose open files nobody can look at, alike.
+    pub hidden: Vec<OpenCard>,
     /// Why they could not all be looked at, if so.
     pub not_looked: Option<String>,
 }
@@ -316,5 +320,10 @@ pub(super) fn open_cards(host: &dyn Host, numbers: &Numbers, fences: &[Fence]) -
         };
         devices.into_iter().filter_map(card).collect()
     };
-    OpenCards { open: named(found.open), unfinished: named(found.unfinished), not_looked: found.reason }
+    OpenCards {
+        open: named(found.open),
+        unfinished: named(found.unfinished),
+        hidden: named(found.hidden),
+        not_looked: found.reason,
+    }
 }

@@ -8,6 +8,7 @@
 mod allocation;
 mod apart;
 mod bad_input;
+mod beside;
 mod broken;
 mod callers;
 mod check;
@@ -21,6 +22,7 @@ mod host_keys;
 mod images;
 mod inside_events;
 mod main_path;
+mod numa;
 mod proxy;
 mod reload;
 mod sessions;

@@ -13,6 +13,7 @@ mod berths;
 mod engine;
 mod gateway;
 mod machine;
+mod own_engine;
 mod quickstart;
 mod registry;
 mod rig;

@@ -3,7 +3,7 @@
 use super::Task;
 use crate::engine::events::{self, Feed};
 use crate::model::clock::Now;
-use crate::ops::{HeldOutside, Node};
+use crate::ops::{Node, Taken};
 use anyhow::{Result, bail};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,13 +27,13 @@ pub(super) struct Containers {
     up: bool,
     pause: Duration,
     /// Who else has which card, as it was told last.
-    holders: HeldOutside,
+    holders: Taken,
     told_away: bool,
 }
 
 impl Default for Containers {
     fn default() -> Self {
-        Self { feed: None, up: true, pause: LOOK_AGAIN, holders: HeldOutside::new(), told_away: false }
+        Self { feed: None, up: true, pause: LOOK_AGAIN, holders: Taken::default(), told_away: false }
     }
 }
 

@@ -7,19 +7,19 @@ use std::time::{Duration, Instant};
 
 /// A berth that died is noticed within this time, also on a busy machine.
 const SOON: Duration = Duration::from_secs(2);
-const PATIENCE: Duration = Duration::from_secs(40);
+pub(super) const PATIENCE: Duration = Duration::from_secs(40);
 
 fn codes(rig: &Rig, berth: &str) -> Vec<Value> {
     let shown = rig.json(&["show", berth]);
     shown["conditions"].as_array().unwrap().iter().map(|condition| condition["code"].clone()).collect()
 }
 
-fn wait_for(rig: &Rig, berth: &str, wanted: &[&str], limit: Duration) {
+pub(super) fn wait_for(rig: &Rig, berth: &str, wanted: &[&str], limit: Duration) {
     until(&format!("{berth} to be {wanted:?}"), limit, || (codes(rig, berth) == wanted).then_some(()));
 }
 
 /// Events about a berth's conditions, as their kinds.
-fn told(rig: &Rig) -> Vec<String> {
+pub(super) fn told(rig: &Rig) -> Vec<String> {
     let events = rig.events().into_iter().map(|event| event["kind"].as_str().unwrap().to_owned());
     let about = |kind: &String| {
         kind.starts_with("berth.")

@@ -235,13 +235,19 @@ fn a_node_in_a_dev_of_its_own_holds_a_card_if_it_may_be_opened() {
     });
 }
 
-/// Processes with many descriptors of one file, in the device cgroup of a container.
+/// With many descriptors of one file.
+const MANY: &str = "import os, sys\nfor _ in range(int(sys.argv[1])): os.dup(0)\n\
+                    print('ready', flush=True)\nsys.stdin.read()";
+/// With one that was sent over a socket and never received, and in no table.
+const ON_ITS_WAY: &str = "import os, socket, sys\nleft, right = socket.socketpair()\n\
+                          fd = os.open('/dev/null', os.O_RDONLY)\nsocket.send_fds(left, [b'x'], [fd])\nos.close(fd)\n\
+                          print('ready', flush=True)\nsys.stdin.read()";
+
+/// Processes in the device cgroup of a container.
 struct Crowd(Vec<Child>);
 
 impl Crowd {
-    fn start(container: &str, processes: usize, descriptors: usize) -> Self {
-        let script = "import os, sys\nos.open('/dev/null', os.O_RDONLY)\nfor _ in range(int(sys.argv[1])): os.dup(0)\n\
-                      print('ready', flush=True)\nsys.stdin.read()";
+    fn start(container: &str, processes: usize, script: &str, descriptors: usize) -> Self {
         let cgroup = format!("/sys/fs/cgroup/devices/docker/{container}/cgroup.procs");
         let start = || {
             let mut child = Command::new("python3")
@@ -268,9 +274,10 @@ impl Drop for Crowd {
     }
 }
 
-/// The small form of 300 processes with 20,000 descriptors each: more than are looked at.
+/// The small form of 300 processes with 20,000 descriptors each: more than are looked at. To other tests' agents they are
+/// strangers, whose descriptors take all of their time.
 #[test]
-fn what_a_berth_has_open_neither_costs_a_look_nor_hides_other_cards() {
+fn what_a_berth_has_open_neither_costs_a_look_nor_hides_other_cards_alone() {
     let Some(rig) = Rig::start() else { return };
     if !Path::new("/sys/fs/cgroup/devices").exists() {
         eprintln!("SKIPPED: a process can be put into a device cgroup alone only on cgroup v1");
@@ -279,7 +286,7 @@ fn what_a_berth_has_open_neither_costs_a_look_nor_hides_other_cards() {
     let crowded = rig.request(&["--card-ids", "0"]);
     rig.request(&["--card-ids", "5", "--name", "other"]);
     let container = crowded["container_id"].as_str().unwrap().to_owned();
-    let crowd = Crowd::start(&container, 15, 18_000);
+    let crowd = Crowd::start(&container, 15, MANY, 18_000);
     // Nothing in it can have any card but its own.
     let cards = rig.cards();
     assert!(cards[1..5].iter().all(|card| card["holders"] == json!([])), "{cards:?}");
@@ -294,6 +301,35 @@ fn what_a_berth_has_open_neither_costs_a_look_nor_hides_other_cards() {
     drop(crowd);
     let args = ["request", "--user", "bob", "--card-ids", "5", "--json"];
     assert!(rig.ok(&args).contains("\"live\""));
+}
+
+#[test]
+fn a_card_that_may_be_on_its_way_to_a_berth_is_not_given_to_others() {
+    let Some(rig) = Rig::start() else { return };
+    if !Path::new("/sys/fs/cgroup/devices").exists() {
+        eprintln!("SKIPPED: a process can be put into a device cgroup alone only on cgroup v1");
+        return;
+    }
+    let kept = rig.request(&["--card-ids", "0"]);
+    rig.request(&["--card-ids", "5", "--name", "other"]);
+    let sender = Crowd::start(kept["container_id"].as_str().unwrap(), 1, ON_ITS_WAY, 0);
+    assert!(
+        rig.cards()[1..5].iter().all(|card| card["holders"] == json!([])),
+        "nothing can be on its way yet"
+    );
+    rig.ok(&["release", "alice/other"]);
+    let cards = rig.cards();
+    let holder = &cards[5]["holders"][0];
+    assert_eq!(
+        (&holder["kind"], &holder["what"]),
+        (&json!("not-looked"), &json!("hidden-files")),
+        "{cards:?}"
+    );
+    assert!((1..8).filter(|id| *id != 5).all(|id| cards[id]["holders"] == json!([])), "{cards:?}");
+    let said = rig.refused(7, &["request", "--user", "bob", "--card-ids", "5"]);
+    assert!(said.contains("perhaps berth alice/dev, with open files that no table shows"), "{said}");
+    drop(sender);
+    assert!(rig.ok(&["request", "--user", "bob", "--card-ids", "5", "--json"]).contains("\"live\""));
 }
 
 /// Cards of every agent: no other test may run beside it.
