@@ -1,7 +1,7 @@
 //! The rules between berths, and the tools that write them.
 
-use super::super::FakeHost;
 use super::*;
+use crate::host::FakeHost;
 use std::net::Ipv4Addr;
 
 fn neighbours(bridge: &str) -> Neighbours {
