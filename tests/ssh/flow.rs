@@ -117,7 +117,7 @@ fn a_connection_recovers_as_soon_as_the_program_that_did_not_read_has_ended() {
         })
         .collect();
     if has_changed_russh() {
-        // Each has a window of its own: nobody is slowed down by how many others do not read.
+        // Each has a window of its own: what many of them cost has a bound.
         let beside_ten = shared.upload();
         eprintln!("alone {alone:?}, beside ten readers that have stopped {beside_ten:?}");
         assert!(beside_ten < alone * 4 + Duration::from_secs(5));
