@@ -70,7 +70,13 @@ fn a_docker_with_remapped_users_moves_and_a_switch_that_fails_is_taken_back() {
     site::deliver(&machine, &[site::MERGE, site::OFFLINE]);
     let failed = site::bootstrap(&machine, "--apply --yes");
     assert_eq!(failed.code, 5, "{}{}", failed.out, failed.err);
-    for said in ["runs again with the old ones, and so does", "restricts access", "docker.berth-failed-1"] {
+    for said in [
+        "runs again with the old ones, and so does",
+        // dockerd's own words, which are not among systemd's.
+        "failed to start daemon: ",
+        "restricts access",
+        "docker.berth-failed-1",
+    ] {
         assert!(failed.err.contains(said), "{said:?} is not said:\n{}", failed.err);
     }
     sees("/var/lib/docker");
@@ -84,8 +90,8 @@ fn a_docker_with_remapped_users_moves_and_a_switch_that_fails_is_taken_back() {
 /// With a terminal of its own, and the key pressed there.
 fn ctrl_c_at_the_question_ends_it(machine: &Machine) {
     let before = site::state_of_disks(machine);
-    let pressed = "cd /root && mkfifo keys && { env --default-signal=INT script -qefc 'exec /root/berth bootstrap --apply' screen <>keys >/dev/null; \
-        echo $? >code; } & cd /root; until_it() { timeout 120 sh -c \"until $1; do sleep 0.2; done\"; }; \
+    let pressed = "cd /root && mkfifo keys && { env --default-signal=INT script -qefc 'exec /root/berth bootstrap --apply' screen <>keys >/dev/null 2>&1; \
+        echo $? >code; } & cd /root; until_it() { timeout 600 sh -c \"until $1; do sleep 0.2; done\"; }; \
         until_it \"grep -qs 'Type yes' screen\" && printf '\\003' >keys && until_it '[ -s code ]' && cat code";
     assert_eq!(machine.ok(pressed), "5", "{}", machine.ok("cat /root/screen"));
     assert!(machine.ok("cat /root/screen").contains("stopped at the question: nothing was changed"));
@@ -156,6 +162,4 @@ fn docker_comes_from_an_apt_repository() {
     site::apply(&machine);
     let root = machine.ok("docker info -f '{{.DockerRootDir}}'");
     assert!(root.strip_prefix("/data/docker/").is_some_and(|users| users.contains('.')), "{root}");
-    let remaps = "docker info -f '{{.SecurityOptions}}' && cat /etc/docker/daemon.json";
-    assert!(machine.ok(remaps).contains("name=userns"), "{}", machine.ok(remaps));
 }
