@@ -25,6 +25,7 @@ pub mod kernel_log;
 pub mod lock;
 pub mod namespaces;
 pub mod nodes;
+mod own_dir;
 pub mod procs;
 pub mod readback;
 mod real;
