@@ -89,11 +89,38 @@ fn in_words_of(verb: clap::Command, verbs: &[(String, String)]) -> clap::Command
     verb.mut_subcommands(|inner| in_words_of(inner, verbs))
 }
 
-/// What the texts of the command line call a verb, and what it is called here.
+/// What the texts of the command line call a verb, and what it is called here. What is not offered keeps its words: an
+/// administrator types it on the node.
 fn spoken_verbs(visit: &Visit) -> Vec<(String, String)> {
-    let prefix = visit.prefix();
-    let names = Cli::command().get_subcommands().map(|verb| verb.get_name().to_owned()).collect::<Vec<_>>();
-    names.into_iter().map(|name| (format!("berth {name}"), format!("{prefix} {name}"))).collect()
+    let (prefix, me) = (visit.prefix(), visit.user());
+    let mut verbs = Vec::new();
+    // Those about a user, who is always oneself here.
+    for (there, here) in [
+        (format!("user show {me}"), "user key list"),
+        ("user show NAME".into(), "user key list"),
+        (format!("user key add {me} FILE"), "user key add < FILE"),
+        (format!("user key remove {me}"), "user key remove"),
+    ] {
+        verbs.push((format!("berth {there}"), format!("{prefix} {here}")));
+    }
+    let offered = offered(&Cli::command(), "");
+    verbs.extend(offered.iter().map(|verb| (format!("berth{verb}"), format!("{prefix}{verb}"))));
+    verbs
+}
+
+/// Each whole verb, such as ` user key list`.
+fn offered(of: &clap::Command, path: &str) -> Vec<String> {
+    let mut verbs = Vec::new();
+    for verb in of.get_subcommands().filter(|verb| verb.get_name() != "help") {
+        let path = format!("{path} {}", verb.get_name());
+        let inner = offered(verb, &path);
+        if inner.is_empty() {
+            verbs.push(path);
+        } else {
+            verbs.extend(inner);
+        }
+    }
+    verbs
 }
 
 /// An error's help speaks of commands as they are typed here.
@@ -191,5 +218,43 @@ mod tests {
         );
         assert_eq!(help("berth release a/b"), "ssh -p 2222 alice@node1 release a/b");
         assert_eq!(help("held by berth list/dev"), "held by berth list/dev");
+        for (said, typed) in [
+            ("berth user show alice", "user key list"),
+            ("berth user show NAME prints them", "user key list prints them"),
+            ("berth user key add alice FILE", "user key add < FILE"),
+            ("berth user key remove alice SHA256:x", "user key remove SHA256:x"),
+            ("berth user key list", "user key list"),
+            ("berth image list", "image list"),
+        ] {
+            assert_eq!(help(said), format!("ssh -p 2222 alice@node1 {typed}"));
+            let words = typed.split(" < ").next().unwrap().trim_end_matches(" prints them");
+            assert!(parse_line(words).is_ok(), "{words}");
+        }
+        // These are an administrator's, on the node.
+        for said in
+            ["berth user show alice2", "berth user add bob --key FILE", "berth image pull x", "berth agent"]
+        {
+            assert_eq!(help(said), said);
+        }
+    }
+
+    /// What help texts say to type here is offered here.
+    #[test]
+    fn no_help_names_a_verb_that_is_not_offered() {
+        let visit = Visit::of("alice@node1", 2222);
+        let (prefix, offered) = (visit.prefix(), offered(&Cli::command(), ""));
+        let mut texts: Vec<String> = Vec::new();
+        for verb in &offered {
+            let Err(help) = parse_line(&format!("{verb} --help")) else { panic!("{verb}") };
+            texts.push(help.to_string());
+        }
+        for text in texts {
+            assert!(!text.contains("berth user") && !text.contains("berth image"), "{text}");
+            for rest in text.split(prefix.as_str()).skip(1) {
+                let named = offered.iter().any(|verb| rest.starts_with(verb.as_str()));
+                let is_group = [" --help", " help", " [", "\n", "`"].iter().any(|end| rest.starts_with(end));
+                assert!(named || is_group, "{rest:.40} in {text}");
+            }
+        }
     }
 }

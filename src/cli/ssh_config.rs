@@ -24,6 +24,7 @@ are looked for in ~/.ssh/berth_known_hosts: write both files.
 
 --install keeps one marked block at the top of your ~/.ssh/config, and that
 file, up to date; nothing else is touched. Run it again after a request.
+Links of your own are followed; what is somebody else's is not written to.
 
 Examples:
   berth ssh-config train >> ~/.ssh/config

@@ -28,6 +28,7 @@ pub mod lock;
 pub mod mountinfo;
 pub mod namespaces;
 pub mod nodes;
+mod own_dir;
 pub mod procs;
 pub mod readback;
 mod real;

@@ -99,6 +99,16 @@ pub enum CardWish {
     Ids(Vec<i64>),
 }
 
+impl CardWish {
+    /// How many they are.
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Count(count) => usize::try_from(*count).unwrap_or(0),
+            Self::Ids(ids) => ids.len(),
+        }
+    }
+}
+
 /// `POST /v1/berths`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

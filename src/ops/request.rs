@@ -99,7 +99,7 @@ impl Node {
             lease: lease(&settings.profile.berth, request.lease)?,
             wait: Duration::from_secs(request.wait),
             cpus: check_cpus(request.cpus)?,
-            memory: check_memory(request.memory)?,
+            memory: check_memory(caller, &settings.profile.berth, request)?,
             settings,
         })
     }
@@ -188,7 +188,7 @@ impl Node {
             ssh_user: image.user().name.clone(),
             image: image.name.clone(),
             image_id: image.id.clone(),
-            memory: order.memory.or(Some(Size(rules.memory_per_card.0.saturating_mul(u64::from(share))))),
+            memory: order.memory.or(Some(rules.memory_of(cards.len()))),
             cpus: cpus.map(|cpus| cpus.min(online_cpus())),
             until: now.checked_add(SignedDuration::try_from(order.lease)?).ok(),
             cards,
@@ -288,7 +288,24 @@ fn online_cpus() -> f64 {
         .map_or(1.0, |count| f64::from(u32::try_from(count.get()).unwrap_or(u32::MAX)))
 }
 
-fn check_memory(memory: Option<Size>) -> Result<Option<Size>, Fault> {
+/// Whoever asks for all that a node has takes it from others: a limit is what the kernel lets a berth have.
+fn check_memory(caller: &Caller, rules: &BerthRules, request: &BerthRequest) -> Result<Option<Size>, Fault> {
+    let memory = check_size(request.memory)?;
+    let cards = request.cards.count();
+    let most = rules.most_memory_of(cards);
+    match memory {
+        Some(size) if size > most && !caller.admin => {
+            let of = if cards == 1 { "a card".to_owned() } else { format!("{cards} cards") };
+            Err(Fault::refused(format!("{size} of memory is too much: a berth of {of} may have {most}"))
+                .help(
+                    "ask for less or for more cards; an administrator may ask for more, with --user for you",
+                ))
+        }
+        other => Ok(other),
+    }
+}
+
+fn check_size(memory: Option<Size>) -> Result<Option<Size>, Fault> {
     // A size that cannot be compared is left to Docker.
     let most = sysinfo::System::new().map_or(Size(0), |mut system| {
         system.refresh_memory();
@@ -325,5 +342,37 @@ fn claim_fault(error: ClaimError) -> Fault {
         ClaimError::Ledger(fault) => fault,
         ClaimError::NameTaken { .. } => Fault::refused(error.to_string()),
         ClaimError::CardTaken(_) | ClaimError::PortTaken(_) => Fault::busy(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::{Profile, shipped_profile};
+
+    #[test]
+    fn a_user_gets_so_much_memory_and_an_administrator_more() {
+        let mut rules = toml::from_str::<Profile>(shipped_profile("sim").unwrap()).unwrap().berth;
+        rules.memory_per_card = Size::mib(100);
+        let user = Caller { name: "alice".into(), admin: false, user: Some("alice".into()) };
+        let asked = |caller: &Caller, rules: &BerthRules, cards: i64, mib: u64| {
+            let request = serde_json::json!({"cards": {"count": cards}, "memory": mib << 20});
+            check_memory(caller, rules, &serde_json::from_value(request).unwrap())
+        };
+        assert!(asked(&user, &rules, 1, 200).is_ok() && asked(&user, &rules, 2, 400).is_ok());
+        let fault = asked(&user, &rules, 1, 201).unwrap_err();
+        assert_eq!(
+            (fault.class, fault.message.as_str()),
+            (ErrorClass::Refused, "201MiB of memory is too much: a berth of a card may have 200MiB")
+        );
+        assert!(
+            asked(&user, &rules, 2, 401).unwrap_err().message.ends_with("a berth of 2 cards may have 400MiB")
+        );
+        assert_eq!(asked(&Caller::agent(), &rules, 1, 201).unwrap(), Some(Size::mib(201)));
+        rules.max_memory = Some(Size::mib(150));
+        assert!(asked(&user, &rules, 1, 150).is_ok() && asked(&user, &rules, 1, 151).is_err());
+        // What its cards give is not refused.
+        assert!(asked(&user, &rules, 2, 200).is_ok() && asked(&user, &rules, 2, 201).is_err());
+        assert!(asked(&user, &rules, 1, 10).unwrap_err().message.contains("too little"));
     }
 }

@@ -163,6 +163,9 @@ fn validate(path: &Path, profile: &Profile) -> Result<()> {
     if !(1024..=1 << 20).contains(&rules.nofile) {
         return wrong(format!("berth.nofile is {}; write 1024 to 1048576", rules.nofile));
     }
+    if rules.max_memory.is_some_and(|most| most < rules.memory_per_card) {
+        return wrong("berth.max-memory is less than berth.memory-per-card".into());
+    }
     if rules.default_lease > rules.max_lease {
         return wrong("berth.default-lease is longer than berth.max-lease".into());
     }

@@ -76,6 +76,10 @@ pub struct BerthRules {
     #[serde(default)]
     pub default_image: Option<String>,
     pub memory_per_card: Size,
+    /// What a user may ask for with `--memory`, for one berth however many cards it has; administrators may ask for more.
+    /// Where it is not said: twice what the berth's cards give.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_memory: Option<Size>,
     /// 0 sets no limit.
     #[serde(default)]
     pub cpus_per_card: f64,
@@ -108,6 +112,18 @@ pub struct BerthRules {
     /// Shared, read-only in every berth.
     #[serde(default)]
     pub datasets: Vec<Dataset>,
+}
+
+impl BerthRules {
+    pub fn memory_of(&self, cards: usize) -> Size {
+        Size(self.memory_per_card.0.saturating_mul(u64::try_from(cards).unwrap_or(u64::MAX)))
+    }
+
+    /// The most that a user gets: what the cards give is never too much.
+    pub fn most_memory_of(&self, cards: usize) -> Size {
+        let given = self.memory_of(cards);
+        self.max_memory.map_or(Size(given.0.saturating_mul(2)), |most| most.max(given))
+    }
 }
 
 /// What most programs ask for at most, and a sixteenth of what engines give where nobody says.

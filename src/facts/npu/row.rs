@@ -200,7 +200,7 @@ impl ProcessRow {
 
     /// What stands before the name.
     pub fn read_start(cells: &[&str]) -> Option<Self> {
-        let [place, pid, _, ..] = cells else { return None };
+        let [place, pid, ..] = cells else { return None };
         let mut place = place.split_whitespace().map(str::parse::<u32>);
         let npu = place.next()?.ok()?;
         let chip = place.next().transpose().ok()?;

@@ -83,13 +83,10 @@ impl<'a> Reader<'a> {
         {
             return self.whole_line(line);
         }
-        let mut rows = lines.into_iter().skip_while(|line| {
-            let is_row = line.starts_with('|');
-            if !is_row {
-                warn(&mut self.table.warnings, line);
-            }
-            !is_row
-        });
+        let mut rows = lines.into_iter().peekable();
+        while let Some(line) = rows.next_if(|line| !line.starts_with('|')) {
+            warn(&mut self.table.warnings, line);
+        }
         let Some(row) = rows.next() else { return };
         self.row_open = true;
         let whose = match ProcessRow::read_start(&cells(row)) {

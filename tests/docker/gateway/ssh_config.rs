@@ -109,6 +109,11 @@ fn files_that_are_not_one_s_own_are_left_alone() {
     refuse("has the beginning of berth's block, but not its end");
     assert_eq!(std::fs::read_to_string(&config).unwrap(), "# >>> berth >>>\nHost x\n");
     std::fs::remove_dir_all(home.join(".ssh")).unwrap();
+    // As with sudo -E: the whole home is somebody's, who may put a link in at any time.
+    std::os::unix::fs::chown(&home, Some(ALICE), None).unwrap();
+    refuse(&format!("which belongs to uid {ALICE}, not to you (uid 0)"));
+    assert!(!home.join(".ssh").exists());
+    std::os::unix::fs::chown(&home, Some(0), None).unwrap();
     assert!(install(&rig, &home, &[]).status.success());
     let mode = |path: &str| std::fs::metadata(home.join(path)).unwrap().mode() & 0o777;
     assert_eq!((mode(".ssh"), mode(".ssh/config"), mode(".ssh/berth_known_hosts")), (0o700, 0o600, 0o600));
