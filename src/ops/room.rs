@@ -36,7 +36,7 @@ impl Node {
         };
         if !now.iter().any(|full| full.kept == Kept::State) {
             // What could not be kept while it was full, or was used up since.
-            self.ledger(|ledger| ledger.keep_room()).await?;
+            self.ledger(crate::ledger::Ledger::keep_room).await?;
         }
         let begun =
             now.iter().filter(|full| !before.contains(full)).map(|full| ("disk.full", full.to_string()));

@@ -47,7 +47,7 @@ fn read(path: &Path) -> Result<Vec<PrivateKey>> {
     let reading = || format!("reading {}", path.display());
     let bytes = image::read_regular(path, LIMIT).with_context(reading)?;
     let text = String::from_utf8(bytes).map_err(|_| Fault::host("it is no text")).with_context(reading)?;
-    Ok(read_host_keys(&text).with_context(reading)?)
+    read_host_keys(&text).with_context(reading)
 }
 
 #[cfg(test)]
