@@ -43,8 +43,7 @@ pub(super) async fn send_events(
         };
         if let Some(last) = batch.last() {
             after = last.id;
-            let mut text = Vec::new();
-            batch.iter().for_each(|event| text.extend_from_slice(&encode(event)));
+            let text: Vec<u8> = batch.iter().flat_map(|event| encode(event).to_vec()).collect();
             free.send(text.into());
             continue;
         }
@@ -109,6 +108,6 @@ mod tests {
             body.recv().await.unwrap()
         };
         let ((), batch) = tokio::join!(work, read);
-        assert_eq!(batch.iter().filter(|byte| **byte == b'\n').count(), 2);
+        assert_eq!(String::from_utf8_lossy(&batch).lines().count(), 2);
     }
 }

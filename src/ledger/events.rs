@@ -165,6 +165,7 @@ mod tests {
 
     /// Without an index for it, a question reads all that ever happened.
     #[test]
+    #[allow(clippy::disallowed_methods, reason = "reads the project's own source")]
     fn no_question_about_events_reads_them_all() {
         let dir = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(&dir.path().join("ledger.db"), Timestamp::UNIX_EPOCH).unwrap();

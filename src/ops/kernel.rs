@@ -248,6 +248,7 @@ mod tests {
     /// `cargo test --release --lib -- --ignored --nocapture a_thousand_cgroups`
     #[test]
     #[ignore = "a measurement, for people"]
+    #[allow(clippy::print_stdout, reason = "what it measured")]
     fn a_thousand_cgroups_cost_little() {
         for count in [2_000_u32, 4_000, 8_000] {
             let ids: Vec<String> = (0..count).map(|number| format!("{number:064x}")).collect();

@@ -79,7 +79,8 @@ fn with_names(names: &[&str]) -> String {
     };
     let title = ("NPU     Chip", "Process id", "Process name", "Process memory(MB)");
     let mut text = format!("{rule}{}{}", card(5, "0000:41:00.0"), card(7, "0000:42:00.0"));
-    text += &format!("| {:<26}| {:<13} | {:<24} | {:<20} |\n{rule}", title.0, title.1, title.2, title.3);
+    let heading = format!("| {:<26}| {:<13} | {:<24} | {:<20} |\n{rule}", title.0, title.1, title.2, title.3);
+    text.push_str(&heading);
     for (index, name) in names.iter().enumerate() {
         text += &row(5, 100 + u32::try_from(index).unwrap(), name);
     }
