@@ -2,10 +2,10 @@
 
 use super::check::{self, named_profile};
 use super::{Global, render};
+use crate::bootstrap::plan::{Danger, Planned, Step, read_plan, write_plan};
+use crate::bootstrap::{Applied, Draft, Ground, Progress, Wishes, apply, check_rights, draft, refuse};
 use crate::error::Fault;
 use crate::host::RealHost;
-use crate::ops::bootstrap::{Applied, Draft, Ground, Progress, Wishes, apply, check_rights, draft, refuse};
-use crate::plan::{Danger, Planned, Step, read_plan, write_plan};
 use crate::profile::{DEFAULT_CONFIG, load_profile};
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;

@@ -1,11 +1,10 @@
 //! `berth check`: is this node fit to be shared? Needs no agent and no root, and changes nothing.
 
 use super::{Global, render};
+use crate::check::{self, Check, gather};
 use crate::error::{ErrorClass, Fault};
 use crate::host::{RealHost, terminal};
 use crate::model::check::{CheckReport, CheckResult, Severity, Verdict};
-use crate::ops::check;
-use crate::preflight::{self, Check};
 use crate::profile::{Config, Profile, is_file, load_profile};
 use crate::sim;
 use anyhow::{Context as _, Result};
@@ -47,7 +46,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
-    let checks = preflight::select(&args.only)?;
+    let checks = check::select(&args.only)?;
     if args.list {
         list(global, &checks)?;
         return Ok(ExitCode::SUCCESS);
@@ -77,12 +76,12 @@ fn look(
     if attached && sim::SimNode::locate(&config).is_ok_and(|node| !node.is_prepared(host)) {
         render::note("the simulated node is not there yet; the agent makes it when it starts");
     }
-    Ok(check::run(host, &config, &profile, checks))
+    Ok(gather::run(host, &config, &profile, checks))
 }
 
 /// All checks, after something was changed; people get a line, and what failed is the error.
 pub(super) fn conclude(global: &Global, config: &Config, profile: &Profile) -> Result<ExitCode> {
-    let checks = preflight::select(&[])?;
+    let checks = check::select(&[])?;
     let report = look(&RealHost::default(), config.clone(), profile.clone(), &checks)?;
     if !global.json {
         render::line(&format!("berth check: {}", summary(&report)));
@@ -149,7 +148,7 @@ fn show(report: &CheckReport) {
     }
     let mut area = None;
     for check in &report.checks {
-        let own = preflight::area_of(&check.id);
+        let own = check::area_of(&check.id);
         if area.is_some() && area != own {
             table.add_row(["", "", ""]);
         }

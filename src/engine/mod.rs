@@ -21,7 +21,6 @@ pub mod readback;
 pub mod registry;
 mod said;
 pub mod scan;
-pub mod setup;
 mod software;
 mod tables;
 

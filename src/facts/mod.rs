@@ -4,6 +4,7 @@
 
 pub mod account;
 pub mod addresses;
+pub mod at_work;
 pub mod block;
 pub mod cann;
 mod claims;

@@ -1,6 +1,7 @@
 //! Plain types, no I/O: sizes, names, cards, holders, berths, facts. It imports nothing of ours but errors.
 
 pub mod berth;
+pub mod cann_support;
 pub mod capability;
 pub mod card;
 pub mod check;

@@ -285,7 +285,7 @@ pub(super) fn container_name(instance: &str, berth: &Berth) -> String {
     name_of(instance, &berth.owner, &berth.name, berth.id)
 }
 
-pub(super) fn name_of(instance: &str, owner: &str, name: &str, id: i64) -> String {
+pub(crate) fn name_of(instance: &str, owner: &str, name: &str, id: i64) -> String {
     let short: String = instance.chars().take(4).collect();
     format!("berth-{short}-{owner}-{name}-{id}")
 }

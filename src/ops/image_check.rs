@@ -3,9 +3,9 @@
 use super::ration::Act;
 use super::{Caller, Node, ProgressSender};
 use crate::error::Fault;
+use crate::model::cann_support::{is_newer_cann, newest_cann_for};
 use crate::model::facts::NpuFacts;
 use crate::model::image::ImageProbe;
-use crate::preflight::version::{is_newer_cann, newest_cann_for};
 use crate::profile::Pin;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};

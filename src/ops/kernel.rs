@@ -39,10 +39,10 @@ pub struct Record {
 }
 
 /// The containers of berths, and what each was given.
-pub(super) type Own = BTreeMap<String, Berth>;
+pub(crate) type Own = BTreeMap<String, Berth>;
 
 /// Everybody whose device cgroup or own /dev has a card. `own` are the containers of berths.
-pub(super) fn look(nodes: &Nodes, own: &BTreeSet<String>) -> Result<Record, String> {
+pub(crate) fn look(nodes: &Nodes, own: &BTreeSet<String>) -> Result<Record, String> {
     try_look(Path::new("/proc"), nodes, own)
         .map_err(|error| format!("who may open the cards' devices could not be looked at: {error}"))
 }
@@ -108,7 +108,7 @@ pub struct Outsiders {
 
 /// One holder a container and card, with the engine's words where it has any. A berth's container holds what it was not
 /// given: somebody may have edited what the engine keeps of it.
-pub(super) fn join(foreign: &Foreign, record: &Record, own: &Own) -> Outsiders {
+pub(crate) fn join(foreign: &Foreign, record: &Record, own: &Own) -> Outsiders {
     let strangers: HashMap<&str, &Stranger> =
         foreign.containers.iter().map(|stranger| (stranger.id.as_str(), stranger)).collect();
     let is_exempt = |id: &str| strangers.get(id).is_some_and(|known| known.exempt);
@@ -150,7 +150,7 @@ fn holder_of(grant: &Granted, berth: Option<&Berth>, strangers: &HashMap<&str, &
 }
 
 /// For a caller without a ledger, to whom berths are containers as any other.
-pub(super) fn with(nodes: &Nodes, foreign: &Foreign) -> Outsiders {
+pub(crate) fn with(nodes: &Nodes, foreign: &Foreign) -> Outsiders {
     let own = Own::new();
     match look(nodes, &BTreeSet::new()) {
         Ok(granted) => join(foreign, &granted, &own),

@@ -3,12 +3,9 @@
 
 mod apart;
 pub mod berths;
-pub mod bootstrap;
-mod build;
+pub(crate) mod build;
 mod caller;
 mod cards;
-pub mod check;
-mod check_docker;
 mod choose;
 #[cfg(test)]
 mod clock_tests;
@@ -24,7 +21,7 @@ pub mod image_check;
 mod image_pin;
 pub mod images;
 pub mod inside;
-mod kernel;
+pub(crate) mod kernel;
 mod keys;
 mod locks;
 mod node;
@@ -41,7 +38,7 @@ mod request;
 mod room;
 pub mod rulings;
 pub mod supervise;
-mod survey;
+pub(crate) mod survey;
 mod taken;
 mod undo;
 pub mod users;

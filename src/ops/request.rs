@@ -1,6 +1,5 @@
 //! A new berth: check, image, claim, build, commit. Whatever goes wrong after the claim is undone.
 
-use super::bootstrap::check_not_at_work;
 use super::choose::Patience;
 use super::images::ReadyImage;
 use super::locks::beside;
@@ -8,6 +7,7 @@ use super::ports::Asker;
 use super::ration::Act;
 use super::{Caller, Node, ProgressSender, Survey, choose, node, ports};
 use crate::error::{ErrorClass, Fault, class_of, flatten};
+use crate::facts::at_work::check_not_at_work;
 use crate::ledger::{ClaimError, NewBerth, User};
 use crate::model::clock::BootTime;
 use crate::model::{Berth, BerthRequest, CardWish, Holder, Size, card, name};

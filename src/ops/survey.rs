@@ -21,10 +21,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Device numbers of cards.
-pub(super) type Numbers = Vec<(CardId, (u32, u32))>;
+pub(crate) type Numbers = Vec<(CardId, (u32, u32))>;
 
 /// What was seen last, so that a request need not wait for a slow npu-smi.
-pub(super) struct Looks {
+pub(crate) struct Looks {
     npu: Ordered<Option<Look>>,
     /// When the last look at everything else began, and what it saw.
     sight: Ordered<Option<(BootTime, Arc<Sightings>)>>,
@@ -50,7 +50,7 @@ struct Look {
 
 /// The nodes of the cards, as they are in the host's /dev.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Nodes {
+pub(crate) struct Nodes {
     dev: PathBuf,
     /// Those that have one.
     pub whole: Numbers,
@@ -62,18 +62,18 @@ pub(super) struct Nodes {
 
 impl Nodes {
     /// Each number that is a card's, its vNPUs' too.
-    pub(super) fn numbers(&self) -> Numbers {
+    pub(crate) fn numbers(&self) -> Numbers {
         let parts = self.parts.iter().map(|(card, _, number)| (*card, *number));
         self.whole.iter().copied().chain(parts).collect()
     }
 
-    pub(super) fn paths(&self) -> Vec<PathBuf> {
+    pub(crate) fn paths(&self) -> Vec<PathBuf> {
         let whole = self.whole.iter().map(|(card, _)| format!("davinci{card}"));
         let parts = self.parts.iter().map(|(_, vnpu, _)| format!("vdavinci{vnpu}"));
         whole.chain(parts).map(|name| self.dev.join(name)).collect()
     }
 
-    pub(super) fn for_scan(&self) -> Vec<CardNode> {
+    pub(crate) fn for_scan(&self) -> Vec<CardNode> {
         let whole = self.whole.iter().map(|(id, number)| (*id, *number, None));
         let parts = self.parts.iter().map(|(id, vnpu, number)| (*id, *number, Some(*vnpu)));
         whole.chain(parts).map(|(id, number, vnpu)| CardNode { id, number: Some(number), vnpu }).collect()
@@ -98,7 +98,7 @@ impl Survey {
 
 impl Node {
     /// Health and load of the cards, seen after `since`. Several callers share one look.
-    pub(super) async fn npu(&self, since: BootTime) -> Result<Arc<NpuFacts>> {
+    pub(crate) async fn npu(&self, since: BootTime) -> Result<Arc<NpuFacts>> {
         let asked = self.now().boot;
         let mut last = self.looks.npu.lock().await;
         if let Some(look) = &*last {
@@ -122,7 +122,7 @@ impl Node {
     }
 
     /// For what changes rarely, such as versions.
-    pub(super) async fn npu_lately(&self) -> Result<Arc<NpuFacts>> {
+    pub(crate) async fn npu_lately(&self) -> Result<Arc<NpuFacts>> {
         self.npu(self.now().boot.before(self.settings().config.tools.npu_smi_max_age)).await
     }
 
@@ -154,7 +154,7 @@ impl Node {
 
     /// Device nodes, berths, containers and processes: all but npu-smi, seen after `since`. Whoever asks while a look
     /// goes on waits for the next one, which serves all of them.
-    pub(super) async fn sight(&self, since: BootTime) -> Result<Arc<Sightings>> {
+    pub(crate) async fn sight(&self, since: BootTime) -> Result<Arc<Sightings>> {
         let mut last = self.looks.sight.lock().await;
         if let Some((began, seen)) = &*last
             && *began >= since
@@ -196,14 +196,14 @@ impl Node {
         })
     }
 
-    pub(super) async fn card_nodes(&self) -> Result<Nodes> {
+    pub(crate) async fn card_nodes(&self) -> Result<Nodes> {
         let settings = self.settings();
         let (dev, count) = (settings.config.paths.dev.clone(), settings.profile.devices.cards);
         Ok(tokio::task::spawn_blocking(move || card_nodes(&dev, count)).await?)
     }
 
     /// Containers, and others beside the engine, that have cards and are not ours.
-    pub(super) async fn outsiders(&self, nodes: &Nodes) -> Result<Outsiders> {
+    pub(crate) async fn outsiders(&self, nodes: &Nodes) -> Result<Outsiders> {
         let engine = self.engine().await?;
         let mut scan = self.looks.foreign.lock().await;
         // Read after the scan is ours: a berth that is made while another scan runs is known to this one.
@@ -261,13 +261,13 @@ fn fenced(ledger: &Ledger, numbers: &Numbers) -> Result<(Vec<Berth>, Vec<Fence>)
 }
 
 /// The containers of the processes that npu-smi lists.
-pub(super) fn containers_of(npu: &NpuFacts) -> BTreeMap<u32, String> {
+pub(crate) fn containers_of(npu: &NpuFacts) -> BTreeMap<u32, String> {
     let pids = npu.devices.iter().flat_map(|device| &device.processes).map(|process| process.pid);
     pids.filter_map(|pid| Some((pid, procs::container_of(Path::new("/proc"), pid)?))).collect()
 }
 
 /// The cards' nodes, and what is in the place of one.
-pub(super) fn card_nodes(dev: &Path, count: u32) -> Nodes {
+pub(crate) fn card_nodes(dev: &Path, count: u32) -> Nodes {
     let mut found = Nodes { dev: dev.to_owned(), ..Nodes::default() };
     for id in 0..count {
         let path = dev.join(format!("davinci{id}"));
@@ -295,7 +295,7 @@ pub(super) fn card_nodes(dev: &Path, count: u32) -> Nodes {
 
 /// What processes have open.
 #[derive(Debug, Clone, Default)]
-pub(super) struct OpenCards {
+pub(crate) struct OpenCards {
     pub open: Vec<OpenCard>,
     /// Whose open files were too many, once a card that may be among them.
     pub unfinished: Vec<OpenCard>,
@@ -306,7 +306,7 @@ pub(super) struct OpenCards {
 }
 
 /// Processes with a card open.
-pub(super) fn open_cards(host: &dyn Host, numbers: &Numbers, fences: &[Fence]) -> OpenCards {
+pub(crate) fn open_cards(host: &dyn Host, numbers: &Numbers, fences: &[Fence]) -> OpenCards {
     let rdevs: Vec<(u32, u32)> = numbers.iter().map(|(_, rdev)| *rdev).collect();
     let by_number: BTreeMap<(u32, u32), CardId> = numbers.iter().map(|(id, rdev)| (*rdev, *id)).collect();
     let found = procs::open_devices(Path::new("/proc"), &rdevs, fences);

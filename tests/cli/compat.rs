@@ -1,12 +1,12 @@
 //! Everything that an older berth wrote can still be read. A fixture for each version, kept for ever.
 
+use berth::bootstrap::plan::journal::Journal;
+use berth::bootstrap::plan::{Held, Holds, Plan, Step, read_plan};
 use berth::host::RealHost;
 use berth::ledger::{Ledger, NewEvent};
 use berth::model::BerthState;
 use berth::model::disk_use::Use;
 use berth::model::docker_seen::Neighbour;
-use berth::plan::journal::Journal;
-use berth::plan::{Held, Holds, Plan, Step, read_plan};
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
 

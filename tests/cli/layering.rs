@@ -5,7 +5,7 @@
 mod rules;
 mod scan;
 
-use rules::{Layers, check};
+use rules::{Layers, Map, check, check_purity};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -41,6 +41,53 @@ fn the_source_keeps_the_rules() {
         })
         .collect();
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
+
+#[test]
+fn the_map_and_the_source_are_the_same() {
+    let map = Map::from_doc(&std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap());
+    let lib = std::fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let declared = lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
+    for module in declared {
+        assert!(map.modules().any(|named| named == module), "{module} has no row in ARCHITECTURE.md");
+    }
+    for module in map.modules() {
+        let place = root().join("src").join(module.replace("::", "/"));
+        assert!(
+            place.is_dir() || place.with_extension("rs").is_file(),
+            "{module} is only in ARCHITECTURE.md"
+        );
+    }
+    let wrong: Vec<String> = rust_files(&root().join("src"))
+        .unwrap()
+        .iter()
+        .flat_map(|file| {
+            let name = file.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
+            check_purity(&name, &std::fs::read_to_string(file).unwrap(), &map)
+        })
+        .collect();
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
+
+#[test]
+fn what_the_map_calls_pure_is() {
+    let map = Map::from_doc(
+        "| `check` | x | pure but for `gather`: y |\n| `a::b`, `c` | x | pure; y |\n| `d` | x | not pure |\n",
+    );
+    assert!(map.modules().eq(["check", "a::b", "a::c", "d"]));
+    let wrong = |path: &str, code: &str| check_purity(path, code, &map).len();
+    let host = "use crate::host::Host;\n";
+    assert_eq!((wrong("src/check/cards.rs", host), wrong("src/check/gather/mod.rs", host)), (1, 0));
+    assert_eq!(
+        (wrong("src/a/b/x.rs", host), wrong("src/a/c.rs", host), wrong("src/a/x.rs", host)),
+        (1, 1, 0)
+    );
+    assert_eq!((wrong("src/d.rs", host), wrong("src/a/b/tests.rs", host)), (0, 0));
+    assert_eq!(wrong("src/a/b.rs", "fn f() { Timestamp::now() + Instant::now() }"), 2);
+    assert_eq!(
+        wrong("src/a/b.rs", "// crate::host\n#[cfg(test)]\nmod tests {\n    use crate::host::FakeHost;\n}\n"),
+        0
+    );
 }
 
 const LAYERS: &str =
@@ -134,8 +181,6 @@ fn libraries_and_effects_stay_behind_their_doors() {
 #[test]
 fn decisions_take_the_time_from_the_nodes_clock() {
     accepted("src/ops/build.rs", "fn f() { let end = tokio::time::Instant::now() + LIMIT; }");
-    accepted("src/ops/check.rs", "fn f() { Instant::now(); }");
-    accepted("src/ops/bootstrap/apply.rs", "fn f() { jiff::Timestamp::now(); }");
     accepted("src/ssh/server.rs", "fn f() { Instant::now(); }");
     accepted("src/ops/renew.rs", "#[cfg(test)]\nmod tests {\n    fn f() { Timestamp::now(); }\n}");
     refused("src/ops/renew.rs", "fn f() { Timestamp::now(); }", "`Timestamp::now`: a decision takes");
@@ -146,15 +191,15 @@ fn decisions_take_the_time_from_the_nodes_clock() {
 
 #[test]
 fn what_destroys_is_made_from_a_proof() {
-    accepted("src/plan/proof.rs", "fn f() { Tool::Wipefs.cmd(); take_alone(host, id, 1); }");
+    accepted("src/bootstrap/plan/proof.rs", "fn f() { Tool::Wipefs.cmd(); take_alone(host, id, 1); }");
     accepted("src/facts/disks.rs", "fn f() { Tool::WipefsList.cmd(); Format::Btrfs.describe(); }");
     refused(
-        "src/ops/bootstrap/disks.rs",
+        "src/bootstrap/disks/apply.rs",
         "fn f() { Tool::Wipefs.cmd(); }",
-        "`Wipefs` belongs into src/plan/proof.rs",
+        "`Wipefs` belongs into src/bootstrap/plan/proof.rs",
     );
-    refused("src/ops/bootstrap/disks.rs", "use crate::host::{Cmd, Tool::{self, MkfsXfs}};", "`MkfsXfs`");
-    refused("src/ops/bootstrap/disks.rs", "fn f() { block::take_alone(host, id, 1); }", "`take_alone`");
+    refused("src/bootstrap/disks/apply.rs", "use crate::host::{Cmd, Tool::{self, MkfsXfs}};", "`MkfsXfs`");
+    refused("src/bootstrap/disks/apply.rs", "fn f() { block::take_alone(host, id, 1); }", "`take_alone`");
 }
 
 #[test]

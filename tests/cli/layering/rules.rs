@@ -29,14 +29,12 @@ const KEPT_IN: &[(&str, &[&str])] = &[
 ];
 /// Where decisions are made, time comes from the node's clock, so that a test can turn it.
 const BY_THE_CLOCK: &[&str] = &["src/agent/", "src/ops/"];
-/// Not the agent's: bootstrap and check run as commands, and measure how long a probe took.
-const WITHOUT_CLOCK: &[&str] = &["src/ops/bootstrap/", "src/ops/check.rs"];
 const CLOCKS: &[&str] = &["Timestamp::now", "SystemTime", "Instant::now"];
 /// How long to wait for somebody: tokio wakes by this clock and no other.
 const WAITS: &str = "tokio::time::";
 /// What destroys is made from a proof, and nowhere else.
-const PROOF: &[&str] = &["src/plan/proof.rs", "src/host/cmd.rs"];
-const TAKEN: &[&str] = &["src/plan/proof.rs", "src/host/block.rs"];
+const PROOF: &[&str] = &["src/bootstrap/plan/proof.rs", "src/host/cmd.rs"];
+const TAKEN: &[&str] = &["src/bootstrap/plan/proof.rs", "src/host/block.rs"];
 /// Fields that hold text for people.
 const TEXTS: &[&str] = &["message", "meaning", "reason", "note", "detail", "help", "remedy"];
 /// Calls that make such text; two of them are not compared either.
@@ -98,6 +96,100 @@ impl Layers {
             }
         }
     }
+}
+
+/// The code map of ARCHITECTURE.md: a row a subject.
+pub struct Map(Vec<Row>);
+
+struct Row {
+    modules: Vec<String>,
+    /// Which of them are not, where the rest is pure.
+    pure_but_for: Option<Vec<String>>,
+}
+
+/// What code that only decides must not know.
+const IMPURE: &[&str] = &[
+    "crate::host",
+    "crate::engine",
+    "crate::ledger",
+    "crate::ops",
+    "std::fs",
+    "std::process",
+    "std::net::TcpStream",
+    "tokio",
+    "Instant::now",
+    "SystemTime",
+    "Timestamp::now",
+];
+
+impl Map {
+    pub fn from_doc(architecture: &str) -> Self {
+        let rows = architecture.lines().filter(|line| line.starts_with("| `"));
+        Self(rows.filter_map(Row::read).collect())
+    }
+
+    /// `bootstrap::disks`, …: every module that has a row.
+    pub fn modules(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().flat_map(|row| &row.modules).map(String::as_str)
+    }
+
+    fn is_pure(&self, path: &str) -> bool {
+        let is_test = path.ends_with("tests.rs") || path.contains("/tests") || path.contains("_tests");
+        let here = |module: &String| is_below(path, module);
+        !is_test
+            && self.0.iter().any(|row| {
+                row.pure_but_for
+                    .as_ref()
+                    .is_some_and(|others| row.modules.iter().any(here) && !others.iter().any(here))
+            })
+    }
+}
+
+impl Row {
+    /// "| `a::b`, `c` | what | pure but for `d`: … |": names after the first are beside it, those in a note are in it.
+    fn read(line: &str) -> Option<Self> {
+        let mut cells = line.trim_matches('|').split(" | ");
+        let names = quoted(cells.next()?);
+        let note = cells.nth(1)?.trim();
+        let room = names.first()?.rsplit_once("::").map(|(room, _)| room.to_owned());
+        let full = |name: &String| match &room {
+            Some(room) if !name.contains("::") => format!("{room}::{name}"),
+            _ => name.clone(),
+        };
+        let modules: Vec<String> = names.iter().map(full).collect();
+        let pure_but_for = (note == "pure" || note.starts_with("pure;") || note.starts_with("pure but for "))
+            .then(|| {
+                let exceptions = note
+                    .strip_prefix("pure but for ")
+                    .map(|rest| rest.split([':', ';']).next().unwrap_or(rest));
+                let inner = quoted(exceptions.unwrap_or_default());
+                modules
+                    .iter()
+                    .flat_map(|module| inner.iter().map(move |name| format!("{module}::{name}")))
+                    .collect()
+            });
+        Some(Self { modules, pure_but_for })
+    }
+}
+
+fn quoted(cell: &str) -> Vec<String> {
+    cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+fn is_below(path: &str, module: &str) -> bool {
+    let place = format!("src/{}", module.replace("::", "/"));
+    path == format!("{place}.rs") || path.starts_with(&format!("{place}/"))
+}
+
+/// What a file that the map calls pure must not have.
+pub fn check_purity(path: &str, source: &str, map: &Map) -> Vec<String> {
+    if !map.is_pure(path) {
+        return Vec::new();
+    }
+    let (code, _) = without_tests(&blank_text(source));
+    let found = |word: &&&str| code.contains(**word);
+    let told = |word: &&str| format!("{path}: `{word}` in code that ARCHITECTURE.md calls pure");
+    IMPURE.iter().filter(found).map(told).collect()
 }
 
 /// Everything that is wrong with one file; `path` starts with `src/`.
@@ -200,7 +292,7 @@ fn check_places(path: &str, code: &str) -> Vec<String> {
 
 fn check_clocks(path: &str, code: &str) -> Vec<String> {
     let is_in = |places: &[&str]| places.iter().any(|place| path.starts_with(place));
-    if !is_in(BY_THE_CLOCK) || is_in(WITHOUT_CLOCK) {
+    if !is_in(BY_THE_CLOCK) {
         return Vec::new();
     }
     let reads = CLOCKS.iter().flat_map(|word| find_words(code, word).map(move |at| (*word, at)));

@@ -1,0 +1,256 @@
+//! Applying a plan: one step after the other, each written into the journal before and after.
+
+use super::disks::{self, mounts, trees};
+use super::docker::{self, back, move_data, packages};
+use super::driver::{addresses, install, reboot};
+use super::{
+    Draft, Ground, Progress, Wishes, check_ground, decide, files, kernel, look_at_all, make_directory,
+    open_journal, own, unwritable,
+};
+use crate::bootstrap::plan::journal::Journal;
+use crate::bootstrap::plan::{Plan, Planned, Step, check_made_for, check_still_true};
+use crate::error::{Fault, flatten};
+use crate::host::lock::lock_bootstrap;
+use anyhow::{Context as _, Result};
+use jiff::Timestamp;
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Applied {
+    pub done: Vec<Planned>,
+    pub right: Vec<String>,
+    pub notes: Vec<String>,
+    /// The rest goes on after a reboot.
+    pub reboot: bool,
+}
+
+/// Looks again, decides again, asks, and does it. With a plan from a file, only that plan.
+pub fn apply(
+    ground: &Ground,
+    wishes: &Wishes,
+    from_file: Option<&Plan>,
+    progress: &dyn Progress,
+) -> Result<Applied> {
+    make_directory(ground)?;
+    let _lock = lock_bootstrap(&ground.directory()).map_err(unwritable)?;
+    let was_resumed = reboot::is_resumed(ground)?;
+    let applied = apply_locked(ground, wishes, from_file, progress);
+    let forgotten = forget(ground, was_resumed, applied.is_err());
+    let applied = applied?;
+    forgotten?;
+    Ok(applied)
+}
+
+fn forget(ground: &Ground, was_resumed: bool, failed: bool) -> Result<(), Fault> {
+    let is_package = |step: &Step| matches!(step, Step::InstallRun(_));
+    let installed = open_journal(ground)?.did_in_last_run(is_package);
+    reboot::forget(ground, reboot::Ending { was_resumed, failed, installed })
+}
+
+fn apply_locked(
+    ground: &Ground,
+    wishes: &Wishes,
+    from_file: Option<&Plan>,
+    progress: &dyn Progress,
+) -> Result<Applied> {
+    let mut journal = open_journal(ground)?;
+    let now = Timestamp::now();
+    let seen = look_at_all(ground)?;
+    if let Some(plan) = from_file {
+        check_made_for(plan, &seen, now)?;
+        // A run of this very plan was interrupted: what it changed is no reason to refuse it.
+        if !is_begun(plan, &journal) {
+            check_still_true(plan, &seen)?;
+        }
+    }
+    let draft = decide(ground, wishes, seen, &journal, now);
+    if draft.awaits_reboot {
+        return Ok(Applied { done: Vec::new(), right: draft.plan.right, notes: draft.notes, reboot: true });
+    }
+    refuse(&draft)?;
+    if let Some(plan) = from_file {
+        hold_to(plan, &draft)?;
+    }
+    // Trying whether a directory can be written leaves its mark there: not where nothing is to be done.
+    if !draft.plan.steps.is_empty() {
+        check_ground(ground)?;
+    }
+    progress.agrees(&draft)?;
+    let mut steps = draft.plan.steps;
+    let mut reboot = false;
+    if !steps.is_empty() || !journal.unfinished().is_empty() {
+        run(ground, &steps, &mut journal, progress)?;
+        let asks = steps.iter().position(|planned| planned.step == Step::AskReboot);
+        if let Some(index) = asks {
+            reboot = true;
+            steps.truncate(index + 1);
+            journal.reboot(Timestamp::now(), &reboot::boot_id(ground)?)?;
+        } else {
+            check_converged(ground, wishes, &journal)?;
+            journal.finished(Timestamp::now())?;
+        }
+    }
+    Ok(Applied { done: steps, right: draft.plan.right, notes: draft.notes, reboot })
+}
+
+/// All refusals together: the first is the error, the rest its lines.
+pub fn refuse(draft: &Draft) -> Result<(), Fault> {
+    let [first, ..] = draft.refusals.as_slice() else { return Ok(()) };
+    let mut lines: Vec<String> = Vec::new();
+    for refusal in &draft.refusals {
+        lines.push(format!("- {}", refusal.what));
+        // The same advice is not repeated for each reason.
+        let is_last = draft.refusals.iter().rfind(|other| other.help == refusal.help) == Some(refusal);
+        if let (Some(help), true) = (&refusal.help, is_last) {
+            lines.push(format!("  {help}"));
+        }
+    }
+    if draft.refusals.len() == 1 {
+        let fault = Fault::refused(first.what.clone());
+        return Err(match &first.help {
+            Some(help) => fault.help(help.clone()),
+            None => fault,
+        });
+    }
+    Err(Fault::refused(format!("nothing was changed, because:\n{}", lines.join("\n"))))
+}
+
+/// Whether a run has started on this plan.
+fn is_begun(plan: &Plan, journal: &Journal) -> bool {
+    journal.was_begun_after(plan.made_at) && plan.steps.iter().any(|planned| journal.knows(&planned.step))
+}
+
+/// What is left to do must be in the plan that the admin read. The file forbids; it never says how anything is done.
+fn hold_to(plan: &Plan, draft: &Draft) -> Result<(), Fault> {
+    let is_agreed = |step: &Step| plan.steps.iter().any(|agreed| agreed.step.is_same_work(step));
+    match draft.plan.steps.iter().find(|planned| !is_agreed(&planned.step)) {
+        None => Ok(()),
+        Some(planned) => {
+            let what = planned.step.describe();
+            Err(Fault::refused(format!("the plan does not say what is to be done now: {what}"))
+                .help("make a new plan: berth bootstrap --out FILE"))
+        }
+    }
+}
+
+/// All steps, or those up to a reboot.
+fn run(ground: &Ground, steps: &[Planned], journal: &mut Journal, progress: &dyn Progress) -> Result<()> {
+    let left = journal.unfinished();
+    journal.begin(Timestamp::now())?;
+    for step in left.iter().filter(|step| steps.iter().all(|planned| planned.step.key() != step.key())) {
+        journal.settled(Timestamp::now(), step)?;
+    }
+    let mut before = None;
+    let ended = run_each(ground, steps, journal, progress, &mut before);
+    match (ended, before) {
+        (Err(error), Some(before)) => Err(docker::apply::start_after_all(ground, progress, before, error)),
+        (ended, _) => ended,
+    }
+}
+
+fn run_each(
+    ground: &Ground,
+    steps: &[Planned],
+    journal: &mut Journal,
+    progress: &dyn Progress,
+    before: &mut Option<back::Before>,
+) -> Result<()> {
+    for (index, planned) in steps.iter().enumerate() {
+        let step = &planned.step;
+        if stops_here(progress, before.as_ref()) {
+            return Err(Fault::host(format!("stopped before: {}", step.describe()))
+                .help("what is done stays done; the same command goes on from here")
+                .into());
+        }
+        progress.starts(index + 1, steps.len(), step);
+        journal.started(Timestamp::now(), step)?;
+        let result = execute(ground, step, progress, before).with_context(|| step.describe());
+        match &result {
+            Ok(()) => journal.done(Timestamp::now(), step)?,
+            Err(error) => journal.failed(Timestamp::now(), step, &flatten(error).message)?,
+        }
+        progress.ended(step, result.as_ref().err().map(flatten).as_ref());
+        result?;
+        if *step == Step::AskReboot {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Nobody can stop between what stops Docker and what starts it.
+fn stops_here(progress: &dyn Progress, before: Option<&back::Before>) -> bool {
+    before.is_none() && progress.wants_stop()
+}
+
+/// `before`: Docker's configuration as it was, from the step that changes it to the one that starts it.
+fn execute(
+    ground: &Ground,
+    step: &Step,
+    progress: &dyn Progress,
+    before: &mut Option<back::Before>,
+) -> Result<()> {
+    match step {
+        Step::WipeDisk(wipe) => disks::apply::wipe(ground, wipe),
+        Step::MakeVolume(volume) => disks::apply::make(ground, volume),
+        Step::GrowVolume(volume) => disks::apply::grow(ground, volume),
+        Step::MoveTree(tree) => trees::copy_to_volume(ground, tree, progress),
+        Step::AddMount(mount) => mounts::add(ground, mount),
+        Step::WriteFile(file) => files::write(ground, file),
+        Step::MakeAccount(account) => install::make_account(ground, account),
+        Step::InstallRun(run) => install::install(ground, run, progress),
+        Step::ResumeAfterBoot(resume) => reboot::prepare(ground, resume),
+        Step::AskReboot => Ok(()),
+        Step::SetAddresses(set) => addresses::set(ground, set),
+        Step::InstallPackages(packages) => packages::install(ground, packages, progress),
+        Step::ConfigureDocker(configure) => docker::apply::configure(ground, configure, before),
+        Step::MoveDockerData(data) => move_data::copy_and_switch(ground, data, progress, before),
+        Step::RunDocker(run) => docker::apply::run(ground, run, progress, before.take()),
+        Step::ApplySysctl(sysctl) => kernel::apply(sysctl),
+        Step::CloseMetadata(_) => docker::apply::close_metadata(ground),
+        Step::InstallProgram(program) => Ok(own::install_program(program)?),
+        Step::MakeGroup(group) => own::make_group(ground, group),
+        Step::MakeDirectory(directory) => Ok(own::make_directory(directory)?),
+        Step::RunUnits(units) => own::run_units(ground, units),
+    }
+}
+
+/// A plan that was applied leaves nothing to do.
+fn check_converged(ground: &Ground, wishes: &Wishes, journal: &Journal) -> Result<()> {
+    // What was named to be wiped is in use now.
+    let wishes = Wishes { wipe: Vec::new(), ..wishes.clone() };
+    let again = decide(ground, &wishes, look_at_all(ground)?, journal, Timestamp::now());
+    let left = again.refusals.first().map(|refusal| refusal.what.clone());
+    let left = left
+        .or_else(|| again.plan.steps.first().map(|left| format!("{} ({})", left.step.describe(), left.why)));
+    let Some(left) = left else { return Ok(()) };
+    Err(Fault::host(format!("every step was done, and this came up meanwhile, or did not hold: {left}"))
+        .help("look at the plan again: berth bootstrap")
+        .into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Somebody has pressed Ctrl-C.
+    struct Pressed;
+
+    impl Progress for Pressed {
+        fn starts(&self, _: usize, _: usize, _: &Step) {}
+        fn says(&self, _: &str) {}
+        fn ended(&self, _: &Step, _: Option<&Fault>) {}
+        fn agrees(&self, _: &Draft) -> Result<()> {
+            Ok(())
+        }
+        fn wants_stop(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn nobody_stops_between_what_stops_docker_and_what_starts_it() {
+        let before = back::Before { file: "/none".into(), text: None, copy: None };
+        assert!(stops_here(&Pressed, None) && !stops_here(&Pressed, Some(&before)));
+    }
+}

@@ -1,0 +1,47 @@
+//! Copies of whole trees: everything in them, compared with what they were made from.
+
+use super::Ground;
+use crate::error::Fault;
+use crate::facts::mounts;
+use crate::host::{Tool, tree};
+use anyhow::{Context as _, Result};
+use std::path::Path;
+use std::time::Duration;
+
+const COPYING: Duration = Duration::from_hours(24);
+
+/// Owners, modes, times, hard links, attributes, holes and special files.
+pub(super) fn copy_tree(ground: &Ground, from: &Path, to: &Path) -> Result<()> {
+    let cmd = Tool::Cp.cmd().args(["--archive", "--sparse=auto", "--no-target-directory", "--"]);
+    let cmd = cmd.arg(format!("{}/.", from.display())).arg(to.display().to_string()).timeout(COPYING);
+    ground.host.run(&cmd).map_err(Fault::from)?;
+    Ok(())
+}
+
+pub(super) fn check_same(from: &Path, to: &Path) -> Result<()> {
+    let found = tree::compare(from, to)
+        .with_context(|| format!("comparing {} with its copy in {}", from.display(), to.display()))?;
+    match found {
+        None => Ok(()),
+        Some(difference) => Err(Fault::host(format!(
+            "{} and its copy are not the same: {}: {}",
+            from.display(),
+            difference.path.display(),
+            difference.what
+        ))
+        .into()),
+    }
+}
+
+/// Other file systems below would be copied into one, and hidden.
+pub(super) fn check_nothing_below(ground: &Ground, dir: &Path) -> Result<()> {
+    let lines = mounts::gather(ground.host).map_err(Fault::host)?;
+    let below =
+        lines.iter().find(|line| Path::new(&line.target) != dir && Path::new(&line.target).starts_with(dir));
+    match below {
+        None => Ok(()),
+        Some(line) => Err(Fault::refused(format!("{} is mounted, below {}", line.target, dir.display()))
+            .help("unmount it, and run this again")
+            .into()),
+    }
+}

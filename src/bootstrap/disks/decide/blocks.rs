@@ -1,0 +1,42 @@
+//! Disks of different block sizes: LVM takes no such group, and finds out after it has written on the first.
+
+use crate::bootstrap::plan::{DiskPart, Format, Part, Step, group_name};
+use crate::model::observed::Observed;
+use std::collections::BTreeMap;
+
+/// What would be mixed, if anything: these disks, and those that are in the volume's group already.
+pub fn mixed_blocks(seen: &Observed, name: &str, format: Format, disks: &[DiskPart]) -> Option<String> {
+    if format == Format::Btrfs {
+        return None;
+    }
+    let group = group_name(name);
+    let mut sizes: BTreeMap<u64, Vec<&str>> = BTreeMap::new();
+    for disk in &seen.disks {
+        let Some(id) = &disk.id else { continue };
+        let is_part = disk.group() == Some(&group) || disks.iter().any(|part| part.id == *id);
+        if let Some(size) = disk.block_size.filter(|_| is_part) {
+            sizes.entry(size).or_default().push(&id.serial);
+        }
+    }
+    if sizes.len() < 2 {
+        return None;
+    }
+    let each = sizes.iter().map(|(size, disks)| format!("{size} bytes on {}", disks.join(", ")));
+    let each: Vec<String> = each.collect();
+    Some(format!("volume {name} would have blocks of different sizes: {}", each.join("; ")))
+}
+
+pub(super) fn refuse_mixed(seen: &Observed, part: &mut Part) {
+    let mixed = part.steps.iter().filter_map(|planned| match &planned.step {
+        Step::MakeVolume(volume) => mixed_blocks(seen, &volume.name, volume.format, &volume.disks),
+        Step::GrowVolume(volume) => mixed_blocks(seen, &volume.name, volume.format, &volume.disks),
+        _ => None,
+    });
+    let mixed: Vec<String> = mixed.collect();
+    for what in mixed {
+        part.refuse(
+            what,
+            "--leave the ones of one size, or give all of them the same with `nvme format --lbaf`",
+        );
+    }
+}

@@ -1,0 +1,159 @@
+//! Copying a directory's contents to a new volume, and comparing before anybody relies on the copy.
+//!
+//! The old contents stay where they are. What is on the volume is removed only when it carries our mark, which says
+//! that a copy was never finished.
+
+use crate::bootstrap::copies::{check_nothing_below, check_same, copy_tree};
+use crate::bootstrap::plan::MoveTree;
+use crate::bootstrap::{Ground, Progress};
+use crate::error::Fault;
+use crate::facts::mounts;
+use crate::host::{Tool, dirs, files, procs, tree};
+use crate::model::Size;
+use crate::model::docker_seen::Place;
+use anyhow::{Context as _, Result, bail};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+/// Where the volume is mounted meanwhile.
+const PLACE: &str = "/run/berth/new";
+const MOUNTING: Duration = Duration::from_mins(2);
+
+pub(in crate::bootstrap) fn copy_to_volume(
+    ground: &Ground,
+    step: &MoveTree,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let place = Path::new(PLACE);
+    dirs::make_dir(place, 0o700)?;
+    // Left by a run that was killed.
+    if is_mounted(ground)? {
+        mount(ground, Tool::Umount, &[PLACE])?;
+    }
+    check_nothing_below(ground, &step.from)?;
+    check_unused(ground, step)?;
+    check_nobody_works(ground, &step.from)?;
+    mount(ground, Tool::Mount, &[&format!("UUID={}", step.to_uuid), PLACE])?;
+    let copied = match tree::look_at(place, &[]) {
+        Ok(Place::Free | Place::Unfinished) => fill(ground, step, place, progress),
+        Ok(Place::Docker | Place::Taken) => check_finished(step, place, progress),
+        Err(error) => Err(anyhow::Error::new(error).context(format!("looking at volume {}", step.to_volume))),
+    };
+    let unmounted = mount(ground, Tool::Umount, &[PLACE]);
+    copied.and(unmounted)
+}
+
+fn fill(ground: &Ground, step: &MoveTree, place: &Path, progress: &dyn Progress) -> Result<()> {
+    let from = step.from.as_path();
+    let bytes = tree::measure(from).with_context(|| format!("measuring {}", from.display()))?;
+    let free = files::free_bytes(place)?;
+    if bytes > free / 100 * 95 {
+        let (bytes, free) = (Size(bytes), Size(free));
+        return Err(Fault::refused(format!(
+            "{} takes {bytes}, and volume {} has room for {free}",
+            from.display(),
+            step.to_volume
+        ))
+        .into());
+    }
+    progress.says(&format!("copying {} to volume {}", Size(bytes), step.to_volume));
+    if let Err(error) = copy_once(ground, from, place, progress) {
+        progress.says(&format!("once more, because {error:#}"));
+        copy_once(ground, from, place, progress).map_err(|error| {
+            let what = format!("{} cannot be copied as it is: {error:#}", from.display());
+            Fault::refused(what)
+                .help("nobody may work in it meanwhile: log everybody out, and run this again")
+        })?;
+    }
+    let writing = || format!("writing volume {}", step.to_volume);
+    tree::sync(place).with_context(writing)?;
+    // Who wrote behind our back has ended, or is still there.
+    check_nobody_works(ground, from)?;
+    // From here on it may be somebody's, and nobody empties it any more.
+    tree::finish(place).with_context(writing)?;
+    tree::sync(place).with_context(writing)
+}
+
+/// An earlier run copied all of it and did not come to mount it. Whether people worked on it since, only they know.
+fn check_finished(step: &MoveTree, place: &Path, progress: &dyn Progress) -> Result<()> {
+    progress.says("comparing with what an earlier run copied");
+    check_same(&step.from, place).map_err(|error| {
+        let (from, volume, uuid) = (step.from.display(), &step.to_volume, &step.to_uuid);
+        Fault::refused(format!("{from} and volume {volume} both hold something, and not the same: {error:#}"))
+            .help(format!(
+                "look at the volume (mount UUID={uuid} /mnt), decide which one counts, and empty the other one"
+            ))
+            .into()
+    })
+}
+
+/// What is written while it is copied would stay behind, below the mount.
+fn check_nobody_works(ground: &Ground, from: &Path) -> Result<()> {
+    const MOST: usize = 8;
+    let proc_root = ground.root.join("proc");
+    let at_work = procs::at_work_below(&proc_root, from).context("looking at processes")?;
+    if at_work.is_empty() {
+        return check_not_given(ground, from);
+    }
+    let more = at_work.len().saturating_sub(MOST);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let shown = at_work.get(..MOST).unwrap_or(&at_work).join(", ");
+    Err(Fault::refused(format!("somebody is at work in {}: {shown}{more}", from.display()))
+        .help("nobody may work in it while it is copied: log everybody out, run this from another directory (cd /)")
+        .into())
+}
+
+/// A container that has a part of it mounted goes on writing there, whatever is mounted over it here; so does the kernel
+/// to a file that it has as swap or as a device.
+fn check_not_given(ground: &Ground, from: &Path) -> Result<()> {
+    let (targets, pids) = mounts::also_at(ground.host, from).map_err(Fault::host)?;
+    let proc_root = ground.root.join("proc");
+    let container = |pid: &u32| match procs::container_of(&proc_root, *pid) {
+        Some(id) => format!("container {}", id.get(..12).unwrap_or(&id)),
+        None => format!("process {pid}"),
+    };
+    let files = mounts::files_in_use(ground.host, from).map_err(Fault::host)?;
+    let mut users: Vec<String> = targets.into_iter().chain(pids.iter().map(container)).chain(files).collect();
+    users.dedup();
+    if users.is_empty() {
+        return Ok(());
+    }
+    Err(Fault::refused(format!("a part of {} is in use elsewhere: {}", from.display(), users.join(", ")))
+        .help("stop those containers (docker ps), or end that use of it (umount, swapoff, losetup -d), and run this again")
+        .into())
+}
+
+fn copy_once(ground: &Ground, from: &Path, place: &Path, progress: &dyn Progress) -> Result<()> {
+    // Refuses a volume that has anything on it without our mark.
+    tree::begin(place).and_then(|()| tree::empty(place)).context("emptying the new volume")?;
+    let began = SystemTime::now();
+    copy_tree(ground, from, place)?;
+    progress.says("comparing");
+    check_same(from, place)?;
+    // What was written behind the comparison, by somebody who has ended since or whom no list of processes shows.
+    match tree::changed_since(from, began).with_context(|| format!("looking through {}", from.display()))? {
+        None => Ok(()),
+        Some(path) => bail!("{} changed while it was copied", path.display()),
+    }
+}
+
+/// Nobody has it mounted now.
+fn check_unused(ground: &Ground, step: &MoveTree) -> Result<(), Fault> {
+    let seen = crate::bootstrap::look(ground)?;
+    let user = seen.mounts.iter().find(|mount| mount.uuid.as_deref() == Some(&step.to_uuid));
+    user.map_or(Ok(()), |mount| {
+        Err(Fault::refused(format!("volume {} is mounted at {}", step.to_volume, mount.target))
+            .help("unmount it, and run this again"))
+    })
+}
+
+fn is_mounted(ground: &Ground) -> Result<bool, Fault> {
+    let lines = mounts::gather(ground.host).map_err(Fault::host)?;
+    Ok(lines.iter().any(|line| line.target == PLACE))
+}
+
+fn mount(ground: &Ground, tool: Tool, args: &[&str]) -> Result<()> {
+    let cmd = tool.cmd().args(args.iter().copied()).timeout(MOUNTING);
+    ground.host.run(&cmd).map_err(Fault::from)?;
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! What the driver's part of a plan needs beside the disks: looking, and putting the question.
+
+use super::decide::{self, Addresses};
+use super::{cards, reboot};
+use crate::bootstrap::plan::journal::Journal;
+use crate::bootstrap::plan::{Part, ResumeAfterBoot, Step};
+use crate::bootstrap::{Ground, Wishes};
+use crate::error::Fault;
+use crate::facts::{self, account, addresses, pci, run_packages};
+use crate::host::read_text;
+use crate::model::driver::{DriverSeen, HccnSeen, PackagesSeen};
+use crate::model::observed::Observed;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Adds to `seen` what the profile makes interesting.
+pub(in crate::bootstrap) fn look(ground: &Ground, seen: &mut Observed) -> Result<(), Fault> {
+    seen.boot = reboot::look(ground)?;
+    let wants = &ground.profile.bootstrap;
+    if !wants.driver.is_wanted() && !wants.hccn.is_wanted() {
+        return Ok(());
+    }
+    let wrong = |why: String| Fault::host(format!("looking at the driver: {why}"));
+    let driver = look_at_driver(ground).map_err(wrong)?;
+    if driver.files.module_loaded {
+        seen.cards = Some(cards::look(ground));
+    }
+    seen.driver = Some(driver);
+    if wants.hccn.is_wanted() {
+        seen.hccn = Some(look_at_addresses(ground, seen.boot.is_over()).map_err(wrong)?);
+    }
+    Ok(())
+}
+
+fn look_at_driver(ground: &Ground) -> Result<DriverSeen, String> {
+    let (host, wants) = (ground.host, &ground.profile.bootstrap.driver);
+    let wanted = account::Wanted { user: &wants.user, group: &wants.group, uid: wants.uid, gid: wants.gid };
+    let pci = pci::gather(host)?;
+    Ok(DriverSeen {
+        files: facts::driver::gather(host, Path::new(facts::driver::DRIVER))?,
+        pci: pci.into_iter().map(|device| format!("{}:{}", device.vendor, device.device)).collect(),
+        account: account::gather(host, &wanted)?,
+        packages: if wants.is_wanted() {
+            run_packages::gather(host, ground.root, &wants.packages)
+        } else {
+            PackagesSeen::default()
+        },
+    })
+}
+
+/// Right after a boot the driver may still be starting its cards: then they are asked until they answer.
+fn look_at_addresses(ground: &Ground, is_after_boot: bool) -> Result<HccnSeen, String> {
+    const PATIENCE: Duration = Duration::from_mins(2);
+    const PAUSE: Duration = Duration::from_secs(2);
+    let (wants, cards) = (&ground.profile.bootstrap.hccn, ground.profile.devices.cards);
+    let with_gateway =
+        !wants.csv.as_os_str().is_empty() || wants.addresses.iter().any(|wanted| wanted.gateway.is_some());
+    let is_there = ground.host.exists(&ground.config.tools.hccn_tool);
+    let end = Instant::now() + if is_after_boot && is_there { PATIENCE } else { Duration::ZERO };
+    loop {
+        let seen = addresses::gather(ground.host, &ground.config.tools, cards, with_gateway)?;
+        if seen.not_asked.is_none() || Instant::now() >= end {
+            return Ok(seen);
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// The driver's part of the plan. Beside it: whether all that it needs is a reboot.
+pub(in crate::bootstrap) fn plan(
+    ground: &Ground,
+    wishes: &Wishes,
+    seen: &Observed,
+    journal: &Journal,
+) -> (Part, bool) {
+    let profile = ground.profile;
+    let mut part = Part::default();
+    let resume = reboot::resume(ground, wishes, seen);
+    let nobody = ResumeAfterBoot { unit: None };
+    let request = decide::Request {
+        wants: &profile.bootstrap.driver,
+        // A simulated node has no cards on its bus.
+        pci_ids: if profile.simulation.is_some() { &[] } else { &profile.devices.pci_ids },
+        unfinished: &journal.unfinished(),
+        resume: resume.as_ref().unwrap_or(&nobody),
+    };
+    part.append(decide::plan(seen, &request));
+    let installs = part.steps.iter().any(|planned| matches!(planned.step, Step::InstallRun(_)));
+    if let (true, Err(why)) = (installs, &resume) {
+        part.refuse(
+            format!("bootstrap could not go on by itself after the reboot: {why}"),
+            "what runs as root after a boot must be where only root can write: this program in /usr/local/bin, \
+             config and profile in /etc/berth",
+        );
+    }
+    let is_awaited = seen.boot.is_awaited() && part.refusals.is_empty() && !installs;
+    part.append(plan_addresses(ground, seen, installs || is_awaited));
+    (part, is_awaited)
+}
+
+fn plan_addresses(ground: &Ground, seen: &Observed, after_reboot: bool) -> Part {
+    let wants = &ground.profile.bootstrap.hccn;
+    let csv = (!wants.csv.as_os_str().is_empty()).then(|| {
+        read_text(ground.host, &wants.csv)
+            .map_err(|error| format!("{} cannot be read: {error}", wants.csv.display()))
+    });
+    let hostname = read_text(ground.host, Path::new("/proc/sys/kernel/hostname")).unwrap_or_default();
+    let request = Addresses {
+        wants,
+        cards: ground.profile.devices.cards,
+        csv,
+        hostname: hostname.trim(),
+        after_reboot,
+    };
+    decide::plan_addresses(seen, &request)
+}

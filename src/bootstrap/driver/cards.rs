@@ -1,0 +1,95 @@
+//! Who has a card now: processes with its node open, containers that were given it, and what npu-smi lists. It only
+//! looks. Asked when a plan is made, and again right before something is installed.
+
+use crate::bootstrap::Ground;
+use crate::engine::{Engine, Foreign, ForeignScan, Known};
+use crate::error::{Fault, flatten};
+use crate::facts;
+use crate::model::driver::CardsSeen;
+use crate::model::facts::NpuDevice;
+use crate::model::{CardId, Holder};
+use crate::ops::kernel::{self, Outsiders};
+use crate::ops::survey::{Nodes, card_nodes, open_cards};
+use anyhow::{Context as _, Result};
+use std::collections::BTreeSet;
+
+pub(in crate::bootstrap) fn look(ground: &Ground) -> CardsSeen {
+    let mut found = BTreeSet::new();
+    let mut reasons = Vec::new();
+    let nodes = card_nodes(&ground.config.paths.dev, ground.profile.devices.cards);
+    reasons.extend(nodes.bad.iter().map(|(card, why)| format!("card {card}: {why}")));
+    let open = open_cards(ground.host, &nodes.numbers(), &[]);
+    reasons.extend(open.not_looked);
+    reasons.extend(open.unfinished.first().map(|open| {
+        format!(
+            "process {} ({}) has more open files than could be looked at",
+            open.device.pid, open.device.name
+        )
+    }));
+    let mut pids = BTreeSet::new();
+    for card in open.open {
+        let device = card.device;
+        pids.insert(device.pid);
+        let holder = Holder::Process { pid: device.pid, name: device.name, user: card.user };
+        found.insert(format!("card {} is held by {holder}", card.card));
+    }
+    for (card, pid, name) in listed(ground) {
+        if pids.insert(pid) {
+            let holder = Holder::Process { pid, name, user: None };
+            found.insert(format!("card {card} is held by {holder}"));
+        }
+    }
+    match containers(ground, &nodes) {
+        Ok(outside) => {
+            reasons.extend(outside.not_looked);
+            found
+                .extend(outside.held.iter().map(|(card, holder)| format!("card {card} is held by {holder}")));
+        }
+        Err(error) => reasons.push(flatten(&error).message),
+    }
+    let not_looked = (!reasons.is_empty()).then(|| reasons.join("; "));
+    CardsSeen { holders: found.into_iter().collect(), not_looked }
+}
+
+/// Right before something is done to the cards.
+pub(in crate::bootstrap) fn check_free(ground: &Ground) -> Result<(), Fault> {
+    let seen = look(ground);
+    let not_looked = seen.not_looked.map(|why| format!("who has cards could not be looked at: {why}"));
+    let objections: Vec<String> = seen.holders.into_iter().chain(not_looked).collect();
+    if objections.is_empty() {
+        return Ok(());
+    }
+    Err(Fault::refused(objections.join("; "))
+        .help("release the berths, and stop the containers and processes (berth cards shows them)"))
+}
+
+/// What npu-smi lists. One that fails hides nobody: each process with a card open was seen already.
+fn listed(ground: &Ground) -> Vec<(CardId, u32, String)> {
+    let npu = facts::gather_npu(ground.host, &ground.config.tools);
+    let of_device = |device: &NpuDevice| {
+        let card = CardId(device.id);
+        device
+            .processes
+            .iter()
+            .map(move |process| (card, process.pid, process.name.clone()))
+            .collect::<Vec<_>>()
+    };
+    npu.devices.iter().flat_map(of_device).collect()
+}
+
+/// Containers that run and have a card, berths among them, and whom else the kernel lets use one. Without Docker's
+/// socket there is no Docker.
+fn containers(ground: &Ground, nodes: &Nodes) -> Result<Outsiders> {
+    let socket = &ground.config.docker.socket;
+    if !ground.host.exists(socket) {
+        return Ok(kernel::with(nodes, &Foreign::default()));
+    }
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
+    runtime.block_on(async {
+        let engine = Engine::connect(socket).await?;
+        let scan = ForeignScan::new(engine, "").exempting(&ground.config.docker.exempt);
+        let foreign = { scan }.look(&nodes.for_scan(), &Known::default()).await?;
+        Ok(kernel::with(nodes, &foreign))
+    })
+}

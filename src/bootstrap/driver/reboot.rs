@@ -1,0 +1,127 @@
+//! The reboot in the middle: the marker that knows which boot must end, and the unit that goes on in the next.
+//!
+//! It never reboots. The marker is there before anything is installed, so that a power cut counts as a reboot too.
+
+use super::decide::resume_unit;
+use crate::bootstrap::plan::{ResumeAfterBoot, ResumeUnit};
+use crate::bootstrap::{Ground, Wishes};
+use crate::error::Fault;
+use crate::facts::at_work::{BOOT_ID, MARKER};
+use crate::host::{Tool, read_text, trust};
+use crate::model::driver::BootSeen;
+use crate::model::observed::Observed;
+use crate::profile::DEFAULT_CONFIG;
+use anyhow::{Context as _, Result};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const UNIT: &str = "/etc/systemd/system/berth-bootstrap.service";
+const TIMEOUT: Duration = Duration::from_mins(1);
+
+fn marker(ground: &Ground) -> PathBuf {
+    ground.directory().join(MARKER)
+}
+
+pub(in crate::bootstrap) fn look(ground: &Ground) -> Result<BootSeen, Fault> {
+    let path = marker(ground);
+    let marked = match read_text(ground.host, &path) {
+        Ok(text) => Some(text.trim().to_owned()),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => return Err(Fault::host(format!("{} cannot be read: {error}", path.display()))),
+    };
+    Ok(BootSeen { id: boot_id(ground)?, marked })
+}
+
+pub(in crate::bootstrap) fn boot_id(ground: &Ground) -> Result<String, Fault> {
+    let text = read_text(ground.host, Path::new(BOOT_ID)).unwrap_or_default();
+    let id = text.trim();
+    if id.is_empty() {
+        return Err(Fault::host(format!("{BOOT_ID} does not say which boot this is")));
+    }
+    Ok(id.to_owned())
+}
+
+/// How this run goes on after the reboot: with the same config, the same profile, and the disks left alone that were.
+/// What was to be wiped is not wiped again.
+pub(in crate::bootstrap) fn resume(
+    ground: &Ground,
+    wishes: &Wishes,
+    seen: &Observed,
+) -> Result<ResumeAfterBoot, String> {
+    if !seen.machine.systemd {
+        return Ok(ResumeAfterBoot { unit: None });
+    }
+    let program = std::env::current_exe().map_err(|error| format!("the program's own path: {error}"))?;
+    // It will run as root, and by itself; what is in /tmp would not even be there any more.
+    trust::check_program(Path::new("/"), &program)?;
+    let mut words = vec![text(&program)?];
+    words.extend(["bootstrap", "--apply", "--yes", "--after-reboot"].map(str::to_owned));
+    // The default one may be written by this very run, behind the reboot.
+    if ground.config_path != Path::new(DEFAULT_CONFIG) {
+        trust::check_root_only(Path::new("/"), &ground.config_path)?;
+        words.extend(["--config".into(), text(&ground.config_path)?]);
+    }
+    if let Some(profile) = &wishes.profile {
+        if profile.starts_with('/') {
+            trust::check_root_only(Path::new("/"), Path::new(profile))?;
+        }
+        words.extend(["--profile".into(), profile.clone()]);
+    }
+    words.extend(wishes.leave.iter().flat_map(|serial| ["--leave".into(), serial.clone()]));
+    let content = resume_unit(&words, &marker(ground), &ground.config.paths.state)?;
+    Ok(ResumeAfterBoot { unit: Some(ResumeUnit { path: UNIT.into(), content }) })
+}
+
+fn text(path: &Path) -> Result<String, String> {
+    path.to_str().map(str::to_owned).ok_or_else(|| format!("{} is no text", path.display()))
+}
+
+/// The unit first: a marker without one would wait for ever.
+pub(in crate::bootstrap) fn prepare(ground: &Ground, resume: &ResumeAfterBoot) -> Result<()> {
+    if let Some(unit) = &resume.unit {
+        ground
+            .host
+            .write_atomic(&unit.path, unit.content.as_bytes(), 0o644)
+            .with_context(|| format!("writing {}", unit.path.display()))?;
+        let name = unit.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        for args in [vec!["daemon-reload"], vec!["enable", name.as_str()]] {
+            let cmd = Tool::Systemctl.cmd().args(args).timeout(TIMEOUT);
+            ground.host.run(&cmd).map_err(Fault::from)?;
+        }
+    }
+    let path = marker(ground);
+    let boot = boot_id(ground)?;
+    ground
+        .host
+        .write_atomic(&path, format!("{boot}\n").as_bytes(), 0o600)
+        .with_context(|| format!("writing {}", path.display()))
+}
+
+/// How a run ended that could have left a marker.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::bootstrap) struct Ending {
+    /// It went on after a reboot.
+    pub(in crate::bootstrap) was_resumed: bool,
+    pub(in crate::bootstrap) failed: bool,
+    /// It installed a package, so that a reboot is needed, whatever else went wrong.
+    pub(in crate::bootstrap) installed: bool,
+}
+
+/// Whether a run that begins now goes on after a reboot.
+pub(in crate::bootstrap) fn is_resumed(ground: &Ground) -> Result<bool, Fault> {
+    Ok(look(ground)?.is_over())
+}
+
+/// The run behind the reboot has ended, well or badly: no other boot starts it again. Nor does one go on with a run that
+/// failed before it had installed anything: that is the admin's to look at. Else a marker of this boot stays.
+pub(in crate::bootstrap) fn forget(ground: &Ground, ending: Ending) -> Result<(), Fault> {
+    let is_given_up = ending.failed && (ending.was_resumed || !ending.installed);
+    let seen = look(ground)?;
+    if seen.marked.is_none() || !(seen.is_over() || is_given_up) {
+        return Ok(());
+    }
+    let path = marker(ground);
+    let wrong = |error| Fault::host(format!("removing {}: {error}", path.display()));
+    ground.host.remove(&path).map_err(wrong)
+}

@@ -1,0 +1,209 @@
+//! `berth bootstrap`: look, decide, apply. Deciding is pure and done anew in every run: what an interrupted run left
+//! is seen on the machine itself, and the journal only says what of it is ours.
+//!
+//! Steps run here on the caller's thread, one at a time, and are never dropped half way.
+
+mod apply;
+mod copies;
+pub mod disks;
+pub mod docker;
+pub mod driver;
+mod files;
+mod ground;
+mod kernel;
+mod own;
+pub mod plan;
+
+pub use apply::{Applied, apply, refuse};
+pub use ground::{Ground, Progress, check_rights};
+use ground::{check_ground, make_directory, unwritable};
+
+use crate::bootstrap::plan::journal::Journal;
+use crate::bootstrap::plan::{Part, Plan, Refusal, SCHEMA, Step};
+use crate::error::Fault;
+use crate::facts::server;
+use crate::host::read_text;
+use crate::model::disk::Disk;
+use crate::model::observed::Observed;
+use crate::profile::DiskWants;
+use anyhow::Result;
+use jiff::Timestamp;
+use std::path::{Path, PathBuf};
+
+/// What the admin said on the command line.
+#[derive(Debug, Default, Clone)]
+pub struct Wishes {
+    pub wipe: Vec<String>,
+    pub leave: Vec<String>,
+    /// Nobody watches: what the admin agreed to before a reboot is finished, and nothing else.
+    pub after_reboot: bool,
+    /// Where one was named, a name or a full path: what goes on after a reboot is called with it too.
+    pub profile: Option<String>,
+}
+
+/// What comes of looking and deciding.
+#[derive(Debug)]
+pub struct Draft {
+    pub plan: Plan,
+    pub refusals: Vec<Refusal>,
+    pub notes: Vec<String>,
+    /// All that is left to do needs another boot first.
+    pub awaits_reboot: bool,
+}
+
+/// Looks at the machine and makes a plan. Changes nothing.
+pub fn draft(ground: &Ground, wishes: &Wishes, now: Timestamp) -> Result<Draft> {
+    let seen = look_at_all(ground)?;
+    let journal = open_journal(ground)?;
+    Ok(decide(ground, wishes, seen, &journal, now))
+}
+
+/// What plans are made from.
+fn look_at_all(ground: &Ground) -> Result<Observed, Fault> {
+    let mut seen = look(ground)?;
+    docker::apply::look(ground, &mut seen).map_err(not_seen)?;
+    driver::apply::look(ground, &mut seen)?;
+    Ok(seen)
+}
+
+/// Fresh facts about disks and what is mounted.
+fn look(ground: &Ground) -> Result<Observed, Fault> {
+    let targets: Vec<PathBuf> =
+        ground.profile.bootstrap.disks.volumes().into_iter().map(|(_, target)| target).collect();
+    server::gather(ground.host, &targets, own::look(ground)?).map_err(not_seen)
+}
+
+/// Nothing is decided about a machine that was only half looked at.
+fn not_seen(why: String) -> Fault {
+    Fault::refused(format!("this machine cannot be looked at: {why}"))
+        .help("mend that, and run this again; nothing more was changed")
+}
+
+fn open_journal(ground: &Ground) -> Result<Journal, Fault> {
+    Journal::read(ground.host, &ground.journal_path(), &new_uuid(ground))
+}
+
+fn decide(ground: &Ground, wishes: &Wishes, seen: Observed, journal: &Journal, now: Timestamp) -> Draft {
+    let mut part = Part::default();
+    refuse_strangers(ground, &seen, &mut part);
+    let mut disks = plan_disks(ground, wishes, &seen, journal);
+    if wishes.after_reboot {
+        refuse_new_disks(&mut disks, journal);
+    }
+    let docker = docker::apply::plan(ground, &seen, journal, &disks);
+    part.append(docker.tools);
+    part.append(disks);
+    part.append(docker.engine);
+    let (drivers, awaits_reboot) = driver::apply::plan(ground, wishes, &seen, journal);
+    part.append(drivers);
+    if awaits_reboot {
+        part.notes.push("this machine still waits for the reboot that an earlier run asked for".into());
+    }
+    part.append(own::plan(ground, &seen));
+    let plan = Plan {
+        schema: SCHEMA,
+        version: env!("CARGO_PKG_VERSION").into(),
+        made_at: now,
+        profile: ground.profile.name.clone(),
+        seen,
+        steps: part.steps,
+        right: part.right,
+    };
+    Draft { plan, refusals: part.refusals, notes: part.notes, awaits_reboot }
+}
+
+/// A machine that the profile was not written for is not changed at all.
+fn refuse_strangers(ground: &Ground, seen: &Observed, part: &mut Part) {
+    let (rules, machine) = (&ground.profile.check, &seen.machine);
+    let profile = &ground.profile.name;
+    let version = machine.os_version.as_deref().unwrap_or_default();
+    if !rules.os.is_empty() && !rules.fits_os(&machine.os, version) {
+        part.refuse(
+            format!("profile {profile} is for {}, and this is {} {version}", rules.os.join(", "), machine.os),
+            format!(
+                "name the profile for this machine with --profile, or add \"{} {version}\" to check.os in it",
+                machine.os
+            ),
+        );
+    }
+    if let Some(arch) = rules.arch.as_ref().filter(|arch| **arch != machine.arch) {
+        part.refuse(
+            format!("profile {profile} is for {arch}, and this machine is {}", machine.arch),
+            "name the profile for this machine with --profile",
+        );
+    }
+}
+
+/// A disk that was put in while the machine was off is nobody's word to use it.
+fn refuse_new_disks(disks: &mut Part, journal: &Journal) {
+    let begun = journal.unfinished();
+    let is_new = |step: &Step| match step {
+        Step::WipeDisk(_) | Step::MakeVolume(_) => true,
+        Step::GrowVolume(volume) => !volume.disks.is_empty(),
+        _ => false,
+    };
+    let is_begun = |step: &Step| begun.iter().any(|other| other.is_same_work(step));
+    let new: Vec<String> = disks
+        .steps
+        .iter()
+        .filter(|planned| is_new(&planned.step) && !is_begun(&planned.step))
+        .map(|planned| planned.step.describe())
+        .collect();
+    for what in new {
+        disks.refuse(
+            format!("nobody agreed to this before the reboot: {what}"),
+            "look at the plan and apply it yourself: berth bootstrap",
+        );
+    }
+}
+
+fn plan_disks(ground: &Ground, wishes: &Wishes, seen: &Observed, journal: &Journal) -> Part {
+    let mut wants = ground.profile.bootstrap.disks.clone();
+    // What was mistyped is refused together with all the rest.
+    let mut part = Part::default();
+    wants.leave.extend(disks::decide::resolve(seen, disks::decide::Naming::Leave, &wishes.leave, &mut part));
+    let wipe = disks::decide::resolve(seen, disks::decide::Naming::Wipe, &wishes.wipe, &mut part);
+    part.append(plan_named(ground, &wants, &wipe, seen, journal));
+    part
+}
+
+fn plan_named(
+    ground: &Ground,
+    wants: &DiskWants,
+    wipe: &[String],
+    seen: &Observed,
+    journal: &Journal,
+) -> Part {
+    let (unfinished, fresh) = (journal.unfinished(), journal.fresh_volumes());
+    let plan = |wipe: &[String]| {
+        let new_uuid = || new_uuid(ground);
+        let request = disks::decide::Request {
+            wants,
+            wipe,
+            unfinished: &unfinished,
+            fresh: &fresh,
+            new_uuid: &new_uuid,
+        };
+        disks::decide::plan(seen, &request)
+    };
+    // The command of an interrupted run is given again as it was: what came of its wipe is not wiped, if it can go on.
+    let wiped = journal.wiped();
+    let is_in_use = |serial: &String| wiped.contains(serial) && seen.disk(serial).is_some_and(is_of_volume);
+    let left: Vec<String> = wipe.iter().filter(|serial| !is_in_use(serial)).cloned().collect();
+    let goes_on = plan(&left);
+    if goes_on.refusals.is_empty() || left.len() == wipe.len() {
+        return goes_on;
+    }
+    let as_typed = plan(wipe);
+    if as_typed.refusals.is_empty() { as_typed } else { goes_on }
+}
+
+fn is_of_volume(disk: &Disk) -> bool {
+    disk.pv.is_some() || disk.signatures.iter().any(|signature| signature.kind == "btrfs")
+}
+
+/// The kernel's; where it cannot be read, no file system is made with what comes of it.
+fn new_uuid(ground: &Ground) -> String {
+    let text = read_text(ground.host, Path::new("/proc/sys/kernel/random/uuid"));
+    text.unwrap_or_default().trim().to_owned()
+}
