@@ -122,10 +122,19 @@ fn mounts_until(
     for pid in pids(proc_root)? {
         let process = living(&proc_root.join(pid.to_string()));
         let looked = of(&process, "ns/mnt").and_then(|namespace| {
-            if namespace == ours || !seen.insert((namespace, of(&process, "root")?)) {
+            if namespace == ours {
                 return Ok(());
             }
-            mount_lines(&process, until, &mut |line| each(pid, line))
+            let sight = (namespace, of(&process, "root")?);
+            if seen.contains(&sight) {
+                return Ok(());
+            }
+            let looked = mount_lines(&process, until, &mut |line| each(pid, line));
+            // Of one that ended meanwhile, another of its namespace is looked at.
+            if !looked.as_ref().is_err_and(has_ended) {
+                seen.insert(sight);
+            }
+            looked
         });
         match looked {
             Err(error) if !has_ended(&error) && blind.len() < NAMED => {
