@@ -240,6 +240,13 @@ mod tests {
         process(11, "mnt:[5]", "/");
         let (tables, blind) = look(later());
         assert!(tables.contains(&"false mnt:[5] /".to_owned()));
+        // The first of its namespace has ended by then.
+        process(12, "mnt:[6]", "/");
+        fs::remove_file(proc_root.path().join("12/mountinfo")).unwrap();
+        process(13, "mnt:[6]", "/");
+        assert!(look(later()).0.contains(&"false mnt:[6] /".to_owned()));
+        fs::remove_dir_all(proc_root.path().join("12")).unwrap();
+        fs::remove_dir_all(proc_root.path().join("13")).unwrap();
         assert!(blind[0].starts_with("process 9 "), "{blind:?}");
         assert_eq!(
             blind[1..],
