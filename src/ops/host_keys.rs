@@ -3,6 +3,7 @@
 //! A user's key belongs to the user as the ledger has them: whoever is removed, or gets the name later, has another.
 
 use super::files::BerthDirs;
+use super::locks::Guard;
 use super::node::BusyGuard;
 use super::{Caller, Node};
 use crate::error::Fault;
@@ -18,6 +19,8 @@ use std::time::Duration;
 const KEY_FILE: &str = "host_key";
 /// How long a berth may be in work until somebody is told to come back: nobody gets cards meanwhile.
 const SOON: Duration = Duration::from_secs(2);
+/// Berths that are in work one after the other, and are waited for.
+const TRIES: u32 = 20;
 
 impl Node {
     /// The gateway's host key, made once.
@@ -58,10 +61,7 @@ impl Node {
         // It takes a while to make, and nobody has to wait for that.
         let new = tokio::task::spawn_blocking(generate_host_key).await??;
         // No claim is made meanwhile, and no berth is between two keys.
-        let _deciding = self.deciding.lock().await;
-        let mut berths = self.ledger(crate::ledger::Ledger::held_berths).await?;
-        berths.retain(|berth| berth.owner == user.name);
-        let _busy = self.enter_all(&berths).await?;
+        let (_deciding, berths, _busy) = self.stop_work_on_berths(&user.name).await?;
         let etcs: Vec<PathBuf> =
             berths.iter().map(|berth| BerthDirs::of(&self.berth_dir(berth.id)).etc).collect();
         let ids: Vec<i64> = berths.iter().map(|berth| berth.id).collect();
@@ -85,16 +85,32 @@ impl Node {
         Ok((user, berths))
     }
 
-    async fn enter_all(&self, berths: &[Berth]) -> Result<Vec<BusyGuard>, Fault> {
-        let mut guards = Vec::new();
-        for berth in berths {
-            let guard = self.busy.enter_within(berth.id, SOON).await.ok_or_else(|| {
-                Fault::busy(format!("{} is being changed by another request", berth.label()))
-                    .help("try again when it is done")
-            })?;
-            guards.push(guard);
+    /// Until what it returns is dropped, no card is claimed and nobody else changes a berth of this user. Whoever changes
+    /// one now may need the lock of decisions to come to an end, so that nothing is held while that is waited for.
+    async fn stop_work_on_berths(&self, owner: &str) -> Result<(Guard<'_, ()>, Vec<Berth>, Vec<BusyGuard>)> {
+        let mut in_work = None;
+        for _ in 0..TRIES {
+            let deciding = self.deciding.lock().await;
+            let mut berths = self.ledger(crate::ledger::Ledger::held_berths).await?;
+            berths.retain(|berth| berth.owner == owner);
+            let guards: Vec<Option<BusyGuard>> =
+                berths.iter().map(|berth| self.busy.enter(berth.id)).collect();
+            let Some(at) = guards.iter().position(Option::is_none) else {
+                return Ok((deciding, berths, guards.into_iter().flatten().collect()));
+            };
+            let Some(berth) = berths.into_iter().nth(at) else { continue };
+            drop((deciding, guards));
+            let waited = self.busy.enter_within(berth.id, SOON).await;
+            let is_long = waited.is_none();
+            in_work = Some(berth.label());
+            if is_long {
+                break;
+            }
         }
-        Ok(guards)
+        let which = in_work.unwrap_or_else(|| format!("a berth of {owner}"));
+        Err(Fault::busy(format!("{which} is being changed by another request"))
+            .help("try again when it is done")
+            .into())
     }
 
     async fn host_key(&self, dir: PathBuf) -> Result<HostKey> {

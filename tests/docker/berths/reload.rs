@@ -123,8 +123,18 @@ fn a_wrong_config_is_refused_with_its_place_and_the_agent_goes_on() {
 fn the_agents_loops_are_counted_for_everybody_who_is_registered() {
     let Some(mut rig) = Rig::start() else { return };
     let tasks = || rig.api("/v1/health")["tasks"].as_array().unwrap().clone();
-    let all =
-        ["berths-apart", "berths-events", "cards", "config", "containers", "editors", "metadata", "ports"];
+    let all = [
+        "admins",
+        "berths-apart",
+        "berths-events",
+        "cards",
+        "config",
+        "containers",
+        "editors",
+        "metadata",
+        "ports",
+        "room",
+    ];
     let names = |tasks: &[Value]| tasks.iter().map(|task| task["name"].clone()).collect::<Vec<_>>();
     until("every loop to have looked", PATIENCE, || (names(&tasks()) == all).then_some(()));
     let count = |name: &str| {
