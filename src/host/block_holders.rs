@@ -122,10 +122,19 @@ fn mounts_until(
     for pid in pids(proc_root)? {
         let process = living(&proc_root.join(pid.to_string()));
         let looked = of(&process, "ns/mnt").and_then(|namespace| {
-            if namespace == ours || !seen.insert((namespace, of(&process, "root")?)) {
+            if namespace == ours {
                 return Ok(());
             }
-            mount_lines(&process, until, &mut |line| each(pid, line))
+            let sight = (namespace, of(&process, "root")?);
+            if seen.contains(&sight) {
+                return Ok(());
+            }
+            let looked = mount_lines(&process, until, &mut |line| each(pid, line));
+            // Of one that ended meanwhile, another of its namespace is looked at.
+            if !looked.as_ref().is_err_and(has_ended) {
+                seen.insert(sight);
+            }
+            looked
         });
         match looked {
             Err(error) if !has_ended(&error) && blind.len() < NAMED => {
@@ -231,6 +240,13 @@ mod tests {
         process(11, "mnt:[5]", "/");
         let (tables, blind) = look(later());
         assert!(tables.contains(&"false mnt:[5] /".to_owned()));
+        // The first of its namespace has ended by then.
+        process(12, "mnt:[6]", "/");
+        fs::remove_file(proc_root.path().join("12/mountinfo")).unwrap();
+        process(13, "mnt:[6]", "/");
+        assert!(look(later()).0.contains(&"false mnt:[6] /".to_owned()));
+        fs::remove_dir_all(proc_root.path().join("12")).unwrap();
+        fs::remove_dir_all(proc_root.path().join("13")).unwrap();
         assert!(blind[0].starts_with("process 9 "), "{blind:?}");
         assert_eq!(
             blind[1..],
