@@ -86,7 +86,19 @@ fn in_words_of(verb: clap::Command, verbs: &[(String, String)]) -> clap::Command
         Some(text) => verb.after_long_help(render::in_words_of(&text, verbs)),
         None => verb,
     };
-    verb.mut_subcommands(|inner| in_words_of(inner, verbs))
+    verb.mut_args(|arg| {
+        let short = arg.get_help().map(|text| render::in_words_of(&text.to_string(), verbs));
+        let long = arg.get_long_help().map(|text| render::in_words_of(&text.to_string(), verbs));
+        let arg = match short {
+            Some(text) => arg.help(text),
+            None => arg,
+        };
+        match long {
+            Some(text) => arg.long_help(text),
+            None => arg,
+        }
+    })
+    .mut_subcommands(|inner| in_words_of(inner, verbs))
 }
 
 /// What the texts of the command line call a verb, and what it is called here. What is not offered keeps its words: an
@@ -249,10 +261,15 @@ mod tests {
             texts.push(help.to_string());
         }
         for text in texts {
-            assert!(!text.contains("berth user") && !text.contains("berth image"), "{text}");
+            // As it was before it was folded.
+            let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(!text.contains("`berth "), "{text}");
+            for verb in &offered {
+                assert!(!text.contains(&format!("berth{verb}")), "{verb} in {text}");
+            }
             for rest in text.split(prefix.as_str()).skip(1) {
                 let named = offered.iter().any(|verb| rest.starts_with(verb.as_str()));
-                let is_group = [" --help", " help", " [", "\n", "`"].iter().any(|end| rest.starts_with(end));
+                let is_group = [" --help", " help", " ["].iter().any(|end| rest.starts_with(end));
                 assert!(named || is_group, "{rest:.40} in {text}");
             }
         }
