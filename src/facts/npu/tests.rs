@@ -68,7 +68,7 @@ fn a_second_look_asks_only_for_the_table() {
 
 /// npu-smi's rows for processes on cards 5 and 7, with these names on card 5.
 fn with_names(names: &[&str]) -> String {
-    let rule = format!("+{}+\n", "=".repeat(92));
+    let rule = format!("+{}+\n", "=".repeat(93));
     let card = |npu: u32, bus: &str| {
         let first = format!("| {npu:<5} {:<20}| {:<13} | {:<47} |\n", "910B1", "OK", "97.0  49  0    / 0");
         let second = format!("| {:<26}| {bus:<13} | {:<47} |\n", 0, "0  0    / 0   59499/ 65536");
@@ -77,10 +77,9 @@ fn with_names(names: &[&str]) -> String {
     let row = |npu: u32, pid: u32, name: &str| {
         format!("| {npu:<7} {:<18}| {pid:<13} | {name:<24} | {:<20} |\n", 0, 5175)
     };
-    let title = ("NPU     Chip", "Process id", "Process name", "Process memory(MB)");
-    let mut text = format!("{rule}{}{}", card(5, "0000:41:00.0"), card(7, "0000:42:00.0"));
-    let heading = format!("| {:<26}| {:<13} | {:<24} | {:<20} |\n{rule}", title.0, title.1, title.2, title.3);
-    text.push_str(&heading);
+    let (place, pid, name, memory) = ("NPU     Chip", "Process id", "Process name", "Process memory(MB)");
+    let header = format!("| {place:<26}| {pid:<13} | {name:<24} | {memory:<20} |\n");
+    let mut text = format!("{rule}{}{}", card(5, "0000:41:00.0"), card(7, "0000:42:00.0")) + &header + &rule;
     for (index, name) in names.iter().enumerate() {
         text += &row(5, 100 + u32::try_from(index).unwrap(), name);
     }
