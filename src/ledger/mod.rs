@@ -72,7 +72,7 @@ impl LedgerError {
 #[derive(Debug)]
 pub struct Ledger {
     /// For what happened long ago, read-only: whoever reads much of it holds up others who read, and no decision. Closed
-    /// before the one that writes, which tidies up at its end.
+    /// before the one that writes, which leaves its file as the next start wants it.
     past: Mutex<Connection>,
     connection: Mutex<Connection>,
     path: PathBuf,

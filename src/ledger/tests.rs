@@ -153,9 +153,6 @@ fn everything_is_there_after_reopening() {
     let ledger = Ledger::open(&dir.path().join("ledger.db"), at(9)).unwrap();
     assert_eq!(ledger.instance().unwrap(), instance);
     assert_eq!(ledger.held_berths().unwrap(), [berth]);
-    drop(ledger);
-    let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
-    assert_eq!(left, ["ledger.db"], "what was written is in it");
 }
 
 #[test]

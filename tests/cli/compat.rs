@@ -63,7 +63,7 @@ fn a_ledger_of_schema_3_is_read() {
     let said: Vec<String> = rulings.iter().map(|(card, ruling)| format!("{card} {ruling}")).collect();
     assert_eq!(
         said,
-        ["3 allowed by root until 2096-10-02T07:06:40Z", "5 blocked by root: a fan is being replaced"]
+        ["3 allowed by root until 2152-09-01T07:06:40Z", "5 blocked by root: a fan is being replaced"]
     );
 }
 

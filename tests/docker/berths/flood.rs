@@ -98,3 +98,62 @@ fn whoever_has_too_many_calls_is_told_so() {
     drop(calls);
     until("a place", Duration::from_secs(10), || (rig.berth_as(ALICE, &["list"]).code == 0).then_some(()));
 }
+
+/// Each asks for the events and reads none of them.
+const STALLED: &str = r#"
+import os, socket, sys, time
+os.setgroups([])
+os.setresgid(*[int(sys.argv[3])] * 3)
+os.setresuid(*[int(sys.argv[3])] * 3)
+held = []
+for _ in range(int(sys.argv[2])):
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(sys.argv[1])
+    s.sendall(b"GET /v1/events?after=0&follow=true HTTP/1.1\r\nhost: berth\r\n\r\n")
+    # Its answer has begun.
+    held.append((s, s.recv(15)))
+print(sum(answer == b"HTTP/1.1 200 OK" for _, answer in held), flush=True)
+time.sleep(1000)
+"#;
+
+fn stalled(rig: &Rig, uid: u32, readers: u32) -> (Flood, u32) {
+    let mut command = Command::new("python3");
+    command.args(["-c", STALLED]).arg(rig.path("run/berth.sock"));
+    command.args([readers.to_string(), uid.to_string()]);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    (Flood(child), line.trim().parse().unwrap())
+}
+
+#[test]
+fn readers_of_events_who_stand_still_cost_little() {
+    let Some(rig) = Rig::with(Setup { image: "", ..Setup::default() }) else { return };
+    // As long as texts can be, and as many as a long life leaves.
+    let mut ledger = rusqlite::Connection::open(rig.path("state/ledger.db")).unwrap();
+    let transaction = ledger.transaction().unwrap();
+    let text = "字".repeat(2000);
+    for _ in 0..5000 {
+        let add = "INSERT INTO events (at, kind, actor, owner, text) \
+                   VALUES ('2026-01-01T00:00:00Z', 'ssh.login', 'alice', 'alice', ?1)";
+        transaction.execute(add, [&text]).unwrap();
+    }
+    transaction.commit().unwrap();
+    let before = resident(&rig);
+    let (alice, answered) = stalled(&rig, ALICE, 30);
+    assert_eq!(answered, 8, "a user has so many readers");
+    let (root, answered) = stalled(&rig, 0, 60);
+    assert_eq!(answered, 60);
+    // One who reads gets all of them, the newest last.
+    let began = Instant::now();
+    let out = rig.ok(&["events", "--last", "5100", "--json"]);
+    assert!(out.lines().count() > 5000);
+    let after = resident(&rig);
+    eprintln!("68 readers: {before} KiB before, {after} after; all events in {:?}", began.elapsed());
+    assert!(after < before + (64 << 10), "{before} {after}");
+    assert_eq!(rig.berth_as(BOB, &["list"]).code, 0);
+    drop((alice, root));
+    until("alice's place", Duration::from_secs(10), || {
+        (rig.berth_as(ALICE, &["events", "--last", "1"]).code == 0).then_some(())
+    });
+}

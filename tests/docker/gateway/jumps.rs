@@ -184,17 +184,20 @@ for number in [80, 65536, 65536 + 22, 2**32 - 1]:
         print("open")
     except paramiko.ChannelException as refused:
         print(refused.code, refused.text)
+try:
+    client.get_transport().open_channel("direct-tcpip", (sys.argv[3], 22), ("127.0.0.1", 0), timeout=20)
+except paramiko.ChannelException:
+    pass
 "#;
+    let forged = "x:22 bob\n2026-11-30 20:00:00  user.removed     root       user alice";
     let mut python = Command::new("/usr/bin/python3");
-    let output = try_run(python.args(["-c", script, &port(&rig).to_string(), &rig.key("alice")]));
+    let output = try_run(python.args(["-c", script, &port(&rig).to_string(), &rig.key("alice"), forged]));
     assert_eq!(String::from_utf8_lossy(&output.stdout), "1 Administratively prohibited\n".repeat(4));
     let reasons = String::from_utf8_lossy(&output.stderr);
     assert_eq!(reasons.matches("this port cannot be reached over the gateway").count(), 4, "{reasons}");
     event(&rig, "gateway.forward-refused", &["his:22", "alice", &fingerprint(&rig, "alice"), "127.0.0.1:"]);
     event(&rig, "gateway.forward-refused", &["train:80", "this port cannot be reached"]);
     // What a client says is never a line of its own, in the list and in the log.
-    let forged = "x:22 bob\n2026-11-30 20:00:00  user.removed     root       user alice";
-    try_run(ssh(&rig, "alice").args(["-W", &format!("{forged}:22")]));
     event(&rig, "gateway.forward-refused", &["x:22 bob\u{fffd}2026-11-30"]);
     let shown = rig.ok(&["events", "--last", "200"]);
     for text in [shown, rig.log()] {
