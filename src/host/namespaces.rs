@@ -56,7 +56,7 @@ pub struct Seen {
 
 /// Who a process is, to the kernel.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Rights {
+pub(super) struct Rights {
     name: String,
     uid: u32,
     groups: BTreeSet<u32>,
@@ -85,7 +85,7 @@ impl HostNode {
     }
 
     /// A node in another namespace is this one, or one that root made there.
-    fn may_be_opened_by(&self, rights: &Rights) -> bool {
+    pub(super) fn may_be_opened_by(&self, rights: &Rights) -> bool {
         let bits = if rights.uid == self.uid {
             self.mode >> 6
         } else if rights.groups.contains(&self.gid) {
@@ -253,7 +253,7 @@ fn dev_kind(mounts: &str) -> String {
 }
 
 impl Rights {
-    fn of(dir: &Path) -> io::Result<Self> {
+    pub(super) fn of(dir: &Path) -> io::Result<Self> {
         Ok(Self::parse(&read_small(&dir.join("status"))?))
     }
 

@@ -1,6 +1,7 @@
 //! Who has a device open: a scan of /proc. It only looks; processes may come and go while it does.
 
 use super::cgroups::{Cgroups, ProcessCgroup, RuleCache};
+use super::namespaces::{HostNode, Rights};
 use super::{Host, hidden, read_text};
 use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, statx};
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,6 +71,7 @@ enum Group {
 struct Look<'a> {
     proc_root: &'a Path,
     rdevs: &'a [(u32, u32)],
+    nodes: &'a [HostNode],
     fences: &'a [Fence],
     cgroups: Option<Cgroups>,
     rules: RuleCache,
@@ -108,7 +110,15 @@ impl Meter {
 }
 
 /// One entry for each process and device, in the order of pids.
-pub fn open_devices(proc_root: &Path, rdevs: &[(u32, u32)], fences: &[Fence]) -> OpenDevices {
+///
+/// Of a process with more descriptors than are looked at, each device may be open that it could have opened: `nodes` say
+/// which those are. A device without a node there counts as one that everybody may open.
+pub fn open_devices(
+    proc_root: &Path,
+    rdevs: &[(u32, u32)],
+    nodes: &[HostNode],
+    fences: &[Fence],
+) -> OpenDevices {
     let pids = match pids(proc_root) {
         Ok(pids) => pids,
         Err(error) => {
@@ -122,6 +132,7 @@ pub fn open_devices(proc_root: &Path, rdevs: &[(u32, u32)], fences: &[Fence]) ->
     let mut look = Look {
         proc_root,
         rdevs,
+        nodes,
         fences,
         // Without it no fence is trusted, and everything is looked at.
         cgroups: Cgroups::find(proc_root).ok(),
@@ -206,7 +217,8 @@ impl Look<'_> {
             }
         }
         if meter.is_spent() {
-            self.found.unfinished.extend(wanted.iter().copied().map(about));
+            let may_have = |rdev: &(u32, u32)| fence.is_some() || may_open(self.nodes, &dir, *rdev);
+            self.found.unfinished.extend(wanted.iter().copied().filter(may_have).map(about));
         }
         if is_hidden {
             self.found.hidden.extend(wanted.into_iter().filter(|rdev| !open.contains(rdev)).map(about));
@@ -224,6 +236,13 @@ impl Look<'_> {
             |rdev: &&(u32, u32)| !fence.own.contains(rdev) && (fence.handed.contains(rdev) || allowed(rdev));
         Ok(self.rdevs.iter().filter(can).copied().collect())
     }
+}
+
+/// Whether the process could have opened the device by itself. What cannot be told is no reason to think otherwise.
+fn may_open(nodes: &[HostNode], dir: &Path, rdev: (u32, u32)) -> bool {
+    let mut its = nodes.iter().filter(|node| node.rdev == rdev).peekable();
+    let Ok(rights) = Rights::of(dir) else { return true };
+    its.peek().is_none() || its.any(|node| node.may_be_opened_by(&rights))
 }
 
 /// Processes that are in a directory, run a program of it, or have something below it open.
@@ -445,13 +464,30 @@ mod tests {
         // The device is its standard input for as long as it sleeps.
         let device = fs::File::open("/dev/full").unwrap();
         let mut child = Command::new("sleep").arg("60").stdin(device).stdout(Stdio::null()).spawn().unwrap();
-        let found = open_devices(Path::new("/proc"), &[(1, 7)], &[]);
+        let found = open_devices(Path::new("/proc"), &[(1, 7)], &[], &[]);
         child.kill().unwrap();
         child.wait().unwrap();
         let ours = found.open.iter().find(|open| open.pid == child.id()).unwrap();
         assert_eq!((ours.rdev, ours.uid), ((1, 7), Some(nix::unistd::getuid().as_raw())));
-        let again = open_devices(Path::new("/proc"), &[(1, 7)], &[]);
+        let again = open_devices(Path::new("/proc"), &[(1, 7)], &[], &[]);
         assert!(again.open.iter().all(|open| open.pid != child.id()));
+    }
+
+    #[test]
+    fn only_what_a_process_may_open_is_thought_to_be_among_too_many() {
+        let proc_root = tempfile::tempdir().unwrap();
+        let node = HostNode { rdev: (1, 7), uid: 0, gid: 1000, mode: 0o20660 };
+        for (pid, group, expected) in [("7", 100, false), ("8", 1000, true)] {
+            let dir = proc_root.path().join(pid);
+            fs::create_dir_all(&dir).unwrap();
+            let status = format!(
+                "Name:\tx\nUid:\t60001\t60001\t60001\t60001\nGid:\t{group}\t{group}\t{group}\t{group}\n"
+            );
+            fs::write(dir.join("status"), status).unwrap();
+            assert_eq!(may_open(&[node], &dir, (1, 7)), expected);
+            assert!(may_open(&[node], &dir, (1, 8)) && may_open(&[], &dir, (1, 7)), "nobody knows the node");
+        }
+        assert!(may_open(&[node], Path::new("/none"), (1, 7)), "nobody knows who it is");
     }
 
     #[test]
@@ -460,7 +496,7 @@ mod tests {
         let path = rustix::fs::open("/dev/full", OFlags::PATH, Mode::empty()).unwrap();
         let mut child =
             Command::new("sleep").arg("60").stdin(Stdio::from(path)).stdout(Stdio::null()).spawn().unwrap();
-        let found = open_devices(Path::new("/proc"), &[(1, 7)], &[]);
+        let found = open_devices(Path::new("/proc"), &[(1, 7)], &[], &[]);
         let dir = Path::new("/proc").join(child.id().to_string());
         let has = fs::metadata(dir.join("fd/0"))
             .is_ok_and(|meta| std::os::unix::fs::FileTypeExt::is_char_device(&meta.file_type()));
@@ -484,7 +520,7 @@ mod tests {
         wait.recv().unwrap();
         let own = std::process::id();
         let has = || {
-            let found = open_devices(Path::new("/proc"), &[(1, 7)], &[]);
+            let found = open_devices(Path::new("/proc"), &[(1, 7)], &[], &[]);
             found.open.iter().any(|open| open.pid == own)
         };
         assert!(has());
@@ -509,7 +545,7 @@ mod tests {
             fs::create_dir_all(proc_root.path().join(fd)).unwrap();
         }
         std::os::unix::fs::symlink("/dev/full", proc_root.path().join("7/task/9/fd/3")).unwrap();
-        let found = open_devices(proc_root.path(), &[(1, 7)], &[]);
+        let found = open_devices(proc_root.path(), &[(1, 7)], &[], &[]);
         let [open] = found.open.as_slice() else { panic!("{found:?}") };
         assert_eq!((open.pid, open.uid, open.name.as_str()), (7, Some(1000), "python"));
         assert_eq!(living(&proc_root.path().join("7")), proc_root.path().join("7/task/9"));
@@ -546,6 +582,7 @@ mod tests {
         let mut look = Look {
             proc_root: Path::new("/proc"),
             rdevs: &[(236, 1), (236, 2), (236, 3)],
+            nodes: &[],
             fences: &[],
             cgroups: None,
             rules: RuleCache::default(),
@@ -566,7 +603,7 @@ mod tests {
 
     #[test]
     fn a_proc_that_cannot_be_read_is_not_an_empty_one() {
-        let found = open_devices(Path::new("/no/such/proc"), &[(1, 3)], &[]);
+        let found = open_devices(Path::new("/no/such/proc"), &[(1, 3)], &[], &[]);
         assert_eq!(found.unreadable, 1);
         assert!(found.reason.unwrap().contains("/no/such/proc"));
     }

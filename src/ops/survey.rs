@@ -8,6 +8,7 @@ use crate::alloc::Slot;
 use crate::engine::scan::CardNode;
 use crate::engine::{ForeignScan, Known};
 use crate::facts;
+use crate::host::namespaces::HostNode;
 use crate::host::procs::{Fence, OpenDevice};
 use crate::host::{Host, nodes, procs};
 use crate::ledger::Ledger;
@@ -173,8 +174,8 @@ impl Node {
             let numbers = nodes.numbers();
             self.ledger(move |ledger| fenced(ledger, &numbers)).await?
         };
-        let (host, numbers) = (self.host(), nodes.numbers());
-        let processes = tokio::task::spawn_blocking(move || open_cards(&*host, &numbers, &fences));
+        let (host, its_nodes) = (self.host(), nodes.clone());
+        let processes = tokio::task::spawn_blocking(move || open_cards(&*host, &its_nodes, &fences));
         let (outside, rulings) = tokio::join!(self.outsiders(&nodes), self.rulings());
         let (outside, rulings) = (outside?, rulings?);
         let open = processes.await?;
@@ -306,10 +307,12 @@ pub(crate) struct OpenCards {
 }
 
 /// Processes with a card open.
-pub(crate) fn open_cards(host: &dyn Host, numbers: &Numbers, fences: &[Fence]) -> OpenCards {
+pub(crate) fn open_cards(host: &dyn Host, nodes: &Nodes, fences: &[Fence]) -> OpenCards {
+    let numbers = nodes.numbers();
+    let openers: Vec<HostNode> = nodes.paths().iter().filter_map(|path| HostNode::at(path).ok()).collect();
     let rdevs: Vec<(u32, u32)> = numbers.iter().map(|(_, rdev)| *rdev).collect();
     let by_number: BTreeMap<(u32, u32), CardId> = numbers.iter().map(|(id, rdev)| (*rdev, *id)).collect();
-    let found = procs::open_devices(Path::new("/proc"), &rdevs, fences);
+    let found = procs::open_devices(Path::new("/proc"), &rdevs, &openers, fences);
     // A file of accounts is long, and an account has many processes.
     let mut names = BTreeMap::<u32, Option<String>>::new();
     let mut named = |devices: Vec<OpenDevice>| {

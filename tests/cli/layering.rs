@@ -90,8 +90,7 @@ fn what_the_map_calls_pure_is() {
     );
 }
 
-const LAYERS: &str =
-    "//! `main → cli, agent, ssh → bootstrap, check → ops → engine, alloc, ledger, sim → facts → host → model`;";
+const LAYERS: &str = "//! `main → cli, agent, ssh → bootstrap, check → ops → engine, alloc, ledger, sim → facts → host → model`;";
 
 /// What is wrong with a module that has this code.
 fn findings(path: &str, code: &str) -> Vec<String> {

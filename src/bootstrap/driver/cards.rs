@@ -18,7 +18,7 @@ pub(in crate::bootstrap) fn look(ground: &Ground) -> CardsSeen {
     let mut reasons = Vec::new();
     let nodes = card_nodes(&ground.config.paths.dev, ground.profile.devices.cards);
     reasons.extend(nodes.bad.iter().map(|(card, why)| format!("card {card}: {why}")));
-    let open = open_cards(ground.host, &nodes.numbers(), &[]);
+    let open = open_cards(ground.host, &nodes, &[]);
     reasons.extend(open.not_looked);
     reasons.extend(open.unfinished.first().map(|open| {
         format!(

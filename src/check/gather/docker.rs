@@ -51,7 +51,7 @@ pub(super) fn registries(config: &Config, names: &[String]) -> Look<Vec<(String,
 /// Who has cards: containers by the engine's record, processes by the kernel's.
 pub(super) fn holders(host: &dyn Host, config: &Config, profile: &Profile) -> Holders {
     let card_nodes = survey::card_nodes(&config.paths.dev, profile.devices.cards);
-    let open = survey::open_cards(host, &card_nodes.numbers(), &[]);
+    let open = survey::open_cards(host, &card_nodes, &[]);
     let unfinished = open.unfinished.first().map(|open| {
         format!(
             "process {} ({}) has more open files than could be looked at",

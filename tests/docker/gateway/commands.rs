@@ -162,8 +162,8 @@ except Exception:
     let mut python = std::process::Command::new("/usr/bin/python3");
     let output = try_run(python.args(["-c", script, &port(&rig).to_string(), &rig.key("alice")]));
     let said = crate::machine::both(&output);
-    let expected =
-        "2 True\n".repeat(7) + "0 ['{', '\"berths\":', '[],', '\"full\":', '[]', '}']\ntoo much for one packet\n";
+    let expected = "2 True\n".repeat(7)
+        + "0 ['{', '\"berths\":', '[],', '\"full\":', '[]', '}']\ntoo much for one packet\n";
     assert!(said.starts_with("2 True") && said.contains(&expected), "{said}\nagent:\n{}", rig.log());
     assert_eq!(run(&rig, "alice", "list").code, 0);
 }
