@@ -260,7 +260,7 @@ fn berths_of_two_owners_do_not_reach_each_other_over_ipv6() {
 
     run("ip6tables", &["--wait", "-F", &rules.0]);
     until("rules that are back", PATIENCE, || {
-        chains_of(&rig, "ip6tables").contains("mac-source").then_some(())
+        chains_of(&rig, "ip6tables").contains(&format!("-A {} ", rules.0)).then_some(())
     });
     assert!(closed());
     let bobs = global(bob);
