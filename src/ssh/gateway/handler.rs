@@ -1,18 +1,19 @@
 //! What russh calls for one connection to the gateway. Thin, and it must never wait for a program or another host.
 
+use super::gate::Gate;
 use super::jump::{self, Wish};
 use super::launch::Remote;
 use super::login::{self, Pass, Refusal};
 use super::places::{Kind, Taken, reason};
-use super::server::Gate;
 use crate::model::inside_event::{Forward, What};
 use crate::model::places::Full;
-use crate::ssh::Account;
-use crate::ssh::channel::Line;
-use crate::ssh::channels::{Channels, not_supported, refuse, signal_event, size};
-use crate::ssh::forward::Tunnel;
-use crate::ssh::guest::{ChannelPlace, Guest};
-use crate::ssh::session::Event;
+use crate::ssh::channel::bridge::Line;
+use crate::ssh::channel::channels::{Channels, not_supported, refuse, signal_event, size};
+use crate::ssh::channel::session::Event;
+use crate::ssh::channel::tunnel::Tunnel;
+use crate::ssh::connection::activity::ChannelPlace;
+use crate::ssh::connection::guest::Guest;
+use crate::ssh::user::account::Account;
 use russh::keys::{Algorithm, HashAlg, PublicKey};
 use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey};
 use russh::{Channel, ChannelId, ChannelOpenFailure, Error, Pty, Sig};

@@ -4,15 +4,15 @@
 //! would be open to every process of its uid from its start until it could close itself, and so would its door.
 //! What the client sent is one argument, which the child splits into words; it is never a program or a shell's line.
 
+use super::gate::Gate;
 use super::login::Pass;
 use super::places::{Kind, Taken};
-use super::server::Gate;
 use crate::host::handover::send_descriptor;
 use crate::model::places::Full;
-use crate::ssh::become_user::own_program;
-use crate::ssh::program::{Group, Launch, Launching, Program, Reader, Writer};
-use crate::ssh::session::{Plan, What};
-use crate::ssh::terminal::Terminal;
+use crate::ssh::channel::launch::{Group, Launch, Launching, Program, Reader, Writer};
+use crate::ssh::channel::session::{Plan, What};
+use crate::ssh::channel::terminal::Terminal;
+use crate::ssh::user::become_user::own_program;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -70,6 +70,7 @@ impl Remote {
     fn command(&self, plan: &Plan) -> Command {
         let uid = self.gate.node.settings().config.ssh.gateway_uid;
         let login = format!("{}@{}", self.pass.user(), self.gate.node.ssh_host());
+        #[allow(clippy::disallowed_methods, reason = "starts this program alone, which becomes nobody")]
         let mut command = Command::new(own_program());
         command.arg0("berth").env_clear().current_dir("/");
         command.args(["gateway", "--uid"]).arg(uid.to_string());
