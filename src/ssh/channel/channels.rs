@@ -10,7 +10,7 @@ use super::terminal::Terminal;
 use super::windows::Windows;
 use crate::model::text::clean;
 use crate::ssh::channel::tunnel::Tunnel;
-use crate::ssh::connection::closing::Ender;
+use crate::ssh::connection::closing::Closer;
 use crate::ssh::user::account::Account;
 use bytes::Bytes;
 use russh::server::Session;
@@ -53,8 +53,8 @@ impl Open {
 }
 
 impl Channels {
-    pub(in crate::ssh) fn new(ender: Ender) -> Self {
-        Self { open: HashMap::new(), inputs: Inputs::new(ender), windows: Windows::default() }
+    pub(in crate::ssh) fn new(closer: Closer) -> Self {
+        Self { open: HashMap::new(), inputs: Inputs::new(closer), windows: Windows::default() }
     }
 
     /// To be called before one is added: channels that the server closed are not reported by russh. Their bytes went

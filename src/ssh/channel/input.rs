@@ -10,7 +10,7 @@
 //! Where too much waits in all together, the user makes room for whom most does.
 
 use super::windows::{PLENTY, Reader, TOO_MUCH, TRICKLE, WINDOW, Windows};
-use crate::ssh::connection::closing::{Ender, Why};
+use crate::ssh::connection::closing::{Closer, Why};
 use bytes::{Bytes, BytesMut};
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -111,7 +111,7 @@ struct Connection {
     waiting: AtomicUsize,
     /// Known from the login on, and so before anything can wait.
     account: OnceLock<Account>,
-    ender: Ender,
+    closer: Closer,
     has_ended: AtomicBool,
 }
 
@@ -162,7 +162,7 @@ impl Connection {
     /// What waits is dropped at once: there must be room before the last of its tasks has ended.
     fn end(&self) {
         self.has_ended.store(true, Ordering::Relaxed);
-        self.ender.end(Why::MostWaits);
+        self.closer.end(Why::MostWaits);
         for queue in self.queues().values().filter_map(Weak::upgrade) {
             queue.refuse();
         }
@@ -174,18 +174,18 @@ impl Connection {
 pub(in crate::ssh) struct Inputs(Arc<Connection>);
 
 impl Inputs {
-    pub(in crate::ssh) fn new(ender: Ender) -> Self {
-        Self::among(&EVERYWHERE, ender)
+    pub(in crate::ssh) fn new(closer: Closer) -> Self {
+        Self::among(&EVERYWHERE, closer)
     }
 
-    fn among(everywhere: &Arc<Everywhere>, ender: Ender) -> Self {
+    fn among(everywhere: &Arc<Everywhere>, closer: Closer) -> Self {
         let connection = Arc::new(Connection {
             everywhere: Arc::clone(everywhere),
             queues: Mutex::default(),
             channels: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             account: OnceLock::new(),
-            ender,
+            closer,
             has_ended: AtomicBool::new(false),
         });
         let mut connections = everywhere.connections();
@@ -380,7 +380,7 @@ mod tests {
     use super::*;
 
     fn inputs() -> Inputs {
-        Inputs::new(Ender::new().0)
+        Inputs::new(Closer::new().0)
     }
 
     #[tokio::test]
@@ -455,8 +455,8 @@ mod tests {
     #[test]
     fn where_too_much_waits_in_all_the_largest_connection_goes_and_no_other() {
         let everywhere = Everywhere::new(4 << 20);
-        let ((large_ender, mut large_told), (ender, mut told)) = (Ender::new(), Ender::new());
-        let (large, small) = (Inputs::among(&everywhere, large_ender), Inputs::among(&everywhere, ender));
+        let ((large_ender, mut large_told), (closer, mut told)) = (Closer::new(), Closer::new());
+        let (large, small) = (Inputs::among(&everywhere, large_ender), Inputs::among(&everywhere, closer));
         let (queues, own) = ([large.add(1), large.add(2)], small.add(1));
         for queue in &queues {
             queue.push(&vec![0; 3 << 19]).unwrap();

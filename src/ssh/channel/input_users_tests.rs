@@ -5,8 +5,8 @@ use tokio::sync::mpsc::Receiver;
 
 /// A user's connection that ends is told so; here with bytes that wait in it.
 fn of(everywhere: &Arc<Everywhere>, user: &str, bytes: usize) -> (Inputs, Arc<InputQueue>, Receiver<Why>) {
-    let (ender, told) = Ender::new();
-    let inputs = Inputs::among(everywhere, ender);
+    let (closer, told) = Closer::new();
+    let inputs = Inputs::among(everywhere, closer);
     inputs.belong_to(user);
     let queue = inputs.add(1);
     queue.push(&vec![0; bytes]).unwrap();

@@ -65,9 +65,9 @@ impl fmt::Display for Why {
 
 /// Ends one connection, once.
 #[derive(Debug, Clone)]
-pub(in crate::ssh) struct Ender(mpsc::Sender<Why>);
+pub(in crate::ssh) struct Closer(mpsc::Sender<Why>);
 
-impl Ender {
+impl Closer {
     pub(in crate::ssh) fn new() -> (Self, mpsc::Receiver<Why>) {
         let (sender, told) = mpsc::channel(1);
         (Self(sender), told)

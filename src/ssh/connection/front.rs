@@ -1,12 +1,12 @@
 //! What the server inside and the gateway share: listening, who may connect, log in and stay, and how they are told
-//! when they may not. What a client may *do* is the handler's, which gets a [`Guest`] for its connection.
+//! when they may not. What a client may *do* is the handler's, which gets a [`ClientConnection`] for its connection.
 //!
 //! It must never turn a newcomer away because others have not logged in yet ([`super::admission`]), and never wait
 //! for one connection where another does.
 
 use super::admission::Places;
-use super::closing::{Ender, Why};
-use super::guest::Guest;
+use super::client::ClientConnection;
+use super::closing::{Closer, Why};
 use super::report::{Reporter, Who};
 use super::state::{Limits, ServerState};
 use super::wire::{Progress, Wire};
@@ -83,7 +83,7 @@ impl Front {
     pub(in crate::ssh) async fn serve<H: Handler<Error = Error> + Send + 'static>(
         self: Arc<Self>,
         listener: TcpListener,
-        welcome: impl Fn(Guest) -> H,
+        welcome: impl Fn(ClientConnection) -> H,
     ) -> Infallible {
         let watching = supervise::keep(
             || async {
@@ -101,7 +101,7 @@ impl Front {
     async fn accept<H: Handler<Error = Error> + Send + 'static>(
         self: &Arc<Self>,
         listener: &TcpListener,
-        welcome: &impl Fn(Guest) -> H,
+        welcome: &impl Fn(ClientConnection) -> H,
     ) -> Infallible {
         loop {
             // Never closed. More wait in the kernel.
@@ -122,10 +122,10 @@ impl Front {
         stream: TcpStream,
         peer: SocketAddr,
         arrival: OwnedSemaphorePermit,
-        welcome: &impl Fn(Guest) -> H,
+        welcome: &impl Fn(ClientConnection) -> H,
     ) {
-        let (ender, told) = Ender::new();
-        let make_room = ender.clone();
+        let (closer, told) = Closer::new();
+        let make_room = closer.clone();
         let (place, left) = self.places.admit(peer.ip(), move || make_room.end(Why::Crowded));
         if let Some(address) = left {
             let reason = format!(
@@ -140,11 +140,12 @@ impl Front {
             Ok((local, socket))
         });
         let Ok((local, socket)) = prepared else { return };
-        let guest = Guest::new(&self.state, (peer, local), Arc::clone(&progress), ender.clone());
-        let who = guest.who();
+        let connection =
+            ClientConnection::new(&self.state, (peer, local), Arc::clone(&progress), closer.clone());
+        let who = connection.who();
         let visit =
             Visit { front: Arc::clone(self), peer, socket, progress: Arc::clone(&progress), told, who };
-        tokio::spawn(visit.run(arrival, Wire::new(stream, progress), welcome(guest)));
+        tokio::spawn(visit.run(arrival, Wire::new(stream, progress), welcome(connection)));
     }
 
     fn report_limit(&self, who: &Who, reason: String) {

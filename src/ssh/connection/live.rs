@@ -1,7 +1,7 @@
 //! Everybody who is logged in to one server. It never keeps a connection alive: it only knows how to end one.
 
 use super::activity::Activity;
-use super::closing::{Ender, Why};
+use super::closing::{Closer, Why};
 use super::wire::Progress;
 use crate::model::limits::SshLimits;
 use std::collections::HashMap;
@@ -21,21 +21,21 @@ const SILENT: Duration = Duration::from_mins(5);
 /// Everybody who is logged in.
 pub(in crate::ssh) struct Live {
     limits: SshLimits,
-    stays: Mutex<HashMap<u64, Stay>>,
+    logged_in: Mutex<HashMap<u64, LoggedIn>>,
     last_id: AtomicU64,
     came: tokio::sync::Notify,
 }
 
 /// One connection that is logged in.
-pub(in crate::ssh) struct Stay {
+pub(in crate::ssh) struct LoggedIn {
     pub(in crate::ssh) user: String,
     pub(in crate::ssh) fingerprint: String,
-    pub(super) ender: Ender,
+    pub(super) closer: Closer,
     pub(super) progress: Arc<Progress>,
     pub(super) activity: Arc<Activity>,
 }
 
-impl Stay {
+impl LoggedIn {
     /// Why it should end, if it should.
     fn overstayed(&self, limits: &SshLimits) -> Option<Why> {
         let limit = limits.silent_time;
@@ -50,36 +50,36 @@ impl Live {
     pub(in crate::ssh) fn new(limits: &SshLimits) -> Arc<Self> {
         Arc::new(Self {
             limits: limits.clone(),
-            stays: Mutex::default(),
+            logged_in: Mutex::default(),
             last_id: AtomicU64::default(),
             came: tokio::sync::Notify::new(),
         })
     }
 
-    pub(super) fn stays(&self) -> MutexGuard<'_, HashMap<u64, Stay>> {
-        self.stays.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn logged_in(&self) -> MutexGuard<'_, HashMap<u64, LoggedIn>> {
+        self.logged_in.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// `None` when as many are there as may be, and all of them answer.
-    pub(super) fn add(&self, stay: Stay) -> Option<u64> {
+    pub(super) fn add(&self, client: LoggedIn) -> Option<u64> {
         let most = usize::try_from(self.limits.connections).unwrap_or(usize::MAX);
-        let is_full = self.stays().len() >= most;
+        let is_full = self.logged_in().len() >= most;
         if is_full && !self.end_silent(|_| true) {
             return None;
         }
-        let mut stays = self.stays();
-        if stays.len() >= most {
+        let mut logged_in = self.logged_in();
+        if logged_in.len() >= most {
             return None;
         }
         let id = self.last_id.fetch_add(1, Ordering::Relaxed);
-        stays.insert(id, stay);
-        drop(stays);
+        logged_in.insert(id, client);
+        drop(logged_in);
         self.came.notify_waiters();
         Some(id)
     }
 
     pub(in crate::ssh) fn is_empty(&self) -> bool {
-        self.stays().is_empty()
+        self.logged_in().is_empty()
     }
 
     /// Changes with each login.
@@ -102,31 +102,33 @@ impl Live {
 
     /// Ends the connections whose keys are no longer `valid` (user, fingerprint).
     pub(in crate::ssh) fn end_invalid(&self, valid: impl Fn(&str, &str) -> bool) {
-        for stay in self.stays().values() {
-            if !valid(&stay.user, &stay.fingerprint) {
-                stay.ender.end(Why::KeyRemoved);
+        for client in self.logged_in().values() {
+            if !valid(&client.user, &client.fingerprint) {
+                client.closer.end(Why::KeyRemoved);
             }
         }
     }
 
     /// Ends the one that has been silent for longest among those that fit, if that is long enough. It counts no more.
-    pub(super) fn end_silent(&self, fits: impl Fn(&Stay) -> bool) -> bool {
-        let mut stays = self.stays();
-        let silent =
-            stays.iter().filter(|(_, stay)| fits(stay)).map(|(id, stay)| (stay.progress.silence(), *id));
+    pub(super) fn end_silent(&self, fits: impl Fn(&LoggedIn) -> bool) -> bool {
+        let mut logged_in = self.logged_in();
+        let silent = logged_in
+            .iter()
+            .filter(|(_, client)| fits(client))
+            .map(|(id, client)| (client.progress.silence(), *id));
         let Some((silence, id)) = silent.max().filter(|(silence, _)| *silence >= SILENT) else {
             return false;
         };
-        if let Some(stay) = stays.remove(&id) {
-            stay.ender.end(Why::MadeRoom(Duration::from_secs(silence.as_secs())));
+        if let Some(client) = logged_in.remove(&id) {
+            client.closer.end(Why::MadeRoom(Duration::from_secs(silence.as_secs())));
         }
         true
     }
 
     /// Tells everybody that the server ends.
     pub(in crate::ssh) fn end_all(&self) {
-        for stay in self.stays().values() {
-            stay.ender.end(Why::Stopped);
+        for client in self.logged_in().values() {
+            client.closer.end(Why::Stopped);
         }
     }
 
@@ -151,9 +153,9 @@ impl Live {
         loop {
             self.somebody().await;
             tokio::time::sleep(LOOK_EVERY).await;
-            for stay in self.stays().values() {
-                if let Some(why) = stay.overstayed(&self.limits) {
-                    stay.ender.end(why);
+            for client in self.logged_in().values() {
+                if let Some(why) = client.overstayed(&self.limits) {
+                    client.closer.end(why);
                 }
             }
         }

@@ -3,9 +3,9 @@
 
 pub(super) mod activity;
 pub(super) mod admission;
+pub(super) mod client;
 pub(super) mod closing;
 pub(super) mod front;
-pub(super) mod guest;
 pub(super) mod live;
 pub(super) mod protocol;
 pub(super) mod report;

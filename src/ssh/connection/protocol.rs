@@ -81,7 +81,7 @@ pub(in crate::ssh) fn config(
             compression: Cow::Borrowed(COMPRESSIONS),
             ..Preferred::DEFAULT
         },
-        // One more: most clients ask first what there is, without a key. `Guest::may_try` counts the keys.
+        // One more: most clients ask first what there is, without a key. `ClientConnection::may_try` counts the keys.
         max_auth_attempts: usize::try_from(limits.tries).unwrap_or(usize::MAX).saturating_add(1),
         window_size: WINDOW,
         // Packets of output between all channels and the connection.

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 
 /// What answers the calls of the gateway's commands.
 pub trait Api: Send + Sync + 'static {
-    /// Answers on this door, in the name of this user, until the other side closes it, or the user's connection has
+    /// Answers on this channel, in the name of this user, until the other side closes it, or the user's connection has
     /// ended: then it is closed, with all that came through it.
-    fn serve(&self, user: &str, door: UnixStream, connected: watch::Receiver<()>);
+    fn serve(&self, user: &str, channel: UnixStream, connected: watch::Receiver<()>);
 }

@@ -1,7 +1,7 @@
 //! The gateway as a whole: where it listens, its threads, its end.
 
 use super::gate::Gate;
-use super::handler::Visitor;
+use super::handler::GatewayHandler;
 use super::record::Budget;
 use super::{Api, revoke};
 use crate::error::Fault;
@@ -104,7 +104,7 @@ impl Gateway {
             |why| node.task_ended("gateway-keys", why),
         );
         tokio::select! {
-            never = front.clone().serve(listener, |guest| Visitor::new(&gate, guest)) => match never {},
+            never = front.clone().serve(listener, |connection| GatewayHandler::new(&gate, connection)) => match never {},
             never = revoking => match never {},
             () = node.stopping() => {}
         }

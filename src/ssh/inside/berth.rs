@@ -1,8 +1,8 @@
 //! A berth as the server inside it knows it: its files, read anew at each login, and where its sessions start.
 
-use super::farewell::Sessions;
 use super::script::ScriptCache;
 use super::shell::Shell;
+use super::shutdown::Sessions;
 use super::sourced;
 use crate::model::session::SessionConfig;
 use crate::ssh::channel::environment::{self, Environment};

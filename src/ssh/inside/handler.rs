@@ -10,7 +10,7 @@ use crate::ssh::channel::bridge::Line;
 use crate::ssh::channel::channels::{Channels, not_supported, refuse, signal_event, size};
 use crate::ssh::channel::session::Event;
 use crate::ssh::channel::tunnel::Tunnel;
-use crate::ssh::connection::guest::Guest;
+use crate::ssh::connection::client::ClientConnection;
 use crate::ssh::forward::{Listeners, Target, Wanted, dial};
 use crate::ssh::user::account::Account;
 use russh::keys::{Algorithm, HashAlg, PublicKey};
@@ -22,9 +22,9 @@ use std::sync::Arc;
 const NO_X11: &str = "no X11 here: use a forward (ssh -L) to a web or VNC server in the berth";
 const TOO_MANY: &str = "too many channels are open in this connection";
 
-pub(in crate::ssh) struct Connection {
+pub(in crate::ssh) struct InsideHandler {
     berth: Arc<Berth>,
-    guest: Guest,
+    connection: ClientConnection,
     grant: Option<Grant>,
     /// The last one, and the fingerprint of its key.
     refusal: Option<(Refusal, String)>,
@@ -34,24 +34,24 @@ pub(in crate::ssh) struct Connection {
     listeners: Option<Listeners>,
 }
 
-impl Drop for Connection {
+impl Drop for InsideHandler {
     fn drop(&mut self) {
         if let (None, Some((refusal, key))) = (&self.grant, &self.refusal) {
-            self.guest.report_refused(&self.user, Some(key), refusal.to_string());
+            self.connection.report_refused(&self.user, Some(key), refusal.to_string());
         }
     }
 }
 
-impl Connection {
-    pub(in crate::ssh) fn new(berth: &Arc<Berth>, guest: Guest) -> Self {
-        let channels = Channels::new(guest.ender());
+impl InsideHandler {
+    pub(in crate::ssh) fn new(berth: &Arc<Berth>, connection: ClientConnection) -> Self {
+        let channels = Channels::new(connection.closer());
         let berth = Arc::clone(berth);
-        Self { berth, guest, grant: None, refusal: None, user: String::new(), channels, listeners: None }
+        Self { berth, connection, grant: None, refusal: None, user: String::new(), channels, listeners: None }
     }
 
     /// The keys are read anew each time: a removed key must not open anything any more.
     fn decide(&mut self, user: &str, key: &PublicKey, algorithm: &Algorithm) -> Option<Grant> {
-        if !self.guest.may_try() {
+        if !self.connection.may_try() {
             return None;
         }
         let decided = self.berth.authorized_keys().and_then(|authorized| {
@@ -61,13 +61,13 @@ impl Connection {
         match decided {
             Ok(Ok(grant)) => Some(grant),
             Ok(Err(refusal)) => {
-                self.guest.key_refused();
+                self.connection.key_refused();
                 user.clone_into(&mut self.user);
                 self.refusal = Some((refusal, key.fingerprint(HashAlg::Sha256).to_string()));
                 None
             }
             Err(error) => {
-                tracing::error!(peer = %self.guest.ends.peer, "nobody can log in: {error:#}");
+                tracing::error!(peer = %self.connection.ends.peer, "nobody can log in: {error:#}");
                 None
             }
         }
@@ -82,12 +82,12 @@ impl Connection {
         target: impl FnOnce(Account) -> Target,
     ) {
         self.channels.forget_ended();
-        let (Some(grant), Some(place)) = (&self.grant, self.guest.open_channel()) else {
+        let (Some(grant), Some(place)) = (&self.grant, self.connection.open_channel()) else {
             reply.reject(not_supported(TOO_MANY)).await;
             return;
         };
         let target = target(grant.account().clone());
-        self.guest.report_forward(how, &target.to_string());
+        self.connection.report_forward(how, &target.to_string());
         let id = channel.id();
         let dialling = async { Ok((dial(target).await?, ())) };
         let tunnel = Tunnel::open(channel, reply, &self.channels.inputs, place, dialling);
@@ -96,7 +96,7 @@ impl Connection {
 
     fn listeners(&mut self, session: &Session) -> &mut Listeners {
         self.listeners.get_or_insert_with(|| {
-            Listeners::new(session.handle(), self.channels.inputs.clone(), self.guest.places())
+            Listeners::new(session.handle(), self.channels.inputs.clone(), self.connection.places())
         })
     }
 
@@ -104,37 +104,37 @@ impl Connection {
     fn report_listening<T>(&self, how: Forward, target: &str, made: io::Result<T>) -> Option<T> {
         match made {
             Ok(made) => {
-                self.guest.report_forward(how, target);
+                self.connection.report_forward(how, target);
                 Some(made)
             }
             Err(error) => {
                 let (target, reason) = (clean(target), clean(&error.to_string()));
-                self.guest.report(What::ForwardRefused { how, target, reason });
+                self.connection.report(What::ForwardRefused { how, target, reason });
                 None
             }
         }
     }
 }
 
-impl Handler for Connection {
+impl Handler for InsideHandler {
     type Error = Error;
 
     async fn authentication_banner(&mut self) -> Result<Option<String>, Error> {
-        self.guest.is_encrypted();
+        self.connection.is_encrypted();
         Ok(None)
     }
 
     async fn auth_publickey_offered(&mut self, user: &str, offer: PublicKeyOffer<'_>) -> Result<Auth, Error> {
         let granted = self.decide(user, offer.public_key, offer.algorithm).is_some();
         if granted {
-            self.guest.is_known();
+            self.connection.is_known();
         }
         Ok(if granted { Auth::Accept } else { Auth::reject() })
     }
 
     async fn auth_publickey(&mut self, user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Error> {
         let Some(grant) = self.decide(user, key.public_key, key.algorithm) else { return Ok(Auth::reject()) };
-        if self.guest.log_in(user, grant.fingerprint()) {
+        if self.connection.log_in(user, grant.fingerprint()) {
             self.channels.inputs.belong_to(user);
             self.grant = Some(grant);
         }
@@ -142,7 +142,7 @@ impl Handler for Connection {
     }
 
     async fn auth_succeeded(&mut self, session: &mut Session) -> Result<(), Error> {
-        match self.guest.turned_away() {
+        match self.connection.turned_away() {
             // Nothing that it sends after this is looked at.
             Some(why) => session.disconnect(why.code(), &why.to_string(), ""),
             None => Ok(()),
@@ -156,12 +156,12 @@ impl Handler for Connection {
         session: &mut Session,
     ) -> Result<(), Error> {
         self.channels.forget_ended();
-        let (Some(grant), Some(place)) = (self.grant.clone(), self.guest.open_channel()) else {
+        let (Some(grant), Some(place)) = (self.grant.clone(), self.connection.open_channel()) else {
             reply.reject(not_supported(TOO_MANY)).await;
             return Ok(());
         };
         let (_, writer) = channel.split();
-        let launch = Box::new(Inside { grant, berth: Arc::clone(&self.berth), ends: self.guest.ends });
+        let launch = Box::new(Inside { grant, berth: Arc::clone(&self.berth), ends: self.connection.ends });
         self.channels.add_session(Line { launch, writer, handle: session.handle(), place });
         reply.accept().await;
         Ok(())
@@ -271,7 +271,7 @@ impl Handler for Connection {
     }
 
     async fn data(&mut self, id: ChannelId, data: &[u8], _session: &mut Session) -> Result<(), Error> {
-        self.guest.touch();
+        self.connection.touch();
         self.channels.data(id, data).await
     }
 
@@ -325,7 +325,7 @@ impl Handler for Connection {
     ) -> Result<(), Error> {
         if name != "sftp" {
             let name: String = name.chars().take(64).collect();
-            tracing::info!(peer = %self.guest.ends.peer, "refused: there is no subsystem {name:?}");
+            tracing::info!(peer = %self.connection.ends.peer, "refused: there is no subsystem {name:?}");
         }
         self.channels.answer(id, Event::Subsystem(name.to_owned()), session)
     }
@@ -340,7 +340,7 @@ impl Handler for Connection {
         session: &mut Session,
     ) -> Result<(), Error> {
         let reason = NO_X11.to_owned();
-        self.guest.report(What::ForwardRefused { how: Forward::X11, target: String::new(), reason });
+        self.connection.report(What::ForwardRefused { how: Forward::X11, target: String::new(), reason });
         refuse(id, NO_X11, session)
     }
 

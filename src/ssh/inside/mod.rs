@@ -6,7 +6,6 @@
 
 pub(super) mod auth;
 pub(super) mod berth;
-pub(super) mod farewell;
 pub(super) mod group_names;
 pub(super) mod handler;
 pub(super) mod host_key;
@@ -18,6 +17,7 @@ pub(super) mod script;
 pub(super) mod server;
 pub(super) mod sftp;
 pub(super) mod shell;
+pub(super) mod shutdown;
 pub(super) mod sourced;
 pub(super) mod stamp;
 pub(super) mod streams;

@@ -7,7 +7,7 @@ use crate::ssh::channel::environment::{self, Environment};
 use crate::ssh::channel::launch::{Launch, Launching, Program, spawn};
 use crate::ssh::channel::session::{Plan, What};
 use crate::ssh::channel::terminal::Terminal;
-use crate::ssh::connection::guest::Ends;
+use crate::ssh::connection::client::Ends;
 use crate::ssh::user::account::Account;
 use crate::ssh::user::become_user::{self, Become};
 use std::ffi::OsString;

@@ -1,10 +1,10 @@
 //! The server inside the container: its start and its end.
 
 use super::berth::Berth;
-use super::farewell::Sessions;
-use super::handler::Connection;
+use super::handler::InsideHandler;
 use super::host_key::HostKeyFile;
 use super::script::ScriptCache;
+use super::shutdown::Sessions;
 use super::{group_names, revoke};
 use crate::model::inside_event::InsideEvent;
 use crate::model::session::SessionConfig;
@@ -27,7 +27,7 @@ const FILE_LIMIT: u64 = 1 << 20;
 const STRANGERS: usize = 1024;
 
 /// What clients get to hear why, after their sessions have ended.
-const FAREWELL: Duration = Duration::from_secs(1);
+const LAST_MESSAGE: Duration = Duration::from_secs(1);
 
 /// Where the server finds its files and listens.
 #[derive(Debug, Clone)]
@@ -84,18 +84,18 @@ pub fn serve(options: &ServeOptions) -> Result<()> {
             |why| async move { tracing::error!(why, "removed keys are looked for anew") },
         );
         tokio::select! {
-            never = Arc::clone(&front).serve(listener, |guest| {
+            never = Arc::clone(&front).serve(listener, |connection| {
                 if let Some(keys) = host_key.changed() {
                     front.change_keys(keys);
                 }
-                Connection::new(&berth, guest)
+                InsideHandler::new(&berth, connection)
             }) => match never {},
             never = revoking => match never {},
             _ = stop.recv() => {
                 // First: what a session's end looks like to a client is all that it hears otherwise.
                 live.end_all();
                 berth.sessions.end().await;
-                live.emptied(FAREWELL).await;
+                live.emptied(LAST_MESSAGE).await;
                 Ok(())
             }
         }

@@ -1,7 +1,7 @@
 //! Connections to the API for users at the gateway. Who is behind them is said here, by the agent itself.
 //!
-//! A command of the gateway has one socket, its door: for each byte that it writes there it gets a connection.
-//! Door and connections end with the user's SSH connection, whether or not the command does.
+//! A command of the gateway has one socket, its channel: for each byte that it writes there it gets a connection.
+//! Channel and connections end with the user's SSH connection, whether or not the command does.
 
 use super::listen::Peer;
 use crate::host::handover::send_descriptor;
@@ -20,18 +20,18 @@ use tokio::sync::{mpsc, watch};
 /// Connections that wait to be served.
 const QUEUE: usize = 64;
 
-/// Where the gateway brings its doors.
+/// Where the gateway brings its channels.
 #[derive(Clone)]
-pub(super) struct Porter {
+pub(super) struct Broker {
     lines: mpsc::Sender<(Line, Peer)>,
-    /// The agent's threads: the gateway, which has its own, only brings the doors.
+    /// The agent's threads: the gateway, which has its own, only brings the channels.
     agent: Handle,
 }
 
 /// Where they come out.
-pub(super) struct Doors(mpsc::Receiver<(Line, Peer)>);
+pub(super) struct Channels(mpsc::Receiver<(Line, Peer)>);
 
-/// A connection that came through a door. When the user has gone it has ended, as if the command had closed it.
+/// A connection that came through a channel. When the user has gone it has ended, as if the command had closed it.
 pub(super) struct Line {
     stream: UnixStream,
     gone: Fuse<BoxFuture<'static, ()>>,
@@ -54,45 +54,50 @@ async fn gone(mut connected: watch::Receiver<()>) {
 }
 
 /// To be called on the agent's threads.
-pub(super) fn doors() -> (Porter, Doors) {
+pub(super) fn brokered() -> (Broker, Channels) {
     let (lines, receiver) = mpsc::channel(QUEUE);
-    (Porter { lines, agent: Handle::current() }, Doors(receiver))
+    (Broker { lines, agent: Handle::current() }, Channels(receiver))
 }
 
-impl crate::ssh::gateway::Api for Porter {
-    fn serve(&self, user: &str, door: StdStream, connected: watch::Receiver<()>) {
-        let (porter, user) = (self.clone(), user.to_owned());
+impl crate::ssh::gateway::Api for Broker {
+    fn serve(&self, user: &str, channel: StdStream, connected: watch::Receiver<()>) {
+        let (broker, user) = (self.clone(), user.to_owned());
         self.agent.spawn(async move {
             let answered = tokio::select! {
-                answered = porter.answer(&user, door, &connected) => answered,
+                answered = broker.answer(&user, channel, &connected) => answered,
                 () = gone(connected.clone()) => Ok(()),
             };
             if let Err(error) = answered {
-                tracing::debug!(user, %error, "a door closed");
+                tracing::debug!(user, %error, "a channel closed");
             }
         });
     }
 }
 
-impl Porter {
-    /// Until the command closes its door.
-    async fn answer(&self, user: &str, door: StdStream, connected: &watch::Receiver<()>) -> io::Result<()> {
-        door.set_nonblocking(true)?;
-        let mut door = UnixStream::from_std(door)?;
-        let mut knock = [0];
-        while door.read(&mut knock).await? == 1 {
+impl Broker {
+    /// Until the command closes its channel.
+    async fn answer(
+        &self,
+        user: &str,
+        channel: StdStream,
+        connected: &watch::Receiver<()>,
+    ) -> io::Result<()> {
+        channel.set_nonblocking(true)?;
+        let mut channel = UnixStream::from_std(channel)?;
+        let mut request = [0];
+        while channel.read(&mut request).await? == 1 {
             let (theirs, ours) = StdStream::pair()?;
             let ours = Line::new(ours, connected.clone())?;
             if self.lines.send((ours, Peer::Gateway(user.to_owned()))).await.is_err() {
                 return Ok(());
             }
-            door.async_io(Interest::WRITABLE, || send_descriptor(&door, theirs.as_fd())).await?;
+            channel.async_io(Interest::WRITABLE, || send_descriptor(&channel, theirs.as_fd())).await?;
         }
         Ok(())
     }
 }
 
-impl Doors {
+impl Channels {
     pub(super) async fn accept(&mut self) -> (Line, Peer) {
         match self.0.recv().await {
             Some(connection) => connection,
@@ -150,14 +155,14 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_command_has_open_ends_with_the_connection_of_its_user() {
-        let (porter, mut doors) = doors();
+        let (broker, mut channels) = channels();
         let (connected, ours) = watch::channel(());
-        let (mut door, theirs) = StdStream::pair().unwrap();
-        door.set_read_timeout(Some(SOON)).unwrap();
-        porter.serve("alice", theirs, ours);
-        door.write_all(b"x").unwrap();
-        let (mut line, _) = doors.accept().await;
-        let asking = door.try_clone().unwrap();
+        let (mut channel, theirs) = StdStream::pair().unwrap();
+        channel.set_read_timeout(Some(SOON)).unwrap();
+        broker.serve("alice", theirs, ours);
+        channel.write_all(b"x").unwrap();
+        let (mut line, _) = channels.accept().await;
+        let asking = channel.try_clone().unwrap();
         let call = spawn_blocking(move || receive_descriptor(asking)).await.unwrap().unwrap();
         StdStream::from(call.try_clone().unwrap()).write_all(b"ask").unwrap();
         let mut asked = [0; 3];
@@ -170,17 +175,17 @@ mod tests {
         drop(connected);
         let (read, written) = tokio::time::timeout(SOON, waiting).await.unwrap().unwrap();
         assert_eq!((read.unwrap(), written.unwrap_err().kind()), (0, io::ErrorKind::BrokenPipe));
-        let knock = spawn_blocking(move || {
-            let _ = door.write_all(b"x");
-            door.read(&mut [0])
+        let request = spawn_blocking(move || {
+            let _ = channel.write_all(b"x");
+            channel.read(&mut [0])
         });
         // A reset, if the byte came in before the end.
-        let ended = knock.await.unwrap();
+        let ended = request.await.unwrap();
         assert!(
             ended.as_ref().map_or_else(|e| e.kind() == io::ErrorKind::ConnectionReset, |read| *read == 0),
             "{ended:?}"
         );
-        assert!(doors.0.try_recv().is_err());
+        assert!(channels.0.try_recv().is_err());
         drop(call);
     }
 }

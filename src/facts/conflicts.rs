@@ -1,7 +1,7 @@
 //! Others on this node that hand out cards: kubelet with a device plugin, container-manager, slurmd.
 
 use crate::host::{Host, read_text};
-use crate::model::check_facts::{Look, NotLooked, Rivals};
+use crate::model::check_facts::{Conflicts, Look, NotLooked};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,7 @@ const KUBELETS: [&str; 6] = ["kubelet", "k3s", "k3s-server", "k3s-agent", "rke2"
 /// The kernel keeps 15 characters of a name.
 const CONTAINER_MANAGER: &str = "container-manag";
 
-pub fn gather(host: &dyn Host) -> Result<Rivals, String> {
+pub fn gather(host: &dyn Host) -> Result<Conflicts, String> {
     let dir = Path::new("/proc");
     let entries = host.list(dir).map_err(|error| format!("{} cannot be read: {error}", dir.display()))?;
     let (mut kubelet, mut container_manager, mut slurmd) = (Vec::new(), Vec::new(), Vec::new());
@@ -43,7 +43,13 @@ pub fn gather(host: &dyn Host) -> Result<Rivals, String> {
         }
     }
     let device_plugins = plugins(host.list(Path::new(PLUGINS)));
-    Ok(Rivals { kubelet, device_plugins, container_manager, slurmd, slurm_has_cards: slurm_has_cards(host) })
+    Ok(Conflicts {
+        kubelet,
+        device_plugins,
+        container_manager,
+        slurmd,
+        slurm_has_cards: slurm_has_cards(host),
+    })
 }
 
 fn not_looked(path: &str, error: &io::Error) -> NotLooked {

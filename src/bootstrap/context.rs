@@ -8,7 +8,7 @@ use crate::model::Size;
 use crate::profile::{Config, Profile};
 use std::path::{Path, PathBuf};
 
-pub struct Ground<'a> {
+pub struct Context<'a> {
     pub host: &'a dyn Host,
     /// `/`; tests have a root of their own.
     pub root: &'a Path,
@@ -31,7 +31,7 @@ pub trait Progress {
     fn wants_stop(&self) -> bool;
 }
 
-impl Ground<'_> {
+impl Context<'_> {
     pub fn directory(&self) -> PathBuf {
         self.config.paths.state.join("bootstrap")
     }
@@ -42,14 +42,14 @@ impl Ground<'_> {
 }
 
 #[cfg(test)]
-impl Ground<'_> {
+impl Context<'_> {
     /// With the profile of the simulated node.
-    pub fn of_sim<T>(host: &dyn Host, work: impl FnOnce(&Ground) -> T) -> T {
+    pub fn of_sim<T>(host: &dyn Host, work: impl FnOnce(&Context) -> T) -> T {
         let mut config = Config { profile: "sim".into(), ..Config::default() };
         config.paths.profiles = Path::new(env!("CARGO_MANIFEST_DIR")).join("profiles");
         let profile = crate::profile::load_profile(&crate::host::RealHost::default(), &config).unwrap();
         let (root, config_path) = (Path::new("/"), PathBuf::from("/none"));
-        work(&Ground { host, root, config: &config, own_profile: "sim", profile: &profile, config_path })
+        work(&Context { host, root, config: &config, own_profile: "sim", profile: &profile, config_path })
     }
 }
 
@@ -62,9 +62,9 @@ pub fn check_rights() -> Result<(), Fault> {
 }
 
 /// Where the journal and the lock are.
-pub fn make_directory(ground: &Ground) -> Result<(), Fault> {
-    dirs::make_dir(&ground.config.paths.state, 0o711).map_err(unwritable)?;
-    dirs::make_dir(&ground.directory(), 0o700).map_err(unwritable)
+pub fn make_directory(context: &Context) -> Result<(), Fault> {
+    dirs::make_dir(&context.config.paths.state, 0o711).map_err(unwritable)?;
+    dirs::make_dir(&context.directory(), 0o700).map_err(unwritable)
 }
 
 /// Before the first step it is a reason to refuse.
@@ -78,11 +78,11 @@ pub fn unwritable(fault: Fault) -> Fault {
 }
 
 /// What must hold before the first step of any plan: nothing is begun that could not be written down.
-pub fn check_ground(ground: &Ground) -> Result<(), Fault> {
+pub fn check_context(context: &Context) -> Result<(), Fault> {
     /// Configuration, the journal and what package managers leave behind.
     const ROOM: u64 = 64 << 20;
     const FILES: u64 = 1000;
-    let directory = ground.directory();
+    let directory = context.directory();
     for path in [Path::new("/etc"), &directory] {
         dirs::check_writable(path).map_err(unwritable)?;
     }

@@ -2,8 +2,8 @@
 
 use super::activity::{Activity, ChannelPlace, Places};
 use super::admission::Stage;
-use super::closing::{Ender, Why};
-use super::live::Stay;
+use super::closing::{Closer, Why};
+use super::live::LoggedIn;
 use super::report::Who;
 use super::state::ServerState;
 use super::wire::Progress;
@@ -25,11 +25,11 @@ pub(in crate::ssh) struct Ends {
 }
 
 /// A connection, for its handler.
-pub(in crate::ssh) struct Guest {
+pub(in crate::ssh) struct ClientConnection {
     pub(in crate::ssh) ends: Ends,
     server: Arc<ServerState>,
     progress: Arc<Progress>,
-    ender: Ender,
+    closer: Closer,
     activity: Arc<Activity>,
     who: Arc<OnceLock<Who>>,
     /// Once logged in.
@@ -41,12 +41,12 @@ pub(in crate::ssh) struct Guest {
     told_forwards: Mutex<HashSet<(Forward, String)>>,
 }
 
-impl Guest {
+impl ClientConnection {
     pub(in crate::ssh) fn new(
         server: &Arc<ServerState>,
         (peer, local): (SocketAddr, SocketAddr),
         progress: Arc<Progress>,
-        ender: Ender,
+        closer: Closer,
     ) -> Self {
         let activity = Arc::new(Activity::new(server.limits.each.channels));
         let server = Arc::clone(server);
@@ -54,7 +54,7 @@ impl Guest {
             ends: Ends { peer, local },
             server,
             progress,
-            ender,
+            closer,
             activity,
             who: Arc::default(),
             id: None,
@@ -70,8 +70,8 @@ impl Guest {
         Arc::clone(&self.who)
     }
 
-    pub(in crate::ssh) fn ender(&self) -> Ender {
-        self.ender.clone()
+    pub(in crate::ssh) fn closer(&self) -> Closer {
+        self.closer.clone()
     }
 
     /// To be called in `authentication_banner`: the first that arrives encrypted.
@@ -96,11 +96,11 @@ impl Guest {
 
     /// Ends the connection of this user that has been silent for longest, if it is silent enough.
     pub(in crate::ssh) fn end_silent_of(&self, user: &str) -> bool {
-        self.server.live.end_silent(|stay| stay.user == user)
+        self.server.live.end_silent(|client| client.user == user)
     }
 
     /// To be called when the client proved that it has the key. `false`: it is one too many, and must not get a grant;
-    /// then [`Guest::turned_away`] says what to tell it.
+    /// then [`ClientConnection::turned_away`] says what to tell it.
     pub(in crate::ssh) fn log_in(&mut self, user: &str, fingerprint: &str) -> bool {
         let joined = self.join(user, fingerprint);
         if joined {
@@ -109,17 +109,17 @@ impl Guest {
         joined
     }
 
-    /// The first half of [`Guest::log_in`], for who has to look again once a removed key finds this connection.
+    /// The first half of [`ClientConnection::log_in`], for who has to look again once a removed key finds this connection.
     pub(in crate::ssh) fn join(&mut self, user: &str, fingerprint: &str) -> bool {
         let limit = self.server.limits.each.connections;
-        let stay = Stay {
+        let client = LoggedIn {
             user: user.to_owned(),
             fingerprint: fingerprint.to_owned(),
-            ender: self.ender.clone(),
+            closer: self.closer.clone(),
             progress: Arc::clone(&self.progress),
             activity: Arc::clone(&self.activity),
         };
-        let Some(id) = self.server.live.add(stay) else {
+        let Some(id) = self.server.live.add(client) else {
             let why = Why::Full(limit);
             let who = self.known_as(user, fingerprint);
             self.server.reporter.report(&who, What::Limit { reason: why.to_string() });
@@ -188,7 +188,7 @@ impl Guest {
         }
     }
 
-    /// As [`Guest::report`], about somebody who was not let in.
+    /// As [`ClientConnection::report`], about somebody who was not let in.
     pub(in crate::ssh) fn report_refused(&self, user: &str, key: Option<&str>, reason: String) {
         let who = Who {
             user: Some(user.to_owned()).filter(|user| !user.is_empty()),
@@ -199,10 +199,10 @@ impl Guest {
     }
 }
 
-impl Drop for Guest {
+impl Drop for ClientConnection {
     fn drop(&mut self) {
         if let Some(id) = self.id {
-            self.server.live.stays().remove(&id);
+            self.server.live.logged_in().remove(&id);
         }
     }
 }
