@@ -163,8 +163,10 @@ fn a_container_of_podman_s_with_a_cdi_device_holds_that_card() {
     let (root, device) = (root(podman.dir.path()), format!("{vendor}/npu=3"));
     let rootfs = root.display().to_string();
     let log = std::fs::File::create(rig.path("podman.log")).unwrap();
-    let start =
-        ["run", "-d", "--network", "none", "--name", &podman.name, "--device", &device, "--rootfs", &rootfs];
+    // podman's own limits may be more than whoever runs the tests may give.
+    let limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096"];
+    let options = ["--network", "none", "--name", &podman.name, "--device", &device, "--rootfs", &rootfs];
+    let start = [&["run", "-d"], &limits[..], &options].concat();
     let program = ["/bin/busybox", "sleep", "600"];
     let mut start = podman.command(&[&start[..], &program].concat());
     let started = start.stdout(Stdio::null()).stderr(log).status().unwrap();
