@@ -155,7 +155,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_command_has_open_ends_with_the_connection_of_its_user() {
-        let (broker, mut channels) = channels();
+        let (broker, mut channels) = brokered();
         let (connected, ours) = watch::channel(());
         let (mut channel, theirs) = StdStream::pair().unwrap();
         channel.set_read_timeout(Some(SOON)).unwrap();
