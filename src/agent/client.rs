@@ -38,7 +38,7 @@ pub struct Client {
 enum Way {
     Socket(PathBuf),
     /// Of a command of the gateway: a connection for each byte.
-    Door(Arc<StdStream>),
+    Channel(Arc<StdStream>),
 }
 
 impl Client {
@@ -46,8 +46,8 @@ impl Client {
         Self { way: Way::Socket(socket) }
     }
 
-    pub fn through(door: Arc<StdStream>) -> Self {
-        Self { way: Way::Door(door) }
+    pub fn through(channel: Arc<StdStream>) -> Self {
+        Self { way: Way::Channel(channel) }
     }
 
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
@@ -127,7 +127,7 @@ impl Client {
     async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<Response<Incoming>> {
         let stream = match &self.way {
             Way::Socket(socket) => connect(socket).await?,
-            Way::Door(door) => pass(door)?,
+            Way::Channel(channel) => pass(channel)?,
         };
         let mut sender = shake_hands(stream).await?;
         let request = Request::builder()
@@ -178,15 +178,15 @@ async fn connect(socket: &Path) -> Result<UnixStream, Fault> {
     }
 }
 
-fn pass(mut door: &StdStream) -> Result<UnixStream, Fault> {
-    let mut knock = || -> std::io::Result<UnixStream> {
-        door.set_read_timeout(Some(CALL_TIMEOUT))?;
-        door.write_all(&[0])?;
-        let stream = StdStream::from(receive_descriptor(door)?);
+fn pass(mut channel: &StdStream) -> Result<UnixStream, Fault> {
+    let mut request = || -> std::io::Result<UnixStream> {
+        channel.set_read_timeout(Some(CALL_TIMEOUT))?;
+        channel.write_all(&[0])?;
+        let stream = StdStream::from(receive_descriptor(channel)?);
         stream.set_nonblocking(true)?;
         UnixStream::from_std(stream)
     };
-    knock().map_err(|error| Fault::host(format!("the agent does not answer: {error}")).help("log in again"))
+    request().map_err(|error| Fault::host(format!("the agent does not answer: {error}")).help("log in again"))
 }
 
 async fn shake_hands(stream: UnixStream) -> Result<SendRequest<Full<Bytes>>> {

@@ -240,7 +240,7 @@ fn too_many(kind: Kind, full: Full) -> Fault {
 
 /// Takes connections until the agent stops.
 pub(super) async fn receive(listener: UnixListener, desk: Arc<Desk>) {
-    // Given up for a moment where there is no other descriptor, so that even then it is seen who knocks.
+    // Given up for a moment where there is no other descriptor, so that even then it is seen who asks.
     let mut spare = tokio::net::UnixDatagram::unbound().ok();
     loop {
         let accepted = tokio::select! {
@@ -269,10 +269,10 @@ pub(super) async fn receive(listener: UnixListener, desk: Arc<Desk>) {
 }
 
 /// As [`receive`], for those who come through the gateway.
-pub(super) async fn receive_doors(mut doors: super::doors::Doors, desk: Arc<Desk>) {
+pub(super) async fn receive_channels(mut channels: super::broker::Channels, desk: Arc<Desk>) {
     loop {
         tokio::select! {
-            (line, peer) = doors.accept() => desk.serve(line, peer),
+            (line, peer) = channels.accept() => desk.serve(line, peer),
             () = desk.node.stopping() => return,
         }
     }

@@ -3,9 +3,9 @@
 //! Handlers parse, call `ops` and answer; they decide nothing. The caller is who the kernel says.
 
 mod answer;
+mod broker;
 pub mod client;
 mod desk;
-mod doors;
 mod follow;
 mod listen;
 mod routes;
@@ -49,13 +49,13 @@ pub async fn run(config: Config, reread: Reread) -> Result<()> {
     );
     let told = told_to_stop()?;
     let (desk, mut all_served) = desk::Desk::new(routes::router(node.clone()), node.clone());
-    let (porter, doors) = doors::doors();
+    let (broker, channels) = broker::brokered();
     if let Some(gateway) = gateway {
-        tasks.serve_gateway(gateway, Arc::new(porter));
+        tasks.serve_gateway(gateway, Arc::new(broker));
     }
     tokio::select! {
         () = async {
-            tokio::join!(desk::receive(listener, desk.clone()), desk::receive_doors(doors, desk));
+            tokio::join!(desk::receive(listener, desk.clone()), desk::receive_channels(channels, desk));
             let _ = all_served.recv().await;
         } => Ok(()),
         // A request that is not done by then is undone by the next agent.

@@ -4,7 +4,7 @@ use super::disks::{self, mounts, trees};
 use super::docker::{self, back, move_data, packages};
 use super::driver::{addresses, install, reboot};
 use super::{
-    Draft, Ground, Progress, Wishes, check_ground, decide, files, kernel, look_at_all, make_directory,
+    Context, Draft, Progress, Wishes, check_context, decide, files, kernel, look_at_all, make_directory,
     open_journal, own, unwritable,
 };
 use crate::bootstrap::plan::journal::Journal;
@@ -26,36 +26,36 @@ pub struct Applied {
 
 /// Looks again, decides again, asks, and does it. With a plan from a file, only that plan.
 pub fn apply(
-    ground: &Ground,
+    context: &Context,
     wishes: &Wishes,
     from_file: Option<&Plan>,
     progress: &dyn Progress,
 ) -> Result<Applied> {
-    make_directory(ground)?;
-    let _lock = lock_bootstrap(&ground.directory()).map_err(unwritable)?;
-    let was_resumed = reboot::is_resumed(ground)?;
-    let applied = apply_locked(ground, wishes, from_file, progress);
-    let forgotten = forget(ground, was_resumed, applied.is_err());
+    make_directory(context)?;
+    let _lock = lock_bootstrap(&context.directory()).map_err(unwritable)?;
+    let was_resumed = reboot::is_resumed(context)?;
+    let applied = apply_locked(context, wishes, from_file, progress);
+    let forgotten = forget(context, was_resumed, applied.is_err());
     let applied = applied?;
     forgotten?;
     Ok(applied)
 }
 
-fn forget(ground: &Ground, was_resumed: bool, failed: bool) -> Result<(), Fault> {
+fn forget(context: &Context, was_resumed: bool, failed: bool) -> Result<(), Fault> {
     let is_package = |step: &Step| matches!(step, Step::InstallRun(_));
-    let installed = open_journal(ground)?.did_in_last_run(is_package);
-    reboot::forget(ground, reboot::Ending { was_resumed, failed, installed })
+    let installed = open_journal(context)?.did_in_last_run(is_package);
+    reboot::forget(context, reboot::Ending { was_resumed, failed, installed })
 }
 
 fn apply_locked(
-    ground: &Ground,
+    context: &Context,
     wishes: &Wishes,
     from_file: Option<&Plan>,
     progress: &dyn Progress,
 ) -> Result<Applied> {
-    let mut journal = open_journal(ground)?;
+    let mut journal = open_journal(context)?;
     let now = Timestamp::now();
-    let seen = look_at_all(ground)?;
+    let seen = look_at_all(context)?;
     if let Some(plan) = from_file {
         check_made_for(plan, &seen, now)?;
         // A run of this very plan was interrupted: what it changed is no reason to refuse it.
@@ -63,7 +63,7 @@ fn apply_locked(
             check_still_true(plan, &seen)?;
         }
     }
-    let draft = decide(ground, wishes, seen, &journal, now);
+    let draft = decide(context, wishes, seen, &journal, now);
     if draft.awaits_reboot {
         return Ok(Applied { done: Vec::new(), right: draft.plan.right, notes: draft.notes, reboot: true });
     }
@@ -73,20 +73,20 @@ fn apply_locked(
     }
     // Trying whether a directory can be written leaves its mark there: not where nothing is to be done.
     if !draft.plan.steps.is_empty() {
-        check_ground(ground)?;
+        check_context(context)?;
     }
     progress.agrees(&draft)?;
     let mut steps = draft.plan.steps;
     let mut reboot = false;
     if !steps.is_empty() || !journal.unfinished().is_empty() {
-        run(ground, &steps, &mut journal, progress)?;
+        run(context, &steps, &mut journal, progress)?;
         let asks = steps.iter().position(|planned| planned.step == Step::AskReboot);
         if let Some(index) = asks {
             reboot = true;
             steps.truncate(index + 1);
-            journal.reboot(Timestamp::now(), &reboot::boot_id(ground)?)?;
+            journal.reboot(Timestamp::now(), &reboot::boot_id(context)?)?;
         } else {
-            check_converged(ground, wishes, &journal)?;
+            check_converged(context, wishes, &journal)?;
             journal.finished(Timestamp::now())?;
         }
     }
@@ -134,22 +134,22 @@ fn hold_to(plan: &Plan, draft: &Draft) -> Result<(), Fault> {
 }
 
 /// All steps, or those up to a reboot.
-fn run(ground: &Ground, steps: &[Planned], journal: &mut Journal, progress: &dyn Progress) -> Result<()> {
+fn run(context: &Context, steps: &[Planned], journal: &mut Journal, progress: &dyn Progress) -> Result<()> {
     let left = journal.unfinished();
     journal.begin(Timestamp::now())?;
     for step in left.iter().filter(|step| steps.iter().all(|planned| planned.step.key() != step.key())) {
         journal.settled(Timestamp::now(), step)?;
     }
     let mut before = None;
-    let ended = run_each(ground, steps, journal, progress, &mut before);
+    let ended = run_each(context, steps, journal, progress, &mut before);
     match (ended, before) {
-        (Err(error), Some(before)) => Err(docker::apply::start_after_all(ground, progress, before, error)),
+        (Err(error), Some(before)) => Err(docker::apply::start_after_all(context, progress, before, error)),
         (ended, _) => ended,
     }
 }
 
 fn run_each(
-    ground: &Ground,
+    context: &Context,
     steps: &[Planned],
     journal: &mut Journal,
     progress: &dyn Progress,
@@ -164,7 +164,7 @@ fn run_each(
         }
         progress.starts(index + 1, steps.len(), step);
         journal.started(Timestamp::now(), step)?;
-        let result = execute(ground, step, progress, before).with_context(|| step.describe());
+        let result = execute(context, step, progress, before).with_context(|| step.describe());
         match &result {
             Ok(()) => journal.done(Timestamp::now(), step)?,
             Err(error) => journal.failed(Timestamp::now(), step, &flatten(error).message)?,
@@ -185,41 +185,41 @@ fn stops_here(progress: &dyn Progress, before: Option<&back::Before>) -> bool {
 
 /// `before`: Docker's configuration as it was, from the step that changes it to the one that starts it.
 fn execute(
-    ground: &Ground,
+    context: &Context,
     step: &Step,
     progress: &dyn Progress,
     before: &mut Option<back::Before>,
 ) -> Result<()> {
     match step {
-        Step::WipeDisk(wipe) => disks::apply::wipe(ground, wipe),
-        Step::MakeVolume(volume) => disks::apply::make(ground, volume),
-        Step::GrowVolume(volume) => disks::apply::grow(ground, volume),
-        Step::MoveTree(tree) => trees::copy_to_volume(ground, tree, progress),
-        Step::AddMount(mount) => mounts::add(ground, mount),
-        Step::WriteFile(file) => files::write(ground, file),
-        Step::MakeAccount(account) => install::make_account(ground, account),
-        Step::InstallRun(run) => install::install(ground, run, progress),
-        Step::ResumeAfterBoot(resume) => reboot::prepare(ground, resume),
+        Step::WipeDisk(wipe) => disks::apply::wipe(context, wipe),
+        Step::MakeVolume(volume) => disks::apply::make(context, volume),
+        Step::GrowVolume(volume) => disks::apply::grow(context, volume),
+        Step::MoveTree(tree) => trees::copy_to_volume(context, tree, progress),
+        Step::AddMount(mount) => mounts::add(context, mount),
+        Step::WriteFile(file) => files::write(context, file),
+        Step::MakeAccount(account) => install::make_account(context, account),
+        Step::InstallRun(run) => install::install(context, run, progress),
+        Step::ResumeAfterBoot(resume) => reboot::prepare(context, resume),
         Step::AskReboot => Ok(()),
-        Step::SetAddresses(set) => addresses::set(ground, set),
-        Step::InstallPackages(packages) => packages::install(ground, packages, progress),
-        Step::ConfigureDocker(configure) => docker::apply::configure(ground, configure, before),
-        Step::MoveDockerData(data) => move_data::copy_and_switch(ground, data, progress, before),
-        Step::RunDocker(run) => docker::apply::run(ground, run, progress, before.take()),
+        Step::SetAddresses(set) => addresses::set(context, set),
+        Step::InstallPackages(packages) => packages::install(context, packages, progress),
+        Step::ConfigureDocker(configure) => docker::apply::configure(context, configure, before),
+        Step::MoveDockerData(data) => move_data::copy_and_switch(context, data, progress, before),
+        Step::RunDocker(run) => docker::apply::run(context, run, progress, before.take()),
         Step::ApplySysctl(sysctl) => kernel::apply(sysctl),
-        Step::CloseMetadata(_) => docker::apply::close_metadata(ground),
+        Step::CloseMetadata(_) => docker::apply::close_metadata(context),
         Step::InstallProgram(program) => Ok(own::install_program(program)?),
-        Step::MakeGroup(group) => own::make_group(ground, group),
+        Step::MakeGroup(group) => own::make_group(context, group),
         Step::MakeDirectory(directory) => Ok(own::make_directory(directory)?),
-        Step::RunUnits(units) => own::run_units(ground, units),
+        Step::RunUnits(units) => own::run_units(context, units),
     }
 }
 
 /// A plan that was applied leaves nothing to do.
-fn check_converged(ground: &Ground, wishes: &Wishes, journal: &Journal) -> Result<()> {
+fn check_converged(context: &Context, wishes: &Wishes, journal: &Journal) -> Result<()> {
     // What was named to be wiped is in use now.
     let wishes = Wishes { wipe: Vec::new(), ..wishes.clone() };
-    let again = decide(ground, &wishes, look_at_all(ground)?, journal, Timestamp::now());
+    let again = decide(context, &wishes, look_at_all(context)?, journal, Timestamp::now());
     let left = again.refusals.first().map(|refusal| refusal.what.clone());
     let left = left
         .or_else(|| again.plan.steps.first().map(|left| format!("{} ({})", left.step.describe(), left.why)));

@@ -1,6 +1,6 @@
 //! Copies of whole trees: everything in them, compared with what they were made from.
 
-use super::Ground;
+use super::Context;
 use crate::error::Fault;
 use crate::facts::mounts;
 use crate::host::{Tool, tree};
@@ -11,10 +11,10 @@ use std::time::Duration;
 const COPYING: Duration = Duration::from_hours(24);
 
 /// Owners, modes, times, hard links, attributes, holes and special files.
-pub(super) fn copy_tree(ground: &Ground, from: &Path, to: &Path) -> Result<()> {
+pub(super) fn copy_tree(context: &Context, from: &Path, to: &Path) -> Result<()> {
     let cmd = Tool::Cp.cmd().args(["--archive", "--sparse=auto", "--no-target-directory", "--"]);
     let cmd = cmd.arg(format!("{}/.", from.display())).arg(to.display().to_string()).timeout(COPYING);
-    ground.host.run(&cmd).map_err(Fault::from)?;
+    context.host.run(&cmd).map_err(Fault::from)?;
     Ok(())
 }
 
@@ -34,8 +34,8 @@ pub(super) fn check_same(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// Other file systems below would be copied into one, and hidden.
-pub(super) fn check_nothing_below(ground: &Ground, dir: &Path) -> Result<()> {
-    let lines = mounts::gather(ground.host).map_err(Fault::host)?;
+pub(super) fn check_nothing_below(context: &Context, dir: &Path) -> Result<()> {
+    let lines = mounts::gather(context.host).map_err(Fault::host)?;
     let below =
         lines.iter().find(|line| Path::new(&line.target) != dir && Path::new(&line.target).starts_with(dir));
     match below {

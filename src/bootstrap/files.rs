@@ -1,23 +1,23 @@
 //! Small files of the system.
 
-use super::Ground;
+use super::Context;
 use crate::bootstrap::plan::{FilePurpose, WriteFile};
 use crate::host::{dirs, files, tree};
 use anyhow::{Context as _, Result};
 use std::path::Path;
 
-pub(super) fn write(ground: &Ground, file: &WriteFile) -> Result<()> {
+pub(super) fn write(context: &Context, file: &WriteFile) -> Result<()> {
     if let Some(above) = file.path.parent() {
         dirs::make_dir(above, 0o755)?;
     }
-    ground
+    context
         .host
         .write_atomic(&file.path, file.content.as_bytes(), file.mode)
         .with_context(|| format!("writing {}", file.path.display()))
 }
 
 /// Writes a file of somebody else's: who may read it stays as it was, and a link to it stays a link.
-pub(super) fn replace(ground: &Ground, path: &Path, content: &str) -> Result<()> {
+pub(super) fn replace(context: &Context, path: &Path, content: &str) -> Result<()> {
     const USUAL: u32 = 0o644;
     let doing = || format!("writing {}", path.display());
     let real = tree::real_path(path);
@@ -25,7 +25,7 @@ pub(super) fn replace(ground: &Ground, path: &Path, content: &str) -> Result<()>
     let mode = rights.map_or(USUAL, |(mode, _, _)| mode);
     let file =
         WriteFile { path: real.clone(), content: content.into(), mode, purpose: FilePurpose::Replaced };
-    write(ground, &file)?;
+    write(context, &file)?;
     match rights {
         Some((_, uid, gid)) => std::os::unix::fs::chown(&real, Some(uid), Some(gid)).with_context(doing),
         None => Ok(()),

@@ -4,19 +4,19 @@
 //! Steps run here on the caller's thread, one at a time, and are never dropped half way.
 
 mod apply;
+mod context;
 mod copies;
 pub mod disks;
 pub mod docker;
 pub mod driver;
 mod files;
-mod ground;
 mod kernel;
 mod own;
 pub mod plan;
 
 pub use apply::{Applied, apply, refuse};
-pub use ground::{Ground, Progress, check_rights};
-use ground::{check_ground, make_directory, unwritable};
+pub use context::{Context, Progress, check_rights};
+use context::{check_context, make_directory, unwritable};
 
 use crate::bootstrap::plan::journal::Journal;
 use crate::bootstrap::plan::{Part, Plan, Refusal, SCHEMA, Step};
@@ -52,25 +52,25 @@ pub struct Draft {
 }
 
 /// Looks at the machine and makes a plan. Changes nothing.
-pub fn draft(ground: &Ground, wishes: &Wishes, now: Timestamp) -> Result<Draft> {
-    let seen = look_at_all(ground)?;
-    let journal = open_journal(ground)?;
-    Ok(decide(ground, wishes, seen, &journal, now))
+pub fn draft(context: &Context, wishes: &Wishes, now: Timestamp) -> Result<Draft> {
+    let seen = look_at_all(context)?;
+    let journal = open_journal(context)?;
+    Ok(decide(context, wishes, seen, &journal, now))
 }
 
 /// What plans are made from.
-fn look_at_all(ground: &Ground) -> Result<Observed, Fault> {
-    let mut seen = look(ground)?;
-    docker::apply::look(ground, &mut seen).map_err(not_seen)?;
-    driver::apply::look(ground, &mut seen)?;
+fn look_at_all(context: &Context) -> Result<Observed, Fault> {
+    let mut seen = look(context)?;
+    docker::apply::look(context, &mut seen).map_err(not_seen)?;
+    driver::apply::look(context, &mut seen)?;
     Ok(seen)
 }
 
 /// Fresh facts about disks and what is mounted.
-fn look(ground: &Ground) -> Result<Observed, Fault> {
+fn look(context: &Context) -> Result<Observed, Fault> {
     let targets: Vec<PathBuf> =
-        ground.profile.bootstrap.disks.volumes().into_iter().map(|(_, target)| target).collect();
-    server::gather(ground.host, &targets, own::look(ground)?).map_err(not_seen)
+        context.profile.bootstrap.disks.volumes().into_iter().map(|(_, target)| target).collect();
+    server::gather(context.host, &targets, own::look(context)?).map_err(not_seen)
 }
 
 /// Nothing is decided about a machine that was only half looked at.
@@ -79,32 +79,32 @@ fn not_seen(why: String) -> Fault {
         .help("mend that, and run this again; nothing more was changed")
 }
 
-fn open_journal(ground: &Ground) -> Result<Journal, Fault> {
-    Journal::read(ground.host, &ground.journal_path(), &new_uuid(ground))
+fn open_journal(context: &Context) -> Result<Journal, Fault> {
+    Journal::read(context.host, &context.journal_path(), &new_uuid(context))
 }
 
-fn decide(ground: &Ground, wishes: &Wishes, seen: Observed, journal: &Journal, now: Timestamp) -> Draft {
+fn decide(context: &Context, wishes: &Wishes, seen: Observed, journal: &Journal, now: Timestamp) -> Draft {
     let mut part = Part::default();
-    refuse_strangers(ground, &seen, &mut part);
-    let mut disks = plan_disks(ground, wishes, &seen, journal);
+    refuse_strangers(context, &seen, &mut part);
+    let mut disks = plan_disks(context, wishes, &seen, journal);
     if wishes.after_reboot {
         refuse_new_disks(&mut disks, journal);
     }
-    let docker = docker::apply::plan(ground, &seen, journal, &disks);
+    let docker = docker::apply::plan(context, &seen, journal, &disks);
     part.append(docker.tools);
     part.append(disks);
     part.append(docker.engine);
-    let (drivers, awaits_reboot) = driver::apply::plan(ground, wishes, &seen, journal);
+    let (drivers, awaits_reboot) = driver::apply::plan(context, wishes, &seen, journal);
     part.append(drivers);
     if awaits_reboot {
         part.notes.push("this machine still waits for the reboot that an earlier run asked for".into());
     }
-    part.append(own::plan(ground, &seen));
+    part.append(own::plan(context, &seen));
     let plan = Plan {
         schema: SCHEMA,
         version: env!("CARGO_PKG_VERSION").into(),
         made_at: now,
-        profile: ground.profile.name.clone(),
+        profile: context.profile.name.clone(),
         seen,
         steps: part.steps,
         right: part.right,
@@ -113,9 +113,9 @@ fn decide(ground: &Ground, wishes: &Wishes, seen: Observed, journal: &Journal, n
 }
 
 /// A machine that the profile was not written for is not changed at all.
-fn refuse_strangers(ground: &Ground, seen: &Observed, part: &mut Part) {
-    let (rules, machine) = (&ground.profile.check, &seen.machine);
-    let profile = &ground.profile.name;
+fn refuse_strangers(context: &Context, seen: &Observed, part: &mut Part) {
+    let (rules, machine) = (&context.profile.check, &seen.machine);
+    let profile = &context.profile.name;
     let version = machine.os_version.as_deref().unwrap_or_default();
     if !rules.os.is_empty() && !rules.fits_os(&machine.os, version) {
         part.refuse(
@@ -157,18 +157,18 @@ fn refuse_new_disks(disks: &mut Part, journal: &Journal) {
     }
 }
 
-fn plan_disks(ground: &Ground, wishes: &Wishes, seen: &Observed, journal: &Journal) -> Part {
-    let mut wants = ground.profile.bootstrap.disks.clone();
+fn plan_disks(context: &Context, wishes: &Wishes, seen: &Observed, journal: &Journal) -> Part {
+    let mut wants = context.profile.bootstrap.disks.clone();
     // What was mistyped is refused together with all the rest.
     let mut part = Part::default();
     wants.leave.extend(disks::decide::resolve(seen, disks::decide::Naming::Leave, &wishes.leave, &mut part));
     let wipe = disks::decide::resolve(seen, disks::decide::Naming::Wipe, &wishes.wipe, &mut part);
-    part.append(plan_named(ground, &wants, &wipe, seen, journal));
+    part.append(plan_named(context, &wants, &wipe, seen, journal));
     part
 }
 
 fn plan_named(
-    ground: &Ground,
+    context: &Context,
     wants: &DiskWants,
     wipe: &[String],
     seen: &Observed,
@@ -176,7 +176,7 @@ fn plan_named(
 ) -> Part {
     let (unfinished, fresh) = (journal.unfinished(), journal.fresh_volumes());
     let plan = |wipe: &[String]| {
-        let new_uuid = || new_uuid(ground);
+        let new_uuid = || new_uuid(context);
         let request = disks::decide::Request {
             wants,
             wipe,
@@ -203,7 +203,7 @@ fn is_of_volume(disk: &Disk) -> bool {
 }
 
 /// The kernel's; where it cannot be read, no file system is made with what comes of it.
-fn new_uuid(ground: &Ground) -> String {
-    let text = read_text(ground.host, Path::new("/proc/sys/kernel/random/uuid"));
+fn new_uuid(context: &Context) -> String {
+    let text = read_text(context.host, Path::new("/proc/sys/kernel/random/uuid"));
     text.unwrap_or_default().trim().to_owned()
 }

@@ -1,6 +1,6 @@
 //! berth itself: program, profile, config, units, group and storage, from what the program carries in it.
 
-use super::Ground;
+use super::Context;
 use crate::bootstrap::plan::{
     FilePurpose, InstallProgram, MakeDirectory, MakeGroup, Part, RunUnits, Step, WriteFile,
 };
@@ -22,17 +22,17 @@ const SERVICE: &str = include_str!("../../systemd/berth.service");
 const SOCKET: &str = include_str!("../../systemd/berth.socket");
 
 /// What there should be, for the look.
-pub(super) fn look(ground: &Ground) -> Result<OwnParts, Fault> {
+pub(super) fn look(context: &Context) -> Result<OwnParts, Fault> {
     let files: Vec<(PathBuf, String)> =
-        wanted_files(ground).into_iter().map(|wanted| (wanted.file.path, wanted.file.content)).collect();
+        wanted_files(context).into_iter().map(|wanted| (wanted.file.path, wanted.file.content)).collect();
     let wanted = Wanted {
         program: Path::new(PROGRAM),
         files: &files,
         group: GROUP,
-        storage: &ground.config.paths.storage,
+        storage: &context.config.paths.storage,
         units: &UNITS,
     };
-    crate::facts::own::gather(ground.host, &wanted).map_err(super::not_seen)
+    crate::facts::own::gather(context.host, &wanted).map_err(super::not_seen)
 }
 
 struct WantedFile {
@@ -41,18 +41,18 @@ struct WantedFile {
     once: bool,
 }
 
-fn wanted_files(ground: &Ground) -> Vec<WantedFile> {
+fn wanted_files(context: &Context) -> Vec<WantedFile> {
     let file = |path: PathBuf, content: String, purpose| WriteFile { path, content, mode: 0o644, purpose };
     let mut wanted = Vec::new();
-    if let Some(text) = shipped_profile(&ground.config.profile) {
-        let path = ground.config.paths.profiles.join(format!("{}.toml", ground.config.profile));
+    if let Some(text) = shipped_profile(&context.config.profile) {
+        let path = context.config.paths.profiles.join(format!("{}.toml", context.config.profile));
         wanted.push(WantedFile { file: file(path, text.into(), FilePurpose::Profile), once: true });
     }
     let config = format!(
         "# Written by berth bootstrap; README.md lists the keys.\nprofile = {:?}\n",
-        ground.config.profile
+        context.config.profile
     );
-    let path = ground.config_path.clone();
+    let path = context.config_path.clone();
     wanted.push(WantedFile { file: file(path, config, FilePurpose::Config), once: true });
     let unit = |name: &str| Path::new(UNIT_DIRECTORY).join(name);
     wanted.push(WantedFile {
@@ -63,7 +63,7 @@ fn wanted_files(ground: &Ground) -> Vec<WantedFile> {
         file: file(unit("berth.socket"), SOCKET.into(), FilePurpose::AgentSocket),
         once: false,
     });
-    if let Some(text) = drop_in(ground) {
+    if let Some(text) = drop_in(context) {
         let path = unit("berth.service.d/bootstrap.conf");
         wanted.push(WantedFile { file: file(path, text, FilePurpose::AgentPaths), once: false });
     }
@@ -71,20 +71,20 @@ fn wanted_files(ground: &Ground) -> Vec<WantedFile> {
 }
 
 /// What differs from the unit's own defaults.
-fn drop_in(ground: &Ground) -> Option<String> {
-    let (paths, mut parts) = (&ground.config.paths, Vec::new());
+fn drop_in(context: &Context) -> Option<String> {
+    let (paths, mut parts) = (&context.config.paths, Vec::new());
     if paths.storage != Path::new("/data/berth") || paths.state != Path::new("/var/lib/berth") {
         let (state, storage) = (paths.state.display(), paths.storage.display());
         parts.push(format!("[Unit]\nRequiresMountsFor={state} {storage}\n"));
     }
-    if ground.config_path != Path::new(DEFAULT_CONFIG) {
-        parts.push(format!("[Service]\nEnvironment=BERTH_CONFIG={}\n", ground.config_path.display()));
+    if context.config_path != Path::new(DEFAULT_CONFIG) {
+        parts.push(format!("[Service]\nEnvironment=BERTH_CONFIG={}\n", context.config_path.display()));
     }
     (!parts.is_empty()).then(|| parts.concat())
 }
 
 /// Pure but for the texts that the program carries.
-pub(super) fn plan(ground: &Ground, seen: &Observed) -> Part {
+pub(super) fn plan(context: &Context, seen: &Observed) -> Part {
     let mut part = Part::default();
     let own = &seen.own;
     let mut changed = false;
@@ -100,13 +100,13 @@ pub(super) fn plan(ground: &Ground, seen: &Observed) -> Part {
             changed = true;
         }
     }
-    for wanted in wanted_files(ground) {
+    for wanted in wanted_files(context) {
         let presence = own.files.iter().find(|file| file.path == wanted.file.path).map(|file| file.presence);
         let path = wanted.file.path.display().to_string();
         match (presence, wanted.once) {
             (Some(Presence::Same), _) | (Some(Presence::Other), true) => {
-                if wanted.file.path == ground.config_path {
-                    note_other_profile(ground, &path, &mut part);
+                if wanted.file.path == context.config_path {
+                    note_other_profile(context, &path, &mut part);
                 }
                 part.is_right(format!("{path} is there"));
             }
@@ -119,8 +119,8 @@ pub(super) fn plan(ground: &Ground, seen: &Observed) -> Part {
             }
             (Some(Presence::Absent) | None, _) => {
                 changed = true;
-                if wanted.file.path == ground.config_path {
-                    refuse_open_profile(ground, &mut part);
+                if wanted.file.path == context.config_path {
+                    refuse_open_profile(context, &mut part);
                 }
                 part.add(Step::WriteFile(wanted.file), "it is not there yet");
             }
@@ -131,14 +131,14 @@ pub(super) fn plan(ground: &Ground, seen: &Observed) -> Part {
     } else {
         part.add(Step::MakeGroup(MakeGroup { name: GROUP.into() }), "its members may administer berth");
     }
-    plan_storage(ground, own, &mut part);
+    plan_storage(context, own, &mut part);
     plan_units(seen, changed, &mut part);
     part
 }
 
 /// A profile that others can write decides for root.
-fn refuse_open_profile(ground: &Ground, part: &mut Part) {
-    let profile = Path::new(&ground.config.profile);
+fn refuse_open_profile(context: &Context, part: &mut Part) {
+    let profile = Path::new(&context.config.profile);
     if !profile.is_absolute() {
         return;
     }
@@ -151,8 +151,8 @@ fn refuse_open_profile(ground: &Ground, part: &mut Part) {
 }
 
 /// The agent goes by its config, whatever profile was named to us.
-fn note_other_profile(ground: &Ground, path: &str, part: &mut Part) {
-    let (wanted, own) = (ground.config.profile.as_str(), ground.own_profile);
+fn note_other_profile(context: &Context, path: &str, part: &mut Part) {
+    let (wanted, own) = (context.config.profile.as_str(), context.own_profile);
     if own != wanted {
         part.notes.push(format!(
             "the agent will not go by the profile {wanted}: {path} names {own}; change it there, if it should"
@@ -160,8 +160,8 @@ fn note_other_profile(ground: &Ground, path: &str, part: &mut Part) {
     }
 }
 
-fn plan_storage(ground: &Ground, own: &OwnParts, part: &mut Part) {
-    let path = &ground.config.paths.storage;
+fn plan_storage(context: &Context, own: &OwnParts, part: &mut Part) {
+    let path = &context.config.paths.storage;
     if own.storage_is_no_directory {
         part.refuse(
             format!("personal storage goes to {}, and that is no directory, or not in one", path.display()),
@@ -205,9 +205,9 @@ pub(super) fn install_program(program: &InstallProgram) -> Result<(), Fault> {
     files::install_self(&program.to)
 }
 
-pub(super) fn make_group(ground: &Ground, group: &MakeGroup) -> Result<()> {
+pub(super) fn make_group(context: &Context, group: &MakeGroup) -> Result<()> {
     const EXISTS: i32 = 9;
-    run(ground, Tool::Groupadd.cmd().args(["--system", &group.name]).allow_exits(&[EXISTS]))
+    run(context, Tool::Groupadd.cmd().args(["--system", &group.name]).allow_exits(&[EXISTS]))
 }
 
 pub(super) fn make_directory(directory: &MakeDirectory) -> Result<(), Fault> {
@@ -230,17 +230,17 @@ pub(super) fn make_directory(directory: &MakeDirectory) -> Result<(), Fault> {
 }
 
 /// Enables and starts them, and waits until they are seen to run.
-pub(super) fn run_units(ground: &Ground, wanted: &RunUnits) -> Result<()> {
+pub(super) fn run_units(context: &Context, wanted: &RunUnits) -> Result<()> {
     const SETTLED: Duration = Duration::from_mins(1);
     let units: Vec<&str> = wanted.units.iter().map(String::as_str).collect();
-    run(ground, Tool::Systemctl.cmd().arg("daemon-reload"))?;
-    run(ground, Tool::Systemctl.cmd().arg("enable").args(units.iter().copied()))?;
+    run(context, Tool::Systemctl.cmd().arg("daemon-reload"))?;
+    run(context, Tool::Systemctl.cmd().arg("enable").args(units.iter().copied()))?;
     let verb = if wanted.restart { "restart" } else { "start" };
-    run(ground, Tool::Systemctl.cmd().arg(verb).args(units.iter().copied()))?;
+    run(context, Tool::Systemctl.cmd().arg(verb).args(units.iter().copied()))?;
     let deadline = Instant::now() + SETTLED;
     loop {
         let state = Tool::Systemctl.cmd().arg("is-active").args(units.iter().copied()).allow_any_exit();
-        let said = ground.host.run(&state).map_err(Fault::from)?.stdout;
+        let said = context.host.run(&state).map_err(Fault::from)?.stdout;
         if said.lines().all(|line| line == "active") && said.lines().count() == units.len() {
             return Ok(());
         }
@@ -252,8 +252,8 @@ pub(super) fn run_units(ground: &Ground, wanted: &RunUnits) -> Result<()> {
     }
 }
 
-fn run(ground: &Ground, cmd: Cmd) -> Result<()> {
+fn run(context: &Context, cmd: Cmd) -> Result<()> {
     let cmd = cmd.timeout(Duration::from_mins(2));
-    ground.host.run(&cmd).map_err(Fault::from)?;
+    context.host.run(&cmd).map_err(Fault::from)?;
     Ok(())
 }

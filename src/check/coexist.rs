@@ -14,7 +14,7 @@ pub(super) const CHECKS: &[Check] = &[
         title: "Kubernetes",
         severity: Severity::Required,
         on: On::Every,
-        needs: &[Need::Rivals],
+        needs: &[Need::Conflicts],
         wants: |_| Ok("no kubelet that hands out the same cards".into()),
         judge: kubelet,
     },
@@ -23,7 +23,7 @@ pub(super) const CHECKS: &[Check] = &[
         title: "MindCluster's container-manager",
         severity: Severity::Advised,
         on: On::Every,
-        needs: &[Need::Rivals],
+        needs: &[Need::Conflicts],
         wants: |_| Ok("nobody else stops and starts containers with cards".into()),
         judge: container_manager,
     },
@@ -32,7 +32,7 @@ pub(super) const CHECKS: &[Check] = &[
         title: "Slurm",
         severity: Severity::Required,
         on: On::Every,
-        needs: &[Need::Rivals],
+        needs: &[Need::Conflicts],
         wants: |_| Ok("no slurmd that hands out the same cards".into()),
         judge: slurm,
     },
@@ -48,10 +48,10 @@ pub(super) const CHECKS: &[Check] = &[
 ];
 
 fn kubelet(scope: &Scope) -> Result<Outcome, NotLooked> {
-    let rivals = looked(&scope.facts.rivals)?;
-    let sockets = looked(&rivals.device_plugins)?;
+    let conflicts = looked(&scope.facts.conflicts)?;
+    let sockets = looked(&conflicts.device_plugins)?;
     let plugins = list(sockets);
-    Ok(match (rivals.kubelet.first(), sockets.is_empty()) {
+    Ok(match (conflicts.kubelet.first(), sockets.is_empty()) {
         (Some((pid, name)), false) => bad(
             format!("{name} runs (pid {pid}) with a device plugin for the cards: {plugins}"),
             "give the node to one of them: kubectl drain, and disable its service (kubelet, k3s, rke2-server, …); or do not use berth here",
@@ -69,8 +69,8 @@ fn kubelet(scope: &Scope) -> Result<Outcome, NotLooked> {
 }
 
 fn container_manager(scope: &Scope) -> Result<Outcome, NotLooked> {
-    let rivals = looked(&scope.facts.rivals)?;
-    Ok(match rivals.container_manager.first() {
+    let conflicts = looked(&scope.facts.conflicts)?;
+    Ok(match conflicts.container_manager.first() {
         // On a fault it may stop the containers of a whole ring, and starts them again later.
         Some(pid) => bad(
             format!("container-manager runs (pid {pid}) and may stop berths when a card fails"),
@@ -81,9 +81,9 @@ fn container_manager(scope: &Scope) -> Result<Outcome, NotLooked> {
 }
 
 fn slurm(scope: &Scope) -> Result<Outcome, NotLooked> {
-    let rivals = looked(&scope.facts.rivals)?;
-    let Some(pid) = rivals.slurmd.first() else { return Ok(good("no slurmd runs")) };
-    if !*looked(&rivals.slurm_has_cards)? {
+    let conflicts = looked(&scope.facts.conflicts)?;
+    let Some(pid) = conflicts.slurmd.first() else { return Ok(good("no slurmd runs")) };
+    if !*looked(&conflicts.slurm_has_cards)? {
         return Ok(good(format!("slurmd runs (pid {pid}); its gres.conf names no card")));
     }
     Ok(bad(

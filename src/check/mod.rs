@@ -49,7 +49,7 @@ pub enum Need {
     Daemon,
     Metadata,
     BridgeFilter,
-    Rivals,
+    Conflicts,
     Clock,
     Registries,
     Account,

@@ -3,7 +3,7 @@
 use super::check::{self, named_profile};
 use super::{Global, render};
 use crate::bootstrap::plan::{Danger, Planned, Step, read_plan, write_plan};
-use crate::bootstrap::{Applied, Draft, Ground, Progress, Wishes, apply, check_rights, draft, refuse};
+use crate::bootstrap::{Applied, Context, Draft, Progress, Wishes, apply, check_rights, draft, refuse};
 use crate::error::Fault;
 use crate::host::RealHost;
 use crate::profile::{DEFAULT_CONFIG, load_profile};
@@ -78,7 +78,7 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
     }
     let profile = load_profile(&host, &config)?;
     check_rights()?;
-    let ground = Ground {
+    let context = Context {
         host: &host,
         root: Path::new("/"),
         config: &config,
@@ -94,14 +94,14 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
         let named = Some(PathBuf::from(file)).filter(|path| !path.as_os_str().is_empty());
         let plan = named.map(|path| read_plan(&host, &path)).transpose()?;
         let screen = Screen { asks: !args.yes, stop: watch_signals()? };
-        let applied = apply(&ground, &wishes, plan.as_ref(), &screen)?;
+        let applied = apply(&context, &wishes, plan.as_ref(), &screen)?;
         show_applied(global, &applied)?;
         if applied.reboot {
             return Ok(ExitCode::SUCCESS);
         }
         return check::conclude(global, &config, &profile);
     }
-    let draft = draft(&ground, &wishes, Timestamp::now())?;
+    let draft = draft(&context, &wishes, Timestamp::now())?;
     refuse(&draft)?;
     if let Some(path) = &args.out {
         write_plan(&host, path, &draft.plan)?;

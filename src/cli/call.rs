@@ -10,7 +10,7 @@ use std::time::Duration;
 impl Global {
     pub(crate) fn client(&self) -> Result<Client> {
         match &self.visit {
-            Some(visit) => Ok(Client::through(visit.door.clone())),
+            Some(visit) => Ok(Client::through(visit.channel.clone())),
             None => Ok(Client::new(self.config()?.paths.socket())),
         }
     }

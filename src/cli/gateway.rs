@@ -49,7 +49,7 @@ enum What {
 #[derive(Clone)]
 pub(crate) struct Visit {
     /// Connections to the agent come through it.
-    pub(crate) door: Arc<UnixStream>,
+    pub(crate) channel: Arc<UnixStream>,
     login: String,
     port: u16,
 }
@@ -75,8 +75,8 @@ impl Visit {
 
     #[cfg(test)]
     pub(crate) fn of(login: &str, port: u16) -> Self {
-        let (door, _) = UnixStream::pair().unwrap();
-        Self { door: Arc::new(door), login: login.to_owned(), port }
+        let (channel, _) = UnixStream::pair().unwrap();
+        Self { channel: Arc::new(channel), login: login.to_owned(), port }
     }
 }
 
@@ -104,8 +104,8 @@ fn enter(args: &Args) -> Result<Visit> {
     handover::stay_small().context("limiting this process")?;
     become_nobody(args.uid).context("giving up root")?;
     handover::confine().context("giving up rights")?;
-    let door = handover::exchange_stdin().context("taking the session's input")?;
-    Ok(Visit { door: Arc::new(door), login: args.login.clone(), port: args.port })
+    let channel = handover::exchange_stdin().context("taking the session's input")?;
+    Ok(Visit { channel: Arc::new(channel), login: args.login.clone(), port: args.port })
 }
 
 /// As a shell would split it: quotes and backslashes, nothing else.

@@ -77,7 +77,7 @@ pub struct Ledger {
     connection: Mutex<Connection>,
     path: PathBuf,
     last_event: watch::Sender<i64>,
-    /// Of the users, in memory: whoever knocks is looked for here before anything else is done for them.
+    /// Of the users, in memory: whoever connects is looked for here before anything else is done for them.
     uids: Mutex<HashSet<u32>>,
 }
 

@@ -59,7 +59,7 @@ pub struct CheckFacts {
     pub metadata_closed: Look<bool>,
     /// Whether iptables could see what containers on one bridge send to each other.
     pub can_filter_bridges: Look<bool>,
-    pub rivals: Look<Rivals>,
+    pub conflicts: Look<Conflicts>,
     pub clock: Look<Clock>,
     pub registries: Look<Vec<(String, Result<(), String>)>>,
     pub account: Look<DriverAccount>,
@@ -91,7 +91,7 @@ impl CheckFacts {
             daemon: not_asked(),
             metadata_closed: not_asked(),
             can_filter_bridges: not_asked(),
-            rivals: not_asked(),
+            conflicts: not_asked(),
             clock: not_asked(),
             registries: not_asked(),
             account: not_asked(),
@@ -229,7 +229,7 @@ pub struct DaemonSettings {
 
 /// Others that hand out cards.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rivals {
+pub struct Conflicts {
     /// Pid and name of processes that are a kubelet, or have one inside.
     pub kubelet: Vec<(u32, String)>,
     /// Sockets of device plugins for Ascend cards.

@@ -23,7 +23,7 @@ pub struct OpenCard {
 
 /// All that was looked at besides npu-smi.
 #[derive(Debug, Clone, Default)]
-pub struct Sightings {
+pub struct Snapshot {
     /// Device numbers of the cards that have a node.
     pub nodes: BTreeMap<CardId, (u32, u32)>,
     /// What is at a card's path and is no device node of one, and why not.
@@ -46,7 +46,7 @@ pub struct Sightings {
 
 /// One row a card that the profile says, npu-smi lists, or a device node is there for. `listed` are the containers of
 /// processes that npu-smi lists.
-pub fn view(profile: &Profile, npu: &NpuFacts, seen: &Sightings, listed: &Listed) -> Vec<CardView> {
+pub fn view(profile: &Profile, npu: &NpuFacts, seen: &Snapshot, listed: &Listed) -> Vec<CardView> {
     let mut ids: Vec<CardId> = (0..profile.devices.cards).map(CardId).collect();
     ids.extend(npu.devices.iter().map(|device| CardId(device.id)));
     ids.extend(seen.nodes.keys());
@@ -58,7 +58,7 @@ pub fn view(profile: &Profile, npu: &NpuFacts, seen: &Sightings, listed: &Listed
 /// Container ids by process.
 pub type Listed = BTreeMap<u32, String>;
 
-fn row(id: CardId, npu: &NpuFacts, seen: &Sightings, listed: &Listed) -> CardView {
+fn row(id: CardId, npu: &NpuFacts, seen: &Snapshot, listed: &Listed) -> CardView {
     let device = npu.devices.iter().find(|device| device.id == id.0);
     let (holders, unusable) = (holders(id, device, npu, seen, listed), unusable(id, npu, device, seen));
     CardView {
@@ -81,7 +81,7 @@ fn row(id: CardId, npu: &NpuFacts, seen: &Sightings, listed: &Listed) -> CardVie
 }
 
 /// Why a card cannot be given out, whoever holds it. What was not looked at is not taken for good.
-fn unusable(id: CardId, npu: &NpuFacts, device: Option<&NpuDevice>, seen: &Sightings) -> Option<String> {
+fn unusable(id: CardId, npu: &NpuFacts, device: Option<&NpuDevice>, seen: &Snapshot) -> Option<String> {
     if let Some(error) = &npu.error {
         return Some(error.meaning.clone());
     }
@@ -126,7 +126,7 @@ pub(super) fn holders(
     id: CardId,
     device: Option<&NpuDevice>,
     npu: &NpuFacts,
-    seen: &Sightings,
+    seen: &Snapshot,
     listed: &Listed,
 ) -> Vec<Holder> {
     let berth = seen.berths.iter().find(|berth| berth.cards.contains(&id));
@@ -164,7 +164,7 @@ pub(super) fn holders(
     holders
 }
 
-fn not_looked(open: &OpenCard, what: Unseen, seen: &Sightings) -> Holder {
+fn not_looked(open: &OpenCard, what: Unseen, seen: &Snapshot) -> Holder {
     Holder::NotLooked {
         pid: open.device.pid,
         name: open.device.name.clone(),
@@ -175,7 +175,7 @@ fn not_looked(open: &OpenCard, what: Unseen, seen: &Sightings) -> Holder {
     }
 }
 
-fn berth_of<'a>(container: Option<&str>, seen: &'a Sightings) -> Option<&'a Berth> {
+fn berth_of<'a>(container: Option<&str>, seen: &'a Snapshot) -> Option<&'a Berth> {
     seen.berths.iter().find(|berth| container.is_some() && berth.container_id.as_deref() == container)
 }
 
@@ -184,7 +184,7 @@ fn berth_of<'a>(container: Option<&str>, seen: &'a Sightings) -> Option<&'a Bert
 fn processes(
     id: CardId,
     device: Option<&NpuDevice>,
-    seen: &Sightings,
+    seen: &Snapshot,
     known: &BTreeSet<&str>,
     listed: &Listed,
 ) -> Vec<Holder> {
@@ -215,7 +215,7 @@ fn processes(
     told
 }
 
-fn named(pid: u32, name: &str, user: Option<String>, container: Option<&str>, seen: &Sightings) -> Holder {
+fn named(pid: u32, name: &str, user: Option<String>, container: Option<&str>, seen: &Snapshot) -> Holder {
     if let Some(berth) = berth_of(container, seen) {
         let (owner, berth) = (berth.owner.clone(), berth.name.clone());
         return Holder::BerthProcess { owner, name: berth, pid, process: name.to_owned() };

@@ -36,8 +36,8 @@ pub(in crate::ops) fn npu() -> NpuFacts {
     NpuFacts { devices: (0..8).map(device).collect(), ..NpuFacts::default() }
 }
 
-pub(in crate::ops) fn seen() -> Sightings {
-    Sightings { nodes: (0..8).map(|id| (CardId(id), (236, id))).collect(), ..Sightings::default() }
+pub(in crate::ops) fn seen() -> Snapshot {
+    Snapshot { nodes: (0..8).map(|id| (CardId(id), (236, id))).collect(), ..Snapshot::default() }
 }
 
 pub(in crate::ops) fn berth(cards: &[u32]) -> Berth {
@@ -63,7 +63,7 @@ pub(in crate::ops) fn berth(cards: &[u32]) -> Berth {
     }
 }
 
-fn free(npu: &NpuFacts, seen: &Sightings) -> Vec<u32> {
+fn free(npu: &NpuFacts, seen: &Snapshot) -> Vec<u32> {
     let profile = profile();
     let view = view(&profile, npu, seen, &Listed::new());
     slots(&profile, npu, &view).iter().filter(|slot| slot.free).map(|slot| slot.id.0).collect()
@@ -107,7 +107,7 @@ fn nothing_is_free_when_it_could_not_be_looked_at() {
     };
     let blind = NpuFacts { error: Some(error), ..NpuFacts::default() };
     assert!(free(&blind, &seen()).is_empty());
-    let no_proc = Sightings { not_looked: Some("/proc is not mounted".into()), ..seen() };
+    let no_proc = Snapshot { not_looked: Some("/proc is not mounted".into()), ..seen() };
     assert!(free(&npu(), &no_proc).is_empty());
 }
 
@@ -279,7 +279,7 @@ fn an_administrator_knows_better_than_the_health_of_a_card() {
 
 #[test]
 fn thousands_of_processes_are_a_few_holders_and_a_number() {
-    let many = Sightings {
+    let many = Snapshot {
         open: (0..5000).map(|pid| open(2, 1000 + pid, None)).collect(),
         unfinished: (0..20).map(|pid| open(2, 9000 + pid, None)).collect(),
         ..seen()

@@ -1,6 +1,6 @@
 //! A look at the cards: what npu-smi says, who holds what, which can be given out.
 
-use super::cards::{self, OpenCard, Sightings};
+use super::cards::{self, OpenCard, Snapshot};
 use super::kernel::{self, Outsiders, Own};
 use super::locks::{Ordered, Rank, beside};
 use super::{Node, build};
@@ -28,7 +28,7 @@ pub(crate) type Numbers = Vec<(CardId, (u32, u32))>;
 pub(crate) struct Looks {
     npu: Ordered<Option<Look>>,
     /// When the last look at everything else began, and what it saw.
-    sight: Ordered<Option<(BootTime, Arc<Sightings>)>>,
+    sight: Ordered<Option<(BootTime, Arc<Snapshot>)>>,
     pub(super) foreign: Ordered<Option<ForeignScan>>,
 }
 
@@ -131,20 +131,20 @@ impl Node {
     /// that it listed has ended since.
     pub async fn survey(&self, max_age: Duration) -> Result<Survey> {
         let now = self.now().boot;
-        let (npu, sightings) = tokio::join!(beside(self.npu(now.before(max_age))), beside(self.sight(now)));
-        let (mut npu, sightings) = (npu?, sightings?);
+        let (npu, snapshot) = tokio::join!(beside(self.npu(now.before(max_age))), beside(self.sight(now)));
+        let (mut npu, snapshot) = (npu?, snapshot?);
         if self.lists_ended(&npu) {
             npu = self.npu(now).await?;
         }
         let listed = npu.clone();
         let listed = tokio::task::spawn_blocking(move || containers_of(&listed)).await?;
         let profile = &self.settings().profile;
-        let view = cards::view(profile, &npu, &sightings, &listed);
+        let view = cards::view(profile, &npu, &snapshot, &listed);
         Ok(Survey {
             slots: cards::slots(profile, &npu, &view),
             cards: view,
             npu,
-            not_looked: sightings.not_looked.clone(),
+            not_looked: snapshot.not_looked.clone(),
         })
     }
 
@@ -155,7 +155,7 @@ impl Node {
 
     /// Device nodes, berths, containers and processes: all but npu-smi, seen after `since`. Whoever asks while a look
     /// goes on waits for the next one, which serves all of them.
-    pub(crate) async fn sight(&self, since: BootTime) -> Result<Arc<Sightings>> {
+    pub(crate) async fn sight(&self, since: BootTime) -> Result<Arc<Snapshot>> {
         let mut last = self.looks.sight.lock().await;
         if let Some((began, seen)) = &*last
             && *began >= since
@@ -168,7 +168,7 @@ impl Node {
         Ok(seen)
     }
 
-    async fn look(&self) -> Result<Sightings> {
+    async fn look(&self) -> Result<Snapshot> {
         let nodes = self.card_nodes().await?;
         let (berths, fences) = {
             let numbers = nodes.numbers();
@@ -183,7 +183,7 @@ impl Node {
         for (card, vnpu, _) in &nodes.parts {
             vnpus.entry(*card).or_default().insert(*vnpu);
         }
-        Ok(Sightings {
+        Ok(Snapshot {
             nodes: nodes.whole.into_iter().collect(),
             bad_nodes: nodes.bad,
             berths,

@@ -1,7 +1,7 @@
 //! The cards under live berths: one that becomes sick, goes, or is taken by somebody else is told to the berth's owner.
 
 use super::Node;
-use super::cards::{self, Listed, Sightings};
+use super::cards::{self, Listed, Snapshot};
 use super::conditions::{Changes, Found};
 use super::locks::beside;
 use super::survey::containers_of;
@@ -62,7 +62,7 @@ fn is_live(berth: &Berth) -> bool {
 }
 
 /// What this look can say anything about: a tool that failed does not make a card well, nor sick.
-fn looked_at(npu: &NpuFacts, seen: &Sightings) -> Vec<ConditionCode> {
+fn looked_at(npu: &NpuFacts, seen: &Snapshot) -> Vec<ConditionCode> {
     let mut codes = Vec::new();
     if npu.error.is_none() {
         codes.extend([ConditionCode::CardLost, ConditionCode::CardAlarm]);
@@ -77,7 +77,7 @@ fn looked_at(npu: &NpuFacts, seen: &Sightings) -> Vec<ConditionCode> {
 fn of_cards(
     berth: &Berth,
     npu: &NpuFacts,
-    seen: &Sightings,
+    seen: &Snapshot,
     listed: &Listed,
     looked_at: &[ConditionCode],
 ) -> Vec<Found> {
@@ -107,7 +107,7 @@ fn of_card(
     card: CardId,
     berth: &Berth,
     npu: &NpuFacts,
-    seen: &Sightings,
+    seen: &Snapshot,
     listed: &Listed,
 ) -> Vec<(ConditionCode, String)> {
     let device = npu.devices.iter().find(|device| device.id == card.0);
@@ -141,7 +141,7 @@ mod tests {
     use crate::ops::cards::tests::{berth, npu, open, seen};
     use ConditionCode::{CardAlarm, CardLost, CardTaken};
 
-    fn found(npu: &NpuFacts, seen: &Sightings) -> Vec<(ConditionCode, Vec<u32>)> {
+    fn found(npu: &NpuFacts, seen: &Snapshot) -> Vec<(ConditionCode, Vec<u32>)> {
         let found = of_cards(&berth(&[2, 3]), npu, seen, &Listed::new(), &looked_at(npu, seen));
         let ids = |cards: &[CardId]| cards.iter().map(|card| card.0).collect();
         found.iter().map(|found| (found.code, ids(&found.cards))).collect()
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn cards_that_are_well_are_nothing_to_tell() {
-        let own = Sightings {
+        let own = Snapshot {
             berths: vec![berth(&[2, 3])],
             // A process of the berth itself.
             open: vec![open(3, 70, Some("c1"))],
@@ -170,14 +170,14 @@ mod tests {
         let mut gone = seen();
         gone.nodes.remove(&CardId(3));
         assert_eq!(found(&sick, &gone), [(CardLost, vec![2, 3])]);
-        let taken = Sightings { berths: vec![berth(&[2, 3])], open: vec![open(3, 70, None)], ..seen() };
+        let taken = Snapshot { berths: vec![berth(&[2, 3])], open: vec![open(3, 70, None)], ..seen() };
         assert_eq!(found(&npu(), &taken), [(CardTaken, vec![3])]);
     }
 
     #[test]
     fn thousands_of_processes_on_ones_cards_are_a_short_text() {
         let many = (0..5000).flat_map(|pid| [open(2, 1000 + pid, None), open(3, 1000 + pid, None)]);
-        let taken = Sightings { berths: vec![berth(&[2, 3])], open: many.collect(), ..seen() };
+        let taken = Snapshot { berths: vec![berth(&[2, 3])], open: many.collect(), ..seen() };
         assert_eq!(found(&npu(), &taken), [(CardTaken, vec![2, 3])]);
         let found = of_cards(&berth(&[2, 3]), &npu(), &taken, &Listed::new(), &[CardTaken]);
         let detail = found[0].detail.clone().unwrap();
@@ -195,8 +195,7 @@ mod tests {
             remedy: String::new(),
         });
         assert_eq!((looked_at(&blind, &seen()), found(&blind, &seen())), (vec![], vec![]));
-        let taken =
-            Sightings { open: vec![open(3, 70, None)], not_looked: Some("no /proc".into()), ..seen() };
+        let taken = Snapshot { open: vec![open(3, 70, None)], not_looked: Some("no /proc".into()), ..seen() };
         assert_eq!(found(&npu(), &taken), []);
     }
 }

@@ -5,7 +5,7 @@
 mod rules;
 mod scan;
 
-use rules::{Layers, Map, check, check_purity};
+use rules::{Layers, Map, check, check_purity, check_room};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -67,6 +67,26 @@ fn the_map_and_the_source_are_the_same() {
         })
         .collect();
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
+
+#[test]
+fn the_parts_of_ssh_know_each_other_one_way() {
+    let said = std::fs::read_to_string(root().join("src/ssh/mod.rs")).unwrap();
+    let parts = Layers::from_doc(&said).expect("src/ssh/mod.rs says which part may use which");
+    let files = rust_files(&root().join("src/ssh")).unwrap();
+    let wrong: Vec<String> = files
+        .iter()
+        .flat_map(|file| {
+            let name = file.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
+            check_room("ssh", &name, &std::fs::read_to_string(file).unwrap(), &parts)
+        })
+        .collect();
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+    let used = |path: &str, code: &str| check_room("ssh", path, code, &parts).len();
+    assert_eq!(used("src/ssh/channel/input.rs", "use crate::ssh::inside::auth::Grant;"), 1);
+    assert_eq!(used("src/ssh/gateway/handler.rs", "use crate::ssh::inside::auth::Grant;"), 1);
+    assert_eq!(used("src/ssh/user/image.rs", "use crate::ssh::{channel::input, user::account};"), 1);
+    assert_eq!(used("src/ssh/inside/handler.rs", "use crate::ssh::channel::input;"), 0);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use super::decide;
 use crate::bootstrap::plan::{DiskPart, Format, Found, GrowVolume, MakeVolume, Members, Named, WipeDisk};
-use crate::bootstrap::{Ground, look};
+use crate::bootstrap::{Context, look};
 use crate::error::Fault;
 use crate::facts::server;
 use crate::host::{Cmd, Tool, block};
@@ -16,14 +16,14 @@ const SHORT: Duration = Duration::from_mins(2);
 /// mkfs discards the whole device first, which takes its time on a big one.
 const LONG: Duration = Duration::from_hours(1);
 
-pub(in crate::bootstrap) fn wipe(ground: &Ground, wipe: &WipeDisk) -> Result<()> {
-    let named = Named::prove(&look(ground)?, wipe).map_err(refused)?;
-    run(ground, named.take(ground.host)?.wipefs().timeout(SHORT))?;
+pub(in crate::bootstrap) fn wipe(context: &Context, wipe: &WipeDisk) -> Result<()> {
+    let named = Named::prove(&look(context)?, wipe).map_err(refused)?;
+    run(context, named.take(context.host)?.wipefs().timeout(SHORT))?;
     named
-        .take(ground.host)?
+        .take(context.host)?
         .clear_ends()
         .with_context(|| format!("wiping the ends of {}", wipe.disk.path()))?;
-    settle(ground)
+    settle(context)
 }
 
 fn refused(objections: Vec<String>) -> Fault {
@@ -31,22 +31,22 @@ fn refused(objections: Vec<String>) -> Fault {
 }
 
 /// Takes up wherever an earlier run was interrupted: each part is looked at before it is made.
-pub(in crate::bootstrap) fn make(ground: &Ground, volume: &MakeVolume) -> Result<()> {
+pub(in crate::bootstrap) fn make(context: &Context, volume: &MakeVolume) -> Result<()> {
     if volume.uuid.is_empty() {
         return Err(Fault::host("the kernel gave no random UUID").into());
     }
-    let seen = look(ground)?;
+    let seen = look(context)?;
     let members = Members::prove(&seen, volume).map_err(refused)?;
     refuse_mixed(&seen, &volume.name, volume.format, &volume.disks)?;
     if volume.format == Format::Btrfs {
-        run(ground, members.take_all(ground.host)?.mkfs_btrfs().timeout(LONG))?;
-        return settle(ground);
+        run(context, members.take_all(context.host)?.mkfs_btrfs().timeout(LONG))?;
+        return settle(context);
     }
-    make_physical_volumes(ground, &members)?;
+    make_physical_volumes(context, &members)?;
     if let Some(cmd) = members.vgcreate() {
-        run(ground, cmd.timeout(SHORT))?;
+        run(context, cmd.timeout(SHORT))?;
     }
-    make_logical_volume(ground, volume, &members)
+    make_logical_volume(context, volume, &members)
 }
 
 fn refuse_mixed(seen: &Observed, name: &str, format: Format, disks: &[DiskPart]) -> Result<(), Fault> {
@@ -54,35 +54,35 @@ fn refuse_mixed(seen: &Observed, name: &str, format: Format, disks: &[DiskPart])
 }
 
 /// Each is held until its turn.
-fn make_physical_volumes(ground: &Ground, members: &Members) -> Result<()> {
-    for held in members.take_new(ground.host)? {
-        run(ground, held.pvcreate().timeout(SHORT))?;
+fn make_physical_volumes(context: &Context, members: &Members) -> Result<()> {
+    for held in members.take_new(context.host)? {
+        run(context, held.pvcreate().timeout(SHORT))?;
     }
     Ok(())
 }
 
-fn make_logical_volume(ground: &Ground, volume: &MakeVolume, members: &Members) -> Result<()> {
-    let made = members.volume(&look(ground)?).map_err(refused)?;
+fn make_logical_volume(context: &Context, volume: &MakeVolume, members: &Members) -> Result<()> {
+    let made = members.volume(&look(context)?).map_err(refused)?;
     if let Some(cmd) = made.lvcreate() {
-        run(ground, cmd.timeout(SHORT))?;
+        run(context, cmd.timeout(SHORT))?;
     }
-    run(ground, Tool::Vgchange.cmd().args(["--activate", "y", &volume.group()]).timeout(SHORT))?;
-    settle(ground)?;
+    run(context, Tool::Vgchange.cmd().args(["--activate", "y", &volume.group()]).timeout(SHORT))?;
+    settle(context)?;
     let device = made.device();
     block::wait_for_node(&device, Duration::from_secs(30))?;
-    let found = server::probe(ground.host, &device.display().to_string()).map_err(Fault::host)?;
+    let found = server::probe(context.host, &device.display().to_string()).map_err(Fault::host)?;
     let Found::ToMake(proved) = made.prove(found.as_ref()).map_err(Fault::refused)? else { return Ok(()) };
     // Disks of different sizes cannot be striped to their ends.
     if volume.format == Format::XfsStriped {
-        fill(ground, members, &volume.group())?;
+        fill(context, members, &volume.group())?;
     }
-    run(ground, proved.mkfs().timeout(LONG))?;
-    settle(ground)
+    run(context, proved.mkfs().timeout(LONG))?;
+    settle(context)
 }
 
 /// Members that are in it already are left out; growing twice changes nothing.
-pub(in crate::bootstrap) fn grow(ground: &Ground, volume: &GrowVolume) -> Result<()> {
-    let seen = look(ground)?;
+pub(in crate::bootstrap) fn grow(context: &Context, volume: &GrowVolume) -> Result<()> {
+    let seen = look(context)?;
     let target = volume.target.display().to_string();
     let new = Members::prove_new(&seen, volume).map_err(refused)?;
     refuse_mixed(&seen, &volume.name, volume.format, &volume.disks)?;
@@ -94,30 +94,30 @@ pub(in crate::bootstrap) fn grow(ground: &Ground, volume: &GrowVolume) -> Result
         if new.is_empty() {
             return Ok(());
         }
-        return run(ground, new.take_all(ground.host)?.add_to_btrfs(&volume.target).timeout(LONG));
+        return run(context, new.take_all(context.host)?.add_to_btrfs(&volume.target).timeout(LONG));
     }
-    make_physical_volumes(ground, &new)?;
+    make_physical_volumes(context, &new)?;
     if let Some(cmd) = new.vgextend() {
-        run(ground, cmd.timeout(SHORT))?;
+        run(context, cmd.timeout(SHORT))?;
     }
-    fill(ground, &new, &volume.group())?;
-    run(ground, Tool::XfsGrowfs.cmd().arg(target).timeout(SHORT))
+    fill(context, &new, &volume.group())?;
+    run(context, Tool::XfsGrowfs.cmd().arg(target).timeout(SHORT))
 }
 
 /// Gives the volume the room that its group still has.
-fn fill(ground: &Ground, members: &Members, group: &str) -> Result<()> {
-    if look(ground)?.group(group).is_none_or(|group| group.free_bytes == 0) {
+fn fill(context: &Context, members: &Members, group: &str) -> Result<()> {
+    if look(context)?.group(group).is_none_or(|group| group.free_bytes == 0) {
         return Ok(());
     }
-    run(ground, members.lvextend().timeout(SHORT))
+    run(context, members.lvextend().timeout(SHORT))
 }
 
 /// udev has seen what was written.
-fn settle(ground: &Ground) -> Result<()> {
-    run(ground, Tool::Udevadm.cmd().args(["settle", "--timeout=60"]).timeout(SHORT))
+fn settle(context: &Context) -> Result<()> {
+    run(context, Tool::Udevadm.cmd().args(["settle", "--timeout=60"]).timeout(SHORT))
 }
 
-fn run(ground: &Ground, cmd: Cmd) -> Result<()> {
-    ground.host.run(&cmd).map_err(Fault::from)?;
+fn run(context: &Context, cmd: Cmd) -> Result<()> {
+    context.host.run(&cmd).map_err(Fault::from)?;
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::decide::edit_fstab;
 use crate::bootstrap::plan::AddMount;
-use crate::bootstrap::{Ground, files};
+use crate::bootstrap::{Context, files};
 use crate::error::Fault;
 use crate::facts::fstab;
 use crate::host::{Cmd, Tool, dirs};
@@ -12,8 +12,8 @@ use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_mins(2);
 
-pub(in crate::bootstrap) fn add(ground: &Ground, mount: &AddMount) -> Result<()> {
-    let old = fstab::gather(ground.host).map_err(Fault::host)?;
+pub(in crate::bootstrap) fn add(context: &Context, mount: &AddMount) -> Result<()> {
+    let old = fstab::gather(context.host).map_err(Fault::host)?;
     if let Some(error) = old.error {
         return Err(Fault::refused(format!(
             "{} line {} is no entry: {}",
@@ -25,18 +25,18 @@ pub(in crate::bootstrap) fn add(ground: &Ground, mount: &AddMount) -> Result<()>
     }
     let new = edit_fstab(&old.text, mount);
     if new != old.text {
-        files::replace(ground, Path::new(fstab::PATH), &new)?;
+        files::replace(context, Path::new(fstab::PATH), &new)?;
     }
     dirs::make_dir(&mount.target, 0o755)?;
-    if ground.host.exists(Path::new("/run/systemd/system")) {
-        run(ground, Tool::Systemctl.cmd().arg("daemon-reload"))?;
+    if context.host.exists(Path::new("/run/systemd/system")) {
+        run(context, Tool::Systemctl.cmd().arg("daemon-reload"))?;
     }
     let target = mount.target.display();
-    if let Some(uuid) = mounted(ground, mount)? {
+    if let Some(uuid) = mounted(context, mount)? {
         return if uuid == mount.uuid { Ok(()) } else { Err(something_else(&target.to_string()).into()) };
     }
-    run(ground, Tool::Mount.cmd().arg(target.to_string()))?;
-    match mounted(ground, mount)? {
+    run(context, Tool::Mount.cmd().arg(target.to_string()))?;
+    match mounted(context, mount)? {
         Some(uuid) if uuid == mount.uuid => Ok(()),
         Some(_) => Err(something_else(&target.to_string()).into()),
         None => {
@@ -46,8 +46,8 @@ pub(in crate::bootstrap) fn add(ground: &Ground, mount: &AddMount) -> Result<()>
 }
 
 /// The UUID of what is mounted where this should be; empty where it has none.
-fn mounted(ground: &Ground, mount: &AddMount) -> Result<Option<String>, Fault> {
-    let seen = crate::bootstrap::look(ground)?;
+fn mounted(context: &Context, mount: &AddMount) -> Result<Option<String>, Fault> {
+    let seen = crate::bootstrap::look(context)?;
     let found = seen.mounted_at(&mount.target.display().to_string());
     Ok(found.map(|found| found.uuid.clone().unwrap_or_default()))
 }
@@ -56,7 +56,7 @@ fn something_else(target: &str) -> Fault {
     Fault::refused(format!("something else is mounted at {target}")).help("unmount it, and run this again")
 }
 
-fn run(ground: &Ground, cmd: Cmd) -> Result<()> {
-    ground.host.run(&cmd.timeout(TIMEOUT)).map_err(Fault::from)?;
+fn run(context: &Context, cmd: Cmd) -> Result<()> {
+    context.host.run(&cmd.timeout(TIMEOUT)).map_err(Fault::from)?;
     Ok(())
 }

@@ -5,7 +5,7 @@
 
 use crate::bootstrap::copies::{check_nothing_below, check_same, copy_tree};
 use crate::bootstrap::plan::MoveTree;
-use crate::bootstrap::{Ground, Progress};
+use crate::bootstrap::{Context, Progress};
 use crate::error::Fault;
 use crate::facts::mounts;
 use crate::host::{Tool, dirs, files, procs, tree};
@@ -20,30 +20,30 @@ const PLACE: &str = "/run/berth/new";
 const MOUNTING: Duration = Duration::from_mins(2);
 
 pub(in crate::bootstrap) fn copy_to_volume(
-    ground: &Ground,
+    context: &Context,
     step: &MoveTree,
     progress: &dyn Progress,
 ) -> Result<()> {
     let place = Path::new(PLACE);
     dirs::make_dir(place, 0o700)?;
     // Left by a run that was killed.
-    if is_mounted(ground)? {
-        mount(ground, Tool::Umount, &[PLACE])?;
+    if is_mounted(context)? {
+        mount(context, Tool::Umount, &[PLACE])?;
     }
-    check_nothing_below(ground, &step.from)?;
-    check_unused(ground, step)?;
-    check_nobody_works(ground, &step.from)?;
-    mount(ground, Tool::Mount, &[&format!("UUID={}", step.to_uuid), PLACE])?;
+    check_nothing_below(context, &step.from)?;
+    check_unused(context, step)?;
+    check_nobody_works(context, &step.from)?;
+    mount(context, Tool::Mount, &[&format!("UUID={}", step.to_uuid), PLACE])?;
     let copied = match tree::look_at(place, &[]) {
-        Ok(Place::Free | Place::Unfinished) => fill(ground, step, place, progress),
+        Ok(Place::Free | Place::Unfinished) => fill(context, step, place, progress),
         Ok(Place::Docker | Place::Taken) => check_finished(step, place, progress),
         Err(error) => Err(anyhow::Error::new(error).context(format!("looking at volume {}", step.to_volume))),
     };
-    let unmounted = mount(ground, Tool::Umount, &[PLACE]);
+    let unmounted = mount(context, Tool::Umount, &[PLACE]);
     copied.and(unmounted)
 }
 
-fn fill(ground: &Ground, step: &MoveTree, place: &Path, progress: &dyn Progress) -> Result<()> {
+fn fill(context: &Context, step: &MoveTree, place: &Path, progress: &dyn Progress) -> Result<()> {
     let from = step.from.as_path();
     let bytes = tree::measure(from).with_context(|| format!("measuring {}", from.display()))?;
     let free = files::free_bytes(place)?;
@@ -57,9 +57,9 @@ fn fill(ground: &Ground, step: &MoveTree, place: &Path, progress: &dyn Progress)
         .into());
     }
     progress.says(&format!("copying {} to volume {}", Size(bytes), step.to_volume));
-    if let Err(error) = copy_once(ground, from, place, progress) {
+    if let Err(error) = copy_once(context, from, place, progress) {
         progress.says(&format!("once more, because {error:#}"));
-        copy_once(ground, from, place, progress).map_err(|error| {
+        copy_once(context, from, place, progress).map_err(|error| {
             let what = format!("{} cannot be copied as it is: {error:#}", from.display());
             Fault::refused(what)
                 .help("nobody may work in it meanwhile: log everybody out, and run this again")
@@ -68,7 +68,7 @@ fn fill(ground: &Ground, step: &MoveTree, place: &Path, progress: &dyn Progress)
     let writing = || format!("writing volume {}", step.to_volume);
     tree::sync(place).with_context(writing)?;
     // Who wrote behind our back has ended, or is still there.
-    check_nobody_works(ground, from)?;
+    check_nobody_works(context, from)?;
     // From here on it may be somebody's, and nobody empties it any more.
     tree::finish(place).with_context(writing)?;
     tree::sync(place).with_context(writing)
@@ -88,12 +88,12 @@ fn check_finished(step: &MoveTree, place: &Path, progress: &dyn Progress) -> Res
 }
 
 /// What is written while it is copied would stay behind, below the mount.
-fn check_nobody_works(ground: &Ground, from: &Path) -> Result<()> {
+fn check_nobody_works(context: &Context, from: &Path) -> Result<()> {
     const MOST: usize = 8;
-    let proc_root = ground.root.join("proc");
+    let proc_root = context.root.join("proc");
     let at_work = procs::at_work_below(&proc_root, from).context("looking at processes")?;
     if at_work.is_empty() {
-        return check_not_given(ground, from);
+        return check_not_given(context, from);
     }
     let more = at_work.len().saturating_sub(MOST);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
@@ -105,14 +105,14 @@ fn check_nobody_works(ground: &Ground, from: &Path) -> Result<()> {
 
 /// A container that has a part of it mounted goes on writing there, whatever is mounted over it here; so does the kernel
 /// to a file that it has as swap or as a device.
-fn check_not_given(ground: &Ground, from: &Path) -> Result<()> {
-    let (targets, pids) = mounts::also_at(ground.host, from).map_err(Fault::host)?;
-    let proc_root = ground.root.join("proc");
+fn check_not_given(context: &Context, from: &Path) -> Result<()> {
+    let (targets, pids) = mounts::also_at(context.host, from).map_err(Fault::host)?;
+    let proc_root = context.root.join("proc");
     let container = |pid: &u32| match procs::container_of(&proc_root, *pid) {
         Some(id) => format!("container {}", id.get(..12).unwrap_or(&id)),
         None => format!("process {pid}"),
     };
-    let files = mounts::files_in_use(ground.host, from).map_err(Fault::host)?;
+    let files = mounts::files_in_use(context.host, from).map_err(Fault::host)?;
     let mut users: Vec<String> = targets.into_iter().chain(pids.iter().map(container)).chain(files).collect();
     users.dedup();
     if users.is_empty() {
@@ -123,11 +123,11 @@ fn check_not_given(ground: &Ground, from: &Path) -> Result<()> {
         .into())
 }
 
-fn copy_once(ground: &Ground, from: &Path, place: &Path, progress: &dyn Progress) -> Result<()> {
+fn copy_once(context: &Context, from: &Path, place: &Path, progress: &dyn Progress) -> Result<()> {
     // Refuses a volume that has anything on it without our mark.
     tree::begin(place).and_then(|()| tree::empty(place)).context("emptying the new volume")?;
     let began = SystemTime::now();
-    copy_tree(ground, from, place)?;
+    copy_tree(context, from, place)?;
     progress.says("comparing");
     check_same(from, place)?;
     // What was written behind the comparison, by somebody who has ended since or whom no list of processes shows.
@@ -138,8 +138,8 @@ fn copy_once(ground: &Ground, from: &Path, place: &Path, progress: &dyn Progress
 }
 
 /// Nobody has it mounted now.
-fn check_unused(ground: &Ground, step: &MoveTree) -> Result<(), Fault> {
-    let seen = crate::bootstrap::look(ground)?;
+fn check_unused(context: &Context, step: &MoveTree) -> Result<(), Fault> {
+    let seen = crate::bootstrap::look(context)?;
     let user = seen.mounts.iter().find(|mount| mount.uuid.as_deref() == Some(&step.to_uuid));
     user.map_or(Ok(()), |mount| {
         Err(Fault::refused(format!("volume {} is mounted at {}", step.to_volume, mount.target))
@@ -147,13 +147,13 @@ fn check_unused(ground: &Ground, step: &MoveTree) -> Result<(), Fault> {
     })
 }
 
-fn is_mounted(ground: &Ground) -> Result<bool, Fault> {
-    let lines = mounts::gather(ground.host).map_err(Fault::host)?;
+fn is_mounted(context: &Context) -> Result<bool, Fault> {
+    let lines = mounts::gather(context.host).map_err(Fault::host)?;
     Ok(lines.iter().any(|line| line.target == PLACE))
 }
 
-fn mount(ground: &Ground, tool: Tool, args: &[&str]) -> Result<()> {
+fn mount(context: &Context, tool: Tool, args: &[&str]) -> Result<()> {
     let cmd = tool.cmd().args(args.iter().copied()).timeout(MOUNTING);
-    ground.host.run(&cmd).map_err(Fault::from)?;
+    context.host.run(&cmd).map_err(Fault::from)?;
     Ok(())
 }

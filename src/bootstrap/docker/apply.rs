@@ -2,11 +2,11 @@
 
 use super::back::{Before, put_back, take_back};
 use super::decide::{self, Request, Running};
-use super::owed::{self, Owed};
 use super::packages;
+use super::restart_list::{self, RestartList};
 use crate::bootstrap::plan::journal::Journal;
 use crate::bootstrap::plan::{ConfigureDocker, InstallPackages, Part, RunDocker, Step};
-use crate::bootstrap::{Ground, Progress};
+use crate::bootstrap::{Context, Progress};
 use crate::engine::{Engine, Inventory, Named};
 use crate::error::{Fault, flatten};
 use crate::facts::{docker, kernel_settings};
@@ -30,53 +30,59 @@ pub(in crate::bootstrap) struct Parts {
     pub(in crate::bootstrap) engine: Part,
 }
 
-pub(in crate::bootstrap) fn look(ground: &Ground, seen: &mut Observed) -> Result<(), String> {
-    let wants = &ground.profile.bootstrap;
+pub(in crate::bootstrap) fn look(context: &Context, seen: &mut Observed) -> Result<(), String> {
+    let wants = &context.profile.bootstrap;
     if wants.docker.install || wants.disks.layout != Layout::None {
-        seen.packages = crate::facts::packages::gather(ground.host, &wants.docker.packages)?;
+        seen.packages = crate::facts::packages::gather(context.host, &wants.docker.packages)?;
     }
-    seen.kernel = kernel_settings::gather(ground.host, wants.sysctl.keys())?;
+    seen.kernel = kernel_settings::gather(context.host, wants.sysctl.keys())?;
     if wants.docker.install {
-        seen.docker = see(ground, seen.machine.systemd)?;
+        seen.docker = see(context, seen.machine.systemd)?;
     }
     Ok(())
 }
 
 /// As an installation, and as the engine that runs says. One that does not answer is refused where it matters.
-fn see(ground: &Ground, systemd: bool) -> Result<DockerSeen, String> {
-    let wanted = ground.profile.bootstrap.data_root();
-    let mut seen = docker::gather(ground.host, wanted.as_deref(), systemd)?;
+fn see(context: &Context, systemd: bool) -> Result<DockerSeen, String> {
+    let wanted = context.profile.bootstrap.data_root();
+    let mut seen = docker::gather(context.host, wanted.as_deref(), systemd)?;
     if seen.service.as_ref().is_some_and(|service| service.is_active) {
-        seen.engine = said(ground).ok();
+        seen.engine = said(context).ok();
     }
     Ok(seen)
 }
 
-fn said(ground: &Ground) -> Result<EngineSaid> {
-    let socket = ground.config.docker.socket.clone();
+fn said(context: &Context) -> Result<EngineSaid> {
+    let socket = context.config.docker.socket.clone();
     wait_for(async move { Engine::connect(&socket).await?.said().await })
 }
 
 /// Asks what the decision needs, and decides.
-pub(in crate::bootstrap) fn plan(ground: &Ground, seen: &Observed, journal: &Journal, disks: &Part) -> Parts {
-    let wants = &ground.profile.bootstrap;
+pub(in crate::bootstrap) fn plan(
+    context: &Context,
+    seen: &Observed,
+    journal: &Journal,
+    disks: &Part,
+) -> Parts {
+    let wants = &context.profile.bootstrap;
     let mut part = Part::default();
-    let owed = owed::read(ground).unwrap_or_else(|fault| {
+    let to_restart = restart_list::read(context).unwrap_or_else(|fault| {
         part.refuse(fault.message, fault.help.unwrap_or_default());
         None
     });
-    let owed: Vec<String> = owed.into_iter().flat_map(|owed| owed.running).map(|named| named.name).collect();
+    let to_restart: Vec<String> =
+        to_restart.into_iter().flat_map(|to_restart| to_restart.running).map(|named| named.name).collect();
     let is_active = seen.docker.service.as_ref().is_some_and(|service| service.is_active);
     let moving_to = decide::needs_move(seen, wants);
     let request = Request {
         wants,
-        close_metadata: ground.config.docker.close_metadata,
+        close_metadata: context.config.docker.close_metadata,
         unfinished: &journal.unfinished(),
         is_stale: journal.is_open_behind(&["docker.configure", "docker.move"], "docker.run"),
-        running: if is_active { running(ground) } else { Ok(Running::default()) },
-        owed: &owed,
+        running: if is_active { running(context) } else { Ok(Running::default()) },
+        to_restart: &to_restart,
         data_bytes: moving_to.as_ref().and_then(|_| tree::measure(Path::new(&seen.docker.root)).ok()),
-        room: moving_to.and_then(|to| room(seen, ground, &to, disks)),
+        room: moving_to.and_then(|to| room(seen, context, &to, disks)),
         locked_by: seen.packages.manager.and_then(crate::facts::packages::locked_by),
     };
     part.append(decide::plan_sysctl(seen, &request));
@@ -84,14 +90,14 @@ pub(in crate::bootstrap) fn plan(ground: &Ground, seen: &Observed, journal: &Jou
     let mut tools = decide::plan_tools(seen, &request);
     // One that somebody else has would make us wait, and is refused anyway.
     if request.locked_by.is_none() {
-        foresee(ground, &mut tools);
-        foresee(ground, &mut part);
+        foresee(context, &mut tools);
+        foresee(context, &mut part);
     }
     Parts { tools, engine: part }
 }
 
 /// What the package manager would take away.
-fn foresee(ground: &Ground, part: &mut Part) {
+fn foresee(context: &Context, part: &mut Part) {
     let steps: Vec<InstallPackages> = part
         .steps
         .iter()
@@ -101,12 +107,12 @@ fn foresee(ground: &Ground, part: &mut Part) {
         })
         .collect();
     for step in steps {
-        packages::foresee(ground, &step, part);
+        packages::foresee(context, &step, part);
     }
 }
 
-fn running(ground: &Ground) -> Result<Running, String> {
-    let seen = run_state(ground).map_err(|error| flatten(&error).message)?;
+fn running(context: &Context) -> Result<Running, String> {
+    let seen = run_state(context).map_err(|error| flatten(&error).message)?;
     let names = |list: Vec<Named>| list.into_iter().map(|named| named.name).collect();
     Ok(Running {
         names: names(seen.inventory.running),
@@ -142,8 +148,8 @@ impl RunState {
     }
 }
 
-pub(in crate::bootstrap) fn run_state(ground: &Ground) -> Result<RunState> {
-    let socket = ground.config.docker.socket.clone();
+pub(in crate::bootstrap) fn run_state(context: &Context) -> Result<RunState> {
+    let socket = context.config.docker.socket.clone();
     wait_for(async move {
         let engine = Engine::connect(&socket).await?;
         let inventory = engine.inventory().await?;
@@ -153,11 +159,11 @@ pub(in crate::bootstrap) fn run_state(ground: &Ground) -> Result<RunState> {
 }
 
 /// Before daemon.json is changed, which makes a restart necessary, and before that restart.
-fn check_restart(ground: &Ground) -> Result<()> {
-    if !fresh(ground)?.service.is_some_and(|service| service.is_active) {
+fn check_restart(context: &Context) -> Result<()> {
+    if !fresh(context)?.service.is_some_and(|service| service.is_active) {
         return Ok(());
     }
-    let state = run_state(ground)?;
+    let state = run_state(context)?;
     if !state.live_restore {
         state.check_none_removed()?;
     }
@@ -165,8 +171,8 @@ fn check_restart(ground: &Ground) -> Result<()> {
 }
 
 /// On the volume that is there, or on the one that is to be made.
-fn room(seen: &Observed, ground: &Ground, to: &Path, disks: &Part) -> Option<u64> {
-    let mount = &ground.profile.bootstrap.disks.mount;
+fn room(seen: &Observed, context: &Context, to: &Path, disks: &Part) -> Option<u64> {
+    let mount = &context.profile.bootstrap.disks.mount;
     let is_new = disks.steps.iter().find_map(|planned| match &planned.step {
         Step::MakeVolume(volume) if volume.name == "data" && to.starts_with(mount) => Some(volume),
         _ => None,
@@ -178,12 +184,12 @@ fn room(seen: &Observed, ground: &Ground, to: &Path, disks: &Part) -> Option<u64
     if to.starts_with(mount) && !disks.steps.is_empty() && !is_mounted {
         return None;
     }
-    let there = to.ancestors().find(|path| ground.host.exists(path))?;
+    let there = to.ancestors().find(|path| context.host.exists(path))?;
     files::free_bytes(there).ok()
 }
 
-pub(in crate::bootstrap) fn inventory(ground: &Ground) -> Result<Inventory> {
-    let socket = ground.config.docker.socket.clone();
+pub(in crate::bootstrap) fn inventory(context: &Context) -> Result<Inventory> {
+    let socket = context.config.docker.socket.clone();
     wait_for(async move { Engine::connect(&socket).await?.inventory().await })
 }
 
@@ -194,17 +200,17 @@ pub(in crate::bootstrap) fn wait_for<T>(work: impl Future<Output = Result<T>>) -
     runtime.block_on(work)
 }
 
-pub(in crate::bootstrap) fn fresh(ground: &Ground) -> Result<DockerSeen, Fault> {
-    see(ground, true).map_err(crate::bootstrap::not_seen)
+pub(in crate::bootstrap) fn fresh(context: &Context) -> Result<DockerSeen, Fault> {
+    see(context, true).map_err(crate::bootstrap::not_seen)
 }
 
 /// Where it tells Docker of another place, that may have been mounted only now.
 pub(in crate::bootstrap) fn configure(
-    ground: &Ground,
+    context: &Context,
     step: &ConfigureDocker,
     before: &mut Option<Before>,
 ) -> Result<()> {
-    let seen = fresh(ground)?;
+    let seen = fresh(context)?;
     if let Some(root) = step.settings.data_root.as_deref().filter(|root| *root != Path::new(&seen.root))
         && matches!(seen.wanted, Place::Taken | Place::Unfinished)
     {
@@ -213,17 +219,17 @@ pub(in crate::bootstrap) fn configure(
             .help("look at the plan again, now that its volume is mounted: berth bootstrap")
             .into());
     }
-    check_restart(ground)?;
-    *before = write_settings(ground, step)?;
+    check_restart(context)?;
+    *before = write_settings(context, step)?;
     Ok(())
 }
 
 /// With what the file and the flags say now: an installation may have brought some. What was there before is given back.
 pub(in crate::bootstrap) fn write_settings(
-    ground: &Ground,
+    context: &Context,
     step: &ConfigureDocker,
 ) -> Result<Option<Before>> {
-    let seen = fresh(ground)?;
+    let seen = fresh(context)?;
     let flags = seen.service.as_ref().map_or(&[][..], |service| service.flags.as_slice());
     let path = &seen.daemon_file.path;
     let merged = decide::merge(path, seen.daemon_file.text.as_deref(), flags, &step.settings, seen.has_swarm)
@@ -231,61 +237,62 @@ pub(in crate::bootstrap) fn write_settings(
     if merged.changes.is_empty() {
         return Ok(None);
     }
-    crate::bootstrap::files::replace(ground, Path::new(path), &merged.text)?;
+    crate::bootstrap::files::replace(context, Path::new(path), &merged.text)?;
     Ok(Some(Before { file: path.into(), text: seen.daemon_file.text.clone(), copy: None }))
 }
 
 pub(in crate::bootstrap) fn run(
-    ground: &Ground,
+    context: &Context,
     step: &RunDocker,
     progress: &dyn Progress,
     before: Option<Before>,
 ) -> Result<()> {
     if step.restart
-        && let Err(error) = check_restart(ground)
+        && let Err(error) = check_restart(context)
     {
-        return Err(before.into_iter().fold(error, |error, before| put_back(ground, &before, error)));
+        return Err(before.into_iter().fold(error, |error, before| put_back(context, &before, error)));
     }
     // What is lost with the new configuration may be there with the one before.
-    let up = bring_up(ground, step).and_then(|()| if before.is_some() { check_owed(ground) } else { Ok(()) });
+    let up =
+        bring_up(context, step).and_then(|()| if before.is_some() { check_owed(context) } else { Ok(()) });
     match (up, before) {
-        (Ok(()), _) => pay(ground, progress),
-        (Err(error), Some(before)) => Err(take_back(ground, &before, progress, error)),
+        (Ok(()), _) => restart_all(context, progress),
+        (Err(error), Some(before)) => Err(take_back(context, &before, progress, error)),
         (Err(error), None) => Err(error),
     }
 }
 
 /// Where a run ends between the step that changes or stops Docker and the one that starts it: what ran must not stay down.
 pub(in crate::bootstrap) fn start_after_all(
-    ground: &Ground,
+    context: &Context,
     progress: &dyn Progress,
     before: Before,
     error: anyhow::Error,
 ) -> anyhow::Error {
     progress.says("starting Docker and what ran in it");
     let step = RunDocker { restart: false, data_root: None, stops: Vec::new() };
-    match run(ground, &step, progress, Some(before)) {
+    match run(context, &step, progress, Some(before)) {
         Ok(()) => error,
         Err(other) => error.context(format!("Docker does not run as it did ({})", flatten(&other).message)),
     }
 }
 
 /// It runs, with its data where they should be.
-fn bring_up(ground: &Ground, step: &RunDocker) -> Result<()> {
-    let seen = fresh(ground)?;
+fn bring_up(context: &Context, step: &RunDocker) -> Result<()> {
+    let seen = fresh(context)?;
     let service = seen.service.clone().unwrap_or_default();
     if step.restart && service.is_active {
         // Should it not be back when this ends, the next run knows what ran.
-        owed::add(ground, run_state(ground)?.lasting())?;
+        restart_list::add(context, run_state(context)?.lasting())?;
     }
-    systemctl(ground, &["daemon-reload"])?;
+    systemctl(context, &["daemon-reload"])?;
     if !service.is_enabled {
-        systemctl(ground, &["enable", "docker.service"])?;
+        systemctl(context, &["enable", "docker.service"])?;
     }
     if step.restart || !service.is_active {
-        start(ground, if step.restart { "restart" } else { "start" })?;
+        start(context, if step.restart { "restart" } else { "start" })?;
     }
-    let root = wait_for_engine(ground)?.root;
+    let root = wait_for_engine(context)?.root;
     if let Some(wanted) = &step.data_root
         && tree::real_path(wanted) != Path::new(&root)
     {
@@ -299,16 +306,16 @@ fn bring_up(ground: &Ground, step: &RunDocker) -> Result<()> {
     Ok(())
 }
 
-fn check_owed(ground: &Ground) -> Result<()> {
-    if let Some(owed) = owed::read(ground)? {
-        check_all_there(ground, &owed, &inventory(ground)?)?;
+fn check_owed(context: &Context) -> Result<()> {
+    if let Some(to_restart) = restart_list::read(context)? {
+        check_all_there(context, &to_restart, &inventory(context)?)?;
     }
     Ok(())
 }
 
-fn check_all_there(ground: &Ground, owed: &Owed, now: &Inventory) -> Result<(), Fault> {
-    let lost = owed.containers.iter().filter(|id| !now.containers.contains(id)).count();
-    let images = owed.images.iter().filter(|id| !now.images.contains(id)).count();
+fn check_all_there(context: &Context, to_restart: &RestartList, now: &Inventory) -> Result<(), Fault> {
+    let lost = to_restart.containers.iter().filter(|id| !now.containers.contains(id)).count();
+    let images = to_restart.images.iter().filter(|id| !now.images.contains(id)).count();
     if lost + images > 0 {
         return Err(Fault::docker(format!(
             "Docker runs again, and {lost} of its containers and {images} of its images are not seen"
@@ -316,17 +323,17 @@ fn check_all_there(ground: &Ground, owed: &Owed, now: &Inventory) -> Result<(), 
         .help(format!(
             "they were there before it was stopped, and its old data are still where they were: to go back, name their \
              directory as data-root in daemon.json and restart Docker; to go on without them, move {} away",
-            owed::path(ground).display()
+            restart_list::path(context).display()
         )));
     }
     Ok(())
 }
 
 /// Starts what ran before, all that is there of it, and only then says what is lost and what does not start.
-pub(in crate::bootstrap) fn pay(ground: &Ground, progress: &dyn Progress) -> Result<()> {
-    let Some(owed) = owed::read(ground)? else { return Ok(()) };
-    let now = inventory(ground)?;
-    let down: Vec<_> = owed
+pub(in crate::bootstrap) fn restart_all(context: &Context, progress: &dyn Progress) -> Result<()> {
+    let Some(to_restart) = restart_list::read(context)? else { return Ok(()) };
+    let now = inventory(context)?;
+    let down: Vec<_> = to_restart
         .running
         .iter()
         .filter(|named| now.running.iter().all(|other| other.id != named.id))
@@ -335,14 +342,14 @@ pub(in crate::bootstrap) fn pay(ground: &Ground, progress: &dyn Progress) -> Res
     let mut failed = Vec::new();
     for named in down {
         progress.says(&format!("starting {} again", named.name));
-        let socket = ground.config.docker.socket.clone();
+        let socket = context.config.docker.socket.clone();
         let started = wait_for(async { Engine::connect(&socket).await?.start(&named.id).await });
         if let Err(error) = started {
             failed.push(format!("{}: {}", named.name, flatten(&error).message));
         }
     }
-    told(check_all_there(ground, &owed, &now), &failed)?;
-    owed::settle(ground)
+    told(check_all_there(context, &to_restart, &now), &failed)?;
+    restart_list::settle(context)
 }
 
 /// Both together: neither hides the other.
@@ -360,8 +367,8 @@ fn told(all_there: Result<(), Fault>, failed: &[String]) -> Result<(), Fault> {
 }
 
 /// All that run now, as gently as they allow. One that cannot be stopped keeps no other from it.
-pub(in crate::bootstrap) fn stop_all(ground: &Ground, inventory: &Inventory) -> Result<()> {
-    let socket = ground.config.docker.socket.clone();
+pub(in crate::bootstrap) fn stop_all(context: &Context, inventory: &Inventory) -> Result<()> {
+    let socket = context.config.docker.socket.clone();
     wait_for(async {
         let engine = Engine::connect(&socket).await?;
         let stops = inventory.running.iter().map(|named| engine.stop(&named.id, CONTAINER_STOPS));
@@ -369,38 +376,38 @@ pub(in crate::bootstrap) fn stop_all(ground: &Ground, inventory: &Inventory) -> 
     })
 }
 
-pub(in crate::bootstrap) fn start(ground: &Ground, verb: &str) -> Result<()> {
+pub(in crate::bootstrap) fn start(context: &Context, verb: &str) -> Result<()> {
     // Several starts within a minute are refused otherwise.
     let reset = Tool::Systemctl.cmd().args(["reset-failed", "docker.service", "docker.socket"]);
-    ground.host.run(&reset.timeout(STARTING).allow_any_exit()).map_err(Fault::from)?;
+    context.host.run(&reset.timeout(STARTING).allow_any_exit()).map_err(Fault::from)?;
     let begun = Timestamp::now();
-    systemctl(ground, &[verb, "docker.service"]).map_err(|error| {
-        let log = log_excerpt(ground, begun);
+    systemctl(context, &[verb, "docker.service"]).map_err(|error| {
+        let log = log_excerpt(context, begun);
         error.context(format!("starting Docker, whose log ends with: {log}"))
     })
 }
 
-pub(in crate::bootstrap) fn systemctl(ground: &Ground, args: &[&str]) -> Result<()> {
+pub(in crate::bootstrap) fn systemctl(context: &Context, args: &[&str]) -> Result<()> {
     let cmd: Cmd = Tool::Systemctl.cmd().args(args.iter().copied()).timeout(STARTING);
-    ground.host.run(&cmd).map_err(Fault::from)?;
+    context.host.run(&cmd).map_err(Fault::from)?;
     Ok(())
 }
 
 /// The socket first, which would start the service again.
-pub(in crate::bootstrap) fn stop_docker(ground: &Ground, has_socket: bool) -> Result<()> {
+pub(in crate::bootstrap) fn stop_docker(context: &Context, has_socket: bool) -> Result<()> {
     if has_socket {
-        systemctl(ground, &["stop", "docker.socket"])?;
+        systemctl(context, &["stop", "docker.socket"])?;
     }
-    systemctl(ground, &["stop", "docker.service"])
+    systemctl(context, &["stop", "docker.service"])
 }
 
-fn log_excerpt(ground: &Ground, since: Timestamp) -> String {
+fn log_excerpt(context: &Context, since: Timestamp) -> String {
     // By what the unit's own processes said: systemd's lines about the unit only say that it failed.
     let cmd = Tool::Journalctl
         .cmd()
         .args(["_SYSTEMD_UNIT=docker.service", "--lines=60", "--output=cat", "--no-pager"])
         .arg(format!("--since=@{}", since.as_second()));
-    let output = ground.host.run(&cmd.timeout(Duration::from_secs(30)));
+    let output = context.host.run(&cmd.timeout(Duration::from_secs(30)));
     telling_lines(&output.map(|output| output.stdout).unwrap_or_default())
 }
 
@@ -416,8 +423,8 @@ fn telling_lines(log: &str) -> String {
     packages::tail(&if said.is_empty() { log.to_owned() } else { said.join("\n") }, 3)
 }
 
-pub(in crate::bootstrap) fn wait_for_engine(ground: &Ground) -> Result<EngineSaid> {
-    let socket: PathBuf = ground.config.docker.socket.clone();
+pub(in crate::bootstrap) fn wait_for_engine(context: &Context) -> Result<EngineSaid> {
+    let socket: PathBuf = context.config.docker.socket.clone();
     let deadline = Instant::now() + Duration::from_mins(2);
     wait_for(async {
         loop {
@@ -433,8 +440,8 @@ pub(in crate::bootstrap) fn wait_for_engine(ground: &Ground) -> Result<EngineSai
     })
 }
 
-pub(in crate::bootstrap) fn close_metadata(ground: &Ground) -> Result<()> {
-    firewall::ensure_metadata_closed(ground.host).map(|_| ())
+pub(in crate::bootstrap) fn close_metadata(context: &Context) -> Result<()> {
+    firewall::ensure_metadata_closed(context.host).map(|_| ())
 }
 
 #[cfg(test)]

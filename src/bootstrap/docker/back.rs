@@ -1,8 +1,8 @@
 //! Going back: a new configuration with which Docker does not come up as it should is replaced by the one before, and
 //! what ran is started again. Only the run that made the change takes it back: later, people may have worked with it.
 
-use super::apply::{fresh, inventory, pay, start, stop_all, stop_docker, wait_for_engine};
-use crate::bootstrap::{Ground, Progress, files};
+use super::apply::{fresh, inventory, restart_all, start, stop_all, stop_docker, wait_for_engine};
+use crate::bootstrap::{Context, Progress, files};
 use crate::error::{Fault, flatten};
 use crate::host::tree;
 use anyhow::{Context as _, Result};
@@ -19,13 +19,13 @@ pub(in crate::bootstrap) struct Before {
 
 /// The error that made it necessary, and what came of going back.
 pub(in crate::bootstrap) fn take_back(
-    ground: &Ground,
+    context: &Context,
     before: &Before,
     progress: &dyn Progress,
     error: anyhow::Error,
 ) -> anyhow::Error {
     progress.says("going back to the configuration before");
-    let kept = match go_back(ground, before) {
+    let kept = match go_back(context, before) {
         Ok(kept) => kept,
         Err(other) => {
             return error.context(format!(
@@ -34,7 +34,7 @@ pub(in crate::bootstrap) fn take_back(
             ));
         }
     };
-    let ran = match pay(ground, progress) {
+    let ran = match restart_all(context, progress) {
         Ok(()) => "and so does what ran in it".to_owned(),
         Err(other) => format!("but not all that ran in it ({})", flatten(&other).message),
     };
@@ -52,11 +52,11 @@ pub(in crate::bootstrap) fn take_back(
 
 /// Where nothing was stopped yet: only the file becomes what it was.
 pub(in crate::bootstrap) fn put_back(
-    ground: &Ground,
+    context: &Context,
     before: &Before,
     error: anyhow::Error,
 ) -> anyhow::Error {
-    match restore(ground, before) {
+    match restore(context, before) {
         Ok(()) => error,
         Err(other) => error.context(format!(
             "{} is changed, and could not be changed back ({})",
@@ -66,47 +66,47 @@ pub(in crate::bootstrap) fn put_back(
     }
 }
 
-fn restore(ground: &Ground, before: &Before) -> Result<()> {
+fn restore(context: &Context, before: &Before) -> Result<()> {
     if let Some(text) = &before.text {
-        return files::replace(ground, &before.file, text);
+        return files::replace(context, &before.file, text);
     }
     let file = tree::real_path(&before.file);
-    ground.host.remove(&file).with_context(|| format!("removing {}", file.display()))
+    context.host.remove(&file).with_context(|| format!("removing {}", file.display()))
 }
 
 /// Where the copy is kept.
-fn go_back(ground: &Ground, before: &Before) -> Result<Option<PathBuf>> {
-    let seen = fresh(ground)?;
+fn go_back(context: &Context, before: &Before) -> Result<Option<PathBuf>> {
+    let seen = fresh(context)?;
     // It may have started some of what ran, which must not go on in a copy. Asking one that is down would start it again.
     let unstopped = if before.copy.is_some()
         && seen.service.is_some_and(|service| service.is_active)
-        && let Ok(now) = inventory(ground)
+        && let Ok(now) = inventory(context)
     {
-        stop_all(ground, &now).err()
+        stop_all(context, &now).err()
     } else {
         None
     };
-    let stopped = stop_docker(ground, seen.has_socket_unit);
+    let stopped = stop_docker(context, seen.has_socket_unit);
     // Whatever could not be stopped: the next start is one with the old data.
-    restore(ground, before)?;
+    restore(context, before)?;
     stopped.map_err(|error| {
         unstopped.into_iter().fold(error, |error, why| error.context(flatten(&why).message))
     })?;
-    let kept = before.copy.as_deref().map(|copy| set_aside(ground, copy)).transpose()?;
-    start(ground, "start")?;
-    wait_for_engine(ground)?;
+    let kept = before.copy.as_deref().map(|copy| set_aside(context, copy)).transpose()?;
+    start(context, "start")?;
+    wait_for_engine(context)?;
     Ok(kept)
 }
 
 /// Containers may have written into it, so that it is somebody's data now; and the next run needs its place.
-fn set_aside(ground: &Ground, copy: &Path) -> Result<PathBuf> {
+fn set_aside(context: &Context, copy: &Path) -> Result<PathBuf> {
     const MOST: u32 = 20;
     let name = |number: u32| {
         let mut name = copy.as_os_str().to_owned();
         name.push(format!(".berth-failed-{number}"));
         PathBuf::from(name)
     };
-    let free = (1..=MOST).map(name).find(|path| !ground.host.exists(path)).ok_or_else(|| {
+    let free = (1..=MOST).map(name).find(|path| !context.host.exists(path)).ok_or_else(|| {
         Fault::refused(format!("{MOST} copies of Docker's data lie beside {}", copy.display()))
             .help("remove them, when nothing in them is needed")
     })?;
@@ -127,7 +127,7 @@ mod tests {
         for number in ["1", "2"] {
             std::fs::create_dir(&copy).unwrap();
             std::fs::write(copy.join("file"), number).unwrap();
-            let kept = Ground::of_sim(&RealHost::default(), |ground| set_aside(ground, &copy)).unwrap();
+            let kept = Context::of_sim(&RealHost::default(), |context| set_aside(context, &copy)).unwrap();
             assert!(kept.ends_with(format!("docker.berth-failed-{number}")) && !copy.exists());
             assert_eq!(std::fs::read_to_string(kept.join("file")).unwrap(), number);
         }

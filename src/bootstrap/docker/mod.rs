@@ -7,5 +7,5 @@ pub(in crate::bootstrap) mod apply;
 pub(super) mod back;
 pub mod decide;
 pub(in crate::bootstrap) mod move_data;
-pub(in crate::bootstrap) mod owed;
 pub(in crate::bootstrap) mod packages;
+pub(in crate::bootstrap) mod restart_list;

@@ -1,14 +1,14 @@
 //! Moving Docker's data: everything is stopped, copied, compared and only then switched to. Until the switch Docker
 //! starts with the old data at every boot, so that a copy of an earlier run is made anew and never used.
 
-use super::apply::{fresh, pay, run_state, start, stop_all, stop_docker, write_settings};
+use super::apply::{fresh, restart_all, run_state, start, stop_all, stop_docker, write_settings};
 use super::back::Before;
 use super::decide;
-use super::owed;
+use super::restart_list;
 use crate::bootstrap::copies::{check_nothing_below, check_same, copy_tree};
 use crate::bootstrap::disks;
 use crate::bootstrap::plan::MoveDockerData;
-use crate::bootstrap::{Ground, Progress};
+use crate::bootstrap::{Context, Progress};
 use crate::error::{Fault, flatten};
 use crate::facts::docker::copy_of;
 use crate::host::{files, tree};
@@ -18,12 +18,12 @@ use anyhow::{Context as _, Result};
 use std::path::Path;
 
 pub(in crate::bootstrap) fn copy_and_switch(
-    ground: &Ground,
+    context: &Context,
     step: &MoveDockerData,
     progress: &dyn Progress,
     before: &mut Option<Before>,
 ) -> Result<()> {
-    let seen = fresh(ground)?;
+    let seen = fresh(context)?;
     if Path::new(&seen.root) == step.to {
         return Ok(());
     }
@@ -35,31 +35,31 @@ pub(in crate::bootstrap) fn copy_and_switch(
         ))
         .into());
     }
-    check_target(ground, &step.to)?;
+    check_target(context, &step.to)?;
     check_places(&seen, &step.to)?;
     if let Some(refusal) = decide::elsewhere(&seen).or_else(|| decide::immovable(&seen)) {
         return Err(Fault::refused(refusal.what).help(refusal.help.unwrap_or_default()).into());
     }
     let mut stopped = Ok(());
     if seen.service.as_ref().is_some_and(|service| service.is_active) {
-        let state = run_state(ground)?;
+        let state = run_state(context)?;
         state.check_none_removed()?;
         let inventory = state.inventory;
-        owed::add(ground, inventory.clone())?;
+        restart_list::add(context, inventory.clone())?;
         progress.says(&format!("stopping {} containers and Docker", inventory.running.len()));
-        stopped = stop_all(ground, &inventory);
+        stopped = stop_all(context, &inventory);
     }
     let moved = stopped
-        .and_then(|()| stop_docker(ground, seen.has_socket_unit))
-        .and_then(|()| copy(ground, step, progress))
-        .and_then(|()| switch(ground, step));
-    *before = moved.map_err(|error| with_docker_back(ground, progress, error))?;
+        .and_then(|()| stop_docker(context, seen.has_socket_unit))
+        .and_then(|()| copy(context, step, progress))
+        .and_then(|()| switch(context, step));
+    *before = moved.map_err(|error| with_docker_back(context, progress, error))?;
     Ok(())
 }
 
-fn switch(ground: &Ground, step: &MoveDockerData) -> Result<Option<Before>> {
-    let written = write_settings(ground, &step.configure);
-    let is_told = || fresh(ground).map_or(true, |seen| Path::new(&seen.root) != step.from);
+fn switch(context: &Context, step: &MoveDockerData) -> Result<Option<Before>> {
+    let written = write_settings(context, &step.configure);
+    let is_told = || fresh(context).map_or(true, |seen| Path::new(&seen.root) != step.from);
     // As long as Docker was never told of it, nobody uses the copy.
     if written.is_err() && !is_told() {
         tree::reopen(&step.to).with_context(|| format!("marking {}", step.to.display()))?;
@@ -68,9 +68,9 @@ fn switch(ground: &Ground, step: &MoveDockerData) -> Result<Option<Before>> {
 }
 
 /// The volume is mounted: nothing must be written to a bare mount point, or to what somebody else mounted there.
-fn check_target(ground: &Ground, to: &Path) -> Result<()> {
-    let seen = crate::bootstrap::look(ground)?;
-    for (name, target) in ground.profile.bootstrap.disks.volumes() {
+fn check_target(context: &Context, to: &Path) -> Result<()> {
+    let seen = crate::bootstrap::look(context)?;
+    for (name, target) in context.profile.bootstrap.disks.volumes() {
         if to.starts_with(&target)
             && !disks::decide::is_mounted_at(&seen, name, &target.display().to_string())
         {
@@ -96,12 +96,12 @@ fn check_places(seen: &DockerSeen, to: &Path) -> Result<(), Fault> {
     Ok(())
 }
 
-fn copy(ground: &Ground, step: &MoveDockerData, progress: &dyn Progress) -> Result<()> {
+fn copy(context: &Context, step: &MoveDockerData, progress: &dyn Progress) -> Result<()> {
     let (from, to) = (step.from.as_path(), step.to.as_path());
-    check_nothing_below(ground, from)?;
+    check_nothing_below(context, from)?;
     let new = copy_of(to);
     for old in [new.as_path(), to] {
-        check_nothing_below(ground, old)?;
+        check_nothing_below(context, old)?;
         tree::discard(old).with_context(|| format!("removing {}", old.display()))?;
     }
     let bytes = tree::measure(from).with_context(|| format!("measuring {}", from.display()))?;
@@ -119,7 +119,7 @@ fn copy(ground: &Ground, step: &MoveDockerData, progress: &dyn Progress) -> Resu
     }
     progress.says(&format!("copying {} to {}", Size(bytes), new.display()));
     tree::begin(&new).with_context(|| format!("making {}", new.display()))?;
-    copy_tree(ground, from, &new)?;
+    copy_tree(context, from, &new)?;
     progress.says("comparing");
     check_same(from, &new)?;
     tree::settle(&new, to).with_context(|| format!("renaming {} to {}", new.display(), to.display()))?;
@@ -128,9 +128,9 @@ fn copy(ground: &Ground, step: &MoveDockerData, progress: &dyn Progress) -> Resu
 }
 
 /// Nothing was switched: Docker and its containers go on with the old data. The copy is made anew by the next run.
-fn with_docker_back(ground: &Ground, progress: &dyn Progress, error: anyhow::Error) -> anyhow::Error {
+fn with_docker_back(context: &Context, progress: &dyn Progress, error: anyhow::Error) -> anyhow::Error {
     progress.says("starting Docker again with its old data");
-    match start(ground, "start").and_then(|()| pay(ground, progress)) {
+    match start(context, "start").and_then(|()| restart_all(context, progress)) {
         Ok(()) => error,
         Err(other) => {
             error.context(format!("Docker does not run again either ({})", flatten(&other).message))

@@ -1,7 +1,7 @@
 //! Installing packages. What is installed is left as it is: names and files of installed packages are taken out first.
 
 use crate::bootstrap::plan::{InstallPackages, Part};
-use crate::bootstrap::{Ground, Progress};
+use crate::bootstrap::{Context, Progress};
 use crate::error::{ErrorClass, Fault, FaultKind, flatten};
 use crate::facts::package_changes::{self, Answer, Losses};
 use crate::host::{Cmd, Output, RunError, Tool, trust};
@@ -33,30 +33,31 @@ const NO_SOURCES: [&str; 4] =
     ["-o", "Dir::Etc::SourceList=/dev/null", "-o", "Dir::Etc::SourceParts=/dev/null"];
 
 pub(in crate::bootstrap) fn install(
-    ground: &Ground,
+    context: &Context,
     step: &InstallPackages,
     progress: &dyn Progress,
 ) -> Result<()> {
     if step.manager == PackageManager::AptGet {
         // What an interrupted run left; nothing otherwise.
         run(
-            ground,
+            context,
             quiet(Tool::Dpkg.cmd().args(["--force-confold", "--force-confdef", "--configure", "--pending"])),
         )?;
     }
     let wanted = match &step.from {
-        Some(dir) => missing_files(ground, step.manager, dir)?,
-        None => missing_names(ground, step, progress)?,
+        Some(dir) => missing_files(context, step.manager, dir)?,
+        None => missing_names(context, step, progress)?,
     };
     if wanted.is_empty() {
         return Ok(());
     }
-    let answer = ask(ground, step.manager, Asking::Now, step.from.is_some(), &wanted).map_err(Fault::from)?;
+    let answer =
+        ask(context, step.manager, Asking::Now, step.from.is_some(), &wanted).map_err(Fault::from)?;
     check_answer(step.manager, &wanted, answer)?;
     progress
         .says(&format!("installing {}", wanted.iter().map(|name| short(name)).collect::<Vec<_>>().join(" ")));
     let is_offline = step.from.is_some();
-    run(ground, quiet(command(step.manager, is_offline).args(wanted))).map(|_| ()).map_err(|error| {
+    run(context, quiet(command(step.manager, is_offline).args(wanted))).map(|_| ()).map_err(|error| {
         if is_offline {
             error.context("installing from a directory alone, where all that is depended on must be")
         } else {
@@ -84,14 +85,14 @@ fn check_answer(manager: PackageManager, wanted: &[String], answer: Answer) -> R
 
 /// Refuses what would take somebody's packages away, before anything is begun. Names that no list has yet are for the
 /// step itself, which reads the lists anew and asks again.
-pub(in crate::bootstrap) fn foresee(ground: &Ground, step: &InstallPackages, part: &mut Part) {
+pub(in crate::bootstrap) fn foresee(context: &Context, step: &InstallPackages, part: &mut Part) {
     let found = match &step.from {
-        Some(dir) => missing_files(ground, step.manager, dir),
-        None => known_names(ground, step),
+        Some(dir) => missing_files(context, step.manager, dir),
+        None => known_names(context, step),
     };
     let fault = match found {
         Ok(wanted) if wanted.is_empty() => None,
-        Ok(wanted) => ask(ground, step.manager, Asking::Beforehand, step.from.is_some(), &wanted)
+        Ok(wanted) => ask(context, step.manager, Asking::Beforehand, step.from.is_some(), &wanted)
             .ok()
             .and_then(Answer::losses)
             .and_then(|losses| loss(step.manager, &wanted, &losses)),
@@ -103,10 +104,10 @@ pub(in crate::bootstrap) fn foresee(ground: &Ground, step: &InstallPackages, par
     }
 }
 
-fn known_names(ground: &Ground, step: &InstallPackages) -> Result<Vec<String>> {
+fn known_names(context: &Context, step: &InstallPackages) -> Result<Vec<String>> {
     let mut known = Vec::new();
-    for names in missing_of(ground, step) {
-        match first_available(ground, step.manager, Asking::Beforehand, &names) {
+    for names in missing_of(context, step) {
+        match first_available(context, step.manager, Asking::Beforehand, &names) {
             Choice::Found(name) if !name.is_empty() => known.push(name.to_owned()),
             Choice::Lossy(fault) => return Err(fault.into()),
             Choice::Found(_) | Choice::Nowhere(_) => {}
@@ -125,7 +126,7 @@ enum Asking {
 
 /// What the manager would do.
 fn ask(
-    ground: &Ground,
+    context: &Context,
     manager: PackageManager,
     asking: Asking,
     is_offline: bool,
@@ -147,7 +148,7 @@ fn ask(
             cmd
         }
     };
-    package_changes::gather(ground.host, manager, &quiet(question.args(wanted.iter().cloned())))
+    package_changes::gather(context.host, manager, &quiet(question.args(wanted.iter().cloned())))
 }
 
 /// `None`: nobody loses anything.
@@ -195,9 +196,9 @@ fn quiet(cmd: Cmd) -> Cmd {
 }
 
 /// A failure shows the end of what was said, on either stream: scripts of packages complain on both.
-fn run(ground: &Ground, cmd: Cmd) -> Result<Output> {
+fn run(context: &Context, cmd: Cmd) -> Result<Output> {
     let shown = format!("{} {}", cmd.tool.program().display(), cmd.args.first().map_or("", String::as_str));
-    let output = ground.host.run(&cmd.allow_any_exit()).map_err(|error| {
+    let output = context.host.run(&cmd.allow_any_exit()).map_err(|error| {
         let fault = Fault::from(error);
         match fault.kind {
             FaultKind::TimedOut => fault.help("run this again: it goes on from there"),
@@ -232,26 +233,26 @@ pub(in crate::bootstrap) fn tail(text: &str, lines: usize) -> String {
 }
 
 /// Those of which none is installed, each with its alternatives.
-fn missing_of<'a>(ground: &Ground, step: &'a InstallPackages) -> Vec<Vec<&'a str>> {
+fn missing_of<'a>(context: &Context, step: &'a InstallPackages) -> Vec<Vec<&'a str>> {
     let alternatives = step.names.iter().map(|names| names.split('|').collect::<Vec<_>>());
-    let is_there = |names: &[&str]| names.iter().any(|name| is_installed(ground, step.manager, name));
+    let is_there = |names: &[&str]| names.iter().any(|name| is_installed(context, step.manager, name));
     alternatives.filter(|names| !is_there(names)).collect()
 }
 
-fn missing_names(ground: &Ground, step: &InstallPackages, progress: &dyn Progress) -> Result<Vec<String>> {
+fn missing_names(context: &Context, step: &InstallPackages, progress: &dyn Progress) -> Result<Vec<String>> {
     let manager = step.manager;
-    let missing = missing_of(ground, step);
+    let missing = missing_of(context, step);
     let mut said = String::new();
     if !missing.is_empty() && manager == PackageManager::AptGet {
         progress.says("reading the lists of packages");
         // A repository that does not answer is a warning, and may not be the one that matters.
         let output =
-            run(ground, quiet(Tool::AptGet.cmd().args(["update", "-o", "DPkg::Lock::Timeout=120"])))?;
+            run(context, quiet(Tool::AptGet.cmd().args(["update", "-o", "DPkg::Lock::Timeout=120"])))?;
         said = tail(&output.stderr, 3);
     }
     let mut found = Vec::new();
     for names in missing {
-        match first_available(ground, manager, Asking::Now, &names) {
+        match first_available(context, manager, Asking::Now, &names) {
             Choice::Found("") => {}
             Choice::Found(name) => found.push(name.to_owned()),
             Choice::Lossy(fault) => return Err(fault.into()),
@@ -282,7 +283,7 @@ enum Choice<'a> {
 
 /// The first one that there is, and that takes nothing away.
 fn first_available<'a>(
-    ground: &Ground,
+    context: &Context,
     manager: PackageManager,
     asking: Asking,
     names: &[&'a str],
@@ -292,7 +293,7 @@ fn first_available<'a>(
         if name.is_empty() {
             return Choice::Found(name);
         }
-        match look_for(ground, manager, asking, name) {
+        match look_for(context, manager, asking, name) {
             Ok(None) => return Choice::Found(name),
             Ok(Some(fault)) => {
                 lossy.get_or_insert(fault);
@@ -305,7 +306,7 @@ fn first_available<'a>(
 
 /// Whether there is such a package, and what it would cost. `Err`: why there is none.
 fn look_for(
-    ground: &Ground,
+    context: &Context,
     manager: PackageManager,
     asking: Asking,
     name: &str,
@@ -323,16 +324,16 @@ fn look_for(
         cmd
     };
     let output =
-        ground.host.run(&quiet(cmd.arg(name)).allow_any_exit()).map_err(|error| error.to_string())?;
+        context.host.run(&quiet(cmd.arg(name)).allow_any_exit()).map_err(|error| error.to_string())?;
     if output.status != 0 {
         return Err(tail(&format!("{}\n{}", output.stdout, output.stderr), 3));
     }
     let wanted = [name.to_owned()];
-    let answer = ask(ground, manager, asking, false, &wanted).map_err(|error| error.to_string())?;
+    let answer = ask(context, manager, asking, false, &wanted).map_err(|error| error.to_string())?;
     Ok(answer.losses().and_then(|losses| loss(manager, &wanted, &losses)))
 }
 
-fn is_installed(ground: &Ground, manager: PackageManager, name: &str) -> bool {
+fn is_installed(context: &Context, manager: PackageManager, name: &str) -> bool {
     if name.is_empty() {
         return false;
     }
@@ -342,7 +343,7 @@ fn is_installed(ground: &Ground, manager: PackageManager, name: &str) -> bool {
         }
         PackageManager::Dnf | PackageManager::Yum => Tool::Rpm.cmd().args(["--query", name]),
     };
-    let output = ground.host.run(&cmd.timeout(SHORT));
+    let output = context.host.run(&cmd.timeout(SHORT));
     output.is_ok_and(|output| manager != PackageManager::AptGet || output.stdout.trim() == "installed")
 }
 
@@ -355,18 +356,18 @@ struct PackageFile {
 }
 
 /// Files of packages for this machine that are not installed.
-fn missing_files(ground: &Ground, manager: PackageManager, dir: &Path) -> Result<Vec<String>> {
+fn missing_files(context: &Context, manager: PackageManager, dir: &Path) -> Result<Vec<String>> {
     let doing = || format!("looking at the packages in {}", dir.display());
-    let paths = ground.host.list(dir).with_context(doing)?;
+    let paths = context.host.list(dir).with_context(doing)?;
     let ends_right =
         |path: &&std::path::PathBuf| path.to_str().is_some_and(|path| path.ends_with(manager.suffix()));
     let mut found: BTreeMap<String, PackageFile> = BTreeMap::new();
     for path in paths.iter().filter(ends_right) {
         // Its scripts run as root.
-        trust::check_root_only(ground.root, path)
+        trust::check_root_only(context.root, path)
             .map_err(|why| Fault::refused(format!("{} must not be installed: {why}", path.display())))?;
-        let file = describe(ground, manager, path).with_context(doing)?;
-        if !is_for(manager, &file.arch) || is_installed(ground, manager, &file.name) {
+        let file = describe(context, manager, path).with_context(doing)?;
+        if !is_for(manager, &file.arch) || is_installed(context, manager, &file.name) {
             continue;
         }
         if let Some(other) = found.get(&file.name) {
@@ -378,7 +379,7 @@ fn missing_files(ground: &Ground, manager: PackageManager, dir: &Path) -> Result
     Ok(found.into_values().map(|file| file.path).collect())
 }
 
-fn describe(ground: &Ground, manager: PackageManager, path: &Path) -> Result<PackageFile> {
+fn describe(context: &Context, manager: PackageManager, path: &Path) -> Result<PackageFile> {
     let path = path.display().to_string();
     let cmd = match manager {
         PackageManager::AptGet => {
@@ -388,7 +389,7 @@ fn describe(ground: &Ground, manager: PackageManager, path: &Path) -> Result<Pac
             Tool::Rpm.cmd().args(["--query", "--package", "--queryformat", "%{NAME} %{ARCH}"])
         }
     };
-    let output = run(ground, cmd.arg(&path).timeout(SHORT))?;
+    let output = run(context, cmd.arg(&path).timeout(SHORT))?;
     let (name, arch) = output
         .stdout
         .trim()
@@ -442,9 +443,9 @@ mod tests {
                 .with_output(&format!("{ASK} apparmor"), 100, "", "E: Unable to locate package")
                 .with_output(together, 0, docker_ce, "");
             let mut part = Part::default();
-            Ground::of_sim(&host, |ground| {
-                foresee(ground, &step, &mut part);
-                known_names(ground, &step).map_err(|error| flatten(&error).message)
+            Context::of_sim(&host, |context| {
+                foresee(context, &step, &mut part);
+                known_names(context, &step).map_err(|error| flatten(&error).message)
             })
             .map(|known| (known, part.refusals.len()))
         };

@@ -1,7 +1,7 @@
 //! Setting the cards' network addresses, and asking the cards afterwards.
 
 use super::cards;
-use crate::bootstrap::Ground;
+use crate::bootstrap::Context;
 use crate::bootstrap::plan::{NewAddress, SetAddresses};
 use crate::error::Fault;
 use crate::facts::addresses;
@@ -11,26 +11,26 @@ use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-pub(in crate::bootstrap) fn set(ground: &Ground, set: &SetAddresses) -> Result<()> {
+pub(in crate::bootstrap) fn set(context: &Context, set: &SetAddresses) -> Result<()> {
     // The steps before this one may have started containers.
-    cards::check_free(ground)?;
-    let tools = &ground.config.tools;
+    cards::check_free(context)?;
+    let tools = &context.config.tools;
     let tool = Tool::HccnTool(tools.hccn_tool.clone());
     for port in &set.ports {
         for args in port.calls() {
             let cmd = tool.cmd().args(args).timeout(TIMEOUT);
-            ground.host.run(&cmd).map_err(|error| {
+            context.host.run(&cmd).map_err(|error| {
                 Fault::from(error).help("cards that were set stay set; the same command goes on")
             })?;
         }
-        verify(ground, port)?;
+        verify(context, port)?;
     }
     Ok(())
 }
 
-fn verify(ground: &Ground, port: &NewAddress) -> Result<(), Fault> {
-    let tools = &ground.config.tools;
-    let seen = addresses::gather_port(ground.host, tools, port.card, port.gateway.is_some())
+fn verify(context: &Context, port: &NewAddress) -> Result<(), Fault> {
+    let tools = &context.config.tools;
+    let seen = addresses::gather_port(context.host, tools, port.card, port.gateway.is_some())
         .map_err(|why| Fault::host(format!("asking card {} for its address: {why}", port.card)))?;
     let wanted = (Some(&port.address), Some(&port.netmask), port.gateway.as_ref());
     let found = (seen.address.as_ref(), seen.netmask.as_ref(), seen.gateway.as_ref());

@@ -4,7 +4,7 @@ use super::decide::{self, Addresses};
 use super::{cards, reboot};
 use crate::bootstrap::plan::journal::Journal;
 use crate::bootstrap::plan::{Part, ResumeAfterBoot, Step};
-use crate::bootstrap::{Ground, Wishes};
+use crate::bootstrap::{Context, Wishes};
 use crate::error::Fault;
 use crate::facts::{self, account, addresses, pci, run_packages};
 use crate::host::read_text;
@@ -14,26 +14,26 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Adds to `seen` what the profile makes interesting.
-pub(in crate::bootstrap) fn look(ground: &Ground, seen: &mut Observed) -> Result<(), Fault> {
-    seen.boot = reboot::look(ground)?;
-    let wants = &ground.profile.bootstrap;
+pub(in crate::bootstrap) fn look(context: &Context, seen: &mut Observed) -> Result<(), Fault> {
+    seen.boot = reboot::look(context)?;
+    let wants = &context.profile.bootstrap;
     if !wants.driver.is_wanted() && !wants.hccn.is_wanted() {
         return Ok(());
     }
     let wrong = |why: String| Fault::host(format!("looking at the driver: {why}"));
-    let driver = look_at_driver(ground).map_err(wrong)?;
+    let driver = look_at_driver(context).map_err(wrong)?;
     if driver.files.module_loaded {
-        seen.cards = Some(cards::look(ground));
+        seen.cards = Some(cards::look(context));
     }
     seen.driver = Some(driver);
     if wants.hccn.is_wanted() {
-        seen.hccn = Some(look_at_addresses(ground, seen.boot.is_over()).map_err(wrong)?);
+        seen.hccn = Some(look_at_addresses(context, seen.boot.is_over()).map_err(wrong)?);
     }
     Ok(())
 }
 
-fn look_at_driver(ground: &Ground) -> Result<DriverSeen, String> {
-    let (host, wants) = (ground.host, &ground.profile.bootstrap.driver);
+fn look_at_driver(context: &Context) -> Result<DriverSeen, String> {
+    let (host, wants) = (context.host, &context.profile.bootstrap.driver);
     let wanted = account::Wanted { user: &wants.user, group: &wants.group, uid: wants.uid, gid: wants.gid };
     let pci = pci::gather(host)?;
     Ok(DriverSeen {
@@ -41,7 +41,7 @@ fn look_at_driver(ground: &Ground) -> Result<DriverSeen, String> {
         pci: pci.into_iter().map(|device| format!("{}:{}", device.vendor, device.device)).collect(),
         account: account::gather(host, &wanted)?,
         packages: if wants.is_wanted() {
-            run_packages::gather(host, ground.root, &wants.packages)
+            run_packages::gather(host, context.root, &wants.packages)
         } else {
             PackagesSeen::default()
         },
@@ -49,16 +49,16 @@ fn look_at_driver(ground: &Ground) -> Result<DriverSeen, String> {
 }
 
 /// Right after a boot the driver may still be starting its cards: then they are asked until they answer.
-fn look_at_addresses(ground: &Ground, is_after_boot: bool) -> Result<HccnSeen, String> {
+fn look_at_addresses(context: &Context, is_after_boot: bool) -> Result<HccnSeen, String> {
     const PATIENCE: Duration = Duration::from_mins(2);
     const PAUSE: Duration = Duration::from_secs(2);
-    let (wants, cards) = (&ground.profile.bootstrap.hccn, ground.profile.devices.cards);
+    let (wants, cards) = (&context.profile.bootstrap.hccn, context.profile.devices.cards);
     let with_gateway =
         !wants.csv.as_os_str().is_empty() || wants.addresses.iter().any(|wanted| wanted.gateway.is_some());
-    let is_there = ground.host.exists(&ground.config.tools.hccn_tool);
+    let is_there = context.host.exists(&context.config.tools.hccn_tool);
     let end = Instant::now() + if is_after_boot && is_there { PATIENCE } else { Duration::ZERO };
     loop {
-        let seen = addresses::gather(ground.host, &ground.config.tools, cards, with_gateway)?;
+        let seen = addresses::gather(context.host, &context.config.tools, cards, with_gateway)?;
         if seen.not_asked.is_none() || Instant::now() >= end {
             return Ok(seen);
         }
@@ -68,14 +68,14 @@ fn look_at_addresses(ground: &Ground, is_after_boot: bool) -> Result<HccnSeen, S
 
 /// The driver's part of the plan. Beside it: whether all that it needs is a reboot.
 pub(in crate::bootstrap) fn plan(
-    ground: &Ground,
+    context: &Context,
     wishes: &Wishes,
     seen: &Observed,
     journal: &Journal,
 ) -> (Part, bool) {
-    let profile = ground.profile;
+    let profile = context.profile;
     let mut part = Part::default();
-    let resume = reboot::resume(ground, wishes, seen);
+    let resume = reboot::resume(context, wishes, seen);
     let nobody = ResumeAfterBoot { unit: None };
     let request = decide::Request {
         wants: &profile.bootstrap.driver,
@@ -94,20 +94,20 @@ pub(in crate::bootstrap) fn plan(
         );
     }
     let is_awaited = seen.boot.is_awaited() && part.refusals.is_empty() && !installs;
-    part.append(plan_addresses(ground, seen, installs || is_awaited));
+    part.append(plan_addresses(context, seen, installs || is_awaited));
     (part, is_awaited)
 }
 
-fn plan_addresses(ground: &Ground, seen: &Observed, after_reboot: bool) -> Part {
-    let wants = &ground.profile.bootstrap.hccn;
+fn plan_addresses(context: &Context, seen: &Observed, after_reboot: bool) -> Part {
+    let wants = &context.profile.bootstrap.hccn;
     let csv = (!wants.csv.as_os_str().is_empty()).then(|| {
-        read_text(ground.host, &wants.csv)
+        read_text(context.host, &wants.csv)
             .map_err(|error| format!("{} cannot be read: {error}", wants.csv.display()))
     });
-    let hostname = read_text(ground.host, Path::new("/proc/sys/kernel/hostname")).unwrap_or_default();
+    let hostname = read_text(context.host, Path::new("/proc/sys/kernel/hostname")).unwrap_or_default();
     let request = Addresses {
         wants,
-        cards: ground.profile.devices.cards,
+        cards: context.profile.devices.cards,
         csv,
         hostname: hostname.trim(),
         after_reboot,

@@ -1,7 +1,7 @@
 //! Who has a card now: processes with its node open, containers that were given it, and what npu-smi lists. It only
 //! looks. Asked when a plan is made, and again right before something is installed.
 
-use crate::bootstrap::Ground;
+use crate::bootstrap::Context;
 use crate::engine::{Engine, Foreign, ForeignScan, Known};
 use crate::error::{Fault, flatten};
 use crate::facts;
@@ -13,12 +13,12 @@ use crate::ops::survey::{Nodes, card_nodes, open_cards};
 use anyhow::{Context as _, Result};
 use std::collections::BTreeSet;
 
-pub(in crate::bootstrap) fn look(ground: &Ground) -> CardsSeen {
+pub(in crate::bootstrap) fn look(context: &Context) -> CardsSeen {
     let mut found = BTreeSet::new();
     let mut reasons = Vec::new();
-    let nodes = card_nodes(&ground.config.paths.dev, ground.profile.devices.cards);
+    let nodes = card_nodes(&context.config.paths.dev, context.profile.devices.cards);
     reasons.extend(nodes.bad.iter().map(|(card, why)| format!("card {card}: {why}")));
-    let open = open_cards(ground.host, &nodes, &[]);
+    let open = open_cards(context.host, &nodes, &[]);
     reasons.extend(open.not_looked);
     reasons.extend(open.unfinished.first().map(|open| {
         format!(
@@ -33,13 +33,13 @@ pub(in crate::bootstrap) fn look(ground: &Ground) -> CardsSeen {
         let holder = Holder::Process { pid: device.pid, name: device.name, user: card.user };
         found.insert(format!("card {} is held by {holder}", card.card));
     }
-    for (card, pid, name) in listed(ground) {
+    for (card, pid, name) in listed(context) {
         if pids.insert(pid) {
             let holder = Holder::Process { pid, name, user: None };
             found.insert(format!("card {card} is held by {holder}"));
         }
     }
-    match containers(ground, &nodes) {
+    match containers(context, &nodes) {
         Ok(outside) => {
             reasons.extend(outside.not_looked);
             found
@@ -52,8 +52,8 @@ pub(in crate::bootstrap) fn look(ground: &Ground) -> CardsSeen {
 }
 
 /// Right before something is done to the cards.
-pub(in crate::bootstrap) fn check_free(ground: &Ground) -> Result<(), Fault> {
-    let seen = look(ground);
+pub(in crate::bootstrap) fn check_free(context: &Context) -> Result<(), Fault> {
+    let seen = look(context);
     let not_looked = seen.not_looked.map(|why| format!("who has cards could not be looked at: {why}"));
     let objections: Vec<String> = seen.holders.into_iter().chain(not_looked).collect();
     if objections.is_empty() {
@@ -64,8 +64,8 @@ pub(in crate::bootstrap) fn check_free(ground: &Ground) -> Result<(), Fault> {
 }
 
 /// What npu-smi lists. One that fails hides nobody: each process with a card open was seen already.
-fn listed(ground: &Ground) -> Vec<(CardId, u32, String)> {
-    let npu = facts::gather_npu(ground.host, &ground.config.tools);
+fn listed(context: &Context) -> Vec<(CardId, u32, String)> {
+    let npu = facts::gather_npu(context.host, &context.config.tools);
     let of_device = |device: &NpuDevice| {
         let card = CardId(device.id);
         device
@@ -79,16 +79,16 @@ fn listed(ground: &Ground) -> Vec<(CardId, u32, String)> {
 
 /// Containers that run and have a card, berths among them, and whom else the kernel lets use one. Without Docker's
 /// socket there is no Docker.
-fn containers(ground: &Ground, nodes: &Nodes) -> Result<Outsiders> {
-    let socket = &ground.config.docker.socket;
-    if !ground.host.exists(socket) {
+fn containers(context: &Context, nodes: &Nodes) -> Result<Outsiders> {
+    let socket = &context.config.docker.socket;
+    if !context.host.exists(socket) {
         return Ok(kernel::with(nodes, &Foreign::default()));
     }
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
     runtime.block_on(async {
         let engine = Engine::connect(socket).await?;
-        let scan = ForeignScan::new(engine, "").exempting(&ground.config.docker.exempt);
+        let scan = ForeignScan::new(engine, "").exempting(&context.config.docker.exempt);
         let foreign = { scan }.look(&nodes.for_scan(), &Known::default()).await?;
         Ok(kernel::with(nodes, &foreign))
     })

@@ -3,7 +3,7 @@
 use super::cards;
 use super::decide::installed_misfit;
 use crate::bootstrap::plan::{InstallRun, MakeAccount, PackageKind};
-use crate::bootstrap::{Ground, Progress};
+use crate::bootstrap::{Context, Progress};
 use crate::error::{Fault, FaultKind};
 use crate::facts::driver::{self, DRIVER};
 use crate::host::{Cmd, Output, RunError, Tool, read_text, trust};
@@ -22,27 +22,27 @@ const INSTALL: Duration = Duration::from_hours(2);
 const SHORT: Duration = Duration::from_mins(1);
 
 /// What of the account is missing.
-pub(in crate::bootstrap) fn make_account(ground: &Ground, account: &MakeAccount) -> Result<()> {
+pub(in crate::bootstrap) fn make_account(context: &Context, account: &MakeAccount) -> Result<()> {
     let made = [(Tool::Groupadd, account.group_args()), (Tool::Useradd, account.user_args())];
     for (tool, args) in made {
         if let Some(args) = args {
             let cmd = tool.cmd().args(args).timeout(SHORT);
-            ground.host.run(&cmd).map_err(Fault::from)?;
+            context.host.run(&cmd).map_err(Fault::from)?;
         }
     }
     Ok(())
 }
 
 pub(in crate::bootstrap) fn install(
-    ground: &Ground,
+    context: &Context,
     run: &InstallRun,
     progress: &dyn Progress,
 ) -> Result<()> {
-    approve(ground, run)?;
+    approve(context, run)?;
     let tool = Tool::RunPackage(run.path.clone());
     progress.says("checking the package");
     let check = tool.cmd().arg("--check").timeout(CHECK);
-    let output = ground.host.run(&check.clone().allow_any_exit()).map_err(not_run)?;
+    let output = context.host.run(&check.clone().allow_any_exit()).map_err(not_run)?;
     if output.status != 0 {
         let why = excerpt(&lines_of(&output), &[]);
         return Err(Fault::host(format!("{check} ended with status {}: {why}", output.status))
@@ -50,15 +50,15 @@ pub(in crate::bootstrap) fn install(
             .into());
     }
     // That took its time, and the answer must be from now.
-    approve(ground, run)?;
+    approve(context, run)?;
     progress.says(&format!("installing; it takes some minutes and writes {LOG}"));
-    let log_before = read_log(ground);
+    let log_before = read_log(context);
     let cmd = tool.cmd().args(run.args()).timeout(INSTALL);
-    let output = ground.host.run(&cmd.clone().allow_any_exit()).map_err(not_run)?;
-    let log = read_log(ground);
+    let output = context.host.run(&cmd.clone().allow_any_exit()).map_err(not_run)?;
+    let log = read_log(context);
     let new_log = log.strip_prefix(log_before.as_str()).unwrap_or(&log);
     let problem = if output.status == 0 {
-        problem(&look(ground)?, run)
+        problem(&look(context)?, run)
     } else {
         Some(format!("{cmd} ended with status {}", output.status))
     };
@@ -69,9 +69,9 @@ pub(in crate::bootstrap) fn install(
 }
 
 /// Nobody but root has had a hand in the package, and nobody has a card: both looked at right before it runs.
-fn approve(ground: &Ground, run: &InstallRun) -> Result<(), Fault> {
+fn approve(context: &Context, run: &InstallRun) -> Result<(), Fault> {
     let path = run.path.display();
-    let trusted = trust::check_program(ground.root, &run.path)
+    let trusted = trust::check_program(context.root, &run.path)
         .map_err(|why| Fault::refused(format!("{path} must not be run as root: {why}")))?;
     if trusted.size != run.size.0 {
         return Err(Fault::refused(format!(
@@ -80,11 +80,11 @@ fn approve(ground: &Ground, run: &InstallRun) -> Result<(), Fault> {
         ))
         .help("look again: berth bootstrap"));
     }
-    if look(ground)?.module_loaded { cards::check_free(ground) } else { Ok(()) }
+    if look(context)?.module_loaded { cards::check_free(context) } else { Ok(()) }
 }
 
-fn look(ground: &Ground) -> Result<DriverFacts, Fault> {
-    driver::gather(ground.host, Path::new(DRIVER))
+fn look(context: &Context) -> Result<DriverFacts, Fault> {
+    driver::gather(context.host, Path::new(DRIVER))
         .map_err(|why| Fault::host(format!("looking at what is installed: {why}")))
 }
 
@@ -119,9 +119,9 @@ fn not_run(error: RunError) -> Fault {
     fault.help(help)
 }
 
-fn read_log(ground: &Ground) -> String {
+fn read_log(context: &Context) -> String {
     // A log that is not there, or too big to read, takes nothing away from what the package printed.
-    read_text(ground.host, Path::new(LOG)).unwrap_or_default()
+    read_text(context.host, Path::new(LOG)).unwrap_or_default()
 }
 
 fn failed(problem: &str, cmd: &Cmd, output: &Output, log: &str) -> Fault {

@@ -5,7 +5,7 @@ use super::super::reboot::Ending;
 use super::super::{addresses, reboot};
 use super::*;
 use crate::bootstrap::plan::{NewAddress, ResumeAfterBoot, SetAddresses, Step};
-use crate::bootstrap::{Draft, Ground, Progress};
+use crate::bootstrap::{Context, Draft, Progress};
 use crate::error::{ErrorClass, flatten};
 use crate::facts::at_work::check_not_at_work;
 use crate::host::RealHost;
@@ -67,8 +67,8 @@ impl Machine {
         Some(machine)
     }
 
-    fn ground(&self) -> Ground<'_> {
-        Ground {
+    fn context(&self) -> Context<'_> {
+        Context {
             own_profile: "snt9b",
             host: &self.host,
             root: self.dir.path(),
@@ -117,11 +117,11 @@ impl Machine {
     }
 
     fn install(&self, run: &InstallRun) -> Result<(), Fault> {
-        install(&self.ground(), run, &Quiet).map_err(|error| flatten(&error))
+        install(&self.context(), run, &Quiet).map_err(|error| flatten(&error))
     }
 
     fn files(&self) -> DriverFacts {
-        look(&self.ground()).unwrap()
+        look(&self.context()).unwrap()
     }
 }
 
@@ -230,9 +230,9 @@ fn a_loaded_driver_and_a_docker_that_is_silent_stop_it() {
     drop(std::os::unix::net::UnixListener::bind(&machine.config.docker.socket).unwrap());
     let mut hidden = machine.config.clone();
     hidden.docker.socket = "/docker.sock".into();
-    let ground = Ground { config: &hidden, ..machine.ground() };
+    let context = Context { config: &hidden, ..machine.context() };
     let set = SetAddresses { ports: vec![address(0)] };
-    for stopped in [install(&ground, &run, &Quiet), addresses::set(&ground, &set)] {
+    for stopped in [install(&context, &run, &Quiet), addresses::set(&context, &set)] {
         let error = flatten(&stopped.unwrap_err());
         assert_eq!(error.class, ErrorClass::Refused);
         assert!(error.message.contains("who has cards could not be looked at"), "{}", error.message);
@@ -251,34 +251,34 @@ fn a_package_that_leaves_a_daemon_behind_has_ended() {
 #[test]
 fn the_marker_knows_its_boot_and_goes_once() {
     let Some(machine) = Machine::new() else { return };
-    let ground = machine.ground();
-    assert_eq!(reboot::look(&ground).unwrap().marked, None);
+    let context = machine.context();
+    assert_eq!(reboot::look(&context).unwrap().marked, None);
     let well = Ending { was_resumed: false, failed: false, installed: false };
-    reboot::forget(&ground, well).unwrap();
-    reboot::prepare(&ground, &ResumeAfterBoot { unit: None }).unwrap();
-    let seen = reboot::look(&ground).unwrap();
+    reboot::forget(&context, well).unwrap();
+    reboot::prepare(&context, &ResumeAfterBoot { unit: None }).unwrap();
+    let seen = reboot::look(&context).unwrap();
     assert!(seen.is_awaited() && !seen.is_over());
     // Before the reboot nothing takes it away.
-    reboot::forget(&ground, well).unwrap();
-    reboot::forget(&ground, Ending { failed: true, installed: true, ..well }).unwrap();
-    assert!(reboot::look(&ground).unwrap().is_awaited());
-    let given = check_not_at_work(&machine.host, &ground.config.paths.state);
+    reboot::forget(&context, well).unwrap();
+    reboot::forget(&context, Ending { failed: true, installed: true, ..well }).unwrap();
+    assert!(reboot::look(&context).unwrap().is_awaited());
+    let given = check_not_at_work(&machine.host, &context.config.paths.state);
     assert_eq!(given.unwrap_err().class, ErrorClass::Busy, "nobody gets a card before the reboot");
     machine.write("proc/sys/kernel/random/boot_id", "boot-two\n");
-    assert!(reboot::look(&ground).unwrap().is_over());
-    check_not_at_work(&machine.host, &ground.config.paths.state).unwrap();
-    reboot::forget(&ground, well).unwrap();
-    assert_eq!(reboot::look(&ground).unwrap().marked, None);
+    assert!(reboot::look(&context).unwrap().is_over());
+    check_not_at_work(&machine.host, &context.config.paths.state).unwrap();
+    reboot::forget(&context, well).unwrap();
+    assert_eq!(reboot::look(&context).unwrap().marked, None);
     // The first package fails: no boot tries it again. Nor does one try again what failed behind the reboot.
     for ending in
         [Ending { failed: true, ..well }, Ending { was_resumed: true, failed: true, installed: true }]
     {
-        reboot::prepare(&ground, &ResumeAfterBoot { unit: None }).unwrap();
-        reboot::forget(&ground, ending).unwrap();
-        assert_eq!(reboot::look(&ground).unwrap().marked, None, "{ending:?}");
+        reboot::prepare(&context, &ResumeAfterBoot { unit: None }).unwrap();
+        reboot::forget(&context, ending).unwrap();
+        assert_eq!(reboot::look(&context).unwrap().marked, None, "{ending:?}");
     }
     machine.write("proc/sys/kernel/random/boot_id", "");
-    assert!(reboot::look(&ground).is_err(), "a boot without a name is no boot");
+    assert!(reboot::look(&context).is_err(), "a boot without a name is no boot");
 }
 
 fn address(card: u32) -> NewAddress {
@@ -297,7 +297,7 @@ fn addresses_are_set_and_asked_for_again() {
     machine.write("hccn_tool", &packages::hccn_tool(machine.dir.path().to_str().unwrap()));
     fs::set_permissions(machine.dir.path().join("hccn_tool"), Permissions::from_mode(0o755)).unwrap();
     let set = SetAddresses { ports: vec![address(0), address(1)] };
-    addresses::set(&machine.ground(), &set).unwrap();
+    addresses::set(&machine.context(), &set).unwrap();
     let conf = machine.read("etc/hccn.conf");
     for line in
         ["address_0=10.1.0.1", "netmask_0=255.255.0.0", "gateway_0=10.1.255.254", "address_1=10.1.0.2"]
@@ -313,10 +313,10 @@ fn addresses_are_set_and_asked_for_again() {
     {
         machine.mode(mode);
         let other = NewAddress { address: "10.1.0.77".into(), ..address(1) };
-        let wrong = addresses::set(&machine.ground(), &SetAddresses { ports: vec![other] }).unwrap_err();
+        let wrong = addresses::set(&machine.context(), &SetAddresses { ports: vec![other] }).unwrap_err();
         assert!(flatten(&wrong).message.contains(why), "{mode}: {wrong:#}");
     }
-    let ninth = addresses::set(&machine.ground(), &SetAddresses { ports: vec![address(9)] }).unwrap_err();
+    let ninth = addresses::set(&machine.context(), &SetAddresses { ports: vec![address(9)] }).unwrap_err();
     assert!(flatten(&ninth).message.contains("Invalid device id"));
 }
 

@@ -4,7 +4,7 @@
 
 use super::decide::resume_unit;
 use crate::bootstrap::plan::{ResumeAfterBoot, ResumeUnit};
-use crate::bootstrap::{Ground, Wishes};
+use crate::bootstrap::{Context, Wishes};
 use crate::error::Fault;
 use crate::facts::at_work::{BOOT_ID, MARKER};
 use crate::host::{Tool, read_text, trust};
@@ -19,22 +19,22 @@ use std::time::Duration;
 const UNIT: &str = "/etc/systemd/system/berth-bootstrap.service";
 const TIMEOUT: Duration = Duration::from_mins(1);
 
-fn marker(ground: &Ground) -> PathBuf {
-    ground.directory().join(MARKER)
+fn marker(context: &Context) -> PathBuf {
+    context.directory().join(MARKER)
 }
 
-pub(in crate::bootstrap) fn look(ground: &Ground) -> Result<BootSeen, Fault> {
-    let path = marker(ground);
-    let marked = match read_text(ground.host, &path) {
+pub(in crate::bootstrap) fn look(context: &Context) -> Result<BootSeen, Fault> {
+    let path = marker(context);
+    let marked = match read_text(context.host, &path) {
         Ok(text) => Some(text.trim().to_owned()),
         Err(error) if error.kind() == ErrorKind::NotFound => None,
         Err(error) => return Err(Fault::host(format!("{} cannot be read: {error}", path.display()))),
     };
-    Ok(BootSeen { id: boot_id(ground)?, marked })
+    Ok(BootSeen { id: boot_id(context)?, marked })
 }
 
-pub(in crate::bootstrap) fn boot_id(ground: &Ground) -> Result<String, Fault> {
-    let text = read_text(ground.host, Path::new(BOOT_ID)).unwrap_or_default();
+pub(in crate::bootstrap) fn boot_id(context: &Context) -> Result<String, Fault> {
+    let text = read_text(context.host, Path::new(BOOT_ID)).unwrap_or_default();
     let id = text.trim();
     if id.is_empty() {
         return Err(Fault::host(format!("{BOOT_ID} does not say which boot this is")));
@@ -45,7 +45,7 @@ pub(in crate::bootstrap) fn boot_id(ground: &Ground) -> Result<String, Fault> {
 /// How this run goes on after the reboot: with the same config, the same profile, and the disks left alone that were.
 /// What was to be wiped is not wiped again.
 pub(in crate::bootstrap) fn resume(
-    ground: &Ground,
+    context: &Context,
     wishes: &Wishes,
     seen: &Observed,
 ) -> Result<ResumeAfterBoot, String> {
@@ -58,9 +58,9 @@ pub(in crate::bootstrap) fn resume(
     let mut words = vec![text(&program)?];
     words.extend(["bootstrap", "--apply", "--yes", "--after-reboot"].map(str::to_owned));
     // The default one may be written by this very run, behind the reboot.
-    if ground.config_path != Path::new(DEFAULT_CONFIG) {
-        trust::check_root_only(Path::new("/"), &ground.config_path)?;
-        words.extend(["--config".into(), text(&ground.config_path)?]);
+    if context.config_path != Path::new(DEFAULT_CONFIG) {
+        trust::check_root_only(Path::new("/"), &context.config_path)?;
+        words.extend(["--config".into(), text(&context.config_path)?]);
     }
     if let Some(profile) = &wishes.profile {
         if profile.starts_with('/') {
@@ -69,7 +69,7 @@ pub(in crate::bootstrap) fn resume(
         words.extend(["--profile".into(), profile.clone()]);
     }
     words.extend(wishes.leave.iter().flat_map(|serial| ["--leave".into(), serial.clone()]));
-    let content = resume_unit(&words, &marker(ground), &ground.config.paths.state)?;
+    let content = resume_unit(&words, &marker(context), &context.config.paths.state)?;
     Ok(ResumeAfterBoot { unit: Some(ResumeUnit { path: UNIT.into(), content }) })
 }
 
@@ -78,21 +78,21 @@ fn text(path: &Path) -> Result<String, String> {
 }
 
 /// The unit first: a marker without one would wait for ever.
-pub(in crate::bootstrap) fn prepare(ground: &Ground, resume: &ResumeAfterBoot) -> Result<()> {
+pub(in crate::bootstrap) fn prepare(context: &Context, resume: &ResumeAfterBoot) -> Result<()> {
     if let Some(unit) = &resume.unit {
-        ground
+        context
             .host
             .write_atomic(&unit.path, unit.content.as_bytes(), 0o644)
             .with_context(|| format!("writing {}", unit.path.display()))?;
         let name = unit.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         for args in [vec!["daemon-reload"], vec!["enable", name.as_str()]] {
             let cmd = Tool::Systemctl.cmd().args(args).timeout(TIMEOUT);
-            ground.host.run(&cmd).map_err(Fault::from)?;
+            context.host.run(&cmd).map_err(Fault::from)?;
         }
     }
-    let path = marker(ground);
-    let boot = boot_id(ground)?;
-    ground
+    let path = marker(context);
+    let boot = boot_id(context)?;
+    context
         .host
         .write_atomic(&path, format!("{boot}\n").as_bytes(), 0o600)
         .with_context(|| format!("writing {}", path.display()))
@@ -109,19 +109,19 @@ pub(in crate::bootstrap) struct Ending {
 }
 
 /// Whether a run that begins now goes on after a reboot.
-pub(in crate::bootstrap) fn is_resumed(ground: &Ground) -> Result<bool, Fault> {
-    Ok(look(ground)?.is_over())
+pub(in crate::bootstrap) fn is_resumed(context: &Context) -> Result<bool, Fault> {
+    Ok(look(context)?.is_over())
 }
 
 /// The run behind the reboot has ended, well or badly: no other boot starts it again. Nor does one go on with a run that
 /// failed before it had installed anything: that is the admin's to look at. Else a marker of this boot stays.
-pub(in crate::bootstrap) fn forget(ground: &Ground, ending: Ending) -> Result<(), Fault> {
+pub(in crate::bootstrap) fn forget(context: &Context, ending: Ending) -> Result<(), Fault> {
     let is_given_up = ending.failed && (ending.was_resumed || !ending.installed);
-    let seen = look(ground)?;
+    let seen = look(context)?;
     if seen.marked.is_none() || !(seen.is_over() || is_given_up) {
         return Ok(());
     }
-    let path = marker(ground);
+    let path = marker(context);
     let wrong = |error| Fault::host(format!("removing {}: {error}", path.display()));
-    ground.host.remove(&path).map_err(wrong)
+    context.host.remove(&path).map_err(wrong)
 }

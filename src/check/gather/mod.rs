@@ -135,7 +135,7 @@ fn look(node: Node, need: Need) -> Seen {
         Need::BridgeFilter => {
             seen(Ok(apart::can_filter_bridges(host)), |facts, look| facts.can_filter_bridges = look)
         }
-        Need::Rivals => seen(untold(facts::rivals::gather(host)), |facts, look| facts.rivals = look),
+        Need::Conflicts => seen(untold(facts::conflicts::gather(host)), |facts, look| facts.conflicts = look),
         Need::Clock => seen(facts::clock::gather(host), |facts, look| facts.clock = look),
         Need::Registries => {
             let look = docker::registries(config, &profile.check.registries);

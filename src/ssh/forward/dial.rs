@@ -1,8 +1,9 @@
 //! Where a forward leads: names are looked up and connections made from inside the container.
 
+use super::SocketOrder;
 use super::socket_of_user::socket_of_user;
-use super::{Socket, SocketOrder};
-use crate::ssh::Account;
+use crate::ssh::channel::tunnel::Socket;
+use crate::ssh::user::account::Account;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::net::NetError;
 use russh::ChannelOpenFailure;

@@ -4,10 +4,10 @@
 
 use super::SocketOrder;
 use super::socket_of_user::{Made, socket_of_user};
-use super::tunnel::{Socket, carry_to_client};
-use crate::ssh::Account;
-use crate::ssh::guest::{ChannelPlace, Places};
-use crate::ssh::input::Inputs;
+use crate::ssh::channel::input::Inputs;
+use crate::ssh::channel::tunnel::{Socket, carry_to_client};
+use crate::ssh::connection::activity::{ChannelPlace, Places};
+use crate::ssh::user::account::Account;
 use russh::Channel;
 use russh::server::{Handle, Msg};
 use std::collections::HashMap;

@@ -5,8 +5,8 @@
 //! For a listener it stays until our end of its standard input is closed, and then removes what it made.
 
 use crate::host::handover::{receive_with, send_with};
-use crate::ssh::Account;
-use crate::ssh::become_user::{Become, own_program};
+use crate::ssh::user::account::Account;
+use crate::ssh::user::become_user::{Become, own_program};
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use nix::sys::stat::{Mode, umask};

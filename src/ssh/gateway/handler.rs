@@ -1,18 +1,19 @@
 //! What russh calls for one connection to the gateway. Thin, and it must never wait for a program or another host.
 
+use super::gate::Gate;
 use super::jump::{self, Wish};
 use super::launch::Remote;
 use super::login::{self, Pass, Refusal};
 use super::places::{Kind, Taken, reason};
-use super::server::Gate;
 use crate::model::inside_event::{Forward, What};
 use crate::model::places::Full;
-use crate::ssh::Account;
-use crate::ssh::channel::Line;
-use crate::ssh::channels::{Channels, not_supported, refuse, signal_event, size};
-use crate::ssh::forward::Tunnel;
-use crate::ssh::guest::{ChannelPlace, Guest};
-use crate::ssh::session::Event;
+use crate::ssh::channel::bridge::Line;
+use crate::ssh::channel::channels::{Channels, not_supported, refuse, signal_event, size};
+use crate::ssh::channel::session::Event;
+use crate::ssh::channel::tunnel::Tunnel;
+use crate::ssh::connection::activity::ChannelPlace;
+use crate::ssh::connection::client::ClientConnection;
+use crate::ssh::user::account::Account;
 use russh::keys::{Algorithm, HashAlg, PublicKey};
 use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey};
 use russh::{Channel, ChannelId, ChannelOpenFailure, Error, Pty, Sig};
@@ -20,48 +21,48 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-pub(super) struct Visitor {
+pub(super) struct GatewayHandler {
     gate: Arc<Gate>,
-    guest: Guest,
+    connection: ClientConnection,
     /// The last one, with the name that was given and the key.
     refusal: Option<(Refusal, String, Option<String>)>,
     pass: Option<(Pass, Taken)>,
     channels: Channels,
-    /// Its end closes the doors of the commands: one that did not end with it calls nothing any more.
+    /// Its end closes the channels of the commands: one that did not end with it calls nothing any more.
     connected: watch::Sender<()>,
 }
 
-impl Drop for Visitor {
+impl Drop for GatewayHandler {
     fn drop(&mut self) {
         if let (None, Some((refusal, given, key))) = (&self.pass, &self.refusal) {
-            self.guest.report_refused(given, key.as_deref(), refusal.to_string());
+            self.connection.report_refused(given, key.as_deref(), refusal.to_string());
         }
     }
 }
 
-impl Visitor {
-    pub(super) fn new(gate: &Arc<Gate>, guest: Guest) -> Self {
+impl GatewayHandler {
+    pub(super) fn new(gate: &Arc<Gate>, connection: ClientConnection) -> Self {
         let connected = watch::Sender::new(());
-        let channels = Channels::new(guest.ender());
-        Self { gate: Arc::clone(gate), guest, refusal: None, pass: None, channels, connected }
+        let channels = Channels::new(connection.closer());
+        Self { gate: Arc::clone(gate), connection, refusal: None, pass: None, channels, connected }
     }
 
     /// The ledger is asked each time: a removed key must not open anything any more.
     async fn decide(&mut self, given: &str, key: &PublicKey, algorithm: &Algorithm) -> Option<Pass> {
-        if !self.guest.may_try() {
+        if !self.connection.may_try() {
             return None;
         }
         let user = match self.gate.node.gateway_user(given).await {
             Ok(user) => user,
             Err(error) => {
-                tracing::error!(peer = %self.guest.ends.peer, "nobody can log in: {error:#}");
+                tracing::error!(peer = %self.connection.ends.peer, "nobody can log in: {error:#}");
                 return None;
             }
         };
         match login::decide(user.as_ref(), key, algorithm) {
             Ok(pass) => Some(pass),
             Err(refusal) => {
-                self.guest.key_refused();
+                self.connection.key_refused();
                 let key = key.fingerprint(HashAlg::Sha256).to_string();
                 self.refusal = Some((refusal, given.to_owned(), Some(key)));
                 None
@@ -73,7 +74,7 @@ impl Visitor {
     async fn take_place(&self, user: &str) -> Result<Taken, Full> {
         let take = || self.gate.places.take(user, Kind::Connection);
         let full = match take() {
-            Err(full) if self.guest.end_silent_of(user) => full,
+            Err(full) if self.connection.end_silent_of(user) => full,
             answer => return answer,
         };
         let freed = async {
@@ -94,11 +95,15 @@ impl Visitor {
     /// Who asks for one more channel, and its place.
     fn open_channel(&mut self) -> Option<(Pass, ChannelPlace)> {
         self.channels.forget_ended();
-        Some((self.pass()?, self.guest.open_channel()?))
+        Some((self.pass()?, self.connection.open_channel()?))
     }
 
     fn report_refused(&self, how: Forward, target: impl Into<String>, reason: &str) {
-        self.guest.report(What::ForwardRefused { how, target: target.into(), reason: reason.to_owned() });
+        self.connection.report(What::ForwardRefused {
+            how,
+            target: target.into(),
+            reason: reason.to_owned(),
+        });
     }
 }
 
@@ -116,16 +121,16 @@ const NO_AGENT: &str =
 const NO_SOCKETS: &str = "the gateway forwards no sockets";
 const NO_LISTENING: &str = "the gateway listens for nobody";
 
-impl Handler for Visitor {
+impl Handler for GatewayHandler {
     type Error = Error;
 
     async fn authentication_banner(&mut self) -> Result<Option<String>, Error> {
-        self.guest.is_encrypted();
+        self.connection.is_encrypted();
         Ok(None)
     }
 
     async fn auth_succeeded(&mut self, session: &mut Session) -> Result<(), Error> {
-        match self.guest.turned_away() {
+        match self.connection.turned_away() {
             // Nothing that it sends after this is looked at, and it has no pass.
             Some(why) => session.disconnect(why.code(), &why.to_string(), ""),
             None => Ok(()),
@@ -140,7 +145,7 @@ impl Handler for Visitor {
     async fn auth_publickey_offered(&mut self, user: &str, offer: PublicKeyOffer<'_>) -> Result<Auth, Error> {
         let known = self.decide(user, offer.public_key, offer.algorithm).await.is_some();
         if known {
-            self.guest.is_known();
+            self.connection.is_known();
         }
         Ok(if known { Auth::Accept } else { Auth::reject() })
     }
@@ -152,18 +157,18 @@ impl Handler for Visitor {
         let taken = match self.take_place(pass.user()).await {
             Ok(taken) => taken,
             Err(full) => {
-                self.guest.report(What::Limit { reason: reason(user, full, "connections") });
+                self.connection.report(What::Limit { reason: reason(user, full, "connections") });
                 return Ok(Auth::reject());
             }
         };
-        if !self.guest.join(pass.user(), pass.fingerprint()) {
+        if !self.connection.join(pass.user(), pass.fingerprint()) {
             return Ok(Auth::Accept);
         }
         // Once more, now that a removal would find this connection: before, it could have missed it.
         if self.decide(user, key.public_key, key.algorithm).await.is_none() {
             return Err(Error::Disconnect);
         }
-        self.guest.is_in(pass.user(), pass.fingerprint());
+        self.connection.is_in(pass.user(), pass.fingerprint());
         self.channels.inputs.belong_to(pass.user());
         self.pass = Some((pass, taken));
         Ok(Auth::Accept)
@@ -183,7 +188,7 @@ impl Handler for Visitor {
         let remote = match Remote::new(&self.gate, pass, self.connected.subscribe()) {
             Ok(remote) => remote,
             Err(full) => {
-                self.guest.report(What::Limit { reason: reason(&user, full, "commands") });
+                self.connection.report(What::Limit { reason: reason(&user, full, "commands") });
                 reply.reject(ChannelOpenFailure::ResourceShortage).await;
                 return Ok(());
             }
@@ -209,7 +214,7 @@ impl Handler for Visitor {
             return Ok(());
         };
         let id = channel.id();
-        let wish = Wish { pass, peer: self.guest.ends.peer, host: host.to_owned(), port };
+        let wish = Wish { pass, peer: self.connection.ends.peer, host: host.to_owned(), port };
         let dialling = jump::dial(Arc::clone(&self.gate), wish);
         let tunnel = Tunnel::open(channel, reply, &self.channels.inputs, place, dialling);
         self.channels.add_tunnel(id, tunnel);
@@ -265,7 +270,7 @@ impl Handler for Visitor {
     }
 
     async fn data(&mut self, id: ChannelId, data: &[u8], _session: &mut Session) -> Result<(), Error> {
-        self.guest.touch();
+        self.connection.touch();
         self.channels.data(id, data).await
     }
 

@@ -2,14 +2,14 @@
 //!
 //! It must never dial anything that [`Node::jump_target`](crate::ops::Node::jump_target) did not name.
 
+use super::gate::Gate;
 use super::login::Pass;
 use super::places::{Kind, Taken, reason};
-use super::server::Gate;
 use crate::error::{ErrorClass, flatten};
 use crate::model::inside_event::{Forward, What};
 use crate::ops::gateway::Target;
-use crate::ssh::forward::Socket;
-use crate::ssh::report::Who;
+use crate::ssh::channel::tunnel::Socket;
+use crate::ssh::connection::report::Who;
 use russh::ChannelOpenFailure;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ impl Wish {
             key: Some(self.pass.fingerprint().to_owned()),
             peer: Some(self.peer),
         };
-        gate.front.reporter.report(&who, what);
+        gate.front.state.reporter.report(&who, what);
     }
 }
 

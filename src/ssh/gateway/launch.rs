@@ -1,18 +1,18 @@
-//! Starting a command of the gateway: this program, which becomes nobody, with a door to the agent that is the user's.
+//! Starting a command of the gateway: this program, which becomes nobody, with a channel to the agent that is the user's.
 //!
 //! It is started as root and gives that up itself, before all else: were it started by something that had done so, it
-//! would be open to every process of its uid from its start until it could close itself, and so would its door.
+//! would be open to every process of its uid from its start until it could close itself, and so would its channel.
 //! What the client sent is one argument, which the child splits into words; it is never a program or a shell's line.
 
+use super::gate::Gate;
 use super::login::Pass;
 use super::places::{Kind, Taken};
-use super::server::Gate;
 use crate::host::handover::send_descriptor;
 use crate::model::places::Full;
-use crate::ssh::become_user::own_program;
-use crate::ssh::program::{Group, Launch, Launching, Program, Reader, Writer};
-use crate::ssh::session::{Plan, What};
-use crate::ssh::terminal::Terminal;
+use crate::ssh::channel::launch::{Group, Launch, Launching, Program, Reader, Writer};
+use crate::ssh::channel::session::{Plan, What};
+use crate::ssh::channel::terminal::Terminal;
+use crate::ssh::user::become_user::own_program;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -31,7 +31,7 @@ const COMMAND_LIMIT: usize = 16 << 10;
 pub(super) struct Remote {
     pub(super) gate: Arc<Gate>,
     pub(super) pass: Pass,
-    /// Closed when the connection has ended, and with it the door.
+    /// Closed when the connection has ended, and with it the channel.
     pub(super) connected: watch::Receiver<()>,
     /// Held as long as the session is.
     pub(super) _taken: Taken,
@@ -52,15 +52,15 @@ impl Launch for Remote {
 
     fn launch(&self, plan: Plan, terminal: Option<Terminal>) -> Launching<'_> {
         Box::pin(async move {
-            let (door, theirs) = UnixStream::pair()?;
+            let (channel, theirs) = UnixStream::pair()?;
             let mut command = self.command(&plan);
             command.envs(&plan.environment).stdin(OwnedFd::from(theirs));
             if let Some(terminal) = &terminal {
                 terminal.close_to_others()?;
             }
             let (program, stdin) = spawn(command, terminal)?;
-            send_descriptor(&door, stdin.as_fd())?;
-            self.gate.api.serve(self.pass.user(), door, self.connected.clone());
+            send_descriptor(&channel, stdin.as_fd())?;
+            self.gate.api.serve(self.pass.user(), channel, self.connected.clone());
             Ok(program)
         })
     }
@@ -70,6 +70,7 @@ impl Remote {
     fn command(&self, plan: &Plan) -> Command {
         let uid = self.gate.node.settings().config.ssh.gateway_uid;
         let login = format!("{}@{}", self.pass.user(), self.gate.node.ssh_host());
+        #[allow(clippy::disallowed_methods, reason = "starts this program alone, which becomes nobody")]
         let mut command = Command::new(own_program());
         command.arg0("berth").env_clear().current_dir("/");
         command.args(["gateway", "--uid"]).arg(uid.to_string());
@@ -90,7 +91,7 @@ fn words(plan: &Plan) -> Vec<OsString> {
     }
 }
 
-/// Starts it; the descriptor is its standard input, which goes over the door.
+/// Starts it; the descriptor is its standard input, which goes over the channel.
 fn spawn(mut command: Command, terminal: Option<Terminal>) -> io::Result<(Program, OwnedFd)> {
     let Some(terminal) = terminal else {
         let (stdin, input) = io::pipe()?;

@@ -1,10 +1,11 @@
 //! The gateway: one port of the node for everybody. Users log in by their berth name, run the commands of this
 //! program, and jump to their own berths.
 //!
-//! Listening and limits are [`front`](super::front)'s. A command is a child process of an unprivileged uid, whose calls
+//! Listening and limits are [`front`](crate::ssh::connection::front)'s. A command is a child process of an unprivileged uid, whose calls
 //! to the agent are the user's own ([`launch`]). It must never run a shell or a word of a client as a program, and
 //! never connect to anything but a live berth of the user who logged in.
 
+mod gate;
 mod handler;
 mod jump;
 mod launch;
@@ -21,7 +22,7 @@ use tokio::sync::watch;
 
 /// What answers the calls of the gateway's commands.
 pub trait Api: Send + Sync + 'static {
-    /// Answers on this door, in the name of this user, until the other side closes it, or the user's connection has
+    /// Answers on this channel, in the name of this user, until the other side closes it, or the user's connection has
     /// ended: then it is closed, with all that came through it.
-    fn serve(&self, user: &str, door: UnixStream, connected: watch::Receiver<()>);
+    fn serve(&self, user: &str, channel: UnixStream, connected: watch::Receiver<()>);
 }

@@ -1,7 +1,7 @@
 //! A removed key's connections end at once: the ledger says when one was removed.
 
 use crate::ops::{Caller, Node};
-use crate::ssh::guest::Live;
+use crate::ssh::connection::live::Live;
 use std::collections::HashSet;
 use std::time::Duration;
 

@@ -1,17 +1,17 @@
-//! The gateway as a whole: where it listens, what all its connections share, its end.
+//! The gateway as a whole: where it listens, its threads, its end.
 
-use super::Api;
-use super::handler::Visitor;
-use super::places::Places;
+use super::gate::Gate;
+use super::handler::GatewayHandler;
 use super::record::Budget;
-use super::revoke;
+use super::{Api, revoke};
 use crate::error::Fault;
 use crate::keys::read_host_keys;
 use crate::ops::{Node, supervise};
-use crate::ssh::descriptors;
-use crate::ssh::front::{Front, Limits, listen};
-use crate::ssh::guest::Live;
-use crate::ssh::report::Reporter;
+use crate::ssh::connection::front::{Front, listen};
+use crate::ssh::connection::live::Live;
+use crate::ssh::connection::report::Reporter;
+use crate::ssh::connection::state::Limits;
+use crate::ssh::user::descriptors;
 use anyhow::{Context as _, Result};
 use russh::keys::PrivateKey;
 use std::io::{self, ErrorKind};
@@ -27,17 +27,6 @@ const STRANGERS: usize = 512;
 const THREADS: usize = 2;
 /// Each of them waits for the ledger, which answers one after the other.
 const WAITING_THREADS: usize = 4;
-
-/// What the connections share.
-pub(super) struct Gate {
-    /// Whoever talks to Docker or answers calls does so on the agent's threads.
-    pub(super) agent: Handle,
-    pub(super) node: Arc<Node>,
-    pub(super) api: Arc<dyn Api>,
-    pub(super) front: Arc<Front>,
-    pub(super) places: Arc<Places>,
-    pub(super) port: u16,
-}
 
 /// A gateway that listens and answers nobody yet.
 pub struct Gateway {
@@ -106,16 +95,16 @@ impl Gateway {
         });
         tracing::info!(port, "the gateway answers");
         // Nobody ends the connections of a removed key after this: where it ends before the agent, they end with it.
-        let _ending = EndWithGateway { node: &node, live: &front.live };
+        let _ending = EndWithGateway { node: &node, live: &front.state.live };
         let revoking = supervise::keep(
             || async {
-                revoke::watch(&node, &front.live).await;
+                revoke::watch(&node, &front.state.live).await;
                 Ok(())
             },
             |why| node.task_ended("gateway-keys", why),
         );
         tokio::select! {
-            never = front.clone().serve(listener, |guest| Visitor::new(&gate, guest)) => match never {},
+            never = front.clone().serve(listener, |connection| GatewayHandler::new(&gate, connection)) => match never {},
             never = revoking => match never {},
             () = node.stopping() => {}
         }

@@ -98,6 +98,25 @@ impl Layers {
     }
 }
 
+/// What a file of the room `room` must not use of it: its `mod.rs` says in one sentence which part may use which.
+pub fn check_room(room: &str, path: &str, source: &str, parts: &Layers) -> Vec<String> {
+    let root = format!("src/{room}/");
+    let Some((from, _)) = path.strip_prefix(root.as_str()).and_then(|inner| inner.split_once('/')) else {
+        return Vec::new();
+    };
+    let (code, _) = without_tests(&blank_text(source));
+    let prefix = format!("crate::{room}::");
+    let used = code.match_indices(prefix.as_str()).flat_map(|(at, _)| {
+        let names = first_names(&code[at + prefix.len()..]);
+        names.into_iter().map(move |name| (at, name))
+    });
+    used.filter(|(_, to)| parts.names().any(|name| name == to) && !parts.allows(from, to))
+        .map(|(at, to)| {
+            format!("{path}:{}: `{from}` must not use `{to}`; see src/{room}/mod.rs", line_of(&code, at))
+        })
+        .collect()
+}
+
 /// The code map of ARCHITECTURE.md: a row a subject.
 pub struct Map(Vec<Row>);
 

@@ -36,7 +36,7 @@ pub struct Request<'a> {
     /// What runs, or why nobody could tell. Empty where Docker does not run.
     pub running: Result<Running, String>,
     /// Names of containers that an earlier run stopped and did not start again.
-    pub owed: &'a [String],
+    pub to_restart: &'a [String],
     /// How large Docker's data are, and how much room there is or will be for them.
     pub data_bytes: Option<u64>,
     pub room: Option<u64>,
@@ -199,7 +199,7 @@ fn plan_run(seen: &Observed, request: &Request, changes: &Changes, part: &mut Pa
         "it does not run"
     } else if !service.is_enabled {
         "it would not start at boot"
-    } else if !request.owed.is_empty() {
+    } else if !request.to_restart.is_empty() {
         "containers that an interrupted run stopped are to run again"
     } else {
         part.is_right("Docker runs, and starts at boot");

@@ -180,7 +180,7 @@ pub(super) fn add_move(
     let from = PathBuf::from(&seen.docker.root);
     let is_running = seen.docker.service.as_ref().is_some_and(|service| service.is_active);
     let mut stops = if is_running { running(request, part) } else { Vec::new() };
-    stops.extend(request.owed.iter().filter(|name| !stops.contains(name)).cloned().collect::<Vec<_>>());
+    stops.extend(request.to_restart.iter().filter(|name| !stops.contains(name)).cloned().collect::<Vec<_>>());
     let old = from.display();
     part.notes.push(format!(
         "Docker's old data stay in {old}; remove them when all is well with the new ones: rm -r {old}"

@@ -47,7 +47,7 @@ fn request(wants: &Bootstrap) -> Request<'_> {
         unfinished: &[],
         is_stale: false,
         running: Ok(Running::default()),
-        owed: &[],
+        to_restart: &[],
         data_bytes: None,
         room: None,
         locked_by: None,
@@ -134,8 +134,8 @@ fn an_interrupted_run_goes_on() {
     let stale = Request { is_stale: true, ..request(&wants) };
     let part = plan(&seen, &stale);
     assert!(matches!(&part.steps[0].step, Step::RunDocker(run) if run.restart));
-    let owed = ["train".to_owned()];
-    let part = plan(&seen, &Request { owed: &owed, ..request(&wants) });
+    let to_restart = ["train".to_owned()];
+    let part = plan(&seen, &Request { to_restart: &to_restart, ..request(&wants) });
     assert!(matches!(&part.steps[0].step, Step::RunDocker(run) if !run.restart));
     let install = Step::InstallPackages(InstallPackages {
         purpose: PackagesFor::Docker,

@@ -1,7 +1,7 @@
 //! What was not looked at is never ok: each source is lost alone, over a good node.
 
 use super::*;
-use crate::model::check_facts::{Holders, Rivals};
+use crate::model::check_facts::{Conflicts, Holders};
 
 fn lost<T>() -> Look<T> {
     Err("lost".to_owned().into())
@@ -31,7 +31,7 @@ const SOURCES: [(Need, Lose); 26] = [
     (Need::Daemon, |f| f.daemon = lost()),
     (Need::Metadata, |f| f.metadata_closed = lost()),
     (Need::BridgeFilter, |f| f.can_filter_bridges = lost()),
-    (Need::Rivals, |f| f.rivals = lost()),
+    (Need::Conflicts, |f| f.conflicts = lost()),
     (Need::Clock, |f| f.clock = lost()),
     (Need::Registries, |f| f.registries = lost()),
     (Need::Account, |f| f.account = lost()),
@@ -74,8 +74,8 @@ fn without_one_source_no_check_that_needs_it_is_ok() {
     }
 }
 
-fn rivals(facts: &mut CheckFacts) -> &mut Rivals {
-    facts.rivals.as_mut().unwrap()
+fn conflicts(facts: &mut CheckFacts) -> &mut Conflicts {
+    facts.conflicts.as_mut().unwrap()
 }
 
 fn holders(facts: &mut CheckFacts) -> &mut Holders {
@@ -100,11 +100,11 @@ const PARTS: [(Lose, &[&str]); 15] = [
     (hang, &["driver.version", "driver.install-complete", "cann.driver-pair"]),
     (held, &["npu.lost", "npu.health", "npu.hbm-held", "driver.version"]),
     (|f| f.board.as_mut().unwrap().firmware = None, &["driver.firmware-pair"]),
-    (|f| rivals(f).device_plugins = lost(), &["coexist.kubelet"]),
+    (|f| conflicts(f).device_plugins = lost(), &["coexist.kubelet"]),
     (
         |f| {
-            rivals(f).slurmd.push(7);
-            rivals(f).slurm_has_cards = lost();
+            conflicts(f).slurmd.push(7);
+            conflicts(f).slurm_has_cards = lost();
         },
         &["coexist.slurm"],
     ),
@@ -134,7 +134,7 @@ fn without_a_part_of_a_source_no_check_that_needs_it_is_ok() {
     }
     // Without Slurm nobody asks what its file says.
     let mut no_slurm = facts_of(&good_host());
-    rivals(&mut no_slurm).slurm_has_cards = lost();
+    conflicts(&mut no_slurm).slurm_has_cards = lost();
     assert_eq!(result(&no_slurm, "coexist.slurm").verdict, Verdict::Ok);
 }
 

@@ -1,0 +1,108 @@
+//! What every part of bootstrap stands on: the machine, the config, the profile, and somebody to tell.
+
+use super::Draft;
+use crate::bootstrap::plan::Step;
+use crate::error::{ErrorClass, Fault};
+use crate::host::{Host, dirs, files};
+use crate::model::Size;
+use crate::profile::{Config, Profile};
+use std::path::{Path, PathBuf};
+
+pub struct Context<'a> {
+    pub host: &'a dyn Host,
+    /// `/`; tests have a root of their own.
+    pub root: &'a Path,
+    pub config: &'a Config,
+    /// The profile that the config itself names, whatever the admin named for this run.
+    pub own_profile: &'a str,
+    pub profile: &'a Profile,
+    /// The config's file, whether it is there or not.
+    pub config_path: PathBuf,
+}
+
+/// Who is told what happens, and who may ask for a stop between two steps.
+pub trait Progress {
+    fn starts(&self, number: usize, of: usize, step: &Step);
+    /// What a long step is at.
+    fn says(&self, text: &str);
+    fn ended(&self, step: &Step, error: Option<&Fault>);
+    /// Shows what will be done and asks whether it should be.
+    fn agrees(&self, draft: &Draft) -> anyhow::Result<()>;
+    fn wants_stop(&self) -> bool;
+}
+
+impl Context<'_> {
+    pub fn directory(&self) -> PathBuf {
+        self.config.paths.state.join("bootstrap")
+    }
+
+    pub fn journal_path(&self) -> PathBuf {
+        self.directory().join("journal.jsonl")
+    }
+}
+
+#[cfg(test)]
+impl Context<'_> {
+    /// With the profile of the simulated node.
+    pub fn of_sim<T>(host: &dyn Host, work: impl FnOnce(&Context) -> T) -> T {
+        let mut config = Config { profile: "sim".into(), ..Config::default() };
+        config.paths.profiles = Path::new(env!("CARGO_MANIFEST_DIR")).join("profiles");
+        let profile = crate::profile::load_profile(&crate::host::RealHost::default(), &config).unwrap();
+        let (root, config_path) = (Path::new("/"), PathBuf::from("/none"));
+        work(&Context { host, root, config: &config, own_profile: "sim", profile: &profile, config_path })
+    }
+}
+
+/// Disks cannot be looked at without root.
+pub fn check_rights() -> Result<(), Fault> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    Err(Fault::refused("looking at disks needs root").help("run it with sudo"))
+}
+
+/// Where the journal and the lock are.
+pub fn make_directory(context: &Context) -> Result<(), Fault> {
+    dirs::make_dir(&context.config.paths.state, 0o711).map_err(unwritable)?;
+    dirs::make_dir(&context.directory(), 0o700).map_err(unwritable)
+}
+
+/// Before the first step it is a reason to refuse.
+pub fn unwritable(fault: Fault) -> Fault {
+    if fault.class != ErrorClass::Host {
+        return fault;
+    }
+    Fault::refused(fault.message).help(
+        "nothing was changed; is its file system full (df -h, df -i), or mounted read-only (findmnt -T)?",
+    )
+}
+
+/// What must hold before the first step of any plan: nothing is begun that could not be written down.
+pub fn check_context(context: &Context) -> Result<(), Fault> {
+    /// Configuration, the journal and what package managers leave behind.
+    const ROOM: u64 = 64 << 20;
+    const FILES: u64 = 1000;
+    let directory = context.directory();
+    for path in [Path::new("/etc"), &directory] {
+        dirs::check_writable(path).map_err(unwritable)?;
+    }
+    for path in [Path::new("/etc"), &directory] {
+        let free = files::free_bytes(path)?;
+        if free < ROOM {
+            return Err(Fault::refused(format!(
+                "the file system of {} has {} left",
+                path.display(),
+                Size(free)
+            ))
+            .help("make room first; at least 64 MiB are needed"));
+        }
+        if let Some(left) = files::free_inodes(path)?.filter(|left| *left < FILES) {
+            return Err(Fault::refused(format!(
+                "the file system of {} has room for {left} more files (inodes)",
+                path.display()
+            ))
+            .help("make room first (df -i); at least 1000 are needed"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,484 @@
+//! Input on its way from the client to a program or a socket, and how the client is slowed down when that is slow.
+//!
+//! russh opens a channel's window again as soon as data comes in, read or not, and gives no way to open it later.
+//! Not reading from the connection is no brake either: the client's own window updates and signals come on it, and
+//! a program that waits for those (`cat` both ways) would wait for ever. What russh has is a hook for the *size*
+//! that windows are opened to next, one for all channels of a connection: [`super::windows`] says which. Here is what
+//! waits, and who is behind.
+//! A client that ignores its windows is disconnected: what waits in one connection has a limit. What waits in all
+//! connections of one user has one too: near it their windows are small, and beyond it their largest connection goes.
+//! Where too much waits in all together, the user makes room for whom most does.
+
+use super::windows::{PLENTY, Reader, TOO_MUCH, TRICKLE, WINDOW, Windows};
+use crate::ssh::connection::closing::{Closer, Why};
+use bytes::{Bytes, BytesMut};
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// From here on a queue is long, and its channel slowed down.
+const LONG: usize = 1 << 20;
+/// What one queue may hold. Who keeps to the windows has less, however they were opened.
+const MOST: usize = PLENTY + 2 * WINDOW as usize;
+/// What all connections of this process may have waiting together.
+const ALL: usize = 512 << 20;
+/// The part of that for all connections of one user.
+const EACH: usize = 2;
+/// How often a slowed client may ask.
+const PAUSE: Duration = Duration::from_millis(5);
+/// What is kept, and handed on, in one piece: with more that waits, the next piece is begun. Large enough for the
+/// memory to go back to the system with it.
+const CHUNK: usize = 256 << 10;
+
+static EVERYWHERE: LazyLock<Arc<Everywhere>> = LazyLock::new(|| Everywhere::new(ALL));
+
+/// The client sent more than its windows allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::ssh) struct TooMuch;
+
+/// What waits in all connections of one user.
+type Account = Arc<AtomicUsize>;
+
+/// All connections of a process.
+#[derive(Debug)]
+struct Everywhere {
+    /// What they may have waiting together, and have.
+    most: usize,
+    waiting: AtomicUsize,
+    connections: Mutex<Vec<Weak<Connection>>>,
+    /// Of users who are connected.
+    accounts: Mutex<HashMap<String, Weak<AtomicUsize>>>,
+}
+
+impl Everywhere {
+    fn new(most: usize) -> Arc<Self> {
+        let (connections, accounts) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { most, waiting: AtomicUsize::new(0), connections, accounts })
+    }
+
+    fn account(&self, user: &str) -> Account {
+        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(account) = accounts.get(user).and_then(Weak::upgrade) {
+            return account;
+        }
+        accounts.retain(|_, account| account.strong_count() > 0);
+        let account = Account::default();
+        accounts.insert(user.to_owned(), Arc::downgrade(&account));
+        account
+    }
+
+    fn connections(&self) -> MutexGuard<'_, Vec<Weak<Connection>>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_full(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > self.most
+    }
+
+    /// Ends a connection where too much waits: of whoever comes with more, if it is too much of theirs, else of the user
+    /// who has most, whoever it is that comes. Of their connections it is the largest.
+    fn make_room(&self, comes: &Connection) {
+        let connections = self.connections();
+        let all = || connections.iter().filter_map(Weak::upgrade);
+        let of_all =
+            |connection: &Arc<Connection>| (connection.of_user(), connection.waiting.load(Ordering::Relaxed));
+        // Somebody else may just have made some.
+        let largest = if comes.of_user() > self.each() {
+            all().filter(|other| other.is_of_the_same(comes)).max_by_key(of_all)
+        } else if self.is_full() {
+            all().max_by_key(of_all)
+        } else {
+            None
+        };
+        if let Some(largest) = largest {
+            largest.end();
+        }
+    }
+
+    fn each(&self) -> usize {
+        self.most / EACH
+    }
+}
+
+/// One connection: its queues by the number of their channel, and the bytes that wait in them.
+#[derive(Debug)]
+struct Connection {
+    everywhere: Arc<Everywhere>,
+    queues: Mutex<HashMap<u32, Weak<InputQueue>>>,
+    channels: AtomicUsize,
+    waiting: AtomicUsize,
+    /// Known from the login on, and so before anything can wait.
+    account: OnceLock<Account>,
+    closer: Closer,
+    has_ended: AtomicBool,
+}
+
+impl Connection {
+    fn add(&self, count: usize) -> usize {
+        self.everywhere.waiting.fetch_add(count, Ordering::Relaxed);
+        if let Some(account) = self.account.get() {
+            account.fetch_add(count, Ordering::Relaxed);
+        }
+        self.waiting.fetch_add(count, Ordering::Relaxed) + count
+    }
+
+    fn remove(&self, count: usize) {
+        self.everywhere.waiting.fetch_sub(count, Ordering::Relaxed);
+        if let Some(account) = self.account.get() {
+            account.fetch_sub(count, Ordering::Relaxed);
+        }
+        self.waiting.fetch_sub(count, Ordering::Relaxed);
+    }
+
+    /// What waits in all connections of its user.
+    fn of_user(&self) -> usize {
+        self.account.get().unwrap_or(&Account::default()).load(Ordering::Relaxed)
+    }
+
+    fn is_of_the_same(&self, other: &Self) -> bool {
+        let both = self.account.get().zip(other.account.get());
+        both.is_some_and(|(own, others)| Arc::ptr_eq(own, others))
+    }
+
+    /// How much waits, as far as windows go.
+    fn pressure(&self) -> usize {
+        if self.of_user() > self.everywhere.each() / 4 * 3 {
+            return TOO_MUCH;
+        }
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// From [`TOO_MUCH`] on no window is opened: all that may come is what they were opened to before.
+    fn most(&self) -> usize {
+        TOO_MUCH + self.channels.load(Ordering::Relaxed) * WINDOW as usize
+    }
+
+    fn queues(&self) -> MutexGuard<'_, HashMap<u32, Weak<InputQueue>>> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What waits is dropped at once: there must be room before the last of its tasks has ended.
+    fn end(&self) {
+        self.has_ended.store(true, Ordering::Relaxed);
+        self.closer.end(Why::MostWaits);
+        for queue in self.queues().values().filter_map(Weak::upgrade) {
+            queue.refuse();
+        }
+    }
+}
+
+/// All queues of one connection.
+#[derive(Debug, Clone)]
+pub(in crate::ssh) struct Inputs(Arc<Connection>);
+
+impl Inputs {
+    pub(in crate::ssh) fn new(closer: Closer) -> Self {
+        Self::among(&EVERYWHERE, closer)
+    }
+
+    fn among(everywhere: &Arc<Everywhere>, closer: Closer) -> Self {
+        let connection = Arc::new(Connection {
+            everywhere: Arc::clone(everywhere),
+            queues: Mutex::default(),
+            channels: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            account: OnceLock::new(),
+            closer,
+            has_ended: AtomicBool::new(false),
+        });
+        let mut connections = everywhere.connections();
+        connections.retain(|connection| connection.strong_count() > 0);
+        connections.push(Arc::downgrade(&connection));
+        drop(connections);
+        Self(connection)
+    }
+
+    /// To be called at the login, before the first channel is opened: what waits in all connections of a user is counted
+    /// together.
+    pub(in crate::ssh) fn belong_to(&self, user: &str) {
+        let _ = self.0.account.set(self.0.everywhere.account(user));
+    }
+
+    pub(in crate::ssh) fn add(&self, channel: u32) -> Arc<InputQueue> {
+        let queue = Arc::new(InputQueue::new(Arc::clone(&self.0)));
+        let mut queues = self.0.queues();
+        queues.retain(|_, queue| queue.strong_count() > 0);
+        queues.insert(channel, Arc::downgrade(&queue));
+        queue
+    }
+
+    /// The size to open windows to, after that of a channel was opened.
+    pub(in crate::ssh) fn next_window(
+        &self,
+        windows: &mut Windows<u32>,
+        channel: u32,
+        opened_to: u32,
+    ) -> u32 {
+        let queues = self.0.queues();
+        let reader = |channel| reader(&queues, channel);
+        windows.opened(channel, opened_to, self.0.pressure(), reader)
+    }
+
+    /// The size to open this channel's window to.
+    pub(in crate::ssh) fn own_window(&self, windows: &mut Windows<u32>, channel: u32) -> u32 {
+        let queues = self.0.queues();
+        windows.own(channel, self.0.pressure(), |channel| reader(&queues, channel))
+    }
+}
+
+fn reader(queues: &HashMap<u32, Weak<InputQueue>>, channel: u32) -> Reader {
+    match queues.get(&channel).and_then(Weak::upgrade) {
+        None => Reader::Gone,
+        Some(queue) if queue.is_long() => Reader::Behind,
+        Some(_) => Reader::UpToDate,
+    }
+}
+
+#[derive(Debug)]
+pub(in crate::ssh) struct InputQueue {
+    state: Mutex<State>,
+    filled: Notify,
+    drained: Notify,
+    connection: Arc<Connection>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    pieces: VecDeque<BytesMut>,
+    /// The sum of their lengths.
+    waiting: usize,
+    ended: bool,
+    /// Nobody reads it any more.
+    refused: bool,
+}
+
+impl State {
+    fn append(&mut self, data: &[u8]) {
+        self.waiting += data.len();
+        match self.pieces.back_mut() {
+            Some(last) if last.capacity() - last.len() >= data.len() => last.extend_from_slice(data),
+            Some(_) => {
+                let mut piece = BytesMut::with_capacity(CHUNK.max(data.len()));
+                piece.extend_from_slice(data);
+                self.pieces.push_back(piece);
+            }
+            // An idle channel keeps no buffer, and one that is up to date has small ones.
+            None => self.pieces.push_back(data.into()),
+        }
+    }
+}
+
+impl InputQueue {
+    fn new(connection: Arc<Connection>) -> Self {
+        connection.channels.fetch_add(1, Ordering::Relaxed);
+        Self { state: Mutex::default(), filled: Notify::new(), drained: Notify::new(), connection }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_long(&self) -> bool {
+        self.state().waiting >= LONG
+    }
+
+    /// Adds data. `true`: it is one that is slowed down, and sent no more than it may.
+    pub(in crate::ssh) fn push(&self, data: &[u8]) -> Result<bool, TooMuch> {
+        if self.connection.has_ended.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        let waiting = {
+            let mut state = self.state();
+            if state.refused || state.ended {
+                return Ok(false);
+            }
+            let in_connection = self.connection.add(data.len());
+            let is_too_much = state.waiting + data.len() > MOST || in_connection > self.connection.most();
+            if is_too_much {
+                self.connection.remove(data.len());
+                return Err(TooMuch);
+            }
+            state.append(data);
+            state.waiting
+        };
+        // Without our own queue locked: it may be one of those that go.
+        let everywhere = &self.connection.everywhere;
+        if everywhere.is_full() || self.connection.of_user() > everywhere.each() {
+            everywhere.make_room(&self.connection);
+        }
+        self.filled.notify_one();
+        Ok(waiting >= LONG && data.len() <= TRICKLE as usize)
+    }
+
+    /// Waits a moment, or until something was read: either way it is time for the client to ask again.
+    pub(in crate::ssh) async fn pause(&self) {
+        let _ = tokio::time::timeout(PAUSE, self.drained.notified()).await;
+    }
+
+    pub(in crate::ssh) fn end(&self) {
+        self.state().ended = true;
+        self.filled.notify_one();
+    }
+
+    /// What waits, in bounded pieces; `None` when the client has sent everything.
+    pub(in crate::ssh) async fn take(&self) -> Option<Bytes> {
+        loop {
+            {
+                let mut state = self.state();
+                if let Some(piece) = state.pieces.pop_front() {
+                    state.waiting -= piece.len();
+                    if state.pieces.is_empty() {
+                        state.pieces = VecDeque::new();
+                    }
+                    drop(state);
+                    self.connection.remove(piece.len());
+                    self.drained.notify_one();
+                    return Some(piece.freeze());
+                }
+                if state.ended {
+                    return None;
+                }
+            }
+            self.filled.notified().await;
+        }
+    }
+
+    /// Drops what waits and what will come, as a pipe without a reader does.
+    pub(in crate::ssh) fn refuse(&self) {
+        let mut state = self.state();
+        state.refused = true;
+        let dropped = std::mem::take(&mut state.waiting);
+        state.pieces = VecDeque::new();
+        drop(state);
+        self.connection.remove(dropped);
+        self.drained.notify_one();
+    }
+}
+
+impl Drop for InputQueue {
+    fn drop(&mut self) {
+        let left = self.state().waiting;
+        self.connection.remove(left);
+        self.connection.channels.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Refuses what comes for a channel whose task has ended, however that ended: what waits there is given back at once,
+/// and not when the client says something next.
+pub(in crate::ssh) struct UntilDropped(pub(in crate::ssh) Arc<InputQueue>);
+
+impl Drop for UntilDropped {
+    fn drop(&mut self) {
+        self.0.refuse();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inputs() -> Inputs {
+        Inputs::new(Closer::new().0)
+    }
+
+    #[tokio::test]
+    async fn everything_comes_out_in_order_and_then_the_end() {
+        let queue = inputs().add(1);
+        let sent: Vec<u8> = (0..=u8::MAX).cycle().take(3 * CHUNK).collect();
+        for packet in sent.chunks(10_007) {
+            queue.push(packet).unwrap();
+        }
+        queue.end();
+        queue.push(b"late").unwrap();
+        let mut got = Vec::new();
+        while let Some(piece) = queue.take().await {
+            assert!(piece.len() <= CHUNK);
+            got.extend_from_slice(&piece);
+        }
+        assert!(got == sent);
+    }
+
+    #[test]
+    fn a_long_queue_shrinks_its_own_window_until_it_is_read_or_given_up() {
+        let inputs = inputs();
+        let mut windows = Windows::default();
+        let queue = UntilDropped(inputs.add(1));
+        let _other = inputs.add(2);
+        queue.0.push(&vec![0; LONG]).unwrap();
+        assert_eq!(inputs.next_window(&mut windows, 1, WINDOW), TRICKLE);
+        assert!(queue.0.push(b"xy").unwrap() && !queue.0.push(b"xyz").unwrap());
+        drop(queue);
+        assert_eq!(inputs.0.waiting.load(Ordering::Relaxed), 0);
+        assert_eq!(inputs.next_window(&mut windows, 2, TRICKLE), WINDOW);
+    }
+
+    #[test]
+    fn with_too_much_waiting_every_window_shrinks() {
+        let inputs = inputs();
+        let mut windows = Windows::default();
+        let (queues, _other) = ([inputs.add(1), inputs.add(2)], inputs.add(3));
+        for queue in &queues {
+            queue.push(&vec![0; PLENTY]).unwrap();
+        }
+        assert_eq!(inputs.next_window(&mut windows, 3, WINDOW), TRICKLE);
+        for queue in &queues {
+            queue.refuse();
+            queue.push(&vec![0; PLENTY]).unwrap();
+        }
+        assert_eq!(inputs.next_window(&mut windows, 3, TRICKLE), WINDOW);
+        assert_eq!(inputs.0.waiting.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_client_that_ignores_its_window_is_found_out() {
+        let inputs = inputs();
+        let queue = inputs.add(1);
+        queue.push(&vec![0; MOST]).unwrap();
+        assert_eq!(queue.push(b"x"), Err(TooMuch));
+        drop(queue);
+        assert_eq!(inputs.0.waiting.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn many_channels_do_not_make_a_connection_larger_than_their_windows() {
+        let inputs = inputs();
+        let queues: Vec<_> = (0..15).map(|channel| inputs.add(channel)).collect();
+        let bytes = vec![0; PLENTY];
+        let most = TOO_MUCH + 15 * WINDOW as usize;
+        let took = queues.iter().filter(|queue| queue.push(&bytes).is_ok()).count();
+        assert_eq!(took, most / PLENTY);
+        assert!(inputs.0.waiting.load(Ordering::Relaxed) <= most);
+    }
+
+    #[test]
+    fn where_too_much_waits_in_all_the_largest_connection_goes_and_no_other() {
+        let everywhere = Everywhere::new(4 << 20);
+        let ((large_ender, mut large_told), (closer, mut told)) = (Closer::new(), Closer::new());
+        let (large, small) = (Inputs::among(&everywhere, large_ender), Inputs::among(&everywhere, closer));
+        let (queues, own) = ([large.add(1), large.add(2)], small.add(1));
+        for queue in &queues {
+            queue.push(&vec![0; 3 << 19]).unwrap();
+        }
+        for _ in 0..2 {
+            own.push(&vec![0; 1 << 20]).unwrap();
+        }
+        assert_eq!((large_told.try_recv().ok(), told.try_recv().ok()), (Some(Why::MostWaits), None));
+        assert_eq!(everywhere.waiting.load(Ordering::Relaxed), 2 << 20, "there is room at once");
+        // Its tasks have not ended yet; what comes is dropped, also on new channels.
+        assert_eq!(queues[0].push(b"x"), Ok(false));
+        assert_eq!(large.add(3).push(b"x"), Ok(false));
+        assert_eq!(everywhere.waiting.load(Ordering::Relaxed), 2 << 20);
+        // The next time it is the one that comes itself.
+        for _ in 0..3 {
+            own.push(&vec![0; 1 << 20]).unwrap();
+        }
+        assert_eq!(told.try_recv().ok(), Some(Why::MostWaits));
+        assert_eq!(everywhere.waiting.load(Ordering::Relaxed), 0);
+    }
+}
+
+#[cfg(test)]
+#[path = "input_users_tests.rs"]
+mod users_tests;

@@ -1,0 +1,275 @@
+//! One session channel as a state machine: what the client asks in, an answer and orders out. Pure: no I/O.
+//!
+//! A second machine, [`Ending`], says when the output of a program that has exited is complete.
+
+use super::environment::{Environment, client_may_set};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The size of a terminal, in characters and pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::ssh) struct Size {
+    pub(in crate::ssh) columns: u16,
+    pub(in crate::ssh) rows: u16,
+    pub(in crate::ssh) width: u16,
+    pub(in crate::ssh) height: u16,
+}
+
+/// What a client asks of its channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::ssh) enum Event {
+    /// A terminal was asked for and could, or could not, be opened.
+    Terminal {
+        opened: bool,
+        term: String,
+    },
+    Variable {
+        name: String,
+        value: String,
+    },
+    Shell,
+    Command(Vec<u8>),
+    /// A subsystem by its name.
+    Subsystem(String),
+    Resize(Size),
+    /// A signal by its name, without `SIG`.
+    Signal(String),
+    /// Nobody reads the program's output any more.
+    OutputUnread,
+    EndOfData,
+    /// A socket that leads to the client's agent was made.
+    Agent(PathBuf),
+}
+
+/// What is to be done for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::ssh) enum Order {
+    Start(Plan),
+    Resize(Size),
+    Signal(String),
+    CloseOutput,
+    EndInput,
+}
+
+/// What a session runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::ssh) enum What {
+    LoginShell,
+    /// For the shell to run.
+    Command(Vec<u8>),
+    /// The server of files: no shell, and no terminal, which would change bytes.
+    Sftp,
+}
+
+/// The program of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::ssh) struct Plan {
+    pub(in crate::ssh) what: What,
+    pub(in crate::ssh) has_terminal: bool,
+    /// What the client set, and `TERM`.
+    pub(in crate::ssh) environment: Environment,
+}
+
+/// An answer to the client, and at most one order.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::ssh) struct Step {
+    pub(in crate::ssh) accepted: bool,
+    pub(in crate::ssh) order: Option<Order>,
+}
+
+const NO: Step = Step { accepted: false, order: None };
+const YES: Step = Step { accepted: true, order: None };
+
+fn order(order: Order) -> Step {
+    Step { accepted: true, order: Some(order) }
+}
+
+#[derive(Debug, Default)]
+pub(in crate::ssh) struct Session {
+    phase: Phase,
+    has_terminal: bool,
+    environment: Environment,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Preparing,
+    Running,
+    InputEnded,
+}
+
+impl Session {
+    /// Whether a terminal may be opened now: once, and before the program starts.
+    pub(in crate::ssh) fn wants_terminal(&self) -> bool {
+        self.phase == Phase::Preparing && !self.has_terminal
+    }
+
+    /// Whether nothing runs yet.
+    pub(in crate::ssh) fn is_preparing(&self) -> bool {
+        self.phase == Phase::Preparing
+    }
+
+    /// Whether what the client sends is for a program.
+    pub(in crate::ssh) fn takes_input(&self) -> bool {
+        self.phase == Phase::Running
+    }
+
+    pub(in crate::ssh) fn on(&mut self, event: Event) -> Step {
+        match self.phase {
+            Phase::Preparing => self.prepare(event),
+            Phase::Running | Phase::InputEnded => self.run(event),
+        }
+    }
+
+    fn prepare(&mut self, event: Event) -> Step {
+        match event {
+            Event::Terminal { opened, term } if opened && !self.has_terminal => {
+                self.has_terminal = true;
+                if client_may_set("TERM", &term, &self.environment).is_ok() && !term.is_empty() {
+                    self.environment.insert("TERM".into(), term.into());
+                }
+                YES
+            }
+            Event::Variable { name, value } if client_may_set(&name, &value, &self.environment).is_ok() => {
+                self.environment.insert(name.into(), value.into());
+                YES
+            }
+            Event::Agent(socket) => {
+                self.environment.insert("SSH_AUTH_SOCK".into(), socket.into());
+                YES
+            }
+            Event::Resize(size) if self.has_terminal => order(Order::Resize(size)),
+            Event::Shell => self.start(What::LoginShell),
+            Event::Command(command) => self.start(What::Command(command)),
+            Event::Subsystem(name) if name == "sftp" => self.start(What::Sftp),
+            _ => NO,
+        }
+    }
+
+    fn start(&mut self, what: What) -> Step {
+        self.phase = Phase::Running;
+        let environment = std::mem::take(&mut self.environment);
+        self.has_terminal &= what != What::Sftp;
+        order(Order::Start(Plan { what, has_terminal: self.has_terminal, environment }))
+    }
+
+    fn run(&mut self, event: Event) -> Step {
+        match event {
+            Event::Resize(size) if self.has_terminal => order(Order::Resize(size)),
+            Event::Signal(name) => order(Order::Signal(name)),
+            Event::OutputUnread => order(Order::CloseOutput),
+            Event::EndOfData if self.phase == Phase::Running => {
+                self.phase = Phase::InputEnded;
+                order(Order::EndInput)
+            }
+            _ => NO,
+        }
+    }
+}
+
+/// When the output of a terminal whose shell has exited is done.
+///
+/// A child that it left in the background may hold the terminal open for days. Everything that was in it at the
+/// exit is delivered, however slow the client; then it is given up when it has been quiet for [`Ending::QUIET`],
+/// or, if it never is, after [`Ending::LIMIT`] and more bytes than it can hold.
+#[derive(Debug, Default)]
+pub(in crate::ssh) struct Ending {
+    after_exit: usize,
+}
+
+impl Ending {
+    pub(in crate::ssh) const QUIET: Duration = Duration::from_millis(300);
+    pub(in crate::ssh) const LIMIT: Duration = Duration::from_secs(2);
+    /// The most that a pipe holds (`/proc/sys/fs/pipe-max-size` as it comes).
+    const PIPE: usize = 1 << 20;
+
+    /// Counts output; `since_exit` is `None` while the program runs. Says whether to go on reading.
+    pub(in crate::ssh) fn goes_on(&mut self, bytes: usize, since_exit: Option<Duration>) -> bool {
+        let Some(since_exit) = since_exit else { return true };
+        self.after_exit = self.after_exit.saturating_add(bytes);
+        self.after_exit <= Self::PIPE || since_exit < Self::LIMIT
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn terminal() -> Event {
+        Event::Terminal { opened: true, term: "xterm".into() }
+    }
+
+    #[test]
+    fn a_shell_with_a_terminal() {
+        let mut session = Session::default();
+        assert!(session.wants_terminal());
+        assert_eq!(session.on(terminal()), YES);
+        assert!(!session.wants_terminal());
+        assert_eq!(session.on(Event::Variable { name: "LANG".into(), value: "C".into() }), YES);
+        let Some(Order::Start(plan)) = session.on(Event::Shell).order else { panic!("no start") };
+        assert!(plan.has_terminal && plan.what == What::LoginShell);
+        assert_eq!(plan.environment.len(), 2);
+        let size = Size { columns: 100, rows: 40, ..Size::default() };
+        assert_eq!(session.on(Event::Resize(size)).order, Some(Order::Resize(size)));
+        assert!(session.takes_input());
+    }
+
+    #[test]
+    fn sftp_gets_no_terminal_and_nothing_else_is_a_subsystem() {
+        let mut session = Session::default();
+        assert_eq!(session.on(terminal()), YES);
+        assert_eq!(session.on(Event::Subsystem("netconf".into())), NO);
+        let Some(Order::Start(plan)) = session.on(Event::Subsystem("sftp".into())).order else {
+            panic!("no start")
+        };
+        assert!(!plan.has_terminal && plan.what == What::Sftp);
+        assert_eq!(session.on(Event::Resize(Size::default())), NO);
+    }
+
+    #[test]
+    fn only_one_program_a_channel() {
+        let mut session = Session::default();
+        assert!(session.on(Event::Command(b"id".to_vec())).accepted);
+        for again in [Event::Shell, Event::Command(b"id".to_vec()), terminal()] {
+            assert_eq!(session.on(again), NO);
+        }
+    }
+
+    #[test]
+    fn nothing_runs_before_its_start() {
+        let mut session = Session::default();
+        let signal = Event::Signal("TERM".into());
+        for early in [Event::EndOfData, Event::OutputUnread, signal, Event::Resize(Size::default())] {
+            assert_eq!(session.on(early), NO);
+        }
+        assert_eq!(session.on(Event::Terminal { opened: false, term: "x".into() }), NO);
+        assert!(session.wants_terminal());
+    }
+
+    #[test]
+    fn input_ends_once() {
+        let mut session = Session::default();
+        session.on(Event::Command(b"cat".to_vec()));
+        assert_eq!(session.on(Event::EndOfData).order, Some(Order::EndInput));
+        assert_eq!(session.on(Event::EndOfData), NO);
+        assert!(!session.takes_input());
+        assert_eq!(session.on(Event::Signal("TERM".into())).order, Some(Order::Signal("TERM".into())));
+        assert_eq!(session.on(Event::OutputUnread).order, Some(Order::CloseOutput));
+    }
+
+    #[test]
+    fn forbidden_variables_are_refused() {
+        let mut session = Session::default();
+        assert_eq!(session.on(Event::Variable { name: "LD_PRELOAD".into(), value: "x".into() }), NO);
+    }
+
+    #[test]
+    fn what_was_in_the_pipe_is_read_however_long_it_takes() {
+        let mut ending = Ending::default();
+        assert!(ending.goes_on(usize::MAX, None));
+        assert!(ending.goes_on(1 << 20, Some(Duration::from_hours(1))));
+        assert!(!ending.goes_on(1, Some(Ending::LIMIT)));
+        assert!(ending.goes_on(1, Some(Duration::ZERO)));
+    }
+}
