@@ -88,7 +88,7 @@ impl Node {
     /// Until what it returns is dropped, no card is claimed and nobody else changes a berth of this user. Whoever changes
     /// one now may need the lock of decisions to come to an end, so that nothing is held while that is waited for.
     async fn stop_work_on_berths(&self, owner: &str) -> Result<(Guard<'_, ()>, Vec<Berth>, Vec<BusyGuard>)> {
-        let mut in_work = None;
+        let mut in_work = format!("a berth of {owner}");
         for _ in 0..TRIES {
             let deciding = self.deciding.lock().await;
             let mut berths = self.ledger(crate::ledger::Ledger::held_berths).await?;
@@ -100,15 +100,12 @@ impl Node {
             };
             let Some(berth) = berths.into_iter().nth(at) else { continue };
             drop((deciding, guards));
-            let waited = self.busy.enter_within(berth.id, SOON).await;
-            let is_long = waited.is_none();
-            in_work = Some(berth.label());
-            if is_long {
+            in_work = berth.label();
+            if self.busy.enter_within(berth.id, SOON).await.is_none() {
                 break;
             }
         }
-        let which = in_work.unwrap_or_else(|| format!("a berth of {owner}"));
-        Err(Fault::busy(format!("{which} is being changed by another request"))
+        Err(Fault::busy(format!("{in_work} is being changed by another request"))
             .help("try again when it is done")
             .into())
     }

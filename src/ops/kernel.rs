@@ -4,7 +4,7 @@ use super::survey::Nodes;
 use super::taken::Who;
 use crate::engine::{Foreign, Stranger};
 use crate::host::cgroups::Cgroups;
-use crate::host::namespaces::{self, HostNode};
+use crate::host::namespaces;
 use crate::model::holder::{ContainerReason, Unseen};
 use crate::model::{Berth, CardId, Holder};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -71,10 +71,7 @@ fn try_look(proc_root: &Path, nodes: &Nodes, own: &BTreeSet<String>) -> io::Resu
             reason: ContainerReason::DeviceRule,
         }));
     }
-    let paths = nodes.paths();
-    // A node that has gone since is nobody's.
-    let host_nodes: Vec<HostNode> = paths.iter().filter_map(|path| HostNode::at(path).ok()).collect();
-    let seen = namespaces::noded(proc_root, &cgroups, &host_nodes, own)?;
+    let seen = namespaces::noded(proc_root, &cgroups, &nodes.on_host(), own)?;
     for noded in seen.noded {
         found.granted.extend(cards(&noded.rdevs).into_iter().map(|card| Granted {
             card,

@@ -74,6 +74,11 @@ impl Nodes {
         whole.chain(parts).map(|name| self.dev.join(name)).collect()
     }
 
+    /// Who may open them. A node that has gone since is nobody's.
+    pub(crate) fn on_host(&self) -> Vec<HostNode> {
+        self.paths().iter().filter_map(|path| HostNode::at(path).ok()).collect()
+    }
+
     pub(crate) fn for_scan(&self) -> Vec<CardNode> {
         let whole = self.whole.iter().map(|(id, number)| (*id, *number, None));
         let parts = self.parts.iter().map(|(id, vnpu, number)| (*id, *number, Some(*vnpu)));
@@ -309,10 +314,9 @@ pub(crate) struct OpenCards {
 /// Processes with a card open.
 pub(crate) fn open_cards(host: &dyn Host, nodes: &Nodes, fences: &[Fence]) -> OpenCards {
     let numbers = nodes.numbers();
-    let openers: Vec<HostNode> = nodes.paths().iter().filter_map(|path| HostNode::at(path).ok()).collect();
     let rdevs: Vec<(u32, u32)> = numbers.iter().map(|(_, rdev)| *rdev).collect();
     let by_number: BTreeMap<(u32, u32), CardId> = numbers.iter().map(|(id, rdev)| (*rdev, *id)).collect();
-    let found = procs::open_devices(Path::new("/proc"), &rdevs, &openers, fences);
+    let found = procs::open_devices(Path::new("/proc"), &rdevs, &nodes.on_host(), fences);
     // A file of accounts is long, and an account has many processes.
     let mut names = BTreeMap::<u32, Option<String>>::new();
     let mut named = |devices: Vec<OpenDevice>| {
