@@ -43,7 +43,10 @@ pub(super) async fn send_events(
         };
         if let Some(last) = batch.last() {
             after = last.id;
-            let text: Vec<u8> = batch.iter().flat_map(|event| encode(event).to_vec()).collect();
+            let mut text = Vec::new();
+            for event in &batch {
+                text.extend_from_slice(&encode(event));
+            }
             free.send(text.into());
             continue;
         }
