@@ -4,7 +4,7 @@ use super::disks::{self, mounts, trees};
 use super::docker::{self, back, move_data, packages};
 use super::driver::{addresses, install, reboot};
 use super::{
-    Context, Draft, Progress, Wishes, check_context, decide, files, kernel, look_at_all, make_directory,
+    Context, Draft, Operator, Wishes, check_context, decide, files, kernel, look_at_all, make_directory,
     open_journal, own, unwritable,
 };
 use crate::bootstrap::plan::journal::Journal;
@@ -29,12 +29,12 @@ pub fn apply(
     context: &Context,
     wishes: &Wishes,
     from_file: Option<&Plan>,
-    progress: &dyn Progress,
+    operator: &dyn Operator,
 ) -> Result<Applied> {
     make_directory(context)?;
     let _lock = lock_bootstrap(&context.directory()).map_err(unwritable)?;
     let was_resumed = reboot::is_resumed(context)?;
-    let applied = apply_locked(context, wishes, from_file, progress);
+    let applied = apply_locked(context, wishes, from_file, operator);
     let forgotten = forget(context, was_resumed, applied.is_err());
     let applied = applied?;
     forgotten?;
@@ -51,7 +51,7 @@ fn apply_locked(
     context: &Context,
     wishes: &Wishes,
     from_file: Option<&Plan>,
-    progress: &dyn Progress,
+    operator: &dyn Operator,
 ) -> Result<Applied> {
     let mut journal = open_journal(context)?;
     let now = Timestamp::now();
@@ -75,11 +75,11 @@ fn apply_locked(
     if !draft.plan.steps.is_empty() {
         check_context(context)?;
     }
-    progress.agrees(&draft)?;
+    operator.agrees(&draft)?;
     let mut steps = draft.plan.steps;
     let mut reboot = false;
     if !steps.is_empty() || !journal.unfinished().is_empty() {
-        run(context, &steps, &mut journal, progress)?;
+        run(context, &steps, &mut journal, operator)?;
         let asks = steps.iter().position(|planned| planned.step == Step::AskReboot);
         if let Some(index) = asks {
             reboot = true;
@@ -134,16 +134,16 @@ fn hold_to(plan: &Plan, draft: &Draft) -> Result<(), Fault> {
 }
 
 /// All steps, or those up to a reboot.
-fn run(context: &Context, steps: &[Planned], journal: &mut Journal, progress: &dyn Progress) -> Result<()> {
+fn run(context: &Context, steps: &[Planned], journal: &mut Journal, operator: &dyn Operator) -> Result<()> {
     let left = journal.unfinished();
     journal.begin(Timestamp::now())?;
     for step in left.iter().filter(|step| steps.iter().all(|planned| planned.step.key() != step.key())) {
         journal.settled(Timestamp::now(), step)?;
     }
     let mut before = None;
-    let ended = run_each(context, steps, journal, progress, &mut before);
+    let ended = run_each(context, steps, journal, operator, &mut before);
     match (ended, before) {
-        (Err(error), Some(before)) => Err(docker::apply::start_after_all(context, progress, before, error)),
+        (Err(error), Some(before)) => Err(docker::apply::start_after_all(context, operator, before, error)),
         (ended, _) => ended,
     }
 }
@@ -152,24 +152,24 @@ fn run_each(
     context: &Context,
     steps: &[Planned],
     journal: &mut Journal,
-    progress: &dyn Progress,
+    operator: &dyn Operator,
     before: &mut Option<back::Before>,
 ) -> Result<()> {
     for (index, planned) in steps.iter().enumerate() {
         let step = &planned.step;
-        if stops_here(progress, before.as_ref()) {
+        if stops_here(operator, before.as_ref()) {
             return Err(Fault::host(format!("stopped before: {}", step.describe()))
                 .help("what is done stays done; the same command goes on from here")
                 .into());
         }
-        progress.starts(index + 1, steps.len(), step);
+        operator.starts(index + 1, steps.len(), step);
         journal.started(Timestamp::now(), step)?;
-        let result = execute(context, step, progress, before).with_context(|| step.describe());
+        let result = execute(context, step, operator, before).with_context(|| step.describe());
         match &result {
             Ok(()) => journal.done(Timestamp::now(), step)?,
             Err(error) => journal.failed(Timestamp::now(), step, &flatten(error).message)?,
         }
-        progress.ended(step, result.as_ref().err().map(flatten).as_ref());
+        operator.ended(step, result.as_ref().err().map(flatten).as_ref());
         result?;
         if *step == Step::AskReboot {
             break;
@@ -179,33 +179,33 @@ fn run_each(
 }
 
 /// Nobody can stop between what stops Docker and what starts it.
-fn stops_here(progress: &dyn Progress, before: Option<&back::Before>) -> bool {
-    before.is_none() && progress.wants_stop()
+fn stops_here(operator: &dyn Operator, before: Option<&back::Before>) -> bool {
+    before.is_none() && operator.wants_stop()
 }
 
 /// `before`: Docker's configuration as it was, from the step that changes it to the one that starts it.
 fn execute(
     context: &Context,
     step: &Step,
-    progress: &dyn Progress,
+    operator: &dyn Operator,
     before: &mut Option<back::Before>,
 ) -> Result<()> {
     match step {
         Step::WipeDisk(wipe) => disks::apply::wipe(context, wipe),
         Step::MakeVolume(volume) => disks::apply::make(context, volume),
         Step::GrowVolume(volume) => disks::apply::grow(context, volume),
-        Step::MoveTree(tree) => trees::copy_to_volume(context, tree, progress),
+        Step::MoveTree(tree) => trees::copy_to_volume(context, tree, operator),
         Step::AddMount(mount) => mounts::add(context, mount),
         Step::WriteFile(file) => files::write(context, file),
         Step::MakeAccount(account) => install::make_account(context, account),
-        Step::InstallRun(run) => install::install(context, run, progress),
+        Step::InstallRun(run) => install::install(context, run, operator),
         Step::ResumeAfterBoot(resume) => reboot::prepare(context, resume),
         Step::AskReboot => Ok(()),
         Step::SetAddresses(set) => addresses::set(context, set),
-        Step::InstallPackages(packages) => packages::install(context, packages, progress),
+        Step::InstallPackages(packages) => packages::install(context, packages, operator),
         Step::ConfigureDocker(configure) => docker::apply::configure(context, configure, before),
-        Step::MoveDockerData(data) => move_data::copy_and_switch(context, data, progress, before),
-        Step::RunDocker(run) => docker::apply::run(context, run, progress, before.take()),
+        Step::MoveDockerData(data) => move_data::copy_and_switch(context, data, operator, before),
+        Step::RunDocker(run) => docker::apply::run(context, run, operator, before.take()),
         Step::ApplySysctl(sysctl) => kernel::apply(sysctl),
         Step::CloseMetadata(_) => docker::apply::close_metadata(context),
         Step::InstallProgram(program) => Ok(own::install_program(program)?),
@@ -236,7 +236,7 @@ mod tests {
     /// Somebody has pressed Ctrl-C.
     struct Pressed;
 
-    impl Progress for Pressed {
+    impl Operator for Pressed {
         fn starts(&self, _: usize, _: usize, _: &Step) {}
         fn says(&self, _: &str) {}
         fn ended(&self, _: &Step, _: Option<&Fault>) {}

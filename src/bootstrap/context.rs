@@ -21,7 +21,7 @@ pub struct Context<'a> {
 }
 
 /// Who is told what happens, and who may ask for a stop between two steps.
-pub trait Progress {
+pub trait Operator {
     fn starts(&self, number: usize, of: usize, step: &Step);
     /// What a long step is at.
     fn says(&self, text: &str);

@@ -15,7 +15,7 @@ mod own;
 pub mod plan;
 
 pub use apply::{Applied, apply, refuse};
-pub use context::{Context, Progress, check_rights};
+pub use context::{Context, Operator, check_rights};
 use context::{check_context, make_directory, unwritable};
 
 use crate::bootstrap::plan::journal::Journal;
@@ -177,7 +177,7 @@ fn plan_named(
     let (unfinished, fresh) = (journal.unfinished(), journal.fresh_volumes());
     let plan = |wipe: &[String]| {
         let new_uuid = || new_uuid(context);
-        let request = disks::decide::Request {
+        let request = disks::decide::DisksInput {
             wants,
             wipe,
             unfinished: &unfinished,

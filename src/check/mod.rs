@@ -21,7 +21,7 @@ pub use outcome::Outcome;
 pub use select::select;
 pub use system::FORWARD;
 
-use crate::model::check::{CheckResult, Severity, Verdict};
+use crate::model::check::{CheckResult, CheckVerdict, Severity};
 use crate::model::check_facts::{CheckFacts, NotLooked};
 use crate::profile::{Config, Profile};
 
@@ -131,7 +131,7 @@ impl Check {
             id: self.id.into(),
             title: self.title.into(),
             severity: self.severity,
-            verdict: Verdict::Skipped,
+            verdict: CheckVerdict::Skipped,
             seen: None,
             wanted: None,
             remedy: None,
@@ -144,7 +144,7 @@ impl Check {
                 match (self.judge)(scope) {
                     Ok(outcome) => outcome.write_to(&mut result),
                     Err(why) => {
-                        result.verdict = Verdict::CouldNotLook;
+                        result.verdict = CheckVerdict::CouldNotLook;
                         result.reason = Some(outcome::shorten(&why.reason));
                         result.remedy = why.remedy.as_deref().map(outcome::shorten);
                     }

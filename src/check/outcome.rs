@@ -1,6 +1,6 @@
 //! What a check found, before its severity makes a verdict of it.
 
-use crate::model::check::{CheckResult, Severity, Verdict};
+use crate::model::check::{CheckResult, CheckVerdict, Severity};
 use crate::model::check_facts::{Look, NotLooked};
 use crate::model::text::plain;
 
@@ -47,9 +47,9 @@ pub fn looked<T>(look: &Look<T>) -> Result<&T, NotLooked> {
 impl Outcome {
     pub(super) fn write_to(self, result: &mut CheckResult) {
         let (verdict, seen, remedy) = match self {
-            Self::Good(seen) => (Verdict::Ok, seen, None),
+            Self::Good(seen) => (CheckVerdict::Ok, seen, None),
             Self::Bad { seen, remedy } => (bad_verdict(result.severity), seen, Some(remedy)),
-            Self::Doubtful { seen, remedy } => (Verdict::Warn, seen, Some(remedy)),
+            Self::Doubtful { seen, remedy } => (CheckVerdict::Warn, seen, Some(remedy)),
             Self::Skipped(reason) => {
                 result.reason = Some(reason);
                 return;
@@ -61,10 +61,10 @@ impl Outcome {
     }
 }
 
-fn bad_verdict(severity: Severity) -> Verdict {
+fn bad_verdict(severity: Severity) -> CheckVerdict {
     match severity {
-        Severity::Required => Verdict::Fail,
-        Severity::Advised => Verdict::Warn,
+        Severity::Required => CheckVerdict::Fail,
+        Severity::Advised => CheckVerdict::Warn,
     }
 }
 

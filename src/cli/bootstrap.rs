@@ -3,7 +3,7 @@
 use super::check::{self, named_profile};
 use super::{Global, render};
 use crate::bootstrap::plan::{Danger, Planned, Step, read_plan, write_plan};
-use crate::bootstrap::{Applied, Context, Draft, Progress, Wishes, apply, check_rights, draft, refuse};
+use crate::bootstrap::{Applied, Context, Draft, Operator, Wishes, apply, check_rights, draft, refuse};
 use crate::error::Fault;
 use crate::host::RealHost;
 use crate::profile::{DEFAULT_CONFIG, load_profile};
@@ -262,7 +262,7 @@ impl Stop {
     }
 }
 
-impl Progress for Screen {
+impl Operator for Screen {
     fn starts(&self, number: usize, of: usize, step: &Step) {
         render::note(&format!("[{number}/{of}] {}", render::printable(&step.describe())));
     }

@@ -2,7 +2,7 @@
 
 use super::call::{parse_duration, wait_for, whole_seconds};
 use super::{Global, render};
-use crate::model::{Ruling, Verdict};
+use crate::model::{CardVerdict, Ruling};
 use crate::ops::rulings::NewRuling;
 use anyhow::Result;
 use clap::Subcommand;
@@ -59,11 +59,12 @@ enum Verb {
 pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
     let (card, new) = match args.command {
         Verb::Allow { card, until, why } => {
-            (card, NewRuling { verdict: Verdict::Allow, why, seconds: Some(whole_seconds(until)) })
+            (card, NewRuling { verdict: CardVerdict::Allow, why, seconds: Some(whole_seconds(until)) })
         }
-        Verb::Block { card, why, until } => {
-            (card, NewRuling { verdict: Verdict::Block, why: Some(why), seconds: until.map(whole_seconds) })
-        }
+        Verb::Block { card, why, until } => (
+            card,
+            NewRuling { verdict: CardVerdict::Block, why: Some(why), seconds: until.map(whole_seconds) },
+        ),
         Verb::Clear { card } => return clear(global, card),
     };
     let ruling: Ruling = wait_for(global.client()?.post(&path(card), &new))?;

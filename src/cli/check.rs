@@ -4,7 +4,7 @@ use super::{Global, render};
 use crate::check::{self, Check, gather};
 use crate::error::{ErrorClass, Fault};
 use crate::host::{RealHost, terminal};
-use crate::model::check::{CheckReport, CheckResult, Severity, Verdict};
+use crate::model::check::{CheckReport, CheckResult, CheckVerdict, Severity};
 use crate::profile::{Config, Profile, is_file, load_profile};
 use crate::sim;
 use anyhow::{Context as _, Result};
@@ -106,7 +106,10 @@ fn end(report: &CheckReport) -> Result<ExitCode> {
         let stopping = report.checks.iter().filter(|check| check.stops() && check.verdict == verdict);
         stopping.map(|check| check.id.as_str()).collect::<Vec<_>>().join(", ")
     };
-    let parts = [("failed: ", ids(Verdict::Fail)), ("could not be looked at: ", ids(Verdict::CouldNotLook))];
+    let parts = [
+        ("failed: ", ids(CheckVerdict::Fail)),
+        ("could not be looked at: ", ids(CheckVerdict::CouldNotLook)),
+    ];
     let parts: Vec<String> =
         parts.iter().filter(|(_, ids)| !ids.is_empty()).map(|(words, ids)| format!("{words}{ids}")).collect();
     Err(Fault::new(ErrorClass::CheckFailed, parts.join("; ")).into())
@@ -139,7 +142,7 @@ fn show(report: &CheckReport) {
     let columns = terminal::columns().unwrap_or(COLUMNS);
     table.set_content_arrangement(ContentArrangement::Dynamic).set_width(columns);
     let widest = report.checks.iter().map(|check| check.id.len()).max().unwrap_or_default().max(5) + 2;
-    let widths = [widest, Verdict::CouldNotLook.to_string().len() + 2];
+    let widths = [widest, CheckVerdict::CouldNotLook.to_string().len() + 2];
     let fixed =
         |width: usize| ColumnConstraint::Absolute(Width::Fixed(u16::try_from(width).unwrap_or(columns)));
     // On a narrow terminal every column gives way.
@@ -168,11 +171,11 @@ fn show(report: &CheckReport) {
 
 fn add(table: &mut Table, check: &CheckResult) {
     let color = match check.verdict {
-        Verdict::Ok => Color::Green,
-        Verdict::Warn => Color::Yellow,
-        Verdict::Fail => Color::Red,
-        Verdict::CouldNotLook => Color::Magenta,
-        Verdict::Skipped => Color::DarkGrey,
+        CheckVerdict::Ok => Color::Green,
+        CheckVerdict::Warn => Color::Yellow,
+        CheckVerdict::Fail => Color::Red,
+        CheckVerdict::CouldNotLook => Color::Magenta,
+        CheckVerdict::Skipped => Color::DarkGrey,
     };
     let said = check.seen.as_deref().or(check.reason.as_deref()).unwrap_or("-");
     table.add_row([

@@ -6,7 +6,7 @@ use super::{Global, render};
 use crate::agent::types::{Images, NewImage};
 use crate::error::{ErrorClass, Fault};
 use crate::model::Size;
-use crate::ops::image_check::{ImageCheck, Verdict};
+use crate::ops::image_check::{ImageCheck, ImageVerdict};
 use crate::ops::images::ImageView;
 use anyhow::{Context, Result};
 use clap::Subcommand;
@@ -212,10 +212,10 @@ fn check(global: &Global, name: &str) -> Result<ExitCode> {
         let mut table = render::table(&["CHECK", "VERDICT", "SEEN", "REMEDY"]);
         for finding in &check.findings {
             let (word, color) = match finding.verdict {
-                Verdict::Ok => ("ok", Color::Green),
-                Verdict::Warn => ("warn", Color::Yellow),
-                Verdict::Fail => ("fail", Color::Red),
-                Verdict::Skipped => ("skipped", Color::Reset),
+                ImageVerdict::Ok => ("ok", Color::Green),
+                ImageVerdict::Warn => ("warn", Color::Yellow),
+                ImageVerdict::Fail => ("fail", Color::Red),
+                ImageVerdict::Skipped => ("skipped", Color::Reset),
             };
             let remedy = finding.remedy.as_deref().unwrap_or("");
             table.add_row([

@@ -1,6 +1,6 @@
 //! What a disk is called: its serial number where that is its own, else the name of its namespace or logical unit.
 
-use super::disks::Node;
+use super::disks::LsblkRow;
 use crate::host::block::Names;
 use crate::model::disk::{DiskId, one_word};
 
@@ -82,7 +82,7 @@ pub(super) fn lost_links(
 
 /// What people may call it besides.
 pub(super) fn aliases(
-    node: &Node,
+    node: &LsblkRow,
     called: &Called,
     others: &[&str],
     links: &[(String, String)],

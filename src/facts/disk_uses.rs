@@ -1,11 +1,11 @@
 //! Who uses a disk or a part of it: lsblk's tree (device-mapper and md tables, which it reads from /sys), mounts, swap, and
 //! the holders that the tree does not show.
 
-use super::disks::{Node, Surroundings, split};
+use super::disks::{LsblkRow, Surroundings, split};
 use super::mounts::MountLine;
 use crate::model::disk_use::Use;
 
-pub(super) fn uses_of(node: &Node, around: &Surroundings) -> Vec<Use> {
+pub(super) fn uses_of(node: &LsblkRow, around: &Surroundings) -> Vec<Use> {
     let mut uses = Vec::new();
     add_uses(node, around, &mut uses);
     let unseen = &around.holders.unseen;
@@ -13,7 +13,7 @@ pub(super) fn uses_of(node: &Node, around: &Surroundings) -> Vec<Use> {
     uses
 }
 
-fn add_uses(node: &Node, around: &Surroundings, uses: &mut Vec<Use>) {
+fn add_uses(node: &LsblkRow, around: &Surroundings, uses: &mut Vec<Use>) {
     let is_swap = |swap: &&String| **swap == node.path || swap.ends_with(&format!("/{}", node.kernel_name));
     add_mounts(&node.number, &node.path, around, uses);
     if around.swaps.iter().any(|swap| is_swap(&swap)) {
@@ -44,7 +44,7 @@ fn add_mounts(number: &str, path: &str, around: &Surroundings, uses: &mut Vec<Us
     }
 }
 
-fn add_holders(node: &Node, around: &Surroundings, uses: &mut Vec<Use>) {
+fn add_holders(node: &LsblkRow, around: &Surroundings, uses: &mut Vec<Use>) {
     let Some(number) = split(&node.number) else { return };
     for over in around.holders.loops.iter().filter(|over| over.over == number) {
         add(uses, Use::Loop { name: over.name.clone(), offset: over.offset });

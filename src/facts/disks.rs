@@ -18,7 +18,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A device as lsblk shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Node {
+pub struct LsblkRow {
     pub name: String,
     pub kernel_name: String,
     pub path: String,
@@ -31,7 +31,7 @@ pub struct Node {
     pub transport: Option<String>,
     pub read_only: bool,
     pub removable: bool,
-    pub children: Vec<Node>,
+    pub children: Vec<LsblkRow>,
 }
 
 /// What is known beside lsblk when disks are judged.
@@ -44,19 +44,19 @@ pub struct Surroundings<'a> {
     pub holders: &'a Holders,
 }
 
-pub fn gather_nodes(host: &dyn Host) -> Result<Vec<Node>, String> {
+pub fn gather_nodes(host: &dyn Host) -> Result<Vec<LsblkRow>, String> {
     let cmd = Tool::Lsblk.cmd().args(["--json", "--bytes", "-o", COLUMNS]).timeout(TIMEOUT);
     parse_nodes(&host.run(&cmd).map_err(|error| error.to_string())?.stdout)
 }
 
-pub fn parse_nodes(text: &str) -> Result<Vec<Node>, String> {
+pub fn parse_nodes(text: &str) -> Result<Vec<LsblkRow>, String> {
     let value: Value =
         serde_json::from_str(text).map_err(|error| format!("lsblk printed no JSON: {error}"))?;
     let list = value.get("blockdevices").and_then(Value::as_array).ok_or("lsblk printed no block devices")?;
     list.iter().map(|value| node(value, 0)).collect()
 }
 
-fn node(value: &Value, depth: usize) -> Result<Node, String> {
+fn node(value: &Value, depth: usize) -> Result<LsblkRow, String> {
     const DEEPEST: usize = 16;
     let text = |key: &str| {
         let text = value.get(key).and_then(Value::as_str).map(str::trim).unwrap_or_default();
@@ -73,7 +73,7 @@ fn node(value: &Value, depth: usize) -> Result<Node, String> {
     if depth > DEEPEST {
         return Err("lsblk printed devices within devices without end".into());
     }
-    Ok(Node {
+    Ok(LsblkRow {
         name: need("name")?,
         kernel_name: need("kname")?,
         path: need("path")?,
@@ -122,11 +122,11 @@ pub fn parse_signatures(text: &str) -> Result<Vec<Signature>, String> {
 /// Judges every whole disk. `look` opens a device and says what is on it.
 pub fn judge(
     host: &dyn Host,
-    nodes: &[Node],
+    nodes: &[LsblkRow],
     around: &Surroundings,
     look: &dyn Fn(&Path, &str, bool) -> Look,
 ) -> Result<Vec<Disk>, String> {
-    let whole: Vec<(&Node, Names)> =
+    let whole: Vec<(&LsblkRow, Names)> =
         whole(nodes).map(|node| (node, names_of(host, &node.kernel_name))).collect();
     let mut disks = Vec::new();
     for (node, names) in &whole {
@@ -140,13 +140,13 @@ pub fn judge(
     Ok(disks)
 }
 
-fn whole(nodes: &[Node]) -> impl Iterator<Item = &Node> {
+fn whole(nodes: &[LsblkRow]) -> impl Iterator<Item = &LsblkRow> {
     nodes.iter().filter(|node| node.kind == "disk" && node.size_bytes > 0)
 }
 
 /// The numbers of disks and their partitions, whose holders matter.
-pub fn numbers(nodes: &[Node]) -> Vec<Number> {
-    let parts = |node: &'_ Node| -> Vec<String> {
+pub fn numbers(nodes: &[LsblkRow]) -> Vec<Number> {
+    let parts = |node: &'_ LsblkRow| -> Vec<String> {
         node.children.iter().filter(|child| child.kind == "part").map(|child| child.number.clone()).collect()
     };
     let all = whole(nodes).flat_map(|node| std::iter::once(node.number.clone()).chain(parts(node)));
@@ -154,7 +154,7 @@ pub fn numbers(nodes: &[Node]) -> Vec<Number> {
 }
 
 /// Other nodes of these disks: `/dev/sg0` and `/dev/bsg/0:0:0:0` of SCSI, `/dev/ng0n1` of NVMe.
-pub fn characters(host: &dyn Host, nodes: &[Node]) -> Result<Vec<Character>, String> {
+pub fn characters(host: &dyn Host, nodes: &[LsblkRow]) -> Result<Vec<Character>, String> {
     let mut found = Vec::new();
     for node in whole(nodes) {
         let Some(disk) = split(&node.number) else { continue };
@@ -193,7 +193,7 @@ pub(super) fn split(number: &str) -> Option<Number> {
 
 fn disk(
     host: &dyn Host,
-    node: &Node,
+    node: &LsblkRow,
     called: &Called,
     twins: &[&str],
     around: &Surroundings,

@@ -21,7 +21,7 @@ const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// A device node as it is in the container's /dev.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Node {
+pub struct ContainerNode {
     pub path: PathBuf,
     /// Block devices are never ours.
     pub block: bool,
@@ -42,7 +42,7 @@ pub struct MountSeen {
 pub struct KernelView {
     /// Lines of cgroup v1's `devices.list`; `None` on cgroup v2, whose filter is a program that cannot be listed.
     pub device_rules: Option<Vec<String>>,
-    pub nodes: Vec<Node>,
+    pub nodes: Vec<ContainerNode>,
     pub mounts: Vec<MountSeen>,
     /// Bytes; `None` for no limit.
     pub memory: Option<u64>,
@@ -184,7 +184,7 @@ fn read_bounded(path: &Path) -> io::Result<String> {
 }
 
 /// Every device node directly in the container's /dev.
-pub(super) fn nodes(root: &OwnedFd) -> io::Result<Vec<Node>> {
+pub(super) fn nodes(root: &OwnedFd) -> io::Result<Vec<ContainerNode>> {
     let dev = openat(root, "dev", dir_flags(), Mode::empty())?;
     let mut found = Vec::new();
     for (count, entry) in Dir::read_from(&dev)?.enumerate() {
@@ -196,7 +196,7 @@ pub(super) fn nodes(root: &OwnedFd) -> io::Result<Vec<Node>> {
         let kind = FileType::from_raw_mode(stat.st_mode);
         if matches!(kind, FileType::CharacterDevice | FileType::BlockDevice) {
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
-            found.push(Node {
+            found.push(ContainerNode {
                 path: Path::new("/dev").join(name),
                 block: kind == FileType::BlockDevice,
                 number: device_number_of(stat.st_rdev),

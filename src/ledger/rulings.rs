@@ -2,7 +2,7 @@
 
 use super::{Ledger, LedgerError, NewEvent, list, optional_time_at, time_at};
 use crate::error::Fault;
-use crate::model::{CardId, Ruling, Verdict};
+use crate::model::{CardId, CardVerdict, Ruling};
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 use std::collections::BTreeMap;
@@ -69,7 +69,7 @@ fn all(connection: &Connection) -> rusqlite::Result<Vec<(CardId, Ruling)>> {
 fn read(row: &rusqlite::Row) -> rusqlite::Result<(CardId, Ruling)> {
     let verdict: String = row.get(1)?;
     let ruling = Ruling {
-        verdict: Verdict::parse(&verdict).ok_or(rusqlite::Error::IntegralValueOutOfRange(1, 0))?,
+        verdict: CardVerdict::parse(&verdict).ok_or(rusqlite::Error::IntegralValueOutOfRange(1, 0))?,
         why: row.get(2)?,
         until: optional_time_at(row, 3)?,
         by: row.get(4)?,

@@ -226,7 +226,7 @@ fn conditions_are_codes_with_their_values_and_end_with_the_berth() {
 
 #[test]
 fn a_ruling_about_a_card_is_in_force_until_its_end() {
-    use crate::model::{Ruling, Verdict};
+    use crate::model::{CardVerdict, Ruling};
     let (_dir, ledger) = open();
     let ruling = |verdict, until| Ruling {
         verdict,
@@ -235,17 +235,17 @@ fn a_ruling_about_a_card_is_in_force_until_its_end() {
         by: "root".into(),
         since: at(0),
     };
-    let (card, allow) = (CardId(3), ruling(Verdict::Allow, Some(at(60))));
+    let (card, allow) = (CardId(3), ruling(CardVerdict::Allow, Some(at(60))));
     ledger.rule(card, &allow, &event("x")).unwrap();
     assert_eq!(ledger.rulings(at(59)).unwrap(), [(card, allow)].into());
     assert!(ledger.rulings(at(60)).unwrap().is_empty());
-    let block = ruling(Verdict::Block, None);
+    let block = ruling(CardVerdict::Block, None);
     ledger.rule(card, &block, &event("x")).unwrap();
     assert_eq!(ledger.rulings(at(99)).unwrap(), [(card, block)].into(), "in the place of the first");
     ledger.clear_ruling(card, &event("x")).unwrap();
     assert!(ledger.rulings(at(0)).unwrap().is_empty());
     // Its end is told once, and not of one that came in its place.
-    let short = ruling(Verdict::Block, Some(at(60)));
+    let short = ruling(CardVerdict::Block, Some(at(60)));
     ledger.rule(card, &short, &event("x")).unwrap();
     let told = || ledger.events(0, 100, None).unwrap().len();
     let before = told();

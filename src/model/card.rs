@@ -67,14 +67,14 @@ impl fmt::Display for Health {
 /// Whether a card may be given out, by somebody who knows more of it than npu-smi.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Verdict {
+pub enum CardVerdict {
     /// Whatever its health.
     Allow,
     /// Never, though it is healthy.
     Block,
 }
 
-impl Verdict {
+impl CardVerdict {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Allow => "allow",
@@ -89,7 +89,7 @@ impl Verdict {
 /// What an administrator decided about a card.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ruling {
-    pub verdict: Verdict,
+    pub verdict: CardVerdict,
     pub why: Option<String>,
     /// `null`: until it is cleared.
     pub until: Option<Timestamp>,
@@ -100,7 +100,7 @@ pub struct Ruling {
 
 impl Ruling {
     pub fn allows(&self) -> bool {
-        self.verdict == Verdict::Allow
+        self.verdict == CardVerdict::Allow
     }
 
     pub fn is_in_force(&self, now: Timestamp) -> bool {
@@ -111,8 +111,8 @@ impl Ruling {
 impl fmt::Display for Ruling {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.verdict {
-            Verdict::Allow => "allowed",
-            Verdict::Block => "blocked",
+            CardVerdict::Allow => "allowed",
+            CardVerdict::Block => "blocked",
         })?;
         write!(f, " by {}", self.by)?;
         if let Some(until) = self.until {

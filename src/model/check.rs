@@ -7,7 +7,7 @@ pub const SCHEMA: u32 = 1;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Verdict {
+pub enum CheckVerdict {
     Ok,
     Warn,
     Fail,
@@ -17,7 +17,7 @@ pub enum Verdict {
     Skipped,
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for CheckVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Ok => "ok",
@@ -45,7 +45,7 @@ pub struct CheckResult {
     pub id: String,
     pub title: String,
     pub severity: Severity,
-    pub verdict: Verdict,
+    pub verdict: CheckVerdict,
     /// The evidence; `null` where nothing was seen.
     pub seen: Option<String>,
     /// What the profile wants; `null` where it wants nothing.
@@ -60,9 +60,9 @@ impl CheckResult {
     /// A check that nobody could look at counts as the worst that it could have said.
     pub fn stops(&self) -> bool {
         match self.verdict {
-            Verdict::Fail => true,
-            Verdict::CouldNotLook => self.severity == Severity::Required,
-            Verdict::Ok | Verdict::Warn | Verdict::Skipped => false,
+            CheckVerdict::Fail => true,
+            CheckVerdict::CouldNotLook => self.severity == Severity::Required,
+            CheckVerdict::Ok | CheckVerdict::Warn | CheckVerdict::Skipped => false,
         }
     }
 }
@@ -101,11 +101,11 @@ impl Summary {
     pub fn of(checks: &[CheckResult]) -> Self {
         let count = |verdict| checks.iter().filter(|check| check.verdict == verdict).count();
         Self {
-            ok: count(Verdict::Ok),
-            warn: count(Verdict::Warn),
-            fail: count(Verdict::Fail),
-            could_not_look: count(Verdict::CouldNotLook),
-            skipped: count(Verdict::Skipped),
+            ok: count(CheckVerdict::Ok),
+            warn: count(CheckVerdict::Warn),
+            fail: count(CheckVerdict::Fail),
+            could_not_look: count(CheckVerdict::CouldNotLook),
+            skipped: count(CheckVerdict::Skipped),
             passed: !checks.iter().any(CheckResult::stops),
         }
     }

@@ -36,7 +36,7 @@ pub mod version;
 
 pub use berth::{Berth, BerthRequest, BerthState, CardWish};
 pub use capability::Capability;
-pub use card::{CardId, CardView, Health, Ruling, Verdict};
+pub use card::{CardId, CardVerdict, CardView, Health, Ruling};
 pub use condition::{Condition, ConditionCode};
 pub use device_rule::DeviceRule;
 pub use full::{FullPlace, Kept};

@@ -5,7 +5,7 @@ use crate::alloc::Slot;
 use crate::host::procs::OpenDevice;
 use crate::model::facts::{NpuDevice, NpuFacts, NpuTopology};
 use crate::model::holder::{ContainerReason, Unseen};
-use crate::model::{Berth, CardId, CardView, Holder, Ruling, Verdict};
+use crate::model::{Berth, CardId, CardVerdict, CardView, Holder, Ruling};
 use crate::profile::Profile;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -86,7 +86,7 @@ fn unusable(id: CardId, npu: &NpuFacts, device: Option<&NpuDevice>, seen: &Snaps
         return Some(error.meaning.clone());
     }
     let ruling = seen.rulings.get(&id);
-    if let Some(blocked) = ruling.filter(|ruling| ruling.verdict == Verdict::Block) {
+    if let Some(blocked) = ruling.filter(|ruling| ruling.verdict == CardVerdict::Block) {
         return Some(blocked.to_string());
     }
     let Some(device) = device else {

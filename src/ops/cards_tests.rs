@@ -263,7 +263,7 @@ fn an_administrator_knows_better_than_the_health_of_a_card() {
     let mut sick = npu();
     sick.devices[3].health = Health::Alarm;
     let mut seen = seen();
-    seen.rulings = [(CardId(3), ruling(Verdict::Allow)), (CardId(5), ruling(Verdict::Block))].into();
+    seen.rulings = [(CardId(3), ruling(CardVerdict::Allow)), (CardId(5), ruling(CardVerdict::Block))].into();
     assert_eq!(free(&sick, &seen), [0, 1, 2, 3, 4, 6, 7]);
     assert_eq!(
         view(&profile(), &sick, &seen, &Listed::new())[5].unusable.as_deref(),
@@ -273,7 +273,7 @@ fn an_administrator_knows_better_than_the_health_of_a_card() {
     sick.devices.remove(3);
     assert!(!free(&sick, &seen).contains(&3));
     seen.open.push(open(2, 9, None));
-    seen.rulings.insert(CardId(2), ruling(Verdict::Allow));
+    seen.rulings.insert(CardId(2), ruling(CardVerdict::Allow));
     assert!(!free(&sick, &seen).contains(&2));
 }
 

@@ -209,10 +209,10 @@ mod tests {
     /// Only who allows a card knows of its alarm; who blocked it meanwhile does not.
     #[test]
     fn a_sick_card_is_handed_over_only_where_it_is_allowed() {
-        use crate::model::{Health, Verdict};
+        use crate::model::{CardVerdict, Health};
         let mut sick = crate::ops::cards::tests::npu();
         sick.devices[3].health = Health::Alarm;
-        let check = |verdict: Option<Verdict>| {
+        let check = |verdict: Option<CardVerdict>| {
             let ruling = verdict.map(|verdict| Ruling {
                 verdict,
                 why: None,
@@ -222,8 +222,8 @@ mod tests {
             });
             check_health(&sick, &[CardId(3)], &ruling.map(|ruling| (CardId(3), ruling)).into_iter().collect())
         };
-        assert!(check(None).is_err() && check(Some(Verdict::Block)).is_err());
-        assert!(check(Some(Verdict::Allow)).is_ok());
+        assert!(check(None).is_err() && check(Some(CardVerdict::Block)).is_err());
+        assert!(check(Some(CardVerdict::Allow)).is_ok());
     }
 
     #[test]

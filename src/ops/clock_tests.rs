@@ -7,7 +7,7 @@ use super::rulings::NewRuling;
 use crate::error::{ErrorClass, class_of};
 use crate::host::clock::TestClock;
 use crate::ledger::NewBerth;
-use crate::model::{Berth, CardId, Verdict};
+use crate::model::{Berth, CardId, CardVerdict};
 use std::time::Duration;
 
 const START: &str = "2026-01-01T08:00:00Z";
@@ -61,7 +61,7 @@ async fn a_lease_is_counted_on_the_nodes_clock() {
 async fn what_an_administrator_allows_ends_when_its_time_is_over() {
     let clock = TestClock::at(START);
     let (node, _dir) = Node::for_test(clock.clone());
-    let allow = NewRuling { verdict: Verdict::Allow, why: None, seconds: Some(3600) };
+    let allow = NewRuling { verdict: CardVerdict::Allow, why: None, seconds: Some(3600) };
     node.rule_card(&root(), 3, allow).await.unwrap();
     clock.pass(Duration::from_secs(3599));
     assert!(node.rulings().await.unwrap().contains_key(&CardId(3)));

@@ -20,7 +20,7 @@ const LEAST_HOME: u64 = 1 << 30;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Verdict {
+pub enum ImageVerdict {
     Ok,
     Warn,
     Fail,
@@ -34,7 +34,7 @@ pub struct ImageFinding {
     /// `image.arch`, `image.download`, `image.vscode` (all that VS Code's server needs, in one); one for another machine
     /// has `image.arch` alone.
     pub id: String,
-    pub verdict: Verdict,
+    pub verdict: ImageVerdict,
     pub seen: String,
     pub remedy: Option<String>,
 }
@@ -49,7 +49,7 @@ pub struct ImageCheck {
 
 impl ImageCheck {
     pub fn failed(&self) -> bool {
-        self.findings.iter().any(|finding| finding.verdict == Verdict::Fail)
+        self.findings.iter().any(|finding| finding.verdict == ImageVerdict::Fail)
     }
 }
 
@@ -71,7 +71,7 @@ impl Node {
         let users = image.users.clone().unwrap_or_else(|| self.settings().profile.berth.users.clone());
         let mut found = vec![arch(&info.arch)];
         // Nothing in an image for another machine can be started to look around.
-        if found.iter().all(|finding| finding.verdict != Verdict::Fail) {
+        if found.iter().all(|finding| finding.verdict != ImageVerdict::Fail) {
             let probe = self.probe(&info, &users, &progress).await?;
             let npu = self.npu_lately().await?;
             found.extend(findings(&probe, &npu));
@@ -80,7 +80,7 @@ impl Node {
     }
 }
 
-fn finding(id: &str, verdict: Verdict, seen: impl Into<String>, remedy: Option<&str>) -> ImageFinding {
+fn finding(id: &str, verdict: ImageVerdict, seen: impl Into<String>, remedy: Option<&str>) -> ImageFinding {
     ImageFinding { id: id.into(), verdict, seen: seen.into(), remedy: remedy.map(Into::into) }
 }
 
@@ -102,13 +102,13 @@ fn findings(probe: &ImageProbe, npu: &NpuFacts) -> Vec<ImageFinding> {
 fn arch(arch: &str) -> ImageFinding {
     let node = super::images::node_arch();
     match arch {
-        "" => finding("image.arch", Verdict::Skipped, "the image does not say", None),
-        arch if arch == node => finding("image.arch", Verdict::Ok, arch, None),
+        "" => finding("image.arch", ImageVerdict::Skipped, "the image does not say", None),
+        arch if arch == node => finding("image.arch", ImageVerdict::Ok, arch, None),
         arch => {
             let seen = format!("{arch}, but this node is {node}");
             finding(
                 "image.arch",
-                Verdict::Fail,
+                ImageVerdict::Fail,
                 seen,
                 Some("pull or import the image's variant for this node"),
             )
@@ -120,13 +120,13 @@ fn user(probe: &ImageProbe) -> ImageFinding {
     match &probe.user {
         Some(user) => finding(
             "image.user",
-            Verdict::Ok,
+            ImageVerdict::Ok,
             format!("{} (uid {}, gid {})", user.name, user.uid, user.gid),
             None,
         ),
         None => finding(
             "image.user",
-            Verdict::Fail,
+            ImageVerdict::Fail,
             probe.user_error.clone().unwrap_or_else(|| "nobody".into()),
             Some("give the image an account, or name one in the catalogue: users = [\"…\"]"),
         ),
@@ -137,17 +137,17 @@ fn shell(probe: &ImageProbe) -> ImageFinding {
     let remedy = "install bash: VS Code's server is started by it";
     let shells: Vec<String> = probe.shells.iter().map(|shell| shell.display().to_string()).collect();
     match shells.as_slice() {
-        [] => finding("image.shell", Verdict::Fail, "no shell", Some(remedy)),
+        [] => finding("image.shell", ImageVerdict::Fail, "no shell", Some(remedy)),
         some if some.iter().any(|shell| shell.ends_with("/bash")) => {
-            finding("image.shell", Verdict::Ok, some.join(", "), None)
+            finding("image.shell", ImageVerdict::Ok, some.join(", "), None)
         }
-        some => finding("image.shell", Verdict::Warn, some.join(", "), Some(remedy)),
+        some => finding("image.shell", ImageVerdict::Warn, some.join(", "), Some(remedy)),
     }
 }
 
 fn home(probe: &ImageProbe) -> ImageFinding {
     let Some(user) = &probe.user else {
-        return finding("image.home", Verdict::Skipped, "nobody's", None);
+        return finding("image.home", ImageVerdict::Skipped, "nobody's", None);
     };
     let home = user.home.display().to_string();
     let remedy = "editors keep their servers under home: make it, owned by that user, with 1 GiB free";
@@ -155,18 +155,18 @@ fn home(probe: &ImageProbe) -> ImageFinding {
         _ if !user.home_exists => "is not there".to_owned(),
         _ if !user.home_writable => "cannot be written by its user".into(),
         Some(free) if free < LEAST_HOME => format!("has {} MiB free", free >> 20),
-        _ => return finding("image.home", Verdict::Ok, home, None),
+        _ => return finding("image.home", ImageVerdict::Ok, home, None),
     };
-    finding("image.home", Verdict::Warn, format!("{home} {why}"), Some(remedy))
+    finding("image.home", ImageVerdict::Warn, format!("{home} {why}"), Some(remedy))
 }
 
 fn tar(probe: &ImageProbe) -> ImageFinding {
     if probe.tar {
-        finding("image.tar", Verdict::Ok, "tar is there", None)
+        finding("image.tar", ImageVerdict::Ok, "tar is there", None)
     } else {
         finding(
             "image.tar",
-            Verdict::Warn,
+            ImageVerdict::Warn,
             "no tar",
             Some("install tar: editors unpack their servers with it"),
         )
@@ -177,18 +177,20 @@ fn glibc(probe: &ImageProbe) -> ImageFinding {
     let remedy = "VS Code Remote-SSH needs glibc 2.28 or newer: choose a newer base image";
     match (&probe.glibc, probe.musl) {
         (Some(version), _) if parse_pair(version) >= Some(LEAST_GLIBC) => {
-            finding("image.glibc", Verdict::Ok, format!("glibc {version}"), None)
+            finding("image.glibc", ImageVerdict::Ok, format!("glibc {version}"), None)
         }
-        (Some(version), _) => finding("image.glibc", Verdict::Warn, format!("glibc {version}"), Some(remedy)),
+        (Some(version), _) => {
+            finding("image.glibc", ImageVerdict::Warn, format!("glibc {version}"), Some(remedy))
+        }
         (None, true) => finding(
             "image.glibc",
-            Verdict::Warn,
+            ImageVerdict::Warn,
             "musl, no glibc",
             Some(
                 "VS Code's server and most wheels are built for glibc 2.28 or newer: choose an image with it",
             ),
         ),
-        (None, false) => finding("image.glibc", Verdict::Warn, "no glibc", Some(remedy)),
+        (None, false) => finding("image.glibc", ImageVerdict::Warn, "no glibc", Some(remedy)),
     }
 }
 
@@ -196,22 +198,22 @@ fn libstdcxx(probe: &ImageProbe) -> ImageFinding {
     let remedy = "VS Code's server needs the libstdc++6 of GCC 8 or newer (GLIBCXX_3.4.25): install it";
     let (verdict, seen) = match &probe.glibcxx {
         Some(version) if parse_three(version) >= Some(LEAST_GLIBCXX) => {
-            (Verdict::Ok, format!("up to GLIBCXX_{version}"))
+            (ImageVerdict::Ok, format!("up to GLIBCXX_{version}"))
         }
-        Some(version) => (Verdict::Warn, format!("up to GLIBCXX_{version}")),
-        None => (Verdict::Warn, "no libstdc++".into()),
+        Some(version) => (ImageVerdict::Warn, format!("up to GLIBCXX_{version}")),
+        None => (ImageVerdict::Warn, "no libstdc++".into()),
     };
-    finding("image.libstdcxx", verdict, seen, Some(remedy).filter(|_| verdict != Verdict::Ok))
+    finding("image.libstdcxx", verdict, seen, Some(remedy).filter(|_| verdict != ImageVerdict::Ok))
 }
 
 /// The editor on the developer's machine may also download it and copy it here: not having these is no fault.
 fn download(probe: &ImageProbe) -> ImageFinding {
     if probe.download {
-        return finding("image.download", Verdict::Ok, "curl or wget is there", None);
+        return finding("image.download", ImageVerdict::Ok, "curl or wget is there", None);
     }
     finding(
         "image.download",
-        Verdict::Skipped,
+        ImageVerdict::Skipped,
         "neither curl nor wget",
         Some(
             "editors download their servers with these: without, they copy them from the developer's machine, or the \
@@ -226,16 +228,16 @@ fn vscode(found: &[ImageFinding]) -> ImageFinding {
         ["image.user", "image.shell", "image.home", "image.tar", "image.glibc", "image.libstdcxx"];
     let missing: Vec<&str> = found
         .iter()
-        .filter(|finding| NEEDS.contains(&finding.id.as_str()) && finding.verdict != Verdict::Ok)
+        .filter(|finding| NEEDS.contains(&finding.id.as_str()) && finding.verdict != ImageVerdict::Ok)
         .map(|finding| finding.id.trim_start_matches("image."))
         .collect();
     if missing.is_empty() {
-        return finding("image.vscode", Verdict::Ok, "VS Code Remote-SSH can run its server", None);
+        return finding("image.vscode", ImageVerdict::Ok, "VS Code Remote-SSH can run its server", None);
     }
     let seen = format!("VS Code Remote-SSH cannot run its server: {}", missing.join(", "));
     finding(
         "image.vscode",
-        Verdict::Warn,
+        ImageVerdict::Warn,
         seen,
         Some("mend what is named; ssh, scp, rsync and JetBrains' Gateway ask for less"),
     )
@@ -243,24 +245,24 @@ fn vscode(found: &[ImageFinding]) -> ImageFinding {
 
 fn cann(probe: &ImageProbe, npu: &NpuFacts) -> ImageFinding {
     let Some(cann) = &probe.cann else {
-        return finding("image.cann", Verdict::Skipped, "no CANN in the image", None);
+        return finding("image.cann", ImageVerdict::Skipped, "no CANN in the image", None);
     };
     let Some(driver) = &npu.driver_version else {
         let seen = format!("CANN {cann}; the driver's version could not be looked at");
-        return finding("image.cann", Verdict::Skipped, seen, None);
+        return finding("image.cann", ImageVerdict::Skipped, seen, None);
     };
     let seen = format!("CANN {cann} on driver {driver}");
     match newest_cann_for(driver) {
-        None => finding("image.cann", Verdict::Skipped, format!("{seen}: not in our table"), None),
+        None => finding("image.cann", ImageVerdict::Skipped, format!("{seen}: not in our table"), None),
         Some(newest) if is_newer_cann(cann, newest) => finding(
             "image.cann",
-            Verdict::Warn,
+            ImageVerdict::Warn,
             seen,
             Some(
                 "this CANN is newer than what is documented for the driver: upgrade the driver or take an older image",
             ),
         ),
-        Some(_) => finding("image.cann", Verdict::Ok, seen, None),
+        Some(_) => finding("image.cann", ImageVerdict::Ok, seen, None),
     }
 }
 
@@ -305,13 +307,13 @@ mod tests {
     }
 
     /// What is said of VS Code, and the verdict on what is to blame.
-    fn vscode_of(change: impl FnOnce(&mut ImageProbe), blamed: &str) -> (Verdict, String, Verdict) {
+    fn vscode_of(change: impl FnOnce(&mut ImageProbe), blamed: &str) -> (ImageVerdict, String, ImageVerdict) {
         let mut probe = probe();
         change(&mut probe);
         let found = findings(&probe, &NpuFacts::default());
         let of = |id: &str| found.iter().find(|finding| finding.id == id).unwrap().clone();
         let (vscode, blamed) = (of("image.vscode"), of(blamed));
-        assert!(blamed.verdict == Verdict::Ok || blamed.remedy.is_some(), "{blamed:?}");
+        assert!(blamed.verdict == ImageVerdict::Ok || blamed.remedy.is_some(), "{blamed:?}");
         (vscode.verdict, vscode.seen, blamed.verdict)
     }
 
@@ -320,7 +322,7 @@ mod tests {
     #[test]
     fn vs_code_runs_on_what_its_server_asks_for_and_on_nothing_less() {
         let (verdict, seen, _) = vscode_of(|_| (), "image.glibc");
-        assert_eq!((verdict, seen.as_str()), (Verdict::Ok, "VS Code Remote-SSH can run its server"));
+        assert_eq!((verdict, seen.as_str()), (ImageVerdict::Ok, "VS Code Remote-SSH can run its server"));
         let cases: [(&str, Change); 9] = [
             ("image.glibc", |probe| probe.glibc = Some("2.27".into())),
             ("image.glibc", |probe| (probe.glibc, probe.musl) = (None, true)),
@@ -334,7 +336,7 @@ mod tests {
         ];
         for (blamed, change) in cases {
             let (verdict, seen, of_blamed) = vscode_of(change, blamed);
-            assert_eq!((verdict, of_blamed), (Verdict::Warn, Verdict::Warn), "{blamed}");
+            assert_eq!((verdict, of_blamed), (ImageVerdict::Warn, ImageVerdict::Warn), "{blamed}");
             assert!(seen.ends_with(blamed.trim_start_matches("image.")), "{seen}");
         }
     }
@@ -345,10 +347,10 @@ mod tests {
             let npu = NpuFacts { driver_version: driver.map(Into::into), ..NpuFacts::default() };
             cann(&ImageProbe { cann: Some(version.into()), ..probe() }, &npu).verdict
         };
-        assert_eq!(verdict("8.2.rc1", Some("24.1.0.3")), Verdict::Ok);
-        assert_eq!(verdict("8.5.0", Some("24.1.0.3")), Verdict::Warn);
-        assert_eq!(verdict("8.5.0", Some("22.0")), Verdict::Skipped);
-        assert_eq!(verdict("8.5.0", None), Verdict::Skipped);
+        assert_eq!(verdict("8.2.rc1", Some("24.1.0.3")), ImageVerdict::Ok);
+        assert_eq!(verdict("8.5.0", Some("24.1.0.3")), ImageVerdict::Warn);
+        assert_eq!(verdict("8.5.0", Some("22.0")), ImageVerdict::Skipped);
+        assert_eq!(verdict("8.5.0", None), ImageVerdict::Skipped);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::{Caller, Node};
 use crate::error::Fault;
-use crate::model::{CardId, Ruling, Verdict};
+use crate::model::{CardId, CardVerdict, Ruling};
 use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ const LONGEST_WHY: usize = 200;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewRuling {
-    pub verdict: Verdict,
+    pub verdict: CardVerdict,
     #[serde(default)]
     pub why: Option<String>,
     /// Seconds from now; without an end where it is left out.
@@ -35,8 +35,8 @@ impl Node {
         self.check_card(card)?;
         let ruling = ruling(new, &caller.name, self.now().wall)?;
         let kind = match ruling.verdict {
-            Verdict::Allow => "card.allowed",
-            Verdict::Block => "card.blocked",
+            CardVerdict::Allow => "card.allowed",
+            CardVerdict::Block => "card.blocked",
         };
         let event = self.event(kind, &caller.name, format!("card {card} is {ruling}"));
         let (id, kept) = (CardId(card), ruling.clone());
@@ -96,10 +96,10 @@ fn ruling(new: NewRuling, by: &str, now: Timestamp) -> Result<Ruling, Fault> {
         return Err(Fault::usage(format!("the reason is one line of at most {LONGEST_WHY} characters")));
     }
     match (new.verdict, &why, new.seconds) {
-        (Verdict::Allow, _, None) => {
+        (CardVerdict::Allow, _, None) => {
             return Err(Fault::usage("a card in Alarm is not allowed without an end").help("--until 2days"));
         }
-        (Verdict::Block, None, _) => {
+        (CardVerdict::Block, None, _) => {
             return Err(Fault::usage("say why the card is blocked: others will ask").help("--why TEXT"));
         }
         _ => {}
@@ -128,20 +128,20 @@ mod tests {
         let try_it = |verdict, why: Option<&str>, seconds| {
             ruling(NewRuling { verdict, why: why.map(str::to_owned), seconds }, "root", now)
         };
-        let allowed = try_it(Verdict::Allow, None, Some(60)).unwrap();
+        let allowed = try_it(CardVerdict::Allow, None, Some(60)).unwrap();
         assert_eq!(allowed.to_string(), "allowed by root until 1970-01-01T00:01:00Z");
         assert_eq!(
-            try_it(Verdict::Block, Some(" loud fan "), None).unwrap().to_string(),
+            try_it(CardVerdict::Block, Some(" loud fan "), None).unwrap().to_string(),
             "blocked by root: loud fan"
         );
         for (verdict, why, seconds) in [
-            (Verdict::Allow, None, None),
-            (Verdict::Allow, None, Some(0)),
-            (Verdict::Allow, None, Some(u64::MAX)),
-            (Verdict::Block, None, None),
-            (Verdict::Block, Some("  "), None),
-            (Verdict::Block, Some("a\u{1b}[31m"), None),
-            (Verdict::Block, Some("x".repeat(201).as_str()), None),
+            (CardVerdict::Allow, None, None),
+            (CardVerdict::Allow, None, Some(0)),
+            (CardVerdict::Allow, None, Some(u64::MAX)),
+            (CardVerdict::Block, None, None),
+            (CardVerdict::Block, Some("  "), None),
+            (CardVerdict::Block, Some("a\u{1b}[31m"), None),
+            (CardVerdict::Block, Some("x".repeat(201).as_str()), None),
         ] {
             assert!(try_it(verdict, why, seconds).is_err(), "{verdict:?} {why:?} {seconds:?}");
         }

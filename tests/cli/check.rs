@@ -2,7 +2,7 @@
 
 use crate::npu::captures;
 use berth::facts::{driver, hccn, npu::detail};
-use berth::model::check::{CheckReport, Severity, Verdict};
+use berth::model::check::{CheckReport, CheckVerdict, Severity};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
@@ -109,7 +109,7 @@ impl Machine {
         serde_json::from_slice(&self.check(&["--json", "--only", only]).stdout).unwrap()
     }
 
-    fn verdict(&self, id: &str) -> Verdict {
+    fn verdict(&self, id: &str) -> CheckVerdict {
         self.report(id).checks[0].verdict
     }
 
@@ -311,7 +311,7 @@ fn what_could_not_be_looked_at_counts_as_the_worst_it_could_have_been() {
     let report: CheckReport = serde_json::from_slice(&advised.stdout).unwrap();
     assert_eq!(
         (report.checks[0].verdict, report.checks[0].severity),
-        (Verdict::CouldNotLook, Severity::Advised)
+        (CheckVerdict::CouldNotLook, Severity::Advised)
     );
     machine.tool("usr/bin/df", "exit 9");
     let required = machine.check(&["--only", "disk.root-space"]);
@@ -328,7 +328,7 @@ fn a_tool_that_hangs_is_unknown_and_holds_up_nobody() {
     assert!(began.elapsed() < Duration::from_secs(30));
     let report: CheckReport = serde_json::from_slice(&output.stdout).unwrap();
     for check in report.checks.iter().filter(|check| check.id.starts_with("npu.")) {
-        assert_eq!(check.verdict, Verdict::CouldNotLook, "{check:?}");
+        assert_eq!(check.verdict, CheckVerdict::CouldNotLook, "{check:?}");
         assert!(check.reason.as_ref().unwrap().contains("did not end within 300ms"), "{check:?}");
     }
     assert_eq!(output.status.code(), Some(4));
@@ -338,8 +338,11 @@ fn a_tool_that_hangs_is_unknown_and_holds_up_nobody() {
 fn lost_cards_a_missing_driver_and_held_cards_are_told_apart() {
     let machine = Machine::good();
     machine.npu_smi(&table(&["OK"]));
-    assert_eq!((machine.verdict("npu.count"), machine.verdict("npu.lost")), (Verdict::Fail, Verdict::Fail));
-    assert_eq!(machine.verdict("npu.health"), Verdict::Ok, "the card that is left");
+    assert_eq!(
+        (machine.verdict("npu.count"), machine.verdict("npu.lost")),
+        (CheckVerdict::Fail, CheckVerdict::Fail)
+    );
+    assert_eq!(machine.verdict("npu.health"), CheckVerdict::Ok, "the card that is left");
     for (status, word) in [(187, "(-8005)"), (172, "a container has cards (-8020)")] {
         machine.tool("usr/local/bin/npu-smi", &format!("exit {status}"));
         let report = machine.report("npu.count");
@@ -347,7 +350,7 @@ fn lost_cards_a_missing_driver_and_held_cards_are_told_apart() {
             [&report.checks[0].seen, &report.checks[0].reason].into_iter().flatten().next().unwrap().clone();
         let unknown = status == 187 && !nix::unistd::geteuid().is_root();
         assert!(said.contains(word) || unknown && said.contains("-8005 for this user"), "{said}");
-        assert_eq!(machine.verdict("npu.lost"), Verdict::CouldNotLook);
+        assert_eq!(machine.verdict("npu.lost"), CheckVerdict::CouldNotLook);
     }
 }
 
@@ -373,8 +376,8 @@ fn hostile_tools_and_files_are_survived() {
     assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
     let shown = text(&output.stdout);
     assert!(shown.len() < 20_000 && !shown.contains(['\u{0}', '\u{1b}']), "{} bytes", shown.len());
-    assert_eq!(machine.verdict("disk.fstab-nofail"), Verdict::CouldNotLook);
-    assert_eq!(machine.verdict("disk.smart"), Verdict::CouldNotLook);
+    assert_eq!(machine.verdict("disk.fstab-nofail"), CheckVerdict::CouldNotLook);
+    assert_eq!(machine.verdict("disk.smart"), CheckVerdict::CouldNotLook);
 }
 
 #[test]
@@ -418,7 +421,7 @@ fn a_bare_server_needs_no_file_of_ours() {
         .unwrap();
     let report: CheckReport = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((report.profile.as_str(), report.host), ("snt9b", None));
-    assert_eq!(report.checks[0].verdict, Verdict::CouldNotLook);
+    assert_eq!(report.checks[0].verdict, CheckVerdict::CouldNotLook);
 }
 
 #[test]

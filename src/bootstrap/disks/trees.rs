@@ -5,7 +5,7 @@
 
 use crate::bootstrap::copies::{check_nothing_below, check_same, copy_tree};
 use crate::bootstrap::plan::MoveTree;
-use crate::bootstrap::{Context, Progress};
+use crate::bootstrap::{Context, Operator};
 use crate::error::Fault;
 use crate::facts::mounts;
 use crate::host::{Tool, dirs, files, procs, tree};
@@ -22,7 +22,7 @@ const MOUNTING: Duration = Duration::from_mins(2);
 pub(in crate::bootstrap) fn copy_to_volume(
     context: &Context,
     step: &MoveTree,
-    progress: &dyn Progress,
+    operator: &dyn Operator,
 ) -> Result<()> {
     let place = Path::new(PLACE);
     dirs::make_dir(place, 0o700)?;
@@ -35,15 +35,15 @@ pub(in crate::bootstrap) fn copy_to_volume(
     check_nobody_works(context, &step.from)?;
     mount(context, Tool::Mount, &[&format!("UUID={}", step.to_uuid), PLACE])?;
     let copied = match tree::look_at(place, &[]) {
-        Ok(Place::Free | Place::Unfinished) => fill(context, step, place, progress),
-        Ok(Place::Docker | Place::Taken) => check_finished(step, place, progress),
+        Ok(Place::Free | Place::Unfinished) => fill(context, step, place, operator),
+        Ok(Place::Docker | Place::Taken) => check_finished(step, place, operator),
         Err(error) => Err(anyhow::Error::new(error).context(format!("looking at volume {}", step.to_volume))),
     };
     let unmounted = mount(context, Tool::Umount, &[PLACE]);
     copied.and(unmounted)
 }
 
-fn fill(context: &Context, step: &MoveTree, place: &Path, progress: &dyn Progress) -> Result<()> {
+fn fill(context: &Context, step: &MoveTree, place: &Path, operator: &dyn Operator) -> Result<()> {
     let from = step.from.as_path();
     let bytes = tree::measure(from).with_context(|| format!("measuring {}", from.display()))?;
     let free = files::free_bytes(place)?;
@@ -56,10 +56,10 @@ fn fill(context: &Context, step: &MoveTree, place: &Path, progress: &dyn Progres
         ))
         .into());
     }
-    progress.says(&format!("copying {} to volume {}", Size(bytes), step.to_volume));
-    if let Err(error) = copy_once(context, from, place, progress) {
-        progress.says(&format!("once more, because {error:#}"));
-        copy_once(context, from, place, progress).map_err(|error| {
+    operator.says(&format!("copying {} to volume {}", Size(bytes), step.to_volume));
+    if let Err(error) = copy_once(context, from, place, operator) {
+        operator.says(&format!("once more, because {error:#}"));
+        copy_once(context, from, place, operator).map_err(|error| {
             let what = format!("{} cannot be copied as it is: {error:#}", from.display());
             Fault::refused(what)
                 .help("nobody may work in it meanwhile: log everybody out, and run this again")
@@ -75,8 +75,8 @@ fn fill(context: &Context, step: &MoveTree, place: &Path, progress: &dyn Progres
 }
 
 /// An earlier run copied all of it and did not come to mount it. Whether people worked on it since, only they know.
-fn check_finished(step: &MoveTree, place: &Path, progress: &dyn Progress) -> Result<()> {
-    progress.says("comparing with what an earlier run copied");
+fn check_finished(step: &MoveTree, place: &Path, operator: &dyn Operator) -> Result<()> {
+    operator.says("comparing with what an earlier run copied");
     check_same(&step.from, place).map_err(|error| {
         let (from, volume, uuid) = (step.from.display(), &step.to_volume, &step.to_uuid);
         Fault::refused(format!("{from} and volume {volume} both hold something, and not the same: {error:#}"))
@@ -123,12 +123,12 @@ fn check_not_given(context: &Context, from: &Path) -> Result<()> {
         .into())
 }
 
-fn copy_once(context: &Context, from: &Path, place: &Path, progress: &dyn Progress) -> Result<()> {
+fn copy_once(context: &Context, from: &Path, place: &Path, operator: &dyn Operator) -> Result<()> {
     // Refuses a volume that has anything on it without our mark.
     tree::begin(place).and_then(|()| tree::empty(place)).context("emptying the new volume")?;
     let began = SystemTime::now();
     copy_tree(context, from, place)?;
-    progress.says("comparing");
+    operator.says("comparing");
     check_same(from, place)?;
     // What was written behind the comparison, by somebody who has ended since or whom no list of processes shows.
     match tree::changed_since(from, began).with_context(|| format!("looking through {}", from.display()))? {

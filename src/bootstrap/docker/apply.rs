@@ -1,12 +1,12 @@
 //! Docker: what has to be asked before deciding, and configuring and running it.
 
 use super::back::{Before, put_back, take_back};
-use super::decide::{self, Request, Running};
+use super::decide::{self, DockerInput, Running};
 use super::packages;
 use super::restart_list::{self, RestartList};
 use crate::bootstrap::plan::journal::Journal;
 use crate::bootstrap::plan::{ConfigureDocker, InstallPackages, Part, RunDocker, Step};
-use crate::bootstrap::{Context, Progress};
+use crate::bootstrap::{Context, Operator};
 use crate::engine::{Engine, Inventory, Named};
 use crate::error::{Fault, flatten};
 use crate::facts::{docker, kernel_settings};
@@ -74,7 +74,7 @@ pub(in crate::bootstrap) fn plan(
         to_restart.into_iter().flat_map(|to_restart| to_restart.running).map(|named| named.name).collect();
     let is_active = seen.docker.service.as_ref().is_some_and(|service| service.is_active);
     let moving_to = decide::needs_move(seen, wants);
-    let request = Request {
+    let request = DockerInput {
         wants,
         close_metadata: context.config.docker.close_metadata,
         unfinished: &journal.unfinished(),
@@ -244,7 +244,7 @@ pub(in crate::bootstrap) fn write_settings(
 pub(in crate::bootstrap) fn run(
     context: &Context,
     step: &RunDocker,
-    progress: &dyn Progress,
+    operator: &dyn Operator,
     before: Option<Before>,
 ) -> Result<()> {
     if step.restart
@@ -256,8 +256,8 @@ pub(in crate::bootstrap) fn run(
     let up =
         bring_up(context, step).and_then(|()| if before.is_some() { check_owed(context) } else { Ok(()) });
     match (up, before) {
-        (Ok(()), _) => restart_all(context, progress),
-        (Err(error), Some(before)) => Err(take_back(context, &before, progress, error)),
+        (Ok(()), _) => restart_all(context, operator),
+        (Err(error), Some(before)) => Err(take_back(context, &before, operator, error)),
         (Err(error), None) => Err(error),
     }
 }
@@ -265,13 +265,13 @@ pub(in crate::bootstrap) fn run(
 /// Where a run ends between the step that changes or stops Docker and the one that starts it: what ran must not stay down.
 pub(in crate::bootstrap) fn start_after_all(
     context: &Context,
-    progress: &dyn Progress,
+    operator: &dyn Operator,
     before: Before,
     error: anyhow::Error,
 ) -> anyhow::Error {
-    progress.says("starting Docker and what ran in it");
+    operator.says("starting Docker and what ran in it");
     let step = RunDocker { restart: false, data_root: None, stops: Vec::new() };
-    match run(context, &step, progress, Some(before)) {
+    match run(context, &step, operator, Some(before)) {
         Ok(()) => error,
         Err(other) => error.context(format!("Docker does not run as it did ({})", flatten(&other).message)),
     }
@@ -330,7 +330,7 @@ fn check_all_there(context: &Context, to_restart: &RestartList, now: &Inventory)
 }
 
 /// Starts what ran before, all that is there of it, and only then says what is lost and what does not start.
-pub(in crate::bootstrap) fn restart_all(context: &Context, progress: &dyn Progress) -> Result<()> {
+pub(in crate::bootstrap) fn restart_all(context: &Context, operator: &dyn Operator) -> Result<()> {
     let Some(to_restart) = restart_list::read(context)? else { return Ok(()) };
     let now = inventory(context)?;
     let down: Vec<_> = to_restart
@@ -341,7 +341,7 @@ pub(in crate::bootstrap) fn restart_all(context: &Context, progress: &dyn Progre
         .collect();
     let mut failed = Vec::new();
     for named in down {
-        progress.says(&format!("starting {} again", named.name));
+        operator.says(&format!("starting {} again", named.name));
         let socket = context.config.docker.socket.clone();
         let started = wait_for(async { Engine::connect(&socket).await?.start(&named.id).await });
         if let Err(error) = started {

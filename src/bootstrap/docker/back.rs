@@ -2,7 +2,7 @@
 //! what ran is started again. Only the run that made the change takes it back: later, people may have worked with it.
 
 use super::apply::{fresh, inventory, restart_all, start, stop_all, stop_docker, wait_for_engine};
-use crate::bootstrap::{Context, Progress, files};
+use crate::bootstrap::{Context, Operator, files};
 use crate::error::{Fault, flatten};
 use crate::host::tree;
 use anyhow::{Context as _, Result};
@@ -21,10 +21,10 @@ pub(in crate::bootstrap) struct Before {
 pub(in crate::bootstrap) fn take_back(
     context: &Context,
     before: &Before,
-    progress: &dyn Progress,
+    operator: &dyn Operator,
     error: anyhow::Error,
 ) -> anyhow::Error {
-    progress.says("going back to the configuration before");
+    operator.says("going back to the configuration before");
     let kept = match go_back(context, before) {
         Ok(kept) => kept,
         Err(other) => {
@@ -34,7 +34,7 @@ pub(in crate::bootstrap) fn take_back(
             ));
         }
     };
-    let ran = match restart_all(context, progress) {
+    let ran = match restart_all(context, operator) {
         Ok(()) => "and so does what ran in it".to_owned(),
         Err(other) => format!("but not all that ran in it ({})", flatten(&other).message),
     };

@@ -8,7 +8,7 @@ use super::restart_list;
 use crate::bootstrap::copies::{check_nothing_below, check_same, copy_tree};
 use crate::bootstrap::disks;
 use crate::bootstrap::plan::MoveDockerData;
-use crate::bootstrap::{Context, Progress};
+use crate::bootstrap::{Context, Operator};
 use crate::error::{Fault, flatten};
 use crate::facts::docker::copy_of;
 use crate::host::{files, tree};
@@ -20,7 +20,7 @@ use std::path::Path;
 pub(in crate::bootstrap) fn copy_and_switch(
     context: &Context,
     step: &MoveDockerData,
-    progress: &dyn Progress,
+    operator: &dyn Operator,
     before: &mut Option<Before>,
 ) -> Result<()> {
     let seen = fresh(context)?;
@@ -46,14 +46,14 @@ pub(in crate::bootstrap) fn copy_and_switch(
         state.check_none_removed()?;
         let inventory = state.inventory;
         restart_list::add(context, inventory.clone())?;
-        progress.says(&format!("stopping {} containers and Docker", inventory.running.len()));
+        operator.says(&format!("stopping {} containers and Docker", inventory.running.len()));
         stopped = stop_all(context, &inventory);
     }
     let moved = stopped
         .and_then(|()| stop_docker(context, seen.has_socket_unit))
-        .and_then(|()| copy(context, step, progress))
+        .and_then(|()| copy(context, step, operator))
         .and_then(|()| switch(context, step));
-    *before = moved.map_err(|error| with_docker_back(context, progress, error))?;
+    *before = moved.map_err(|error| with_docker_back(context, operator, error))?;
     Ok(())
 }
 
@@ -96,7 +96,7 @@ fn check_places(seen: &DockerSeen, to: &Path) -> Result<(), Fault> {
     Ok(())
 }
 
-fn copy(context: &Context, step: &MoveDockerData, progress: &dyn Progress) -> Result<()> {
+fn copy(context: &Context, step: &MoveDockerData, operator: &dyn Operator) -> Result<()> {
     let (from, to) = (step.from.as_path(), step.to.as_path());
     check_nothing_below(context, from)?;
     let new = copy_of(to);
@@ -117,10 +117,10 @@ fn copy(context: &Context, step: &MoveDockerData, progress: &dyn Progress) -> Re
         ))
         .into());
     }
-    progress.says(&format!("copying {} to {}", Size(bytes), new.display()));
+    operator.says(&format!("copying {} to {}", Size(bytes), new.display()));
     tree::begin(&new).with_context(|| format!("making {}", new.display()))?;
     copy_tree(context, from, &new)?;
-    progress.says("comparing");
+    operator.says("comparing");
     check_same(from, &new)?;
     tree::settle(&new, to).with_context(|| format!("renaming {} to {}", new.display(), to.display()))?;
     // Before Docker is told: what it works with must never be taken for a copy that nobody uses.
@@ -128,9 +128,9 @@ fn copy(context: &Context, step: &MoveDockerData, progress: &dyn Progress) -> Re
 }
 
 /// Nothing was switched: Docker and its containers go on with the old data. The copy is made anew by the next run.
-fn with_docker_back(context: &Context, progress: &dyn Progress, error: anyhow::Error) -> anyhow::Error {
-    progress.says("starting Docker again with its old data");
-    match start(context, "start").and_then(|()| restart_all(context, progress)) {
+fn with_docker_back(context: &Context, operator: &dyn Operator, error: anyhow::Error) -> anyhow::Error {
+    operator.says("starting Docker again with its old data");
+    match start(context, "start").and_then(|()| restart_all(context, operator)) {
         Ok(()) => error,
         Err(other) => {
             error.context(format!("Docker does not run again either ({})", flatten(&other).message))

@@ -1,7 +1,7 @@
 //! Installing packages. What is installed is left as it is: names and files of installed packages are taken out first.
 
 use crate::bootstrap::plan::{InstallPackages, Part};
-use crate::bootstrap::{Context, Progress};
+use crate::bootstrap::{Context, Operator};
 use crate::error::{ErrorClass, Fault, FaultKind, flatten};
 use crate::facts::package_changes::{self, Answer, Losses};
 use crate::host::{Cmd, Output, RunError, Tool, trust};
@@ -35,7 +35,7 @@ const NO_SOURCES: [&str; 4] =
 pub(in crate::bootstrap) fn install(
     context: &Context,
     step: &InstallPackages,
-    progress: &dyn Progress,
+    operator: &dyn Operator,
 ) -> Result<()> {
     if step.manager == PackageManager::AptGet {
         // What an interrupted run left; nothing otherwise.
@@ -46,7 +46,7 @@ pub(in crate::bootstrap) fn install(
     }
     let wanted = match &step.from {
         Some(dir) => missing_files(context, step.manager, dir)?,
-        None => missing_names(context, step, progress)?,
+        None => missing_names(context, step, operator)?,
     };
     if wanted.is_empty() {
         return Ok(());
@@ -54,7 +54,7 @@ pub(in crate::bootstrap) fn install(
     let answer =
         ask(context, step.manager, Asking::Now, step.from.is_some(), &wanted).map_err(Fault::from)?;
     check_answer(step.manager, &wanted, answer)?;
-    progress
+    operator
         .says(&format!("installing {}", wanted.iter().map(|name| short(name)).collect::<Vec<_>>().join(" ")));
     let is_offline = step.from.is_some();
     run(context, quiet(command(step.manager, is_offline).args(wanted))).map(|_| ()).map_err(|error| {
@@ -239,12 +239,12 @@ fn missing_of<'a>(context: &Context, step: &'a InstallPackages) -> Vec<Vec<&'a s
     alternatives.filter(|names| !is_there(names)).collect()
 }
 
-fn missing_names(context: &Context, step: &InstallPackages, progress: &dyn Progress) -> Result<Vec<String>> {
+fn missing_names(context: &Context, step: &InstallPackages, operator: &dyn Operator) -> Result<Vec<String>> {
     let manager = step.manager;
     let missing = missing_of(context, step);
     let mut said = String::new();
     if !missing.is_empty() && manager == PackageManager::AptGet {
-        progress.says("reading the lists of packages");
+        operator.says("reading the lists of packages");
         // A repository that does not answer is a warning, and may not be the one that matters.
         let output =
             run(context, quiet(Tool::AptGet.cmd().args(["update", "-o", "DPkg::Lock::Timeout=120"])))?;

@@ -77,7 +77,7 @@ pub(in crate::bootstrap) fn plan(
     let mut part = Part::default();
     let resume = reboot::resume(context, wishes, seen);
     let nobody = ResumeAfterBoot { unit: None };
-    let request = decide::Request {
+    let request = decide::DriverInput {
         wants: &profile.bootstrap.driver,
         // A simulated node has no cards on its bus.
         pci_ids: if profile.simulation.is_some() { &[] } else { &profile.devices.pci_ids },

@@ -3,7 +3,7 @@
 use super::cards;
 use super::decide::installed_misfit;
 use crate::bootstrap::plan::{InstallRun, MakeAccount, PackageKind};
-use crate::bootstrap::{Context, Progress};
+use crate::bootstrap::{Context, Operator};
 use crate::error::{Fault, FaultKind};
 use crate::facts::driver::{self, DRIVER};
 use crate::host::{Cmd, Output, RunError, Tool, read_text, trust};
@@ -36,11 +36,11 @@ pub(in crate::bootstrap) fn make_account(context: &Context, account: &MakeAccoun
 pub(in crate::bootstrap) fn install(
     context: &Context,
     run: &InstallRun,
-    progress: &dyn Progress,
+    operator: &dyn Operator,
 ) -> Result<()> {
     approve(context, run)?;
     let tool = Tool::RunPackage(run.path.clone());
-    progress.says("checking the package");
+    operator.says("checking the package");
     let check = tool.cmd().arg("--check").timeout(CHECK);
     let output = context.host.run(&check.clone().allow_any_exit()).map_err(not_run)?;
     if output.status != 0 {
@@ -51,7 +51,7 @@ pub(in crate::bootstrap) fn install(
     }
     // That took its time, and the answer must be from now.
     approve(context, run)?;
-    progress.says(&format!("installing; it takes some minutes and writes {LOG}"));
+    operator.says(&format!("installing; it takes some minutes and writes {LOG}"));
     let log_before = read_log(context);
     let cmd = tool.cmd().args(run.args()).timeout(INSTALL);
     let output = context.host.run(&cmd.clone().allow_any_exit()).map_err(not_run)?;

@@ -5,7 +5,7 @@ use super::super::reboot::Ending;
 use super::super::{addresses, reboot};
 use super::*;
 use crate::bootstrap::plan::{NewAddress, ResumeAfterBoot, SetAddresses, Step};
-use crate::bootstrap::{Context, Draft, Progress};
+use crate::bootstrap::{Context, Draft, Operator};
 use crate::error::{ErrorClass, flatten};
 use crate::facts::at_work::check_not_at_work;
 use crate::host::RealHost;
@@ -20,7 +20,7 @@ mod packages;
 
 struct Quiet;
 
-impl Progress for Quiet {
+impl Operator for Quiet {
     fn starts(&self, _: usize, _: usize, _: &Step) {}
     fn says(&self, _: &str) {}
     fn ended(&self, _: &Step, _: Option<&Fault>) {}

@@ -20,7 +20,7 @@ pub struct Entry {
     pub schema: u32,
     pub at: Timestamp,
     pub run: String,
-    pub event: Event,
+    pub event: JournalEvent,
     /// The step's key.
     #[serde(default, rename = "step", skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
@@ -33,7 +33,7 @@ pub struct Entry {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Event {
+pub enum JournalEvent {
     Begun,
     Started,
     Done,
@@ -76,32 +76,32 @@ impl Journal {
     /// To be called once before the first event.
     pub fn begin(&mut self, at: Timestamp) -> Result<(), Fault> {
         cut_torn_line(&self.path)?;
-        self.write(at, Event::Begun, None, None)
+        self.write(at, JournalEvent::Begun, None, None)
     }
 
     pub fn started(&mut self, at: Timestamp, step: &Step) -> Result<(), Fault> {
-        self.write(at, Event::Started, Some(step), None)
+        self.write(at, JournalEvent::Started, Some(step), None)
     }
 
     pub fn done(&mut self, at: Timestamp, step: &Step) -> Result<(), Fault> {
-        self.write(at, Event::Done, Some(step), None)
+        self.write(at, JournalEvent::Done, Some(step), None)
     }
 
     pub fn failed(&mut self, at: Timestamp, step: &Step, why: &str) -> Result<(), Fault> {
-        self.write(at, Event::Failed, Some(step), Some(why.to_owned()))
+        self.write(at, JournalEvent::Failed, Some(step), Some(why.to_owned()))
     }
 
     pub fn settled(&mut self, at: Timestamp, step: &Step) -> Result<(), Fault> {
-        self.write(at, Event::Settled, Some(step), None)
+        self.write(at, JournalEvent::Settled, Some(step), None)
     }
 
     /// `boot` is the id of the boot that must end first.
     pub fn reboot(&mut self, at: Timestamp, boot: &str) -> Result<(), Fault> {
-        self.write(at, Event::Reboot, None, Some(boot.to_owned()))
+        self.write(at, JournalEvent::Reboot, None, Some(boot.to_owned()))
     }
 
     pub fn finished(&mut self, at: Timestamp) -> Result<(), Fault> {
-        self.write(at, Event::Finished, None, None)
+        self.write(at, JournalEvent::Finished, None, None)
     }
 
     /// Steps that were started, and of which nobody knows that they are done.
@@ -110,11 +110,11 @@ impl Journal {
         for entry in &self.entries {
             let Some(step) = &entry.what else { continue };
             match entry.event {
-                Event::Started => {
+                JournalEvent::Started => {
                     open.retain(|other| other.key() != step.key());
                     open.push(step.clone());
                 }
-                Event::Done | Event::Settled => open.retain(|other| other.key() != step.key()),
+                JournalEvent::Done | JournalEvent::Settled => open.retain(|other| other.key() != step.key()),
                 _ => {}
             }
         }
@@ -124,7 +124,7 @@ impl Journal {
     /// File systems that were made and that nobody was asked to mount yet: nothing of anybody can be on them.
     pub fn fresh_volumes(&self) -> Vec<String> {
         let mut fresh: Vec<String> = Vec::new();
-        for entry in self.entries.iter().filter(|entry| entry.event == Event::Started) {
+        for entry in self.entries.iter().filter(|entry| entry.event == JournalEvent::Started) {
             match &entry.what {
                 Some(Step::MakeVolume(volume)) if !fresh.contains(&volume.uuid) => {
                     fresh.push(volume.uuid.clone());
@@ -139,9 +139,12 @@ impl Journal {
     /// Serial numbers of disks that were wiped by runs of which none came to its end: nobody asks for that twice. A power
     /// cut may take the line that says so; the next run sees that nothing is left to wipe, and settles it.
     pub fn wiped(&self) -> Vec<String> {
-        let since =
-            self.entries.iter().rposition(|entry| entry.event == Event::Finished).map_or(0, |at| at + 1);
-        let is_over = |entry: &&Entry| matches!(entry.event, Event::Done | Event::Settled);
+        let since = self
+            .entries
+            .iter()
+            .rposition(|entry| entry.event == JournalEvent::Finished)
+            .map_or(0, |at| at + 1);
+        let is_over = |entry: &&Entry| matches!(entry.event, JournalEvent::Done | JournalEvent::Settled);
         let done = self.entries.iter().skip(since).filter(is_over);
         let serial = |entry: &Entry| match &entry.what {
             Some(Step::WipeDisk(wipe)) => Some(wipe.disk.serial.clone()),
@@ -152,17 +155,17 @@ impl Journal {
 
     /// Whether one of these steps was started after the last time that `cure` was done.
     pub fn is_open_behind(&self, causes: &[&str], cure: &str) -> bool {
-        let last = |events: &[Event], keys: &[&str]| {
+        let last = |events: &[JournalEvent], keys: &[&str]| {
             self.entries.iter().rposition(|entry| {
                 events.contains(&entry.event) && entry.key.as_deref().is_some_and(|key| keys.contains(&key))
             })
         };
-        last(&[Event::Started], causes) > last(&[Event::Done], &[cure])
+        last(&[JournalEvent::Started], causes) > last(&[JournalEvent::Done], &[cure])
     }
 
     /// The boot that a run asked to end, if none was begun since.
     pub fn awaited_reboot(&self) -> Option<&str> {
-        let last = self.entries.last().filter(|entry| entry.event == Event::Reboot)?;
+        let last = self.entries.last().filter(|entry| entry.event == JournalEvent::Reboot)?;
         last.text.as_deref()
     }
 
@@ -170,12 +173,12 @@ impl Journal {
     pub fn did_in_last_run(&self, is_meant: impl Fn(&Step) -> bool) -> bool {
         let run = self.entries.last().map(|entry| &entry.run);
         let mut done =
-            self.entries.iter().filter(|entry| Some(&entry.run) == run && entry.event == Event::Done);
+            self.entries.iter().filter(|entry| Some(&entry.run) == run && entry.event == JournalEvent::Done);
         done.any(|entry| entry.what.as_ref().is_some_and(&is_meant))
     }
 
     pub fn was_begun_after(&self, at: Timestamp) -> bool {
-        self.entries.iter().any(|entry| entry.event == Event::Begun && entry.at >= at)
+        self.entries.iter().any(|entry| entry.event == JournalEvent::Begun && entry.at >= at)
     }
 
     /// Whether some run started this.
@@ -183,13 +186,13 @@ impl Journal {
         let is_it = |known: &Step| step.is_same_work(known);
         self.entries
             .iter()
-            .any(|entry| entry.event == Event::Started && entry.what.as_ref().is_some_and(is_it))
+            .any(|entry| entry.event == JournalEvent::Started && entry.what.as_ref().is_some_and(is_it))
     }
 
     fn write(
         &mut self,
         at: Timestamp,
-        event: Event,
+        event: JournalEvent,
         step: Option<&Step>,
         text: Option<String>,
     ) -> Result<(), Fault> {

@@ -1,6 +1,6 @@
 //! The guard, the journal and plans as files.
 
-use super::journal::{Event, Journal};
+use super::journal::{Journal, JournalEvent};
 use super::{
     AddMount, DiskPart, Expected, FilePurpose, Format, Held, MakeVolume, Plan, Planned, SCHEMA, Step,
     WipeDisk, WriteFile, approve, check_made_for, check_still_true, read_plan, write_plan,
@@ -187,9 +187,9 @@ fn a_line_that_a_power_cut_tore_is_cut_off_and_nothing_else() {
 
 #[test]
 fn events_are_named_as_documented() {
-    let name = |event: Event| serde_json::to_string(&event).unwrap();
-    assert_eq!(name(Event::Begun), "\"begun\"");
-    assert_eq!(name(Event::Settled), "\"settled\"");
+    let name = |event: JournalEvent| serde_json::to_string(&event).unwrap();
+    assert_eq!(name(JournalEvent::Begun), "\"begun\"");
+    assert_eq!(name(JournalEvent::Settled), "\"settled\"");
 }
 
 fn plan() -> Plan {

@@ -19,7 +19,7 @@ use std::time::Instant;
 
 /// What every probe works with.
 #[derive(Clone, Copy)]
-struct Node<'a> {
+struct ProbeInput<'a> {
     host: &'a dyn Host,
     config: &'a Config,
     profile: &'a Profile,
@@ -31,7 +31,7 @@ type Seen = Box<dyn FnOnce(&mut CheckFacts) + Send>;
 /// Runs these checks. The whole takes as long as the slowest probe that they need.
 pub fn run(host: &dyn Host, config: &Config, profile: &Profile, checks: &[&'static Check]) -> CheckReport {
     let began = Instant::now();
-    let node = Node { host, config, profile };
+    let node = ProbeInput { host, config, profile };
     let wants = Wants { profile, config };
     let needs: BTreeSet<Need> = checks
         .iter()
@@ -63,7 +63,7 @@ fn milliseconds(since: Instant) -> u64 {
 }
 
 /// Each probe on a thread of its own: one that hangs holds up nobody but itself.
-fn gather(node: Node, needs: &BTreeSet<Need>) -> (CheckFacts, Vec<ProbeTime>) {
+fn gather(node: ProbeInput, needs: &BTreeSet<Need>) -> (CheckFacts, Vec<ProbeTime>) {
     let mut facts = CheckFacts::nothing(rustix::process::geteuid().is_root());
     let mut times = Vec::new();
     thread::scope(|scope| {
@@ -91,8 +91,8 @@ fn seen<T: Send + 'static>(look: T, put: fn(&mut CheckFacts, T)) -> Seen {
     Box::new(move |facts| put(facts, look))
 }
 
-fn look(node: Node, need: Need) -> Seen {
-    let Node { host, config, profile } = node;
+fn look(node: ProbeInput, need: Need) -> Seen {
+    let ProbeInput { host, config, profile } = node;
     let devices = &profile.devices;
     match need {
         Need::Npu => seen(npu(node), |facts, look| facts.npu = Ok(look)),
@@ -150,7 +150,7 @@ fn untold<T>(look: Result<T, String>) -> Look<T> {
     look.map_err(NotLooked::from)
 }
 
-fn npu(node: Node) -> NpuLook {
+fn npu(node: ProbeInput) -> NpuLook {
     let tools = &node.config.tools;
     let facts = facts::npu::gather_table(node.host, tools);
     let errors = detail::gather_errors(node.host, tools, &facts);
@@ -176,14 +176,14 @@ fn driver_dir(profile: &Profile) -> PathBuf {
     mount.map_or_else(|| usual.to_path_buf(), |mount| mount.source.clone())
 }
 
-fn cann(node: Node) -> Look<Vec<CannSeen>> {
+fn cann(node: ProbeInput) -> Look<Vec<CannSeen>> {
     let catalogue = Catalogue::load(node.host, &node.config.paths.images)
         .map_err(|error| NotLooked::from(flatten(&error).message))?;
     Ok(facts::cann::gather(node.host, catalogue.images()))
 }
 
 /// One thread a card: a card that hangs does not hide the others.
-fn hccn(node: Node) -> Vec<HccnCard> {
+fn hccn(node: ProbeInput) -> Vec<HccnCard> {
     let (host, tools) = (node.host, &node.config.tools);
     thread::scope(|scope| {
         let cards = 0..node.profile.devices.cards;
@@ -215,7 +215,7 @@ fn smart(host: &dyn Host) -> Look<Vec<SmartDisk>> {
     }))
 }
 
-fn metadata(node: Node) -> Look<bool> {
+fn metadata(node: ProbeInput) -> Look<bool> {
     // Without Docker there is no chain, and asking could load modules of the kernel.
     if !node.host.exists(&node.config.docker.socket) {
         return Ok(false);

@@ -6,7 +6,7 @@
 use super::input::{InputQueue, Inputs, UntilDropped};
 use super::launch::{Group, Launch, Program};
 use super::own_keys::{KeysFile, NOTE};
-use super::session::{Ending, Order, Plan, Size};
+use super::session::{Ending, Order, ProgramPlan, Size};
 use super::terminal::{self, Terminal};
 use crate::ssh::connection::activity::ChannelPlace;
 use bytes::{Bytes, BytesMut};
@@ -39,7 +39,7 @@ const LEAST_ROOM: usize = 4 << 10;
 const STDERR: u32 = 1;
 
 enum Control {
-    Start(Plan, Option<Terminal>),
+    Start(ProgramPlan, Option<Terminal>),
     Resize(Size),
     Signal(String),
 }

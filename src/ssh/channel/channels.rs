@@ -5,7 +5,7 @@
 use super::bridge::{Bridge, Line};
 use super::environment::{Environment, NotTaken, client_may_set};
 use super::input::{InputQueue, Inputs, TooMuch};
-use super::session::{Event, Order, Session as Machine, Size};
+use super::session::{ChannelEvent, Order, Session as Machine, Size};
 use super::terminal::Terminal;
 use super::windows::Windows;
 use crate::model::text::clean;
@@ -104,7 +104,7 @@ impl Channels {
     pub(in crate::ssh) fn end_input(&mut self, id: ChannelId) {
         match self.open.get_mut(&id) {
             Some(Open::Session { machine, bridge, .. }) => {
-                if let Some(order) = machine.on(Event::EndOfData).order {
+                if let Some(order) = machine.on(ChannelEvent::EndOfData).order {
                     bridge.pass(order, None);
                 }
             }
@@ -146,7 +146,7 @@ impl Channels {
     pub(in crate::ssh) fn answer(
         &mut self,
         id: ChannelId,
-        event: Event,
+        event: ChannelEvent,
         session: &mut Session,
     ) -> Result<(), Error> {
         // The program's first output cannot overtake the answer: russh takes it from its queue after this call.
@@ -162,7 +162,8 @@ impl Channels {
         value: &str,
         session: &mut Session,
     ) -> Result<(), Error> {
-        let accepted = self.step(id, Event::Variable { name: name.to_owned(), value: value.to_owned() });
+        let accepted =
+            self.step(id, ChannelEvent::Variable { name: name.to_owned(), value: value.to_owned() });
         if accepted {
             return session.channel_success(id);
         }
@@ -179,7 +180,7 @@ impl Channels {
     }
 
     /// As [`Channels::answer`]; returns whether it was accepted.
-    pub(in crate::ssh) fn step(&mut self, id: ChannelId, event: Event) -> bool {
+    pub(in crate::ssh) fn step(&mut self, id: ChannelId, event: ChannelEvent) -> bool {
         let Some(Open::Session { machine, bridge, terminal }) = self.open.get_mut(&id) else { return false };
         let step = machine.on(event);
         if let Some(order) = step.order {
@@ -201,11 +202,11 @@ pub(in crate::ssh) fn size(columns: u32, rows: u32, width: u32, height: u32) -> 
 
 /// What a client means by a signal. The request that nobody reads the output any more comes as one from a russh with our
 /// changes (`scripts/lib/russh-*.diff`); without those it never comes.
-pub(in crate::ssh) fn signal_event(signal: Sig) -> Event {
+pub(in crate::ssh) fn signal_event(signal: Sig) -> ChannelEvent {
     match signal {
-        Sig::Custom(name) if name == OUTPUT_IS_UNREAD => Event::OutputUnread,
-        Sig::Custom(name) => Event::Signal(name),
-        known => Event::Signal(format!("{known:?}")),
+        Sig::Custom(name) if name == OUTPUT_IS_UNREAD => ChannelEvent::OutputUnread,
+        Sig::Custom(name) => ChannelEvent::Signal(name),
+        known => ChannelEvent::Signal(format!("{known:?}")),
     }
 }
 

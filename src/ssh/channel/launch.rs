@@ -1,7 +1,7 @@
 //! A session's program as its channel sees it: how it is asked for, its streams, its signals. Who it runs as is said by
 //! whoever launches it.
 
-use super::session::Plan;
+use super::session::ProgramPlan;
 use super::terminal::{Control, Terminal};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
@@ -55,7 +55,7 @@ pub(in crate::ssh) trait Launch: Send + Sync + 'static {
     fn keys_file(&self) -> Option<PathBuf> {
         None
     }
-    fn launch(&self, plan: Plan, terminal: Option<Terminal>) -> Launching<'_>;
+    fn launch(&self, plan: ProgramPlan, terminal: Option<Terminal>) -> Launching<'_>;
 }
 
 pub(in crate::ssh) type Launching<'a> = Pin<Box<dyn Future<Output = io::Result<Program>> + Send + 'a>>;

@@ -17,7 +17,7 @@ pub(in crate::ssh) struct Size {
 
 /// What a client asks of its channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::ssh) enum Event {
+pub(in crate::ssh) enum ChannelEvent {
     /// A terminal was asked for and could, or could not, be opened.
     Terminal {
         opened: bool,
@@ -44,7 +44,7 @@ pub(in crate::ssh) enum Event {
 /// What is to be done for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::ssh) enum Order {
-    Start(Plan),
+    Start(ProgramPlan),
     Resize(Size),
     Signal(String),
     CloseOutput,
@@ -63,7 +63,7 @@ pub(in crate::ssh) enum What {
 
 /// The program of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::ssh) struct Plan {
+pub(in crate::ssh) struct ProgramPlan {
     pub(in crate::ssh) what: What,
     pub(in crate::ssh) has_terminal: bool,
     /// What the client set, and `TERM`.
@@ -72,16 +72,16 @@ pub(in crate::ssh) struct Plan {
 
 /// An answer to the client, and at most one order.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::ssh) struct Step {
+pub(in crate::ssh) struct Reply {
     pub(in crate::ssh) accepted: bool,
     pub(in crate::ssh) order: Option<Order>,
 }
 
-const NO: Step = Step { accepted: false, order: None };
-const YES: Step = Step { accepted: true, order: None };
+const NO: Reply = Reply { accepted: false, order: None };
+const YES: Reply = Reply { accepted: true, order: None };
 
-fn order(order: Order) -> Step {
-    Step { accepted: true, order: Some(order) }
+fn order(order: Order) -> Reply {
+    Reply { accepted: true, order: Some(order) }
 }
 
 #[derive(Debug, Default)]
@@ -115,51 +115,53 @@ impl Session {
         self.phase == Phase::Running
     }
 
-    pub(in crate::ssh) fn on(&mut self, event: Event) -> Step {
+    pub(in crate::ssh) fn on(&mut self, event: ChannelEvent) -> Reply {
         match self.phase {
             Phase::Preparing => self.prepare(event),
             Phase::Running | Phase::InputEnded => self.run(event),
         }
     }
 
-    fn prepare(&mut self, event: Event) -> Step {
+    fn prepare(&mut self, event: ChannelEvent) -> Reply {
         match event {
-            Event::Terminal { opened, term } if opened && !self.has_terminal => {
+            ChannelEvent::Terminal { opened, term } if opened && !self.has_terminal => {
                 self.has_terminal = true;
                 if client_may_set("TERM", &term, &self.environment).is_ok() && !term.is_empty() {
                     self.environment.insert("TERM".into(), term.into());
                 }
                 YES
             }
-            Event::Variable { name, value } if client_may_set(&name, &value, &self.environment).is_ok() => {
+            ChannelEvent::Variable { name, value }
+                if client_may_set(&name, &value, &self.environment).is_ok() =>
+            {
                 self.environment.insert(name.into(), value.into());
                 YES
             }
-            Event::Agent(socket) => {
+            ChannelEvent::Agent(socket) => {
                 self.environment.insert("SSH_AUTH_SOCK".into(), socket.into());
                 YES
             }
-            Event::Resize(size) if self.has_terminal => order(Order::Resize(size)),
-            Event::Shell => self.start(What::LoginShell),
-            Event::Command(command) => self.start(What::Command(command)),
-            Event::Subsystem(name) if name == "sftp" => self.start(What::Sftp),
+            ChannelEvent::Resize(size) if self.has_terminal => order(Order::Resize(size)),
+            ChannelEvent::Shell => self.start(What::LoginShell),
+            ChannelEvent::Command(command) => self.start(What::Command(command)),
+            ChannelEvent::Subsystem(name) if name == "sftp" => self.start(What::Sftp),
             _ => NO,
         }
     }
 
-    fn start(&mut self, what: What) -> Step {
+    fn start(&mut self, what: What) -> Reply {
         self.phase = Phase::Running;
         let environment = std::mem::take(&mut self.environment);
         self.has_terminal &= what != What::Sftp;
-        order(Order::Start(Plan { what, has_terminal: self.has_terminal, environment }))
+        order(Order::Start(ProgramPlan { what, has_terminal: self.has_terminal, environment }))
     }
 
-    fn run(&mut self, event: Event) -> Step {
+    fn run(&mut self, event: ChannelEvent) -> Reply {
         match event {
-            Event::Resize(size) if self.has_terminal => order(Order::Resize(size)),
-            Event::Signal(name) => order(Order::Signal(name)),
-            Event::OutputUnread => order(Order::CloseOutput),
-            Event::EndOfData if self.phase == Phase::Running => {
+            ChannelEvent::Resize(size) if self.has_terminal => order(Order::Resize(size)),
+            ChannelEvent::Signal(name) => order(Order::Signal(name)),
+            ChannelEvent::OutputUnread => order(Order::CloseOutput),
+            ChannelEvent::EndOfData if self.phase == Phase::Running => {
                 self.phase = Phase::InputEnded;
                 order(Order::EndInput)
             }
@@ -196,8 +198,8 @@ impl Ending {
 mod tests {
     use super::*;
 
-    fn terminal() -> Event {
-        Event::Terminal { opened: true, term: "xterm".into() }
+    fn terminal() -> ChannelEvent {
+        ChannelEvent::Terminal { opened: true, term: "xterm".into() }
     }
 
     #[test]
@@ -206,12 +208,12 @@ mod tests {
         assert!(session.wants_terminal());
         assert_eq!(session.on(terminal()), YES);
         assert!(!session.wants_terminal());
-        assert_eq!(session.on(Event::Variable { name: "LANG".into(), value: "C".into() }), YES);
-        let Some(Order::Start(plan)) = session.on(Event::Shell).order else { panic!("no start") };
+        assert_eq!(session.on(ChannelEvent::Variable { name: "LANG".into(), value: "C".into() }), YES);
+        let Some(Order::Start(plan)) = session.on(ChannelEvent::Shell).order else { panic!("no start") };
         assert!(plan.has_terminal && plan.what == What::LoginShell);
         assert_eq!(plan.environment.len(), 2);
         let size = Size { columns: 100, rows: 40, ..Size::default() };
-        assert_eq!(session.on(Event::Resize(size)).order, Some(Order::Resize(size)));
+        assert_eq!(session.on(ChannelEvent::Resize(size)).order, Some(Order::Resize(size)));
         assert!(session.takes_input());
     }
 
@@ -219,19 +221,19 @@ mod tests {
     fn sftp_gets_no_terminal_and_nothing_else_is_a_subsystem() {
         let mut session = Session::default();
         assert_eq!(session.on(terminal()), YES);
-        assert_eq!(session.on(Event::Subsystem("netconf".into())), NO);
-        let Some(Order::Start(plan)) = session.on(Event::Subsystem("sftp".into())).order else {
+        assert_eq!(session.on(ChannelEvent::Subsystem("netconf".into())), NO);
+        let Some(Order::Start(plan)) = session.on(ChannelEvent::Subsystem("sftp".into())).order else {
             panic!("no start")
         };
         assert!(!plan.has_terminal && plan.what == What::Sftp);
-        assert_eq!(session.on(Event::Resize(Size::default())), NO);
+        assert_eq!(session.on(ChannelEvent::Resize(Size::default())), NO);
     }
 
     #[test]
     fn only_one_program_a_channel() {
         let mut session = Session::default();
-        assert!(session.on(Event::Command(b"id".to_vec())).accepted);
-        for again in [Event::Shell, Event::Command(b"id".to_vec()), terminal()] {
+        assert!(session.on(ChannelEvent::Command(b"id".to_vec())).accepted);
+        for again in [ChannelEvent::Shell, ChannelEvent::Command(b"id".to_vec()), terminal()] {
             assert_eq!(session.on(again), NO);
         }
     }
@@ -239,29 +241,34 @@ mod tests {
     #[test]
     fn nothing_runs_before_its_start() {
         let mut session = Session::default();
-        let signal = Event::Signal("TERM".into());
-        for early in [Event::EndOfData, Event::OutputUnread, signal, Event::Resize(Size::default())] {
+        let signal = ChannelEvent::Signal("TERM".into());
+        for early in [
+            ChannelEvent::EndOfData,
+            ChannelEvent::OutputUnread,
+            signal,
+            ChannelEvent::Resize(Size::default()),
+        ] {
             assert_eq!(session.on(early), NO);
         }
-        assert_eq!(session.on(Event::Terminal { opened: false, term: "x".into() }), NO);
+        assert_eq!(session.on(ChannelEvent::Terminal { opened: false, term: "x".into() }), NO);
         assert!(session.wants_terminal());
     }
 
     #[test]
     fn input_ends_once() {
         let mut session = Session::default();
-        session.on(Event::Command(b"cat".to_vec()));
-        assert_eq!(session.on(Event::EndOfData).order, Some(Order::EndInput));
-        assert_eq!(session.on(Event::EndOfData), NO);
+        session.on(ChannelEvent::Command(b"cat".to_vec()));
+        assert_eq!(session.on(ChannelEvent::EndOfData).order, Some(Order::EndInput));
+        assert_eq!(session.on(ChannelEvent::EndOfData), NO);
         assert!(!session.takes_input());
-        assert_eq!(session.on(Event::Signal("TERM".into())).order, Some(Order::Signal("TERM".into())));
-        assert_eq!(session.on(Event::OutputUnread).order, Some(Order::CloseOutput));
+        assert_eq!(session.on(ChannelEvent::Signal("TERM".into())).order, Some(Order::Signal("TERM".into())));
+        assert_eq!(session.on(ChannelEvent::OutputUnread).order, Some(Order::CloseOutput));
     }
 
     #[test]
     fn forbidden_variables_are_refused() {
         let mut session = Session::default();
-        assert_eq!(session.on(Event::Variable { name: "LD_PRELOAD".into(), value: "x".into() }), NO);
+        assert_eq!(session.on(ChannelEvent::Variable { name: "LD_PRELOAD".into(), value: "x".into() }), NO);
     }
 
     #[test]

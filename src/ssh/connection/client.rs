@@ -6,7 +6,7 @@ use super::closing::{Closer, Why};
 use super::live::LoggedIn;
 use super::report::Who;
 use super::state::ServerState;
-use super::wire::Progress;
+use super::wire::LoginProgress;
 use crate::model::inside_event::{Forward, What};
 use crate::model::text::clean;
 use std::collections::HashSet;
@@ -28,7 +28,7 @@ pub(in crate::ssh) struct Ends {
 pub(in crate::ssh) struct ClientConnection {
     pub(in crate::ssh) ends: Ends,
     server: Arc<ServerState>,
-    progress: Arc<Progress>,
+    progress: Arc<LoginProgress>,
     closer: Closer,
     activity: Arc<Activity>,
     who: Arc<OnceLock<Who>>,
@@ -45,7 +45,7 @@ impl ClientConnection {
     pub(in crate::ssh) fn new(
         server: &Arc<ServerState>,
         (peer, local): (SocketAddr, SocketAddr),
-        progress: Arc<Progress>,
+        progress: Arc<LoginProgress>,
         closer: Closer,
     ) -> Self {
         let activity = Arc::new(Activity::new(server.limits.each.channels));

@@ -9,7 +9,7 @@ use super::client::ClientConnection;
 use super::closing::{Closer, Why};
 use super::report::{Reporter, Who};
 use super::state::{Limits, ServerState};
-use super::wire::{Progress, Wire};
+use super::wire::{LoginProgress, Wire};
 use super::{protocol, socket};
 use crate::model::inside_event::What;
 use crate::ops::supervise;
@@ -134,7 +134,7 @@ impl Front {
             );
             self.report_limit(&Who { peer: Some(peer), ..Who::default() }, reason);
         }
-        let progress = Progress::new(place);
+        let progress = LoginProgress::new(place);
         let prepared = socket::prepare(&stream, self.state.limits.each.silent_time).and_then(|local| {
             let socket = Arc::new(stream.as_fd().try_clone_to_owned()?);
             Ok((local, socket))
@@ -158,7 +158,7 @@ struct Visit {
     front: Arc<Front>,
     peer: SocketAddr,
     socket: Arc<OwnedFd>,
-    progress: Arc<Progress>,
+    progress: Arc<LoginProgress>,
     told: mpsc::Receiver<Why>,
     who: Arc<OnceLock<Who>>,
 }

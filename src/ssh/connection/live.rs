@@ -2,7 +2,7 @@
 
 use super::activity::Activity;
 use super::closing::{Closer, Why};
-use super::wire::Progress;
+use super::wire::LoginProgress;
 use crate::model::limits::SshLimits;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,7 +31,7 @@ pub(in crate::ssh) struct LoggedIn {
     pub(in crate::ssh) user: String,
     pub(in crate::ssh) fingerprint: String,
     pub(super) closer: Closer,
-    pub(super) progress: Arc<Progress>,
+    pub(super) progress: Arc<LoginProgress>,
     pub(super) activity: Arc<Activity>,
 }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// How far one connection has come with its login.
-pub(in crate::ssh) struct Progress {
+pub(in crate::ssh) struct LoginProgress {
     /// Gone with the login.
     place: Mutex<Option<Place>>,
     /// We have sent our version.
@@ -26,7 +26,7 @@ pub(in crate::ssh) struct Progress {
     heard: AtomicU64,
 }
 
-impl Progress {
+impl LoginProgress {
     pub(in crate::ssh) fn new(place: Place) -> Arc<Self> {
         Arc::new(Self {
             place: Mutex::new(Some(place)),
@@ -80,7 +80,7 @@ impl Progress {
 /// A stream that notes how the login goes on.
 pub(in crate::ssh) struct Wire<S> {
     stream: S,
-    progress: Arc<Progress>,
+    progress: Arc<LoginProgress>,
     read: Option<Clear>,
     written: Option<Clear>,
     /// What came since the keys were exchanged; `None` once somebody has logged in.
@@ -92,7 +92,7 @@ pub(in crate::ssh) struct Wire<S> {
 const MOST_BEFORE_LOGIN: usize = 64 << 10;
 
 impl<S> Wire<S> {
-    pub(in crate::ssh) fn new(stream: S, progress: Arc<Progress>) -> Self {
+    pub(in crate::ssh) fn new(stream: S, progress: Arc<LoginProgress>) -> Self {
         let clear = || Some(Clear::default());
         Self { stream, progress, read: clear(), written: clear(), before_login: Some(0) }
     }
@@ -281,7 +281,7 @@ mod tests {
         for logs_in in [false, true] {
             let (place, _) = Places::new(1).admit([127, 0, 0, 1].into(), || ());
             let (mut client, server) = tokio::io::duplex(1 << 20);
-            let mut wire = Wire::new(server, Progress::new(place));
+            let mut wire = Wire::new(server, LoginProgress::new(place));
             client.write_all(b"SSH-2.0-x\r\n").await.unwrap();
             client.write_all(&packet(Clear::NEW_KEYS, 0)).await.unwrap();
             let mut buffer = vec![0; 4096];

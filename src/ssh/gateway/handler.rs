@@ -9,7 +9,7 @@ use crate::model::inside_event::{Forward, What};
 use crate::model::places::Full;
 use crate::ssh::channel::bridge::Line;
 use crate::ssh::channel::channels::{Channels, not_supported, refuse, signal_event, size};
-use crate::ssh::channel::session::Event;
+use crate::ssh::channel::session::ChannelEvent;
 use crate::ssh::channel::tunnel::Tunnel;
 use crate::ssh::connection::activity::ChannelPlace;
 use crate::ssh::connection::client::ClientConnection;
@@ -289,7 +289,7 @@ impl Handler for GatewayHandler {
         let opened = self
             .pass()
             .is_some_and(|pass| self.channels.open_terminal(id, size, modes, &keeper(pass.user())));
-        self.channels.answer(id, Event::Terminal { opened, term: term.to_owned() }, session)
+        self.channels.answer(id, ChannelEvent::Terminal { opened, term: term.to_owned() }, session)
     }
 
     async fn env_request(
@@ -303,7 +303,7 @@ impl Handler for GatewayHandler {
     }
 
     async fn shell_request(&mut self, id: ChannelId, session: &mut Session) -> Result<(), Error> {
-        self.channels.answer(id, Event::Shell, session)
+        self.channels.answer(id, ChannelEvent::Shell, session)
     }
 
     async fn exec_request(
@@ -312,7 +312,7 @@ impl Handler for GatewayHandler {
         command: &[u8],
         session: &mut Session,
     ) -> Result<(), Error> {
-        self.channels.answer(id, Event::Command(command.to_vec()), session)
+        self.channels.answer(id, ChannelEvent::Command(command.to_vec()), session)
     }
 
     async fn subsystem_request(
@@ -323,7 +323,7 @@ impl Handler for GatewayHandler {
     ) -> Result<(), Error> {
         // A client that is told no says no more than that. So this is a command that there is not, which is explained.
         let line = if name == "sftp" { "sftp" } else { "subsystem" };
-        self.channels.answer(id, Event::Command(line.into()), session)
+        self.channels.answer(id, ChannelEvent::Command(line.into()), session)
     }
 
     async fn x11_request(
@@ -354,7 +354,7 @@ impl Handler for GatewayHandler {
         height: u32,
         session: &mut Session,
     ) -> Result<(), Error> {
-        self.channels.answer(id, Event::Resize(size(columns, rows, width, height)), session)
+        self.channels.answer(id, ChannelEvent::Resize(size(columns, rows, width, height)), session)
     }
 
     async fn signal(&mut self, id: ChannelId, signal: Sig, session: &mut Session) -> Result<(), Error> {

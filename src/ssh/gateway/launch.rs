@@ -10,7 +10,7 @@ use super::places::{Kind, Taken};
 use crate::host::handover::send_descriptor;
 use crate::model::places::Full;
 use crate::ssh::channel::launch::{Group, Launch, Launching, Program, Reader, Writer};
-use crate::ssh::channel::session::{Plan, What};
+use crate::ssh::channel::session::{ProgramPlan, What};
 use crate::ssh::channel::terminal::Terminal;
 use crate::ssh::user::become_user::own_program;
 use std::ffi::OsString;
@@ -50,7 +50,7 @@ impl Launch for Remote {
         self.pass.user()
     }
 
-    fn launch(&self, plan: Plan, terminal: Option<Terminal>) -> Launching<'_> {
+    fn launch(&self, plan: ProgramPlan, terminal: Option<Terminal>) -> Launching<'_> {
         Box::pin(async move {
             let (channel, theirs) = UnixStream::pair()?;
             let mut command = self.command(&plan);
@@ -67,7 +67,7 @@ impl Launch for Remote {
 }
 
 impl Remote {
-    fn command(&self, plan: &Plan) -> Command {
+    fn command(&self, plan: &ProgramPlan) -> Command {
         let uid = self.gate.node.settings().config.ssh.gateway_uid;
         let login = format!("{}@{}", self.pass.user(), self.gate.node.ssh_host());
         #[allow(clippy::disallowed_methods, reason = "starts this program alone, which becomes nobody")]
@@ -80,7 +80,7 @@ impl Remote {
 }
 
 /// What the child is to do.
-fn words(plan: &Plan) -> Vec<OsString> {
+fn words(plan: &ProgramPlan) -> Vec<OsString> {
     match &plan.what {
         What::LoginShell if plan.has_terminal => vec!["menu".into()],
         What::LoginShell => vec!["help".into()],
@@ -126,9 +126,9 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
-    fn plan(command: Option<&[u8]>, has_terminal: bool) -> Plan {
+    fn plan(command: Option<&[u8]>, has_terminal: bool) -> ProgramPlan {
         let what = command.map_or(What::LoginShell, |line| What::Command(line.to_vec()));
-        Plan { what, has_terminal, environment: BTreeMap::default() }
+        ProgramPlan { what, has_terminal, environment: BTreeMap::default() }
     }
 
     #[test]

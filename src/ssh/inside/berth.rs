@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 use std::path::{Path, PathBuf};
 
 /// What the connections share: the berth's files and the container's environment.
-pub(in crate::ssh) struct Berth {
+pub(in crate::ssh) struct InsideBerth {
     pub(super) etc: PathBuf,
     pub(in crate::ssh) config: SessionConfig,
     pub(in crate::ssh) container: Environment,
@@ -21,7 +21,7 @@ pub(in crate::ssh) struct Berth {
     pub(in crate::ssh) programs: PathBuf,
 }
 
-impl Berth {
+impl InsideBerth {
     pub(in crate::ssh) fn authorized_keys_path(&self) -> PathBuf {
         self.etc.join("authorized_keys")
     }
@@ -53,7 +53,7 @@ pub(in crate::ssh) fn home_of(account: &Account) -> PathBuf {
 }
 
 /// What a session of this account starts from, before any script.
-pub(in crate::ssh) fn base_environment(berth: &Berth, account: &Account) -> Environment {
+pub(in crate::ssh) fn base_environment(berth: &InsideBerth, account: &Account) -> Environment {
     environment::base(
         &berth.container,
         &berth.config.environment,

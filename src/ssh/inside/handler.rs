@@ -2,13 +2,13 @@
 //! and hands orders to the channel's task. It must never wait for a program or another host.
 
 use super::auth::{self, Grant, Refusal};
-use super::berth::Berth;
+use super::berth::InsideBerth;
 use super::program::Inside;
 use crate::model::inside_event::{Forward, What};
 use crate::model::text::clean;
 use crate::ssh::channel::bridge::Line;
 use crate::ssh::channel::channels::{Channels, not_supported, refuse, signal_event, size};
-use crate::ssh::channel::session::Event;
+use crate::ssh::channel::session::ChannelEvent;
 use crate::ssh::channel::tunnel::Tunnel;
 use crate::ssh::connection::client::ClientConnection;
 use crate::ssh::forward::{Listeners, Target, Wanted, dial};
@@ -23,7 +23,7 @@ const NO_X11: &str = "no X11 here: use a forward (ssh -L) to a web or VNC server
 const TOO_MANY: &str = "too many channels are open in this connection";
 
 pub(in crate::ssh) struct InsideHandler {
-    berth: Arc<Berth>,
+    berth: Arc<InsideBerth>,
     connection: ClientConnection,
     grant: Option<Grant>,
     /// The last one, and the fingerprint of its key.
@@ -43,7 +43,7 @@ impl Drop for InsideHandler {
 }
 
 impl InsideHandler {
-    pub(in crate::ssh) fn new(berth: &Arc<Berth>, connection: ClientConnection) -> Self {
+    pub(in crate::ssh) fn new(berth: &Arc<InsideBerth>, connection: ClientConnection) -> Self {
         let channels = Channels::new(connection.closer());
         let berth = Arc::clone(berth);
         Self { berth, connection, grant: None, refusal: None, user: String::new(), channels, listeners: None }
@@ -253,7 +253,7 @@ impl Handler for InsideHandler {
             _ => None,
         };
         // russh sends the answer.
-        Ok(made.is_some_and(|socket| self.channels.step(id, Event::Agent(socket))))
+        Ok(made.is_some_and(|socket| self.channels.step(id, ChannelEvent::Agent(socket))))
     }
 
     async fn channel_close(&mut self, id: ChannelId, _session: &mut Session) -> Result<(), Error> {
@@ -291,7 +291,7 @@ impl Handler for InsideHandler {
             .grant
             .as_ref()
             .is_some_and(|grant| self.channels.open_terminal(id, size, modes, grant.account()));
-        self.channels.answer(id, Event::Terminal { opened, term: term.to_owned() }, session)
+        self.channels.answer(id, ChannelEvent::Terminal { opened, term: term.to_owned() }, session)
     }
 
     async fn env_request(
@@ -305,7 +305,7 @@ impl Handler for InsideHandler {
     }
 
     async fn shell_request(&mut self, id: ChannelId, session: &mut Session) -> Result<(), Error> {
-        self.channels.answer(id, Event::Shell, session)
+        self.channels.answer(id, ChannelEvent::Shell, session)
     }
 
     async fn exec_request(
@@ -314,7 +314,7 @@ impl Handler for InsideHandler {
         command: &[u8],
         session: &mut Session,
     ) -> Result<(), Error> {
-        self.channels.answer(id, Event::Command(command.to_vec()), session)
+        self.channels.answer(id, ChannelEvent::Command(command.to_vec()), session)
     }
 
     async fn subsystem_request(
@@ -327,7 +327,7 @@ impl Handler for InsideHandler {
             let name: String = name.chars().take(64).collect();
             tracing::info!(peer = %self.connection.ends.peer, "refused: there is no subsystem {name:?}");
         }
-        self.channels.answer(id, Event::Subsystem(name.to_owned()), session)
+        self.channels.answer(id, ChannelEvent::Subsystem(name.to_owned()), session)
     }
 
     async fn x11_request(
@@ -353,7 +353,7 @@ impl Handler for InsideHandler {
         height: u32,
         session: &mut Session,
     ) -> Result<(), Error> {
-        self.channels.answer(id, Event::Resize(size(columns, rows, width, height)), session)
+        self.channels.answer(id, ChannelEvent::Resize(size(columns, rows, width, height)), session)
     }
 
     async fn signal(&mut self, id: ChannelId, signal: Sig, session: &mut Session) -> Result<(), Error> {

@@ -1,11 +1,11 @@
 //! Starting the program of a session inside a berth, as the session user.
 
 use super::auth::Grant;
-use super::berth::{Berth, base_environment, home_of};
+use super::berth::{InsideBerth, base_environment, home_of};
 use super::shell::Shell;
 use crate::ssh::channel::environment::{self, Environment};
 use crate::ssh::channel::launch::{Launch, Launching, Program, spawn};
-use crate::ssh::channel::session::{Plan, What};
+use crate::ssh::channel::session::{ProgramPlan, What};
 use crate::ssh::channel::terminal::Terminal;
 use crate::ssh::connection::client::Ends;
 use crate::ssh::user::account::Account;
@@ -19,7 +19,7 @@ use std::sync::Arc;
 /// Starts shells and commands inside a berth, as the user of the grant.
 pub(in crate::ssh) struct Inside {
     pub(in crate::ssh) grant: Grant,
-    pub(in crate::ssh) berth: Arc<Berth>,
+    pub(in crate::ssh) berth: Arc<InsideBerth>,
     pub(in crate::ssh) ends: Ends,
 }
 
@@ -30,16 +30,16 @@ impl Launch for Inside {
     fn keys_file(&self) -> Option<PathBuf> {
         Some(home_of(self.grant.account()).join(".ssh/authorized_keys"))
     }
-    fn launch(&self, plan: Plan, terminal: Option<Terminal>) -> Launching<'_> {
+    fn launch(&self, plan: ProgramPlan, terminal: Option<Terminal>) -> Launching<'_> {
         Box::pin(start(&self.grant, &self.berth, self.ends, plan, terminal))
     }
 }
 
 async fn start(
     grant: &Grant,
-    berth: &Berth,
+    berth: &InsideBerth,
     ends: Ends,
-    plan: Plan,
+    plan: ProgramPlan,
     terminal: Option<Terminal>,
 ) -> io::Result<Program> {
     let account = grant.account();

@@ -3,7 +3,7 @@
 //! Keys that cannot be read end nobody: only a key that is not there any more does.
 
 use super::auth;
-use super::berth::Berth;
+use super::berth::InsideBerth;
 use super::stamp::Stamp;
 use crate::ssh::connection::live::Live;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use std::time::Duration;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Watches for ever.
-pub(in crate::ssh) async fn watch(berth: Arc<Berth>, live: Arc<Live>) {
+pub(in crate::ssh) async fn watch(berth: Arc<InsideBerth>, live: Arc<Live>) {
     let path = berth.authorized_keys_path();
     let mut seen = None;
     loop {

@@ -1,6 +1,6 @@
 //! The server inside the container: its start and its end.
 
-use super::berth::Berth;
+use super::berth::InsideBerth;
 use super::handler::InsideHandler;
 use super::host_key::HostKeyFile;
 use super::script::ScriptCache;
@@ -49,7 +49,7 @@ pub fn serve(options: &ServeOptions) -> Result<()> {
         image::read_regular(&path, FILE_LIMIT).with_context(|| format!("reading {}", path.display()))
     };
     let (host_key, keys) = HostKeyFile::open(options.etc.join("host_key"))?;
-    let berth = Arc::new(Berth {
+    let berth = Arc::new(InsideBerth {
         etc: options.etc.clone(),
         config: SessionConfig::parse(&file("session.json")?)?,
         container: std::env::vars_os().collect(),
@@ -106,7 +106,7 @@ pub fn serve(options: &ServeOptions) -> Result<()> {
 }
 
 /// Runs the environment script before the first login has to wait for it.
-async fn warm_up(berth: Arc<Berth>) {
+async fn warm_up(berth: Arc<InsideBerth>) {
     match berth.account() {
         Ok(account) => drop(berth.script_environment(&account).await),
         Err(error) => tracing::error!("nobody can log in: {error:#}"),

@@ -12,7 +12,7 @@ use crate::profile::{DiskWants, Layout};
 use std::path::PathBuf;
 
 /// What decides beside the facts.
-pub struct Request<'a> {
+pub struct DisksInput<'a> {
     pub wants: &'a DiskWants,
     /// Serial numbers that the admin typed after `--wipe`.
     pub wipe: &'a [String],
@@ -25,7 +25,7 @@ pub struct Request<'a> {
 }
 
 /// Steps for the disks of this machine.
-pub fn plan(seen: &Observed, request: &Request) -> Part {
+pub fn plan(seen: &Observed, request: &DisksInput) -> Part {
     let mut part = Part::default();
     // Also where no volume is made: nobody should find out at the reboot that a driver asks for.
     if let Some(error) = &seen.fstab.error {
@@ -52,7 +52,7 @@ pub(super) struct Wanted {
     pub(super) existing: Existing,
 }
 
-fn wanted(seen: &Observed, request: &Request, part: &mut Part) -> Vec<Wanted> {
+fn wanted(seen: &Observed, request: &DisksInput, part: &mut Part) -> Vec<Wanted> {
     let format = match request.wants.layout {
         Layout::Btrfs => Format::Btrfs,
         _ if request.wants.striped => Format::XfsStriped,
@@ -65,7 +65,7 @@ fn wanted(seen: &Observed, request: &Request, part: &mut Part) -> Vec<Wanted> {
     volumes.collect()
 }
 
-fn refuse_stray_wipes(request: &Request, wiped: &[String], part: &mut Part) {
+fn refuse_stray_wipes(request: &DisksInput, wiped: &[String], part: &mut Part) {
     for serial in request.wipe.iter().filter(|serial| !wiped.contains(serial)) {
         part.refuse(
             format!("--wipe {serial}: no disk with this serial number is to be used here"),
@@ -74,7 +74,7 @@ fn refuse_stray_wipes(request: &Request, wiped: &[String], part: &mut Part) {
     }
 }
 
-fn share_out(seen: &Observed, request: &Request, volumes: Vec<Wanted>, supply: Supply, part: &mut Part) {
+fn share_out(seen: &Observed, request: &DisksInput, volumes: Vec<Wanted>, supply: Supply, part: &mut Part) {
     let count = volumes.len();
     let needed = volumes.iter().filter(|wanted| matches!(wanted.existing, Existing::No)).count();
     if supply.free.len() < needed {
@@ -139,7 +139,7 @@ fn share_out(seen: &Observed, request: &Request, volumes: Vec<Wanted>, supply: S
 }
 
 /// What a run that was interrupted had added already: the file system may not know of it yet.
-fn half_grown(seen: &Observed, request: &Request, name: &str) -> Option<Vec<DiskPart>> {
+fn half_grown(seen: &Observed, request: &DisksInput, name: &str) -> Option<Vec<DiskPart>> {
     let begun = request.unfinished.iter().find_map(|step| match step {
         Step::GrowVolume(volume) if volume.name == name => Some(&volume.disks),
         _ => None,
@@ -164,7 +164,7 @@ fn make(wanted: &Wanted, disks: Vec<DiskPart>, uuid: String) -> MakeVolume {
 }
 
 /// With the identifiers that they have already, where a run had begun to add them.
-fn members(disks: &[&Disk], begun: &[DiskPart], request: &Request) -> Vec<DiskPart> {
+fn members(disks: &[&Disk], begun: &[DiskPart], request: &DisksInput) -> Vec<DiskPart> {
     let with_id = disks.iter().filter_map(|disk| disk.id.clone().map(|id| (id, disk.size_bytes)));
     let part = |(id, size): (DiskId, u64)| {
         let known = begun.iter().find(|known| known.id == id).cloned();
@@ -191,7 +191,14 @@ fn as_lvm_uuid(uuid: &str) -> String {
 }
 
 /// Contents that move, and the mount.
-fn finish(seen: &Observed, request: &Request, wanted: &Wanted, uuid: &str, is_fresh: bool, part: &mut Part) {
+fn finish(
+    seen: &Observed,
+    request: &DisksInput,
+    wanted: &Wanted,
+    uuid: &str,
+    is_fresh: bool,
+    part: &mut Part,
+) {
     let target = wanted.target.display().to_string();
     let is_mounted = seen.mounted_at(&target).is_some();
     let directory = seen.directories.iter().find(|known| known.path == target);
@@ -240,7 +247,7 @@ fn finish(seen: &Observed, request: &Request, wanted: &Wanted, uuid: &str, is_fr
 }
 
 /// A run began to mount it; where fstab says nothing of it, it never was.
-fn mount_was_begun(request: &Request, uuid: &str) -> bool {
+fn mount_was_begun(request: &DisksInput, uuid: &str) -> bool {
     request.unfinished.iter().any(|step| matches!(step, Step::AddMount(mount) if mount.uuid == uuid))
 }
 

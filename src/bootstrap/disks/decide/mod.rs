@@ -14,7 +14,7 @@ mod tests_names;
 mod volumes;
 
 pub use blocks::mixed_blocks;
-pub use layout::{Request, plan};
+pub use layout::{DisksInput, plan};
 pub use mounts::edit_fstab;
 pub use names::{Naming, resolve};
 pub use volumes::is_mounted_at;

@@ -1,7 +1,7 @@
 //! Which disks may be used: those that the profile means, that nobody uses and that hold nothing, or nothing that
 //! anybody still needs.
 
-use super::layout::{Request, Wanted};
+use super::layout::{DisksInput, Wanted};
 use super::volumes::Existing;
 use crate::bootstrap::plan::{
     DiskPart, Expected, Held, Part, Step, WipeDisk, contents, label, objections, volume_tag,
@@ -24,7 +24,7 @@ pub(super) struct Supply<'a> {
 
 pub(super) fn take_stock<'a>(
     seen: &'a Observed,
-    request: &Request,
+    request: &DisksInput,
     volumes: &[Wanted],
     part: &mut Part,
 ) -> Supply<'a> {

@@ -1,6 +1,6 @@
 //! Every way in which disks can be found, and what is decided about them.
 
-use super::{Request, plan};
+use super::{DisksInput, plan};
 use crate::bootstrap::plan::{AddMount, Danger, MakeVolume, Part, Step};
 use crate::facts::fstab;
 use crate::model::disk::{Content, Disk, HALF_BTRFS, Partition, PhysicalVolume, Signature};
@@ -28,7 +28,7 @@ pub(super) fn decide(seen: &Observed, asked: &Asked) -> Part {
         count.set(count.get() + 1);
         format!("00000000-0000-4000-8000-{:012}", count.get())
     };
-    let request = Request {
+    let request = DisksInput {
         wants: &asked.wants,
         wipe: &asked.wipe,
         unfinished: &asked.unfinished,

@@ -1,6 +1,6 @@
 //! Volumes that berth made, recognised by what is written on them.
 
-use super::layout::Request;
+use super::layout::DisksInput;
 use super::supply::why_left;
 use crate::bootstrap::plan::{
     DiskPart, Expected, Format, MakeVolume, Part, Step, group_name, label, objections, volume_tag,
@@ -27,7 +27,7 @@ pub(super) fn find(
     name: &str,
     target: &Path,
     format: Format,
-    request: &Request,
+    request: &DisksInput,
     part: &mut Part,
 ) -> Existing {
     let is_wiped = |serial: &String| request.wipe.contains(serial);
@@ -111,7 +111,7 @@ fn against_adoption(seen: &Observed, name: &str, wants: &DiskWants) -> Option<St
 }
 
 /// Whether a disk of this volume is to be wiped.
-fn is_member_named(disk: &Disk, name: &str, request: &Request) -> bool {
+fn is_member_named(disk: &Disk, name: &str, request: &DisksInput) -> bool {
     let serial = disk.id.as_ref().map(|id| &id.serial);
     disk.group() == Some(group_name(name).as_str())
         && serial.is_some_and(|serial| request.wipe.contains(serial))

@@ -26,7 +26,7 @@ use root::Root;
 use std::path::{Path, PathBuf};
 
 /// What decides beside the facts.
-pub struct Request<'a> {
+pub struct DockerInput<'a> {
     pub wants: &'a Bootstrap,
     pub close_metadata: bool,
     /// Steps that an earlier run started and did not finish.
@@ -54,14 +54,14 @@ pub struct Running {
     pub live_restore: Option<bool>,
 }
 
-impl Request<'_> {
+impl DockerInput<'_> {
     pub fn wanted_root(&self) -> Option<PathBuf> {
         self.wants.data_root()
     }
 }
 
 /// Steps for Docker on this machine.
-pub fn plan(seen: &Observed, request: &Request) -> Part {
+pub fn plan(seen: &Observed, request: &DockerInput) -> Part {
     let mut part = Part::default();
     if !request.wants.docker.install {
         part.is_right("Docker is left alone (install = false)");
@@ -122,7 +122,7 @@ fn is_possible(seen: &Observed, part: &mut Part) -> bool {
 /// What daemon.json should say, and what comes of merging it with what it says.
 fn configuration(
     seen: &Observed,
-    request: &Request,
+    request: &DockerInput,
     root: &Root,
     part: &mut Part,
 ) -> Option<(ConfigureDocker, Merged)> {
@@ -150,7 +150,7 @@ fn configuration(
     }
 }
 
-fn settings(seen: &Observed, request: &Request, root: &Root) -> DaemonSettings {
+fn settings(seen: &Observed, request: &DockerInput, root: &Root) -> DaemonSettings {
     let wants = &request.wants.docker;
     DaemonSettings {
         data_root: match root {
@@ -166,7 +166,7 @@ fn settings(seen: &Observed, request: &Request, root: &Root) -> DaemonSettings {
 }
 
 /// Without the volume, dockerd would fill the bare mount point on the root disk.
-fn plan_drop_in(seen: &Observed, request: &Request, part: &mut Part) {
+fn plan_drop_in(seen: &Observed, request: &DockerInput, part: &mut Part) {
     let Some(root) = request.wanted_root() else { return };
     let content = drop_in(&root);
     if seen.docker.drop_in.as_deref() == Some(content.as_str()) {
@@ -188,7 +188,7 @@ struct Changes {
     is_moving: bool,
 }
 
-fn plan_run(seen: &Observed, request: &Request, changes: &Changes, part: &mut Part) {
+fn plan_run(seen: &Observed, request: &DockerInput, changes: &Changes, part: &mut Part) {
     let service = seen.docker.service.clone().unwrap_or_default();
     let restart = (changes.is_configuring || request.is_stale) && !changes.is_moving;
     let why = if changes.is_installing {
@@ -211,7 +211,7 @@ fn plan_run(seen: &Observed, request: &Request, changes: &Changes, part: &mut Pa
 }
 
 /// With live-restore in force they go on running.
-fn stopped_by_restart(seen: &Observed, request: &Request, part: &mut Part) -> Vec<String> {
+fn stopped_by_restart(seen: &Observed, request: &DockerInput, part: &mut Part) -> Vec<String> {
     let docker = &seen.docker;
     let flagged = docker
         .service
@@ -228,7 +228,7 @@ fn stopped_by_restart(seen: &Observed, request: &Request, part: &mut Part) -> Ve
 }
 
 /// Whoever runs is named before he is stopped.
-fn running(request: &Request, part: &mut Part) -> Vec<String> {
+fn running(request: &DockerInput, part: &mut Part) -> Vec<String> {
     match &request.running {
         Ok(running) => {
             part.refusals.extend(removed_by_stop(&running.removed));
@@ -255,7 +255,7 @@ pub fn removed_by_stop(names: &[String]) -> Option<Refusal> {
     })
 }
 
-fn plan_metadata(seen: &Observed, request: &Request, is_installing: bool, part: &mut Part) {
+fn plan_metadata(seen: &Observed, request: &DockerInput, is_installing: bool, part: &mut Part) {
     if !request.close_metadata {
         return;
     }

@@ -1,6 +1,6 @@
 //! Which packages are missing, and where they come from.
 
-use super::Request;
+use super::DockerInput;
 use crate::bootstrap::plan::{InstallPackages, PackagesFor, Part, Step};
 use crate::model::docker_seen::PackageManager;
 use crate::model::observed::Observed;
@@ -9,7 +9,7 @@ use crate::profile::Layout;
 /// Parts of Docker that are named like it, and are no engine.
 const NO_ENGINE: [&str; 7] = ["-cli", "-compose", "-buildx", "-doc", "-registry", "-scan", "-model"];
 
-pub(super) fn plan_docker(seen: &Observed, request: &Request, part: &mut Part) {
+pub(super) fn plan_docker(seen: &Observed, request: &DockerInput, part: &mut Part) {
     let is_begun = is_begun(request, PackagesFor::Docker);
     let half: Vec<&String> = seen.packages.half.iter().filter(|name| is_of_docker(name)).collect();
     let why = if seen.docker.program.is_none() {
@@ -55,7 +55,7 @@ fn refuse_tasks(seen: &Observed, part: &mut Part) {
 }
 
 /// Programs that make volumes, where the layout needs them. To be planned before the disks.
-pub fn plan_tools(seen: &Observed, request: &Request) -> Part {
+pub fn plan_tools(seen: &Observed, request: &DockerInput) -> Part {
     let mut part = Part::default();
     let needed: &[(&str, &str)] = match request.wants.disks.layout {
         Layout::None => &[],
@@ -91,7 +91,7 @@ pub fn plan_tools(seen: &Observed, request: &Request) -> Part {
     part
 }
 
-fn is_begun(request: &Request, purpose: PackagesFor) -> bool {
+fn is_begun(request: &DockerInput, purpose: PackagesFor) -> bool {
     request
         .unfinished
         .iter()
@@ -101,7 +101,7 @@ fn is_begun(request: &Request, purpose: PackagesFor) -> bool {
 /// `None`: it cannot be done; the reason is among the refusals.
 fn install(
     seen: &Observed,
-    request: &Request,
+    request: &DockerInput,
     purpose: PackagesFor,
     names: &[&str],
     part: &mut Part,

@@ -1,6 +1,6 @@
 //! Where Docker's data are, where they should be, and whether they can go there.
 
-use super::{Request, running};
+use super::{DockerInput, running};
 use crate::bootstrap::plan::{ConfigureDocker, MoveDockerData, Part, Refusal, Step};
 use crate::facts::docker::{BOUND_DRIVERS, copy_of};
 use crate::model::Size;
@@ -29,7 +29,7 @@ pub fn needs_move(seen: &Observed, wants: &Bootstrap) -> Option<PathBuf> {
     (is_elsewhere && holds).then_some(wanted)
 }
 
-pub(super) fn decide(seen: &Observed, request: &Request, part: &mut Part) -> Root {
+pub(super) fn decide(seen: &Observed, request: &DockerInput, part: &mut Part) -> Root {
     let Some(to) = request.wanted_root() else {
         part.is_right(format!("Docker's data stay in {}", seen.docker.root));
         return Root::AsItIs;
@@ -122,7 +122,7 @@ fn note_containerd(docker: &DockerSeen, part: &mut Part) {
     }
 }
 
-fn check_move(seen: &Observed, request: &Request, to: &Path, part: &mut Part) {
+fn check_move(seen: &Observed, request: &DockerInput, to: &Path, part: &mut Part) {
     let from = Path::new(&seen.docker.root);
     if to.starts_with(from) || from.starts_with(to) {
         part.refuse(
@@ -158,7 +158,7 @@ fn check_move(seen: &Observed, request: &Request, to: &Path, part: &mut Part) {
     check_room(request, to, part);
 }
 
-fn check_room(request: &Request, to: &Path, part: &mut Part) {
+fn check_room(request: &DockerInput, to: &Path, part: &mut Part) {
     let (Some(bytes), Some(room)) = (request.data_bytes, request.room) else { return };
     // File systems keep something for themselves.
     let usable = room / 100 * 95;
@@ -172,7 +172,7 @@ fn check_room(request: &Request, to: &Path, part: &mut Part) {
 
 pub(super) fn add_move(
     seen: &Observed,
-    request: &Request,
+    request: &DockerInput,
     to: &Path,
     configure: ConfigureDocker,
     part: &mut Part,

@@ -1,12 +1,12 @@
 //! Settings of the kernel: what is too low is raised, now and for every boot; what is higher stays.
 
-use super::Request;
+use super::DockerInput;
 use crate::bootstrap::plan::{ApplySysctl, FilePurpose, Part, Step, WriteFile};
 use crate::facts::kernel_settings::FILE;
 use crate::model::observed::Observed;
 use std::collections::{BTreeMap, BTreeSet};
 
-pub fn plan_sysctl(seen: &Observed, request: &Request) -> Part {
+pub fn plan_sysctl(seen: &Observed, request: &DockerInput) -> Part {
     let mut part = Part::default();
     let wants = &request.wants.sysctl;
     if wants.is_empty() {

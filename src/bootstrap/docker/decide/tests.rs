@@ -40,8 +40,8 @@ fn wants() -> Bootstrap {
     }
 }
 
-fn request(wants: &Bootstrap) -> Request<'_> {
-    Request {
+fn request(wants: &Bootstrap) -> DockerInput<'_> {
+    DockerInput {
         wants,
         close_metadata: true,
         unfinished: &[],
@@ -131,11 +131,11 @@ fn each_thing_that_is_missing_is_one_step() {
 fn an_interrupted_run_goes_on() {
     let wants = wants();
     let seen = done(&wants);
-    let stale = Request { is_stale: true, ..request(&wants) };
+    let stale = DockerInput { is_stale: true, ..request(&wants) };
     let part = plan(&seen, &stale);
     assert!(matches!(&part.steps[0].step, Step::RunDocker(run) if run.restart));
     let to_restart = ["train".to_owned()];
-    let part = plan(&seen, &Request { to_restart: &to_restart, ..request(&wants) });
+    let part = plan(&seen, &DockerInput { to_restart: &to_restart, ..request(&wants) });
     assert!(matches!(&part.steps[0].step, Step::RunDocker(run) if !run.restart));
     let install = Step::InstallPackages(InstallPackages {
         purpose: PackagesFor::Docker,
@@ -143,7 +143,7 @@ fn an_interrupted_run_goes_on() {
         names: Vec::new(),
         from: None,
     });
-    let part = plan(&seen, &Request { unfinished: &[install], ..request(&wants) });
+    let part = plan(&seen, &DockerInput { unfinished: &[install], ..request(&wants) });
     assert_eq!(keys(&part)[0], "packages.install:docker");
     let mut half = seen.clone();
     half.packages.half = vec!["vim".into()];
@@ -160,7 +160,7 @@ fn data_that_are_there_move_and_their_containers_are_named() {
     let running = vec!["train".to_owned(), "web".to_owned()];
     let running_now = Running { names: running.clone(), ..Running::default() };
     let part =
-        plan(&seen, &Request { running: Ok(running_now), data_bytes: Some(5 << 30), ..request(&wants) });
+        plan(&seen, &DockerInput { running: Ok(running_now), data_bytes: Some(5 << 30), ..request(&wants) });
     assert_eq!(part.refusals, []);
     assert_eq!(keys(&part), [DROP_IN_KEY, "docker.move", "docker.run", "metadata.close"]);
     let Step::MoveDockerData(data) = &part.steps[1].step else { panic!("{:?}", part.steps[1]) };
@@ -192,7 +192,7 @@ fn data_that_hold_nothing_do_not_move() {
 #[test]
 fn a_move_is_refused_beforehand() {
     let wants = wants();
-    let with = |change: fn(&mut Observed), request: Request| {
+    let with = |change: fn(&mut Observed), request: DockerInput| {
         let mut seen = seen();
         seen.docker.root_holds = true;
         change(&mut seen);
@@ -206,9 +206,9 @@ fn a_move_is_refused_beforehand() {
     let copy = with(|seen| seen.docker.copy = Place::Taken, request(&wants));
     refused(&copy, "/data/docker.berth-copy, and both hold something");
     refused(&with(|seen| seen.docker.wanted = Place::Unfinished, request(&wants)), "was never used");
-    let small = Request { data_bytes: Some(20 << 30), room: Some(20 << 30), ..request(&wants) };
+    let small = DockerInput { data_bytes: Some(20 << 30), room: Some(20 << 30), ..request(&wants) };
     refused(&with(|_| {}, small), "has room for 18.9GiB");
-    let mute = Request { running: Err("it hangs".into()), ..request(&wants) };
+    let mute = DockerInput { running: Err("it hangs".into()), ..request(&wants) };
     refused(&with(|_| {}, mute), "does not say what runs in it: it hangs");
     refused(&with(|seen| seen.docker.root = "/data".into(), request(&wants)), "one is inside the other");
 }
@@ -221,7 +221,7 @@ fn what_a_running_engine_says_decides() {
         let mut said = EngineSaid { root: seen.docker.root.clone(), ..EngineSaid::default() };
         change(&mut said);
         seen.docker.engine = Some(said);
-        plan(&seen, &Request { is_stale, ..request(&wants) })
+        plan(&seen, &DockerInput { is_stale, ..request(&wants) })
     };
     // Its files look empty, and it has containers: they move.
     let part = with(|said| said.holds = true, false);
@@ -269,7 +269,7 @@ fn a_copy_of_ours_is_made_anew() {
             changes: Vec::new(),
         },
     });
-    let again = Request { unfinished: &[begun], ..request(&wants) };
+    let again = DockerInput { unfinished: &[begun], ..request(&wants) };
     let part = plan(&seen, &again);
     assert_eq!((part.refusals.len(), keys(&part)[1].as_str()), (0, "docker.move"));
     seen.docker.root_driver = Some("btrfs".into());
@@ -284,7 +284,7 @@ fn a_restart_names_what_it_stops() {
         seen.docker.daemon_file.text = file.map(str::to_owned);
         seen.docker.service.as_mut().unwrap().flags = flags;
         let running = Running { names: vec!["train".into()], ..Running::default() };
-        let part = plan(&seen, &Request { running: Ok(running), ..request(&wants) });
+        let part = plan(&seen, &DockerInput { running: Ok(running), ..request(&wants) });
         let run = part.steps.iter().find_map(|planned| match &planned.step {
             Step::RunDocker(run) => Some(run.clone()),
             _ => None,
@@ -305,7 +305,7 @@ fn a_stop_that_would_remove_a_container_is_refused_by_name() {
         Ok(Running { names, removed: vec!["once".into()], live_restore })
     };
     let with = |seen: &Observed, is_stale, live_restore| {
-        plan(seen, &Request { running: running(live_restore), is_stale, ..request(&wants) })
+        plan(seen, &DockerInput { running: running(live_restore), is_stale, ..request(&wants) })
     };
     let mut moving = seen();
     moving.docker.root_holds = true;
@@ -341,7 +341,7 @@ fn what_cannot_be_is_refused() {
         change(&mut seen);
         refused(&plan(&seen, &request(&wants)), why);
     }
-    refused(&plan(&bare(), &Request { locked_by: Some(77), ..request(&wants) }), "process 77 is using");
+    refused(&plan(&bare(), &DockerInput { locked_by: Some(77), ..request(&wants) }), "process 77 is using");
     let mut flagged = seen();
     let flag = Flag { key: "data-root".into(), value: Some("/srv".into()) };
     flagged.docker.service.as_mut().unwrap().flags = vec![flag];

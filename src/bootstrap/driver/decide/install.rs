@@ -9,7 +9,7 @@ use crate::model::observed::{Machine, Observed};
 use crate::profile::DriverWants;
 
 /// What decides beside the facts.
-pub struct Request<'a> {
+pub struct DriverInput<'a> {
     pub wants: &'a DriverWants,
     /// `vendor:device` of a card; empty: not looked for.
     pub pci_ids: &'a [String],
@@ -20,7 +20,7 @@ pub struct Request<'a> {
 }
 
 /// Steps for the driver of this machine.
-pub fn plan(seen: &Observed, request: &Request) -> Part {
+pub fn plan(seen: &Observed, request: &DriverInput) -> Part {
     let mut part = Part::default();
     let Some(driver) = seen.driver.as_ref().filter(|_| request.wants.is_wanted()) else {
         part.is_right("the driver is left alone (no packages are named in [bootstrap.driver])");
@@ -53,7 +53,7 @@ pub fn plan(seen: &Observed, request: &Request) -> Part {
 fn choose(
     machine: &Machine,
     seen: &DriverSeen,
-    request: &Request,
+    request: &DriverInput,
     part: &mut Part,
 ) -> Option<(Choice, Choice)> {
     let files = &seen.files;
@@ -167,7 +167,13 @@ fn say_right(seen: &Observed, driver: &DriverSeen, own: &Choice, firmware: &Choi
 }
 
 /// What the packages need of this machine.
-fn check_machine(machine: &Machine, seen: &DriverSeen, driver: &Choice, request: &Request, part: &mut Part) {
+fn check_machine(
+    machine: &Machine,
+    seen: &DriverSeen,
+    driver: &Choice,
+    request: &DriverInput,
+    part: &mut Part,
+) {
     let is_card = |id: &String| request.pci_ids.iter().any(|wanted| wanted.eq_ignore_ascii_case(id));
     if !request.pci_ids.is_empty() && !seen.pci.iter().any(is_card) {
         let found = if seen.pci.is_empty() { "no accelerator".to_owned() } else { seen.pci.join(", ") };

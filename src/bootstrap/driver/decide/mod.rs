@@ -17,6 +17,6 @@ mod tests;
 mod unit;
 
 pub use hccn::{Addresses, plan_addresses};
-pub use install::{Request, plan};
+pub use install::{DriverInput, plan};
 pub use pair::installed_misfit;
 pub use unit::resume_unit;

@@ -1,6 +1,6 @@
 //! Every decision about driver, firmware and account, as tables.
 
-use super::{Request, plan};
+use super::{DriverInput, plan};
 use crate::bootstrap::plan::{InstallRun, PackageKind, Part, ResumeAfterBoot, Step};
 use crate::model::Size;
 use crate::model::driver::{
@@ -72,7 +72,7 @@ fn newest() -> DriverWants {
 }
 
 fn decide_after(seen: &Observed, wants: &DriverWants, unfinished: &[Step]) -> Part {
-    let request = Request {
+    let request = DriverInput {
         wants,
         pci_ids: &["19e5:d802".to_owned()],
         unfinished,

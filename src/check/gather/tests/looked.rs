@@ -68,8 +68,8 @@ fn without_one_source_no_check_that_needs_it_is_ok() {
             let pair = (*need, check.id);
             let may_be_ok = ADDS_WORDS.contains(&pair) || pair == SECOND_OPINION;
             let found = result(&facts, check.id);
-            assert_eq!(found.verdict == Verdict::Ok, may_be_ok, "without {need:?}: {found:#?}");
-            assert!(may_be_ok || found.verdict == Verdict::CouldNotLook, "without {need:?}: {found:#?}");
+            assert_eq!(found.verdict == CheckVerdict::Ok, may_be_ok, "without {need:?}: {found:#?}");
+            assert!(may_be_ok || found.verdict == CheckVerdict::CouldNotLook, "without {need:?}: {found:#?}");
         }
     }
 }
@@ -129,23 +129,23 @@ fn without_a_part_of_a_source_no_check_that_needs_it_is_ok() {
         lose(&mut facts);
         for id in ids {
             let found = result(&facts, id);
-            assert_eq!(found.verdict, Verdict::CouldNotLook, "{found:#?}");
+            assert_eq!(found.verdict, CheckVerdict::CouldNotLook, "{found:#?}");
         }
     }
     // Without Slurm nobody asks what its file says.
     let mut no_slurm = facts_of(&good_host());
     conflicts(&mut no_slurm).slurm_has_cards = lost();
-    assert_eq!(result(&no_slurm, "coexist.slurm").verdict, Verdict::Ok);
+    assert_eq!(result(&no_slurm, "coexist.slurm").verdict, CheckVerdict::Ok);
 }
 
 #[test]
 fn what_is_bad_is_bad_whatever_else_was_not_seen() {
     let ranges = "Version=24.1.0.3\ncompatible_version_fw=[7.6.0,7.7.99]\n";
     let facts = CheckFacts { board: lost(), ..facts_of(&good_host().with_file(DRIVER, ranges)) };
-    assert_eq!(result(&facts, "driver.firmware-pair").verdict, Verdict::Fail);
+    assert_eq!(result(&facts, "driver.firmware-pair").verdict, CheckVerdict::Fail);
     let nobody = good_host().with_output("getent passwd -- HwHiAiUser", 2, "", "");
     let facts = CheckFacts { nodes: lost(), ..facts_of(&nobody) };
-    assert_eq!(result(&facts, "user.hwhiaiuser").verdict, Verdict::Fail);
+    assert_eq!(result(&facts, "user.hwhiaiuser").verdict, CheckVerdict::Fail);
 }
 
 #[test]
@@ -157,7 +157,11 @@ fn a_driver_that_could_not_be_looked_at_is_not_missing() {
     let facts = CheckFacts { npu: Ok(tool_is_gone), driver: lost(), ..facts_of(&good_host()) };
     for id in ["npu.count", "driver.version"] {
         let found = result(&facts, id);
-        assert_eq!((found.verdict, found.reason.as_deref()), (Verdict::CouldNotLook, Some("lost")), "{id}");
+        assert_eq!(
+            (found.verdict, found.reason.as_deref()),
+            (CheckVerdict::CouldNotLook, Some("lost")),
+            "{id}"
+        );
     }
 }
 
@@ -165,5 +169,5 @@ fn a_driver_that_could_not_be_looked_at_is_not_missing() {
 fn a_directory_service_that_hangs_is_not_a_missing_account() {
     let host = good_host().with_hang("getent passwd -- HwHiAiUser");
     let found = result(&facts_of(&host), "user.hwhiaiuser");
-    assert_eq!(found.verdict, Verdict::CouldNotLook, "{found:#?}");
+    assert_eq!(found.verdict, CheckVerdict::CouldNotLook, "{found:#?}");
 }

@@ -8,7 +8,7 @@ mod remedies;
 use super::*;
 use crate::check::table;
 use crate::host::FakeHost;
-use crate::model::check::{Severity, Verdict};
+use crate::model::check::{CheckVerdict, Severity};
 use crate::model::driver::DriverFacts;
 use bad::{BAD, Facts, Machine};
 use machine::*;
@@ -42,7 +42,7 @@ fn result(facts: &CheckFacts, id: &str) -> CheckResult {
 #[test]
 fn every_check_is_ok_on_a_good_node() {
     for result in results(&facts_of(&good_host())) {
-        assert_eq!(result.verdict, Verdict::Ok, "{result:#?}");
+        assert_eq!(result.verdict, CheckVerdict::Ok, "{result:#?}");
         assert!(result.seen.is_some() && result.remedy.is_none(), "{result:#?}");
     }
 }
@@ -58,12 +58,12 @@ fn every_check_has_a_node_on_which_it_is_not_ok() {
             change(&mut facts);
         }
         let found = result(&facts, id);
-        assert!(matches!(found.verdict, Verdict::Warn | Verdict::Fail), "{found:#?}");
+        assert!(matches!(found.verdict, CheckVerdict::Warn | CheckVerdict::Fail), "{found:#?}");
         assert!(found.seen.as_ref().unwrap().contains(evidence), "{evidence}: {found:#?}");
         assert!(!found.remedy.as_ref().unwrap().is_empty(), "{found:#?}");
         assert!(found.wanted.is_some(), "{found:#?}");
         let may_fail = found.severity == Severity::Required;
-        assert!(may_fail || found.verdict == Verdict::Warn, "{found:#?}");
+        assert!(may_fail || found.verdict == CheckVerdict::Warn, "{found:#?}");
     }
     for check in table() {
         let cases: Vec<_> = BAD.iter().filter(|(id, ..)| *id == check.id).collect();
@@ -76,7 +76,7 @@ fn every_check_has_a_node_on_which_it_is_not_ok() {
 fn what_was_not_looked_at_is_never_ok() {
     let facts = CheckFacts::nothing(true);
     for result in results(&facts) {
-        assert_eq!(result.verdict, Verdict::CouldNotLook, "{result:#?}");
+        assert_eq!(result.verdict, CheckVerdict::CouldNotLook, "{result:#?}");
         assert!(result.reason.is_some() && result.seen.is_none(), "{result:#?}");
         assert_eq!(result.stops(), result.severity == Severity::Required);
     }
@@ -84,7 +84,7 @@ fn what_was_not_looked_at_is_never_ok() {
     let silent = FakeHost::default();
     for result in results(&facts_of(&silent)) {
         assert!(
-            result.verdict != Verdict::Ok || ELSEWHERE_OR_DEFAULT.contains(&result.id.as_str()),
+            result.verdict != CheckVerdict::Ok || ELSEWHERE_OR_DEFAULT.contains(&result.id.as_str()),
             "{result:#?}"
         );
     }
@@ -97,7 +97,7 @@ const ELSEWHERE_OR_DEFAULT: [&str; 6] =
 /// What the three checks of the cards say when npu-smi gives no table.
 #[test]
 fn lost_no_driver_held_and_unknown_are_told_apart() {
-    use Verdict::{CouldNotLook, Fail};
+    use CheckVerdict::{CouldNotLook, Fail};
     let without = |change: fn(FakeHost) -> FakeHost| facts_of(&change(good_host()));
     let no_tool = CheckFacts {
         npu: Ok(NpuLook {
@@ -108,7 +108,7 @@ fn lost_no_driver_held_and_unknown_are_told_apart() {
         ..facts_of(&good_host())
     };
     let elsewhere = CheckFacts { driver: facts_of(&good_host()).driver, ..no_tool.clone() };
-    let cases: Vec<(CheckFacts, Verdict, &str)> = vec![
+    let cases: Vec<(CheckFacts, CheckVerdict, &str)> = vec![
         (elsewhere, CouldNotLook, "driver 24.1.0.3 is installed, and there is no /usr/local/bin/npu-smi"),
         (
             without(|h| h.with_output(SMI, 187, "dcmi module initialize failed. ret is -8005\n", "")),
@@ -140,7 +140,7 @@ fn lost_no_driver_held_and_unknown_are_told_apart() {
     assert_eq!(result(&off_the_bus, "npu.lost").verdict, Fail);
     // With other ids than the profile's on the bus, nothing can be compared.
     let none_on_the_bus = CheckFacts { pci: Ok(Vec::new()), ..facts_of(&good_host()) };
-    assert_eq!(result(&none_on_the_bus, "npu.lost").verdict, Verdict::Skipped);
+    assert_eq!(result(&none_on_the_bus, "npu.lost").verdict, CheckVerdict::Skipped);
     let nobody = CheckFacts { root: false, ..without(|h| h.with_output(SMI, 187, "ret is -8005\n", "")) };
     let count = result(&nobody, "npu.count");
     assert_eq!((count.verdict, count.remedy.as_deref()), (CouldNotLook, Some("sudo berth check --only npu")));
@@ -150,16 +150,16 @@ fn lost_no_driver_held_and_unknown_are_told_apart() {
 fn a_single_node_s_link_warns_and_a_fleet_s_fails() {
     let host = good_host().with_output(&format!("{HCCN} -i 5 -link -g"), 0, "link status: DOWN\n", "");
     let facts = facts_of(&host);
-    assert_eq!(result(&facts, "hccn.link").verdict, Verdict::Fail);
+    assert_eq!(result(&facts, "hccn.link").verdict, CheckVerdict::Fail);
     let mut alone = profile();
     alone.check.single_node = true;
     let results = results_in(&facts, &alone);
-    assert_eq!(results.iter().find(|result| result.id == "hccn.link").unwrap().verdict, Verdict::Warn);
+    assert_eq!(results.iter().find(|result| result.id == "hccn.link").unwrap().verdict, CheckVerdict::Warn);
     // A card that hangs does not hide one that is down, and alone it is unknown.
     let hangs = good_host().with_hang(&format!("{HCCN} -i 1 -ip -g"));
-    assert_eq!(result(&facts_of(&hangs), "hccn.link").verdict, Verdict::CouldNotLook);
+    assert_eq!(result(&facts_of(&hangs), "hccn.link").verdict, CheckVerdict::CouldNotLook);
     let both = host.with_hang(&format!("{HCCN} -i 1 -ip -g"));
-    assert_eq!(result(&facts_of(&both), "hccn.link").verdict, Verdict::Fail);
+    assert_eq!(result(&facts_of(&both), "hccn.link").verdict, CheckVerdict::Fail);
 }
 
 #[test]

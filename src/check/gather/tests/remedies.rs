@@ -14,9 +14,9 @@ const DAEMON: &str = "/etc/docker/daemon.json";
 /// dockerd's flags, its file, the verdict of live-restore and of log-rotation, and a part of the remedy of each.
 #[test]
 fn what_dockerd_s_flags_say_counts_and_is_not_said_twice() {
-    use Verdict::{Ok as Good, Skipped, Warn};
+    use CheckVerdict::{Ok as Good, Skipped, Warn};
     let both = "--live-restore --log-driver json-file --log-opt max-size=50m";
-    let cases: [(&str, &str, Verdict, Verdict, &str, &str); 8] = [
+    let cases: [(&str, &str, CheckVerdict, CheckVerdict, &str, &str); 8] = [
         (both, "{}", Good, Good, "", ""),
         (
             "",
@@ -55,7 +55,7 @@ fn what_dockerd_s_flags_say_counts_and_is_not_said_twice() {
     assert!(remedy(&facts_of(&elsewhere), "docker.live-restore").contains("true in /srv/d.json"));
     let silent = facts_of(&good_host().with_missing(UNIT));
     for id in ["docker.live-restore", "docker.log-rotation"] {
-        assert_eq!(result(&silent, id).verdict, Verdict::CouldNotLook);
+        assert_eq!(result(&silent, id).verdict, CheckVerdict::CouldNotLook);
     }
 }
 

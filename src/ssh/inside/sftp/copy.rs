@@ -23,7 +23,7 @@ pub(super) fn copy(handles: &Handles, wanted: &Copy<'_>) -> Result<(), Failure> 
     if !fits(wanted.from_offset) || !fits(wanted.to_offset) {
         return Err(Errno::INVAL.into());
     }
-    let mut progress = Progress { from, to, at: wanted.from_offset, to_at: wanted.to_offset, left: end };
+    let mut progress = Copying { from, to, at: wanted.from_offset, to_at: wanted.to_offset, left: end };
     while progress.left > 0 {
         if progress.step()? == 0 {
             return if to_the_end { Ok(()) } else { Err(Failure::end_of_file()) };
@@ -32,7 +32,7 @@ pub(super) fn copy(handles: &Handles, wanted: &Copy<'_>) -> Result<(), Failure> 
     Ok(())
 }
 
-struct Progress<'a> {
+struct Copying<'a> {
     from: &'a OwnedFd,
     to: &'a OwnedFd,
     at: u64,
@@ -40,7 +40,7 @@ struct Progress<'a> {
     left: u64,
 }
 
-impl Progress<'_> {
+impl Copying<'_> {
     /// Copies some; 0 at the end of the file.
     fn step(&mut self) -> Result<u64, Failure> {
         let want = usize::try_from(self.left).unwrap_or(STEP).min(STEP);

@@ -4,7 +4,7 @@ use super::attributes::Attributes;
 use super::wire::{Fields, Malformed, kind};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Request<'a> {
+pub(super) enum SftpRequest<'a> {
     Init {
         version: u32,
     },
@@ -149,7 +149,7 @@ pub(super) const EXTENSIONS: [(&str, &str); 11] = [
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Numbered<'a> {
     pub(super) id: u32,
-    pub(super) request: Result<Request<'a>, Malformed>,
+    pub(super) request: Result<SftpRequest<'a>, Malformed>,
 }
 
 /// Reads a packet with its length field. Bytes after the last field are ignored, as OpenSSH does.
@@ -158,37 +158,39 @@ pub(super) fn parse(packet: &[u8]) -> Result<Numbered<'_>, Malformed> {
     let kind = fields.byte()?;
     let number = fields.u32()?;
     Ok(if kind == kind::INIT {
-        Numbered { id: 0, request: Ok(Request::Init { version: number }) }
+        Numbered { id: 0, request: Ok(SftpRequest::Init { version: number }) }
     } else {
         Numbered { id: number, request: request(kind, fields) }
     })
 }
 
-fn request(kind: u8, mut fields: Fields<'_>) -> Result<Request<'_>, Malformed> {
+fn request(kind: u8, mut fields: Fields<'_>) -> Result<SftpRequest<'_>, Malformed> {
     let it = &mut fields;
     Ok(match kind {
-        kind::OPEN => Request::Open { path: it.path()?, flags: it.u32()?, attributes: Attributes::read(it)? },
-        kind::CLOSE => Request::Close { handle: it.string()? },
-        kind::READ => Request::Read { handle: it.string()?, offset: it.u64()?, length: it.u32()? },
-        kind::WRITE => Request::Write { handle: it.string()?, offset: it.u64()?, data: it.string()? },
-        kind::LSTAT => Request::LinkStatus { path: it.path()? },
-        kind::FSTAT => Request::HandleStatus { handle: it.string()? },
-        kind::SETSTAT => Request::SetStatus { path: it.path()?, attributes: Attributes::read(it)? },
-        kind::FSETSTAT => {
-            Request::SetHandleStatus { handle: it.string()?, attributes: Attributes::read(it)? }
+        kind::OPEN => {
+            SftpRequest::Open { path: it.path()?, flags: it.u32()?, attributes: Attributes::read(it)? }
         }
-        kind::OPENDIR => Request::OpenDirectory { path: it.path()? },
-        kind::READDIR => Request::ReadDirectory { handle: it.string()? },
-        kind::REMOVE => Request::Remove { path: it.path()? },
-        kind::MKDIR => Request::MakeDirectory { path: it.path()?, attributes: Attributes::read(it)? },
-        kind::RMDIR => Request::RemoveDirectory { path: it.path()? },
-        kind::REALPATH => Request::RealPath { path: it.path()? },
-        kind::STAT => Request::Status { path: it.path()? },
-        kind::RENAME => Request::Rename { from: it.path()?, to: it.path()? },
-        kind::READLINK => Request::ReadLink { path: it.path()? },
-        kind::SYMLINK => Request::SymbolicLink { target: it.path()?, link: it.path()? },
-        kind::EXTENDED => Request::Extended(extended(it)?),
-        kind => Request::Unknown { kind },
+        kind::CLOSE => SftpRequest::Close { handle: it.string()? },
+        kind::READ => SftpRequest::Read { handle: it.string()?, offset: it.u64()?, length: it.u32()? },
+        kind::WRITE => SftpRequest::Write { handle: it.string()?, offset: it.u64()?, data: it.string()? },
+        kind::LSTAT => SftpRequest::LinkStatus { path: it.path()? },
+        kind::FSTAT => SftpRequest::HandleStatus { handle: it.string()? },
+        kind::SETSTAT => SftpRequest::SetStatus { path: it.path()?, attributes: Attributes::read(it)? },
+        kind::FSETSTAT => {
+            SftpRequest::SetHandleStatus { handle: it.string()?, attributes: Attributes::read(it)? }
+        }
+        kind::OPENDIR => SftpRequest::OpenDirectory { path: it.path()? },
+        kind::READDIR => SftpRequest::ReadDirectory { handle: it.string()? },
+        kind::REMOVE => SftpRequest::Remove { path: it.path()? },
+        kind::MKDIR => SftpRequest::MakeDirectory { path: it.path()?, attributes: Attributes::read(it)? },
+        kind::RMDIR => SftpRequest::RemoveDirectory { path: it.path()? },
+        kind::REALPATH => SftpRequest::RealPath { path: it.path()? },
+        kind::STAT => SftpRequest::Status { path: it.path()? },
+        kind::RENAME => SftpRequest::Rename { from: it.path()?, to: it.path()? },
+        kind::READLINK => SftpRequest::ReadLink { path: it.path()? },
+        kind::SYMLINK => SftpRequest::SymbolicLink { target: it.path()?, link: it.path()? },
+        kind::EXTENDED => SftpRequest::Extended(extended(it)?),
+        kind => SftpRequest::Unknown { kind },
     })
 }
 
@@ -234,15 +236,15 @@ mod tests {
     fn requests_are_read_and_what_follows_them_is_ignored() {
         let offset = 5_000_000_000_u64.to_be_bytes();
         let read = packet(kind::READ, 9, &[&string(b"h"), &offset, &[0, 0, 1, 0], b"more"]);
-        let request = Request::Read { handle: b"h", offset: 5_000_000_000, length: 256 };
+        let request = SftpRequest::Read { handle: b"h", offset: 5_000_000_000, length: 256 };
         assert_eq!(parse(&read), Ok(Numbered { id: 9, request: Ok(request) }));
         let chinese = packet(kind::REMOVE, 1, &[&string(b"\xd6\xd0")]);
-        let request = Request::Remove { path: b"\xd6\xd0" };
+        let request = SftpRequest::Remove { path: b"\xd6\xd0" };
         assert_eq!(parse(&chinese).unwrap().request, Ok(request));
         let attributes = [&4_u32.to_be_bytes()[..], &0o600_u32.to_be_bytes()].concat();
         let open = packet(kind::OPEN, 1, &[&string(b"f"), &26_u32.to_be_bytes(), &attributes]);
         let attributes = Attributes { mode: Some(0o600), ..Attributes::default() };
-        let request = Request::Open { path: b"f", flags: 26, attributes };
+        let request = SftpRequest::Open { path: b"f", flags: 26, attributes };
         assert_eq!(parse(&open).unwrap().request, Ok(request));
     }
 
@@ -250,9 +252,9 @@ mod tests {
     fn what_is_no_request_keeps_its_number() {
         let broken = packet(kind::WRITE, 77, &[&string(b"h"), &[0; 8], &[255; 4]]);
         assert_eq!(parse(&broken), Ok(Numbered { id: 77, request: Err(Malformed::Truncated) }));
-        assert_eq!(parse(&packet(250, 3, &[])).unwrap().request, Ok(Request::Unknown { kind: 250 }));
+        assert_eq!(parse(&packet(250, 3, &[])).unwrap().request, Ok(SftpRequest::Unknown { kind: 250 }));
         let unknown = packet(kind::EXTENDED, 3, &[&string(b"x@y")]);
-        assert_eq!(parse(&unknown).unwrap().request, Ok(Request::Extended(Extended::Unknown)));
+        assert_eq!(parse(&unknown).unwrap().request, Ok(SftpRequest::Extended(Extended::Unknown)));
         assert_eq!(parse(&[0, 0, 0, 1, 3]), Err(Malformed::Truncated));
     }
 

@@ -4,7 +4,7 @@ use super::buffers::{Inlet, Outlet};
 use super::failure::{Failure, Status};
 use super::handles::{Handles, Open};
 use super::longname::Names;
-use super::request::{EXTENSIONS, Numbered, Request, parse};
+use super::request::{EXTENSIONS, Numbered, SftpRequest, parse};
 use super::wire::{LONGEST_DATA, VERSION, kind};
 use super::{directory, files, paths};
 use crate::error::Fault;
@@ -54,7 +54,7 @@ impl Sftp {
     fn answer_all(&mut self, inlet: &mut Inlet, output: impl AsFd) -> Result<()> {
         while let Some(packet) = inlet.packet().map_err(|absurd| Fault::usage(absurd.to_string()))? {
             let Numbered { id, request } = parse(packet).map_err(|why| Fault::usage(why.to_string()))?;
-            if !self.greeted && !matches!(request, Ok(Request::Init { .. })) {
+            if !self.greeted && !matches!(request, Ok(SftpRequest::Init { .. })) {
                 return Err(Fault::usage("the client did not start with its version").into());
             }
             if let Err(failure) = request.map_err(Failure::from).and_then(|request| self.answer(id, request))
@@ -67,31 +67,31 @@ impl Sftp {
         }
         Ok(())
     }
-    fn answer(&mut self, id: u32, request: Request<'_>) -> Answer {
+    fn answer(&mut self, id: u32, request: SftpRequest<'_>) -> Answer {
         match request {
-            Request::Init { .. } => self.greet(),
-            Request::Read { handle, offset, length } => self.read(id, handle, offset, length)?,
-            Request::Open { path, flags, attributes } => {
+            SftpRequest::Init { .. } => self.greet(),
+            SftpRequest::Read { handle, offset, length } => self.read(id, handle, offset, length)?,
+            SftpRequest::Open { path, flags, attributes } => {
                 self.handles.check_room()?;
                 let file = files::open_file(path, flags, &attributes)?;
                 self.handle(id, Open::File(file))?;
             }
-            Request::OpenDirectory { path } => {
+            SftpRequest::OpenDirectory { path } => {
                 self.handles.check_room()?;
                 let directory = files::open_directory(path)?;
                 self.handle(id, Open::Directory(directory))?;
             }
-            Request::ReadDirectory { handle } => {
+            SftpRequest::ReadDirectory { handle } => {
                 let names = self.names.get_or_insert_with(Names::read);
                 directory::list(&mut self.outlet, id, names, self.handles.directory(handle)?)?;
             }
-            Request::LinkStatus { path } => self.stat(id, &statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)?),
-            Request::Status { path } => self.stat(id, &statat(CWD, path, AtFlags::empty())?),
-            Request::HandleStatus { handle } => self.stat(id, &fstat(self.handles.any(handle)?)?),
-            Request::RealPath { path } => self.name(id, &paths::real_path(path)?),
-            Request::ReadLink { path } => self.name(id, readlinkat(CWD, path, Vec::new())?.as_bytes()),
-            Request::Extended(request) => self.extended(id, request)?,
-            Request::Unknown { kind } => {
+            SftpRequest::LinkStatus { path } => self.stat(id, &statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)?),
+            SftpRequest::Status { path } => self.stat(id, &statat(CWD, path, AtFlags::empty())?),
+            SftpRequest::HandleStatus { handle } => self.stat(id, &fstat(self.handles.any(handle)?)?),
+            SftpRequest::RealPath { path } => self.name(id, &paths::real_path(path)?),
+            SftpRequest::ReadLink { path } => self.name(id, readlinkat(CWD, path, Vec::new())?.as_bytes()),
+            SftpRequest::Extended(request) => self.extended(id, request)?,
+            SftpRequest::Unknown { kind } => {
                 let message = format!("requests of type {kind} are not supported");
                 return Err(Failure::new(Status::Unsupported, message));
             }
@@ -104,21 +104,21 @@ impl Sftp {
     }
 
     /// Requests that change something and are answered with no more than a status.
-    fn change(&mut self, request: Request<'_>) -> Answer {
+    fn change(&mut self, request: SftpRequest<'_>) -> Answer {
         match request {
-            Request::Write { handle, offset, data } => {
+            SftpRequest::Write { handle, offset, data } => {
                 files::write_all(self.handles.file(handle)?, data, offset)
             }
-            Request::Close { handle } => files::close(self.handles.remove(handle)?.into()),
-            Request::SetStatus { path, attributes } => attributes.set_on_path(path),
-            Request::SetHandleStatus { handle, attributes } => {
+            SftpRequest::Close { handle } => files::close(self.handles.remove(handle)?.into()),
+            SftpRequest::SetStatus { path, attributes } => attributes.set_on_path(path),
+            SftpRequest::SetHandleStatus { handle, attributes } => {
                 attributes.set_on_file(self.handles.any(handle)?)
             }
-            Request::Remove { path } => files::remove(path),
-            Request::MakeDirectory { path, attributes } => files::make_directory(path, &attributes),
-            Request::RemoveDirectory { path } => files::remove_directory(path),
-            Request::Rename { from, to } => files::rename(from, to),
-            Request::SymbolicLink { target, link } => files::symbolic_link(target, link),
+            SftpRequest::Remove { path } => files::remove(path),
+            SftpRequest::MakeDirectory { path, attributes } => files::make_directory(path, &attributes),
+            SftpRequest::RemoveDirectory { path } => files::remove_directory(path),
+            SftpRequest::Rename { from, to } => files::rename(from, to),
+            SftpRequest::SymbolicLink { target, link } => files::symbolic_link(target, link),
             other => Err(Failure::new(Status::Unsupported, format!("{other:?} changes nothing"))),
         }
     }
