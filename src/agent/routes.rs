@@ -9,7 +9,7 @@ use super::types::{
 };
 use crate::error::Fault;
 use crate::ledger::User;
-use crate::model::{Berth, BerthRequest, Ruling};
+use crate::model::{Berth, BerthAct, BerthRequest, Ruling};
 use crate::ops::gateway::GatewayView;
 use crate::ops::image_check::ImageCheck;
 use crate::ops::images::{ImageSource, ImageView};
@@ -43,7 +43,10 @@ pub(super) fn router(node: Arc<Node>) -> Router {
         .route("/v1/health", get(health))
         .route("/v1/cards", get(cards))
         .route("/v1/berths", get(list_berths).post(request_berth))
-        .route("/v1/berths/{*name}", get(show_berth).patch(renew_berth).delete(release_berth))
+        .route(
+            "/v1/berths/{*name}",
+            get(show_berth).post(act_on_berth).patch(renew_berth).delete(release_berth),
+        )
         .route("/v1/cards/{id}/ruling", post(rule_card).delete(clear_card))
         .route("/v1/gateway", get(show_gateway))
         .route("/v1/users", get(list_users).post(add_user))
@@ -168,6 +171,22 @@ async fn request_berth(
 
 async fn release_berth(State(node): Shared, caller: Caller, Part(name): Part<String>) -> Response {
     stream_work(move |progress| async move { node.release(&caller, &name, &progress).await })
+}
+
+async fn act_on_berth(
+    State(node): Shared,
+    caller: Caller,
+    Part(name): Part<String>,
+    act: Body<BerthAct>,
+) -> Result<Response, Failure> {
+    let act = body(act)?;
+    Ok(stream_work(move |progress| async move {
+        let berth = match act {
+            BerthAct::Stop {} => node.stop_berth(&caller, &name, &progress).await?,
+            BerthAct::Start(start) => Box::pin(node.start_berth(&caller, &name, start, &progress)).await?,
+        };
+        Ok(view(&node, berth))
+    }))
 }
 
 async fn renew_berth(

@@ -4,7 +4,7 @@ use super::call::{berth_path, relative, wait_for};
 use super::progress::Shown;
 use super::{Global, render, ssh};
 use crate::agent::types::{BerthView, Berths};
-use crate::model::{Berth, BerthState, card};
+use crate::model::{Berth, BerthState, StopReason, card};
 use anyhow::Result;
 use hyper::Method;
 use jiff::Timestamp;
@@ -41,11 +41,13 @@ pub(crate) fn list(global: &Global, args: ListArgs) -> Result<ExitCode> {
 }
 
 fn row(berth: &Berth, now: Timestamp) -> Vec<String> {
-    let ends = match (berth.ended_at, berth.until) {
-        (Some(ended), _) => format!("ended {}", relative(ended, now)),
-        (None, Some(until)) if until < now => format!("over, {}", relative(until, now)),
-        (None, Some(until)) => relative(until, now),
-        (None, None) => "never".into(),
+    let kept = berth.stop.as_ref().and_then(|stop| stop.kept_until);
+    let ends = match (berth.ended_at, berth.until, kept) {
+        (Some(ended), ..) => format!("ended {}", relative(ended, now)),
+        (None, _, Some(until)) => format!("kept, released {}", relative(until, now)),
+        (None, Some(until), _) if until < now => format!("over, {}", relative(until, now)),
+        (None, Some(until), _) => relative(until, now),
+        (None, None, _) => "never".into(),
     };
     vec![
         format!("{}/{}", berth.owner, berth.name),
@@ -58,10 +60,22 @@ fn row(berth: &Berth, now: Timestamp) -> Vec<String> {
     ]
 }
 
-/// What is wrong with it now, or why it ended.
+/// What is wrong with it now, or why it stands still or ended.
 fn remarks(berth: &Berth) -> String {
     let conditions = berth.conditions.iter().map(ToString::to_string);
-    conditions.chain(berth.note.clone()).collect::<Vec<_>>().join("\n")
+    let stop =
+        berth.stop.iter().filter(|_| berth.state == BerthState::Stopped).map(|stop| stopped(stop.reason));
+    conditions.chain(stop.map(str::to_owned)).chain(berth.note.clone()).collect::<Vec<_>>().join("\n")
+}
+
+fn stopped(reason: StopReason) -> &'static str {
+    match reason {
+        StopReason::Asked => "stopped as asked",
+        StopReason::Lease => "stopped: its lease was over, and somebody waited for cards",
+        StopReason::Idle => "stopped: it did nothing, and somebody waited for cards",
+        StopReason::Unattended => "stopped: its lease was over",
+        StopReason::Failed => "stopped: it could not be started",
+    }
 }
 
 /// Show one berth and how to reach it
@@ -82,10 +96,25 @@ pub(crate) fn show(global: &Global, args: ShowArgs) -> Result<ExitCode> {
     let berth = &view.berth;
     let line = |key: &str, value: &str| render::line(&format!("{key:<10} {}", render::printable(value)));
     line("berth", &format!("{}/{} ({})", berth.owner, berth.name, berth.state));
-    line("cards", &card::join(&berth.cards));
+    if berth.state == BerthState::Stopped {
+        line("cards", &format!("none; it had {}", berth.size));
+    } else {
+        line("cards", &card::join(&berth.cards));
+    }
     line("image", &format!("{} ({})", berth.image, berth.image_id));
     line("since", &relative(berth.created_at, now));
-    line("lease", &lease(berth.until, now));
+    match &berth.stop {
+        Some(stop) if berth.state == BerthState::Stopped => {
+            line("stopped", &format!("{}, {}", relative(stop.at, now), stopped(stop.reason)));
+            if let Some(until) = stop.kept_until {
+                line(
+                    "kept",
+                    &format!("released {}; before that: berth start {}", relative(until, now), berth.name),
+                );
+            }
+        }
+        _ => line("lease", &lease(berth.until, now)),
+    }
     if let Some(memory) = berth.memory {
         line("memory", &memory.to_string());
     }

@@ -22,6 +22,7 @@ mod request;
 mod sim;
 mod ssh;
 mod ssh_config;
+mod start;
 mod user;
 
 pub use inside::run_as_scp;
@@ -100,6 +101,8 @@ enum Command {
     Ssh(ssh::SshArgs),
     SshConfig(ssh_config::Args),
     Renew(renew::Args),
+    Stop(start::StopArgs),
+    Start(start::StartArgs),
     Release(berths::ReleaseArgs),
     Events(events::Args),
     Sim(sim::Args),
@@ -154,6 +157,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Ssh(args) => ssh::connect(global, args),
         Command::SshConfig(args) => ssh_config::run(global, args),
         Command::Renew(args) => renew::run(global, args),
+        Command::Stop(args) => start::stop(global, args),
+        Command::Start(args) => start::start(global, args),
         Command::Release(args) => berths::release(global, args),
         Command::Events(args) => events::run(global, args),
         Command::Sim(args) => sim::run(global, args),

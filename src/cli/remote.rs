@@ -1,7 +1,7 @@
 //! The commands that are offered at the gateway: the same verbs, without those that touch a file or start a program.
 
 use super::gateway::Visit;
-use super::{Global, berths, cards, end, events, image, render, renew, request, ssh_config, user};
+use super::{Global, berths, cards, end, events, image, render, renew, request, ssh_config, start, user};
 use crate::error::{ErrorClass, Fault};
 use anyhow::Result;
 use clap::error::ErrorKind;
@@ -26,6 +26,8 @@ enum Command {
     Show(berths::ShowArgs),
     Cards(cards::Args),
     Renew(renew::Args),
+    Stop(start::StopArgs),
+    Start(start::StartArgs),
     Release(berths::ReleaseArgs),
     SshConfig(ssh_config::Shown),
     Image(image::Offered),
@@ -149,6 +151,8 @@ fn perform(visit: &Visit, cli: Cli) -> Result<ExitCode> {
         Command::Show(args) => berths::show(global, args),
         Command::Cards(args) => cards::run(global, args),
         Command::Renew(args) => renew::run(global, args),
+        Command::Stop(args) => start::stop(global, args),
+        Command::Start(args) => start::start(global, args),
         Command::Release(args) => berths::release(global, args),
         Command::SshConfig(args) => ssh_config::show(global, &args),
         Command::Image(args) => image::offer(global, &args),
@@ -175,6 +179,8 @@ mod tests {
             "cards",
             "renew x --lease 1h",
             "release x",
+            "stop x",
+            "start x --wait 1h --lease 2h",
             "events --follow",
             "ssh-config x --known-hosts",
             "image list",

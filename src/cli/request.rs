@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 /// How long `--wait` waits when it is given no time.
-const WAIT: &str = "30m";
+pub(super) const WAIT: &str = "30m";
 
 /// Ask for cards: a container of your own with SSH
 #[derive(clap::Args)]

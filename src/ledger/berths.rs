@@ -2,7 +2,7 @@
 
 use super::{Ledger, LedgerError, NewEvent, conditions, find, list, optional_time_at, time_at};
 use crate::error::Fault;
-use crate::model::{Berth, BerthState, CardId, Size};
+use crate::model::{Berth, BerthState, CardId, Size, Stop, StopReason};
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, Transaction, params};
 
@@ -19,6 +19,9 @@ pub struct NewBerth {
     pub memory: Option<Size>,
     pub cpus: Option<f64>,
     pub until: Option<Timestamp>,
+    /// Seconds, from when its server answers.
+    pub lease: Option<u64>,
+    pub unattended: bool,
 }
 
 /// What clients may have seen on a port: the host key of berths of one name that were live there.
@@ -48,35 +51,54 @@ pub enum ClaimError {
 
 const COLUMNS: &str = "SELECT id, owner, name, state, port, ssh_user, image, image_id, container_id, memory,
     cpus, host_key, created_at, until, ended_at, note,
-    (SELECT coalesce(group_concat(card), '') FROM (SELECT card FROM berth_cards WHERE berth = berths.id ORDER BY card)),
+    (SELECT coalesce(group_concat(card), '') FROM (SELECT card FROM berth_cards
+     WHERE berth = berths.id AND state <> 'stopped' ORDER BY card)),
     (SELECT json_group_array(json_object('code', code, 'since', since, 'cards', json(cards), 'detail', detail))
-     FROM conditions WHERE berth = berths.id)
+     FROM conditions WHERE berth = berths.id),
+    size, lease, unattended, stop_reason, stopped_at, kept_until, stops_at
     FROM berths";
+
+/// As the indexes say it.
+const STANDING: &str = "state NOT IN ('released', 'undone')";
 
 impl Ledger {
     /// The intent: cards, port and name are taken from here on.
     pub fn claim(&self, berth: &NewBerth, event: &NewEvent) -> Result<Berth, ClaimError> {
-        let id =
-            self.write(Some(event), |transaction| insert(transaction, berth, event.at)).map_err(|error| {
-                let text = error.to_string();
-                if text.contains("berth_cards.card") {
-                    ClaimError::CardTaken(berth.cards.clone())
-                } else if text.contains("berths.port") {
-                    ClaimError::PortTaken(berth.port)
-                } else if text.contains("berths.name") {
-                    ClaimError::NameTaken { owner: berth.owner.clone(), name: berth.name.clone() }
-                } else {
-                    ClaimError::Ledger(LedgerError::from(error).into_fault(&self.path))
-                }
-            })?;
+        let claimed = self.write(Some(event), |transaction| insert(transaction, berth, event.at));
+        let id = claimed.map_err(|error| {
+            let text = error.to_string();
+            if text.contains("berths.port") {
+                ClaimError::PortTaken(berth.port)
+            } else if text.contains("berths.name") {
+                ClaimError::NameTaken { owner: berth.owner.clone(), name: berth.name.clone() }
+            } else {
+                self.claim_error(error, &berth.cards)
+            }
+        })?;
         self.berth_by_id(id).map_err(ClaimError::Ledger)
     }
 
-    /// The berth's container was verified and answers.
+    fn claim_error(&self, error: rusqlite::Error, cards: &[CardId]) -> ClaimError {
+        // SQLite names the index that refused in its words, and nowhere else.
+        let text = error.to_string();
+        if text.contains("berth_cards.card") {
+            return ClaimError::CardTaken(cards.to_vec());
+        }
+        ClaimError::Ledger(LedgerError::from(error).into_fault(&self.path))
+    }
+
+    /// The berth's container was verified and answers: its lease begins.
     pub fn commit_live(&self, id: i64, host_key: &str, event: &NewEvent) -> Result<Berth, Fault> {
         self.change(event, |transaction| {
             set_state(transaction, id, BerthState::Live)?;
-            transaction.execute("UPDATE berths SET host_key = ?2 WHERE id = ?1", params![id, host_key])
+            let lease: Option<i64> =
+                transaction.query_row("SELECT lease FROM berths WHERE id = ?1", [id], |row| row.get(0))?;
+            let until = lease.and_then(|seconds| event.at.checked_add(SignedDuration::from_secs(seconds)).ok());
+            transaction.execute(
+                "UPDATE berths SET host_key = ?2, until = ?3, told_left = NULL, stops_at = NULL, stop_reason = NULL,
+                 stopped_at = NULL, kept_until = NULL WHERE id = ?1",
+                params![id, host_key, until.map(|until| until.to_string())],
+            )
         })?;
         self.berth_by_id(id)
     }
@@ -133,11 +155,59 @@ impl Ledger {
     pub fn renew(&self, id: i64, until: Timestamp, event: &NewEvent) -> Result<Berth, Fault> {
         self.change(event, |transaction| {
             let changed = transaction
-                .prepare_cached("UPDATE berths SET until = ?2 WHERE id = ?1 AND state = 'live'")?
-                .execute(params![id, until.to_string()])?;
+                .prepare_cached(
+                    "UPDATE berths SET until = ?2, lease = max(1, unixepoch(?2) - unixepoch(?3)), told_left = NULL,
+                     stops_at = NULL, stop_reason = NULL WHERE id = ?1 AND state = 'live'",
+                )?
+                .execute(params![id, until.to_string(), event.at.to_string()])?;
             if changed == 1 { Ok(()) } else { Err(rusqlite::Error::StatementChangedRows(changed)) }
         })?;
         self.berth_by_id(id)
+    }
+
+    /// Its container is to end and to be kept.
+    pub fn begin_stop(&self, id: i64, reason: StopReason, event: &NewEvent) -> Result<(), Fault> {
+        self.change(event, |transaction| {
+            set_state(transaction, id, BerthState::Stopping)?;
+            transaction
+                .execute("UPDATE berths SET stop_reason = ?2 WHERE id = ?1", params![id, reason.as_str()])
+        })
+        .map(|_| ())
+    }
+
+    /// Its container does not run, and nobody has its cards any more: they are free.
+    pub fn stopped(&self, id: i64, kept_until: Timestamp, event: &NewEvent) -> Result<Berth, Fault> {
+        self.change(event, |transaction| {
+            end_holdings(transaction, id, event.at)?;
+            set_state(transaction, id, BerthState::Stopped)?;
+            transaction.execute(
+                "UPDATE berths SET stopped_at = ?2, kept_until = ?3, until = NULL, stops_at = NULL, told_left = NULL
+                 WHERE id = ?1",
+                params![id, event.at.to_string(), kept_until.to_string()],
+            )
+        })?;
+        self.berth_by_id(id)
+    }
+
+    /// The intent of a start: these cards are the stopped berth's from here on, for as long a lease.
+    pub fn begin_start(
+        &self,
+        id: i64,
+        cards: &[CardId],
+        lease: Option<u64>,
+        event: &NewEvent,
+    ) -> Result<Berth, ClaimError> {
+        let started = self.write(Some(event), |transaction| {
+            set_state(transaction, id, BerthState::Starting)?;
+            transaction.execute(
+                "UPDATE berths SET size = ?2, lease = ?3 WHERE id = ?1",
+                params![id, count(cards), lease.and_then(|seconds| i64::try_from(seconds).ok())],
+            )?;
+            transaction.execute("DELETE FROM berth_cards WHERE berth = ?1", [id])?;
+            add_cards(transaction, id, cards, event.at)
+        });
+        started.map_err(|error| self.claim_error(error, cards))?;
+        self.berth_by_id(id).map_err(ClaimError::Ledger)
     }
 
     pub fn begin_release(&self, id: i64, event: &NewEvent) -> Result<(), Fault> {
@@ -147,6 +217,7 @@ impl Ledger {
     /// Nothing of the berth is left on the machine: its cards, port and name are free again.
     pub fn end(&self, id: i64, state: BerthState, note: &str, event: &NewEvent) -> Result<(), Fault> {
         self.change(event, |transaction| {
+            end_holdings(transaction, id, event.at)?;
             set_state(transaction, id, state)?;
             transaction.execute(
                 "UPDATE berths SET ended_at = ?2, note = ?3 WHERE id = ?1",
@@ -156,9 +227,9 @@ impl Ledger {
         .map(|_| ())
     }
 
-    /// Berths that hold cards, oldest first.
-    pub fn held_berths(&self) -> Result<Vec<Berth>, Fault> {
-        let sql = format!("{COLUMNS} WHERE state IN ('creating', 'live', 'releasing') ORDER BY id");
+    /// Berths that have not ended, oldest first.
+    pub fn standing_berths(&self) -> Result<Vec<Berth>, Fault> {
+        let sql = format!("{COLUMNS} WHERE {STANDING} ORDER BY id");
         self.read(|connection| list(connection, &sql, [], read_berth))
     }
 
@@ -168,11 +239,9 @@ impl Ledger {
         self.read(|connection| list(connection, &sql, params![limit, owner], read_berth))
     }
 
-    /// The berth of that name that holds cards, if there is one.
-    pub fn held_berth(&self, owner: &str, name: &str) -> Result<Option<Berth>, Fault> {
-        let sql = format!(
-            "{COLUMNS} WHERE owner = ?1 AND name = ?2 AND state IN ('creating', 'live', 'releasing')"
-        );
+    /// The berth of that name that has not ended, if there is one.
+    pub fn standing_berth(&self, owner: &str, name: &str) -> Result<Option<Berth>, Fault> {
+        let sql = format!("{COLUMNS} WHERE owner = ?1 AND name = ?2 AND {STANDING}");
         self.read(|connection| find(connection, &sql, [owner, name], read_berth))
     }
 
@@ -216,11 +285,20 @@ impl Ledger {
             let since = first_of_chain(connection, berth)?;
             list(
                 connection,
-                "SELECT DISTINCT card FROM berth_cards JOIN berths ON berth = id
-                 WHERE owner = ?1 AND id <> ?2 AND held = 0 AND ended_at >= ?3 ORDER BY card",
-                params![berth.owner, berth.id, since.to_string()],
+                // Also its own of before a stop: somebody else may have kept what it handed over, and hand it back.
+                "SELECT DISTINCT card FROM holdings JOIN berths ON berth = berths.id
+                 WHERE owner = ?1 AND holdings.until >= ?2 ORDER BY card",
+                params![berth.owner, since.to_string()],
                 |row| row.get(0).map(CardId),
             )
+        })
+    }
+
+    /// The cards that a berth had last, whether it has them still or not.
+    pub fn cards_of(&self, id: i64) -> Result<Vec<CardId>, Fault> {
+        self.read(|connection| {
+            let sql = "SELECT card FROM berth_cards WHERE berth = ?1 ORDER BY card";
+            list(connection, sql, [id], |row| row.get(0).map(CardId))
         })
     }
 
@@ -241,8 +319,8 @@ impl Ledger {
 fn insert(transaction: &Transaction, berth: &NewBerth, now: Timestamp) -> rusqlite::Result<i64> {
     transaction
         .prepare_cached(
-            "INSERT INTO berths (owner, name, state, port, ssh_user, image, image_id, memory, cpus, created_at, until)
-             VALUES (?1, ?2, 'creating', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            "INSERT INTO berths (owner, name, state, port, ssh_user, image, image_id, memory, cpus, created_at, until,
+             size, lease, unattended) VALUES (?1, ?2, 'creating', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         )?
         .execute(params![
             berth.owner,
@@ -255,20 +333,64 @@ fn insert(transaction: &Transaction, berth: &NewBerth, now: Timestamp) -> rusqli
             berth.cpus,
             now.to_string(),
             berth.until.map(|until| until.to_string()),
+            count(&berth.cards),
+            berth.lease.and_then(|seconds| i64::try_from(seconds).ok()),
+            berth.unattended,
         ])?;
     let id = transaction.last_insert_rowid();
-    let mut add = transaction.prepare_cached("INSERT INTO berth_cards (berth, card) VALUES (?1, ?2)")?;
-    for card in &berth.cards {
-        add.execute(params![id, card.0])?;
-    }
+    add_cards(transaction, id, &berth.cards, now)?;
     Ok(id)
 }
 
-fn set_state(transaction: &Transaction, id: i64, state: BerthState) -> rusqlite::Result<()> {
-    let changed = transaction
+fn count(cards: &[CardId]) -> u32 {
+    u32::try_from(cards.len()).unwrap_or(u32::MAX)
+}
+
+fn add_cards(transaction: &Transaction, id: i64, cards: &[CardId], now: Timestamp) -> rusqlite::Result<()> {
+    let mut take = transaction.prepare_cached("INSERT INTO berth_cards (berth, card) VALUES (?1, ?2)")?;
+    let mut hold =
+        transaction.prepare_cached("INSERT INTO holdings (berth, card, since) VALUES (?1, ?2, ?3)")?;
+    for card in cards {
+        take.execute(params![id, card.0])?;
+        hold.execute(params![id, card.0, now.to_string()])?;
+    }
+    Ok(())
+}
+
+fn end_holdings(transaction: &Transaction, id: i64, now: Timestamp) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached("UPDATE holdings SET until = ?2 WHERE berth = ?1 AND until IS NULL")?
+        .execute(params![id, now.to_string()])
+        .map(|_| ())
+}
+
+/// The one place where a state changes, by the table of `BerthState`.
+fn set_state(transaction: &Transaction, id: i64, next: BerthState) -> rusqlite::Result<()> {
+    let (owner, name, now): (String, String, String) = transaction
+        .prepare_cached("SELECT owner, name, state FROM berths WHERE id = ?1")?
+        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let now = parse_state(2, &now)?;
+    if !now.may_become(next) {
+        let refused = WrongChange { berth: format!("{owner}/{name}"), now, next };
+        return Err(rusqlite::Error::ToSqlConversionFailure(refused.into()));
+    }
+    transaction
         .prepare_cached("UPDATE berths SET state = ?2 WHERE id = ?1")?
-        .execute(params![id, state.as_str()])?;
-    if changed == 1 { Ok(()) } else { Err(rusqlite::Error::QueryReturnedNoRows) }
+        .execute(params![id, next.as_str()])
+        .map(|_| ())
+}
+
+fn parse_state(column: usize, text: &str) -> rusqlite::Result<BerthState> {
+    BerthState::parse(text).ok_or(rusqlite::Error::IntegralValueOutOfRange(column, 0))
+}
+
+/// A change of state that there is not.
+#[derive(Debug, thiserror::Error)]
+#[error("{berth} is {now} and cannot become {next}")]
+pub struct WrongChange {
+    berth: String,
+    now: BerthState,
+    next: BerthState,
 }
 
 /// When the first of the owner's berths began of those that were there one after the other, each with the next, up to
@@ -300,7 +422,7 @@ fn read_berth(row: &rusqlite::Row) -> rusqlite::Result<Berth> {
         id: row.get(0)?,
         owner: row.get(1)?,
         name: row.get(2)?,
-        state: BerthState::parse(&state).ok_or(rusqlite::Error::IntegralValueOutOfRange(3, 0))?,
+        state: parse_state(3, &state)?,
         cards: cards.split(',').filter_map(|card| card.parse().ok().map(CardId)).collect(),
         port: row.get(4)?,
         ssh_user: row.get(5)?,
@@ -315,5 +437,18 @@ fn read_berth(row: &rusqlite::Row) -> rusqlite::Result<Berth> {
         ended_at: optional_time_at(row, 14)?,
         note: row.get(15)?,
         conditions: conditions::read(row, 17)?,
+        size: row.get(18)?,
+        lease: row.get::<_, Option<i64>>(19)?.and_then(|seconds| u64::try_from(seconds).ok()),
+        unattended: row.get(20)?,
+        stop: read_stop(row, 21)?,
+        stops_at: optional_time_at(row, 24)?,
     })
+}
+
+/// Of a berth that is stopped; before that its reason says why it will be.
+fn read_stop(row: &rusqlite::Row, first: usize) -> rusqlite::Result<Option<Stop>> {
+    let reason: Option<String> = row.get(first)?;
+    let Some(at) = optional_time_at(row, first + 1)? else { return Ok(None) };
+    let reason = reason.as_deref().and_then(StopReason::parse).unwrap_or(StopReason::Asked);
+    Ok(Some(Stop { reason, at, kept_until: optional_time_at(row, first + 2)? }))
 }

@@ -13,7 +13,7 @@ mod schema;
 mod tests;
 mod users;
 
-pub use berths::{ClaimError, NewBerth, PortUse};
+pub use berths::{ClaimError, NewBerth, PortUse, WrongChange};
 pub use events::{Event, NewEvent};
 pub use users::{Key, User};
 
@@ -40,11 +40,20 @@ pub enum LedgerError {
     #[error("the file is a database, but not a ledger of berth")]
     Foreign,
     #[error("{0}")]
+    Change(Box<WrongChange>),
+    #[error("{0}")]
     Sql(rusqlite::Error),
 }
 
 impl From<rusqlite::Error> for LedgerError {
     fn from(error: rusqlite::Error) -> Self {
+        let error = match error {
+            rusqlite::Error::ToSqlConversionFailure(inner) => match inner.downcast::<WrongChange>() {
+                Ok(refused) => return Self::Change(refused),
+                Err(inner) => rusqlite::Error::ToSqlConversionFailure(inner),
+            },
+            other => other,
+        };
         match error.sqlite_error_code() {
             Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
                 Self::Corrupt(error.to_string())
@@ -57,6 +66,7 @@ impl From<rusqlite::Error> for LedgerError {
 impl LedgerError {
     fn into_fault(self, path: &Path) -> Fault {
         let help = match &self {
+            Self::Change(refused) => return Fault::refused(refused.to_string()),
             Self::Newer { .. } => "install the berth that wrote it, or a newer one; nothing was changed",
             Self::Corrupt(_) | Self::Foreign => {
                 "nothing was changed; move it away together with the -wal and -shm files beside it, then restore all \

@@ -7,10 +7,10 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(super) const APPLICATION_ID: i32 = 0x4252_5448;
 
 /// The newest schema that this program knows.
-pub(super) const VERSION: i32 = 4;
+pub(super) const VERSION: i32 = 5;
 
 /// Each with the version that it leads to.
-const MIGRATIONS: [(i32, &str); 4] = [(1, V1), (2, V2), (3, V3), (VERSION, V4)];
+const MIGRATIONS: [(i32, &str); 5] = [(1, V1), (2, V2), (3, V3), (4, V4), (VERSION, V5)];
 
 /// `held = 1` and the partial unique index make two live berths on one card impossible in the database itself;
 /// the same holds for ports and names. A trigger frees cards in the transaction that ends a berth.
@@ -140,16 +140,114 @@ CREATE INDEX events_of_actor_about_berth ON events (owner, berth, actor) WHERE b
 CREATE INDEX berths_requested ON events (owner, berth) WHERE kind = 'berth.requested';
 ";
 
+/// A berth can be stopped and started: more states, which a CHECK of the table lists, so that it is made anew. `holdings`
+/// says who had which card from when to when; `tickets` who waits for cards.
+const V5: &str = "
+CREATE TABLE berths_5 (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  owner TEXT NOT NULL REFERENCES users (name),
+  name TEXT NOT NULL,
+  state TEXT NOT NULL CHECK (state IN
+    ('creating', 'starting', 'live', 'stopping', 'stopped', 'releasing', 'released', 'undone')),
+  port INTEGER NOT NULL CHECK (port BETWEEN 1 AND 65535),
+  ssh_user TEXT NOT NULL,
+  image TEXT NOT NULL,
+  image_id TEXT NOT NULL,
+  container_id TEXT,
+  memory INTEGER,
+  cpus REAL,
+  host_key TEXT,
+  created_at TEXT NOT NULL,
+  until TEXT,
+  ended_at TEXT,
+  note TEXT,
+  oom_kills INTEGER NOT NULL DEFAULT 0,
+  size INTEGER NOT NULL DEFAULT 0 CHECK (size >= 0),
+  lease INTEGER CHECK (lease > 0),
+  unattended INTEGER NOT NULL DEFAULT 0 CHECK (unattended IN (0, 1)),
+  told_left INTEGER,
+  stops_at TEXT,
+  stop_reason TEXT,
+  stopped_at TEXT,
+  kept_until TEXT
+) STRICT;
+INSERT INTO berths_5 (id, owner, name, state, port, ssh_user, image, image_id, container_id, memory, cpus, host_key,
+    created_at, until, ended_at, note, oom_kills, size, lease)
+  SELECT id, owner, name, state, port, ssh_user, image, image_id, container_id, memory, cpus, host_key,
+    created_at, until, ended_at, note, oom_kills,
+    (SELECT count(*) FROM berth_cards WHERE berth = berths.id),
+    max(1, unixepoch(until) - unixepoch(created_at))
+  FROM berths;
+DELETE FROM sqlite_sequence WHERE name = 'berths_5';
+INSERT INTO sqlite_sequence (name, seq) SELECT 'berths_5', seq FROM sqlite_sequence WHERE name = 'berths';
+DROP TABLE berths;
+ALTER TABLE berths_5 RENAME TO berths;
+CREATE UNIQUE INDEX one_berth_per_name ON berths (owner, name) WHERE state NOT IN ('released', 'undone');
+CREATE UNIQUE INDEX one_berth_per_port ON berths (port) WHERE state NOT IN ('released', 'undone');
+CREATE INDEX berths_that_stand ON berths (id) WHERE state NOT IN ('released', 'undone');
+
+CREATE TABLE holdings (
+  id INTEGER PRIMARY KEY,
+  berth INTEGER NOT NULL REFERENCES berths (id),
+  card INTEGER NOT NULL CHECK (card >= 0),
+  since TEXT NOT NULL,
+  until TEXT
+) STRICT;
+CREATE INDEX holdings_of_berth ON holdings (berth);
+CREATE UNIQUE INDEX one_holder_per_card ON holdings (card) WHERE until IS NULL;
+INSERT INTO holdings (berth, card, since, until)
+  SELECT berth, card, created_at, ended_at FROM berth_cards JOIN berths ON berth = berths.id ORDER BY berth, card;
+
+CREATE TRIGGER cards_follow_state AFTER UPDATE OF state ON berths
+WHEN NEW.state IN ('stopped', 'released', 'undone')
+BEGIN
+  UPDATE berth_cards SET held = 0 WHERE berth = NEW.id;
+END;
+CREATE TRIGGER an_ended_berth_stays_ended BEFORE UPDATE OF state ON berths
+WHEN OLD.state IN ('released', 'undone')
+BEGIN
+  SELECT RAISE(ABORT, 'this berth has ended');
+END;
+CREATE TRIGGER a_berth_that_stands_still_has_no_conditions AFTER UPDATE OF state ON berths
+WHEN NEW.state IN ('stopped', 'released', 'undone')
+BEGIN
+  DELETE FROM conditions WHERE berth = NEW.id;
+END;
+CREATE TRIGGER no_cards_without_a_holding AFTER UPDATE OF state ON berths
+WHEN NEW.state IN ('stopped', 'released', 'undone')
+  AND EXISTS (SELECT 1 FROM holdings WHERE berth = NEW.id AND until IS NULL)
+BEGIN
+  SELECT RAISE(ABORT, 'a holding of this berth was not ended');
+END;
+
+CREATE TABLE tickets (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  owner TEXT NOT NULL REFERENCES users (name),
+  request TEXT NOT NULL CHECK (json_valid(request)),
+  since TEXT NOT NULL,
+  overtaken INTEGER NOT NULL DEFAULT 0 CHECK (overtaken >= 0),
+  detached INTEGER NOT NULL DEFAULT 0 CHECK (detached IN (0, 1))
+) STRICT;
+";
+
 /// Brings a ledger to [`VERSION`], or refuses one that is newer than this program.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), LedgerError> {
     let found = refuse_newer(connection)?;
+    // A table that others refer to is made anew in some migrations; inside a transaction this cannot be switched.
+    connection.pragma_update(None, "foreign_keys", false)?;
     for (version, statements) in MIGRATIONS.iter().filter(|(version, _)| *version > found) {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute_batch(statements)?;
+        if transaction.prepare("PRAGMA foreign_key_check")?.exists([])? {
+            return Err(LedgerError::Corrupt(format!(
+                "schema {version} would leave a reference that leads nowhere"
+            )));
+        }
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", version)?;
         transaction.commit()?;
     }
+    connection.pragma_update(None, "foreign_keys", true)?;
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "the tests damage files on purpose")]
 
 use super::*;
-use crate::model::{BerthState, CardId};
+use crate::model::{BerthState, CardId, Stop, StopReason};
 use std::fs;
 
 fn at(second: i64) -> Timestamp {
@@ -32,6 +32,8 @@ fn new_berth(name: &str, cards: &[u32], port: u16) -> NewBerth {
         memory: None,
         cpus: Some(1.5),
         until: Some(at(3600)),
+        lease: Some(3600),
+        unattended: false,
     }
 }
 
@@ -49,6 +51,7 @@ fn only_a_live_berth_s_lease_is_renewed() {
     assert!(ledger.renew(berth.id, at(9), &event("x")).is_err(), "it is being made");
     ledger.commit_live(berth.id, "ssh-ed25519 AAAA", &event("x")).unwrap();
     assert_eq!(ledger.renew(berth.id, at(9000), &event("renewed")).unwrap().until, Some(at(9000)));
+    ledger.begin_release(berth.id, &event("x")).unwrap();
     ledger.end(berth.id, BerthState::Released, "done", &event("x")).unwrap();
     let before = ledger.events(0, 100, None).unwrap().len();
     assert!(ledger.renew(berth.id, at(9), &event("x")).is_err());
@@ -65,7 +68,7 @@ fn a_card_a_port_and_a_name_have_one_live_berth() {
     assert!(matches!(claim("b", &[1, 2], 20001), Err(ClaimError::CardTaken(_))));
     assert!(matches!(claim("b", &[2], 20000), Err(ClaimError::PortTaken(20000))));
     assert!(matches!(claim("a", &[2], 20001), Err(ClaimError::NameTaken { .. })));
-    assert_eq!(ledger.held_berths().unwrap().len(), 1, "a refused claim leaves nothing");
+    assert_eq!(ledger.standing_berths().unwrap().len(), 1, "a refused claim leaves nothing");
     ledger.commit_live(first.id, "ssh-ed25519 AAAA", &event("x")).unwrap();
     ledger.begin_release(first.id, &event("x")).unwrap();
     assert!(matches!(claim("b", &[1], 20001), Err(ClaimError::CardTaken(_))));
@@ -152,7 +155,7 @@ fn everything_is_there_after_reopening() {
     drop(ledger);
     let ledger = Ledger::open(&dir.path().join("ledger.db"), at(9)).unwrap();
     assert_eq!(ledger.instance().unwrap(), instance);
-    assert_eq!(ledger.held_berths().unwrap(), [berth]);
+    assert_eq!(ledger.standing_berths().unwrap(), [berth]);
 }
 
 #[test]
@@ -166,7 +169,7 @@ fn a_ledger_that_cannot_be_trusted_is_never_replaced() {
     other.pragma_update(None, "user_version", 99).unwrap();
     drop(other);
     let newer = Ledger::open(&path, at(0)).unwrap_err();
-    assert!(newer.message.contains("has schema 99, this berth knows 4"), "{newer}");
+    assert!(newer.message.contains("has schema 99, this berth knows 5"), "{newer}");
 
     for (bytes, word) in [(&b""[..], "empty"), (&[b'x'; 8192][..], "corrupt"), (&good[..6000], "")] {
         fs::write(&path, bytes).unwrap();
@@ -217,9 +220,10 @@ fn conditions_are_codes_with_their_values_and_end_with_the_berth() {
     let before = ledger.events(0, 100, None).unwrap().len();
     ledger.end_condition(berth.id, ConditionCode::Dead, None).unwrap();
     assert_eq!(ledger.events(0, 100, None).unwrap().len(), before, "told by another event");
-    assert_eq!(ledger.held_berths().unwrap()[0].conditions, [wider]);
+    assert_eq!(ledger.standing_berths().unwrap()[0].conditions, [wider]);
     ledger.note_oom_kills(berth.id, 3).unwrap();
     assert_eq!(ledger.oom_kills(berth.id).unwrap(), 3);
+    ledger.begin_release(berth.id, &event("x")).unwrap();
     ledger.end(berth.id, BerthState::Released, "done", &event("x")).unwrap();
     assert_eq!(ledger.berth_by_id(berth.id).unwrap().conditions, []);
 }
@@ -266,6 +270,7 @@ fn a_card_that_was_handed_on_is_looked_for_in_every_later_berth() {
         ledger.claim(&new_berth(name, &[card], port), &hours(from)).unwrap()
     };
     let end = |berth: &crate::model::Berth, at: i64| {
+        ledger.begin_release(berth.id, &hours(at)).unwrap();
         ledger.end(berth.id, BerthState::Released, "done", &hours(at)).unwrap();
     };
     let long_ago = begin("z", 7, 20_007, 0);
@@ -326,6 +331,7 @@ fn the_past_of_ports_does_not_grow_with_the_berths() {
         let new = NewBerth { owner: owner.into(), ..new_berth(name, &[0], port) };
         let berth = ledger.claim(&new, &event("x")).unwrap();
         ledger.commit_live(berth.id, key, &event("x")).unwrap();
+        ledger.begin_release(berth.id, &event("x")).unwrap();
         ledger.end(berth.id, BerthState::Released, "done", &event("x")).unwrap();
         last = berth.id;
     };
@@ -348,4 +354,35 @@ fn the_past_of_ports_does_not_grow_with_the_berths() {
             (20001, "bob", "dev", last),
         ]
     );
+}
+
+#[test]
+fn a_stopped_berth_has_a_name_and_a_port_and_no_cards() {
+    let (_dir, ledger) = open();
+    let berth = ledger.claim(&new_berth("a", &[0, 1], 20000), &event("x")).unwrap();
+    let wrong = ledger.stopped(berth.id, at(99), &event("x")).unwrap_err();
+    assert_eq!(wrong.message, "alice/a is creating and cannot become stopped");
+    assert_eq!(wrong.class, crate::error::ErrorClass::Refused);
+    ledger.commit_live(berth.id, "ssh-ed25519 AAAA", &event("x")).unwrap();
+    ledger.begin_stop(berth.id, StopReason::Lease, &event("x")).unwrap();
+    let claim = |name, cards: &[u32], port| ledger.claim(&new_berth(name, cards, port), &event("x"));
+    assert!(matches!(claim("b", &[1], 20001), Err(ClaimError::CardTaken(_))), "until it has stopped");
+    let stopped = ledger.stopped(berth.id, at(99), &event("x")).unwrap();
+    let stop = Stop { reason: StopReason::Lease, at: at(0), kept_until: Some(at(99)) };
+    assert_eq!((stopped.cards.len(), stopped.size, stopped.until, stopped.stop), (0, 2, None, Some(stop)));
+    assert!(matches!(claim("b", &[1], 20000), Err(ClaimError::PortTaken(20000))));
+    assert!(matches!(claim("a", &[1], 20001), Err(ClaimError::NameTaken { .. })));
+    let other = claim("b", &[1], 20001).unwrap();
+    let start = |cards: &[u32]| {
+        let cards: Vec<CardId> = cards.iter().copied().map(CardId).collect();
+        ledger.begin_start(berth.id, &cards, Some(60), &event("x"))
+    };
+    assert!(matches!(start(&[0, 1]), Err(ClaimError::CardTaken(_))));
+    assert_eq!(ledger.berth_by_id(berth.id).unwrap().state, BerthState::Stopped, "nothing of it is left");
+    assert_eq!(ledger.cards_of(berth.id).unwrap(), [CardId(0), CardId(1)]);
+    assert_eq!(start(&[0, 2]).unwrap().cards, [CardId(0), CardId(2)]);
+    let live = ledger.commit_live(berth.id, "ssh-ed25519 AAAA", &event("x")).unwrap();
+    assert_eq!((live.until, live.stop), (Some(at(60)), None));
+    // What it had before its stop may still be in the hands of its owner's other berth.
+    assert_eq!(ledger.cards_given_back(&other).unwrap(), [CardId(0), CardId(1)]);
 }

@@ -5,14 +5,21 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Where a berth is in its life. Cards and port belong to it in every state but `Released` and `Undone`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// Where a berth is in its life. Its name and port belong to it until it has ended, its cards in the states of
+/// [`BerthState::holds_cards`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BerthState {
     /// Written down before the first act; a crash leaves it so.
     Creating,
+    /// Stopped before; its container is brought back.
+    Starting,
     /// Its container was verified and answered.
     Live,
+    /// Its container is to end, and to be kept.
+    Stopping,
+    /// Its container is kept and does not run; it has no cards.
+    Stopped,
     /// Its container is to go.
     Releasing,
     Released,
@@ -21,22 +28,61 @@ pub enum BerthState {
 }
 
 impl BerthState {
+    pub const ALL: [Self; 8] = [
+        Self::Creating,
+        Self::Starting,
+        Self::Live,
+        Self::Stopping,
+        Self::Stopped,
+        Self::Releasing,
+        Self::Released,
+        Self::Undone,
+    ];
+
+    /// Every change of state there is; the ledger refuses any other. A start that fails ends as a stop does.
+    const CHANGES: [(Self, Self); 13] = [
+        (Self::Creating, Self::Live),
+        (Self::Creating, Self::Undone),
+        (Self::Creating, Self::Releasing),
+        (Self::Live, Self::Stopping),
+        (Self::Live, Self::Releasing),
+        (Self::Stopping, Self::Stopped),
+        (Self::Stopping, Self::Releasing),
+        (Self::Stopped, Self::Starting),
+        (Self::Stopped, Self::Releasing),
+        (Self::Starting, Self::Live),
+        (Self::Starting, Self::Stopping),
+        (Self::Starting, Self::Releasing),
+        (Self::Releasing, Self::Released),
+    ];
+
+    pub fn may_become(self, next: Self) -> bool {
+        Self::CHANGES.contains(&(self, next))
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Creating => "creating",
+            Self::Starting => "starting",
             Self::Live => "live",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
             Self::Releasing => "releasing",
             Self::Released => "released",
             Self::Undone => "undone",
         }
     }
+
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Creating, Self::Live, Self::Releasing, Self::Released, Self::Undone]
-            .into_iter()
-            .find(|state| state.as_str() == text)
+        Self::ALL.into_iter().find(|state| state.as_str() == text)
     }
+
+    pub fn has_ended(self) -> bool {
+        matches!(self, Self::Released | Self::Undone)
+    }
+
     pub fn holds_cards(self) -> bool {
-        matches!(self, Self::Creating | Self::Live | Self::Releasing)
+        !self.has_ended() && self != Self::Stopped
     }
 }
 
@@ -54,8 +100,12 @@ pub struct Berth {
     pub owner: String,
     pub name: String,
     pub state: BerthState,
-    /// Host ids, ascending. Inside, the driver numbers them 0..n-1 in this order.
+    /// Host ids, ascending. Inside, the driver numbers them 0..n-1 in this order. A stopped berth has none, an ended one
+    /// those that it had last.
     pub cards: Vec<CardId>,
+    /// How many it is made for, also while it is stopped.
+    #[serde(default)]
+    pub size: u32,
     pub port: u16,
     /// The account that a session runs as: `ssh -p PORT USER@NODE`.
     pub ssh_user: String,
@@ -68,14 +118,69 @@ pub struct Berth {
     /// OpenSSH public key line of its host key.
     pub host_key: Option<String>,
     pub created_at: Timestamp,
-    /// When the lease ends; `null` for none.
+    /// When the lease ends; `null` for none, and while it is stopped.
     pub until: Option<Timestamp>,
+    /// Seconds of its lease at its beginning.
+    #[serde(default)]
+    pub lease: Option<u64>,
+    /// It ends with its lease, whoever waits; nobody is at it.
+    #[serde(default)]
+    pub unattended: bool,
+    /// When it is stopped, where that was announced.
+    #[serde(default)]
+    pub stops_at: Option<Timestamp>,
+    /// Why and when it was stopped, while it is.
+    #[serde(default)]
+    pub stop: Option<Stop>,
     pub ended_at: Option<Timestamp>,
     /// Why it ended.
     pub note: Option<String>,
     /// What is wrong with it now, the worst first.
     #[serde(default)]
     pub conditions: Vec<Condition>,
+}
+
+/// Why a berth stands still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StopReason {
+    /// Somebody said so.
+    Asked,
+    /// Its lease was over, and somebody waited for cards.
+    Lease,
+    /// It did nothing, and somebody waited for cards.
+    Idle,
+    /// It was made to end with its lease.
+    Unattended,
+    /// It could not be started.
+    Failed,
+}
+
+impl StopReason {
+    const ALL: [Self; 5] = [Self::Asked, Self::Lease, Self::Idle, Self::Unattended, Self::Failed];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::Lease => "lease",
+            Self::Idle => "idle",
+            Self::Unattended => "unattended",
+            Self::Failed => "failed",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == text)
+    }
+}
+
+/// What a stopped berth tells of its stop.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stop {
+    pub reason: StopReason,
+    pub at: Timestamp,
+    /// Until when its container is kept.
+    pub kept_until: Option<Timestamp>,
 }
 
 impl Berth {
@@ -131,4 +236,52 @@ pub struct BerthRequest {
     pub cpus: Option<f64>,
     #[serde(default)]
     pub memory: Option<Size>,
+}
+
+/// What a stopped berth is started with.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StartRequest {
+    /// Seconds.
+    #[serde(default)]
+    pub lease: Option<u64>,
+    /// How long to wait for cards, in seconds; 0 is not at all.
+    #[serde(default)]
+    pub wait: u64,
+}
+
+/// `POST /v1/berths/NAME`: what is to be done with a berth that is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BerthAct {
+    Stop {},
+    Start(StartRequest),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_are_read_as_they_are_written() {
+        for state in BerthState::ALL {
+            assert_eq!(BerthState::parse(state.as_str()), Some(state));
+            assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
+        }
+        for reason in StopReason::ALL {
+            assert_eq!(StopReason::parse(reason.as_str()), Some(reason));
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
+        }
+    }
+
+    #[test]
+    fn nothing_leads_back_from_an_end_and_every_state_leads_to_one() {
+        for state in BerthState::ALL {
+            let next: Vec<BerthState> =
+                BerthState::ALL.into_iter().filter(|next| state.may_become(*next)).collect();
+            assert_eq!(next.is_empty(), state.has_ended(), "{state}");
+            let is_on_its_way = state.has_ended() || state == BerthState::Releasing;
+            assert_eq!(next.contains(&BerthState::Releasing), !is_on_its_way, "{state}");
+        }
+    }
 }

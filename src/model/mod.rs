@@ -34,7 +34,7 @@ pub mod size;
 pub mod text;
 pub mod version;
 
-pub use berth::{Berth, BerthRequest, BerthState, CardWish};
+pub use berth::{Berth, BerthAct, BerthRequest, BerthState, CardWish, StartRequest, Stop, StopReason};
 pub use capability::Capability;
 pub use card::{CardId, CardVerdict, CardView, Health, Ruling};
 pub use condition::{Condition, ConditionCode};

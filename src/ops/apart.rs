@@ -75,7 +75,7 @@ impl Node {
 
     async fn neighbours(&self, config: &Config) -> Result<Neighbours> {
         let network = self.engine().await?.bridge_network(&config.docker.network).await?;
-        let held = self.ledger(crate::ledger::Ledger::held_berths).await?;
+        let held = self.ledger(crate::ledger::Ledger::standing_berths).await?;
         let gateway = config.ssh.gateway_address()?.map(|address| address.port());
         let (owners, macs) = addresses_of(&held, &network);
         Ok(Neighbours {

@@ -15,7 +15,7 @@ impl Node {
             let owner = caller.sees_only().map(str::to_owned);
             self.ledger(move |ledger| ledger.all_berths(HISTORY, owner.as_deref())).await?
         } else {
-            self.ledger(crate::ledger::Ledger::held_berths).await?
+            self.ledger(crate::ledger::Ledger::standing_berths).await?
         };
         if let Some(only) = caller.sees_only() {
             berths.retain(|berth| berth.owner == only);
@@ -49,11 +49,11 @@ impl Node {
 
     async fn held(&self, owner: &str, name: &str) -> Result<Option<Berth>> {
         let (owner, name) = (owner.to_owned(), name.to_owned());
-        self.ledger(move |ledger| ledger.held_berth(&owner, &name)).await
+        self.ledger(move |ledger| ledger.standing_berth(&owner, &name)).await
     }
 
     async fn only_owner_of(&self, name: &str) -> Result<Option<String>> {
-        let berths = self.ledger(crate::ledger::Ledger::held_berths).await?;
+        let berths = self.ledger(crate::ledger::Ledger::standing_berths).await?;
         let owners: Vec<String> =
             berths.into_iter().filter(|berth| berth.name == name).map(|berth| berth.owner).collect();
         match owners.as_slice() {

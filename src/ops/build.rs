@@ -86,8 +86,10 @@ impl Node {
         let session = session(settings, berth, image, &groups);
         let (dir, berth_copy, owner) = (self.berth_dir(berth.id), berth.clone(), owner.clone());
         let (root, user) = (config.paths.storage.clone(), image.user().clone());
-        let held = self.ledger(crate::ledger::Ledger::held_berths).await?;
-        let in_use = held.iter().any(|other| other.owner == owner.name && other.id != berth.id);
+        let held = self.ledger(crate::ledger::Ledger::standing_berths).await?;
+        let in_use = held
+            .iter()
+            .any(|other| other.owner == owner.name && other.id != berth.id && other.state.holds_cards());
         let key = self.owner_key(&owner.name).await?;
         let host_key = key.public_openssh.clone();
         let personal = tokio::task::spawn_blocking(move || -> Result<_> {
@@ -309,7 +311,7 @@ fn node_groups(devices: &[DeviceNode]) -> Result<Vec<u32>> {
 }
 
 /// Until the server inside sends the first bytes of its banner, or the container ends.
-async fn wait_answer(engine: &Engine, container: &str) -> Result<()> {
+pub(super) async fn wait_answer(engine: &Engine, container: &str) -> Result<()> {
     let deadline = tokio::time::Instant::now() + ANSWER_TIMEOUT;
     let mut address = None;
     let mut next_look = tokio::time::Instant::now();

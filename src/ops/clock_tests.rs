@@ -34,6 +34,8 @@ fn live_berth(node: &Node) -> Berth {
         memory: None,
         cpus: None,
         until: None,
+        lease: None,
+        unattended: false,
     };
     let ledger = node.ledger_handle();
     ledger.add_user("alice", Some(1001), &[], &added).unwrap();

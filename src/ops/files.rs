@@ -110,6 +110,15 @@ impl Node {
         self.bring_keys(std::slice::from_ref(berth), Missing::Make).await
     }
 
+    /// Nobody can log in until its owner is let in again.
+    pub(super) async fn take_keys(&self, berth: &Berth) -> Result<()> {
+        let path = BerthDirs::of(&self.berth_dir(berth.id)).etc.join("authorized_keys");
+        let host = self.host();
+        let _writing = self.writing_keys.lock().await;
+        tokio::task::spawn_blocking(move || host.remove(&path)).await??;
+        Ok(())
+    }
+
     async fn bring_keys(&self, berths: &[Berth], missing: Missing) -> Result<()> {
         // Reading the ledger and writing the files are one step, or an older reading could be written last.
         let _writing = self.writing_keys.lock().await;

@@ -82,7 +82,7 @@ impl Node {
         let mut found = None;
         for candidate in names_of(user, host) {
             let (owner, candidate) = (user.to_owned(), candidate.to_owned());
-            found = self.ledger(move |ledger| ledger.held_berth(&owner, &candidate)).await?;
+            found = self.ledger(move |ledger| ledger.standing_berth(&owner, &candidate)).await?;
             if found.is_some() {
                 break;
             }

@@ -91,7 +91,7 @@ impl Node {
         let mut in_work = format!("a berth of {owner}");
         for _ in 0..TRIES {
             let deciding = self.deciding.lock().await;
-            let mut berths = self.ledger(crate::ledger::Ledger::held_berths).await?;
+            let mut berths = self.ledger(crate::ledger::Ledger::standing_berths).await?;
             berths.retain(|berth| berth.owner == owner);
             let guards: Vec<Option<BusyGuard>> =
                 berths.iter().map(|berth| self.busy.enter(berth.id)).collect();

@@ -41,7 +41,7 @@ impl Node {
     /// Follows each live berth that is not followed yet.
     pub async fn follow_new(self: &Arc<Self>, followed: &mut Followed) -> Result<()> {
         followed.0.retain(|_, task| !task.is_finished());
-        let held = self.ledger(crate::ledger::Ledger::held_berths).await?;
+        let held = self.ledger(crate::ledger::Ledger::standing_berths).await?;
         for berth in held.into_iter().filter(|berth| berth.state == BerthState::Live) {
             let Some(container) = berth.container_id.clone().filter(|_| !followed.0.contains_key(&berth.id))
             else {

@@ -37,6 +37,8 @@ mod renew;
 mod request;
 mod room;
 pub mod rulings;
+mod start;
+mod stop;
 pub mod supervise;
 pub(crate) mod survey;
 mod taken;

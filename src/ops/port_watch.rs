@@ -32,7 +32,7 @@ enum Port {
 impl Node {
     /// All live berths at once.
     pub async fn look_at_ports(&self) -> Result<()> {
-        let mut live = self.ledger(crate::ledger::Ledger::held_berths).await?;
+        let mut live = self.ledger(crate::ledger::Ledger::standing_berths).await?;
         live.retain(|berth| berth.state == BerthState::Live);
         let looks =
             live.iter().map(|berth| async move { (berth.label(), beside(self.look_at_port(berth)).await) });

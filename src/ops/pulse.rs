@@ -32,7 +32,7 @@ pub(super) struct Pulse {
 impl Node {
     /// All live berths at once: one container that an engine does not answer about keeps nobody else waiting.
     pub(super) async fn look_at_containers(&self) -> Result<()> {
-        let mut live = self.ledger(crate::ledger::Ledger::held_berths).await?;
+        let mut live = self.ledger(crate::ledger::Ledger::standing_berths).await?;
         live.retain(|berth| berth.state == BerthState::Live);
         let looks = live
             .iter()
@@ -99,18 +99,22 @@ impl Node {
         else {
             return Ok(());
         };
-        let own = tokio::task::block_in_place(|| build::own_devices(self, berth))?;
-        let seen = readback::observe(&self.engine().await?, &container, &[]).await?;
-        let differences = readback::compare_devices(&own, &seen);
-        let found = (!differences.is_empty()).then(|| {
-            let text: Vec<String> = differences.iter().map(ToString::to_string).collect();
-            Found::new(ConditionCode::DevicesChanged, Some(text.join("; ")))
-        });
+        let differences = self.wrong_devices(berth, &container).await?;
+        let found = differences.map(|text| Found::new(ConditionCode::DevicesChanged, Some(text)));
         let found = found.into_iter().collect();
         let changes = Changes::of(&berth.conditions, &[ConditionCode::DevicesChanged], found);
         self.settle(berth, changes).await?;
         self.pulse.read_back.lock().unwrap_or_else(PoisonError::into_inner).insert(berth.id, started);
         Ok(())
+    }
+
+    /// How the devices that the kernel gave its container differ from its own; `None`: they are these.
+    pub(super) async fn wrong_devices(&self, berth: &Berth, container: &str) -> Result<Option<String>> {
+        let own = tokio::task::block_in_place(|| build::own_devices(self, berth))?;
+        let seen = readback::observe(&self.engine().await?, container, &[]).await?;
+        let differences: Vec<String> =
+            readback::compare_devices(&own, &seen).iter().map(ToString::to_string).collect();
+        Ok((!differences.is_empty()).then(|| differences.join("; ")))
     }
 
     async fn has_oom_news(&self, berth: &Berth, state: Option<&ContainerState>) -> Result<bool> {

@@ -8,7 +8,7 @@ use super::{Caller, Node};
 use crate::engine::OwnedContainer;
 use crate::error::flatten;
 use crate::host::firewall::{self, Changed};
-use crate::model::{Berth, BerthState, ConditionCode};
+use crate::model::{Berth, BerthState, ConditionCode, StopReason};
 use anyhow::{Context, Result};
 use std::sync::PoisonError;
 
@@ -44,14 +44,14 @@ impl Node {
         let held = {
             // A claim and the mark that it is being worked on are one step.
             let _deciding = self.deciding.lock().await;
-            self.ledger(crate::ledger::Ledger::held_berths).await?
+            self.ledger(crate::ledger::Ledger::standing_berths).await?
         };
         let owned = engine.list_owned(&self.instance).await?;
         self.skip_used_ids(&owned).await?;
         for berth in &held {
             let done = match berth.state {
-                BerthState::Creating | BerthState::Releasing => self.finish(berth.id).await,
-                _ => Ok(()),
+                BerthState::Live | BerthState::Stopped => Ok(()),
+                _ => self.finish(berth.id).await,
             };
             // One container that cannot be removed keeps its own cards, and nobody else from theirs.
             if let Err(error) = done {
@@ -89,7 +89,7 @@ impl Node {
         self.settle(berth, Changes::of(&berth.conditions, &[ConditionCode::Stuck], vec![stuck])).await
     }
 
-    /// An intent that was interrupted: its container goes, then its claim.
+    /// An intent that was interrupted: it is brought to its end, or what it began is taken back.
     async fn finish(&self, id: i64) -> Result<()> {
         let Some(_busy) = self.busy.enter(id) else { return Ok(()) };
         // Whoever worked on it may have come to an end between the first look at the ledger and the mark.
@@ -99,7 +99,16 @@ impl Node {
                 (BerthState::Released, "berth.released", "its interrupted release was finished")
             }
             BerthState::Creating => (BerthState::Undone, "berth.undone", "its request was interrupted"),
-            _ => return Ok(()),
+            BerthState::Starting => {
+                let text = format!("{}: its start was interrupted", berth.label());
+                let event = self.about(&berth, "berth.start-failed", &Caller::agent().name, text);
+                self.ledger(move |ledger| ledger.begin_stop(id, StopReason::Failed, &event)).await?;
+                return self.finish_stop(&berth, &Caller::agent().name).await.map(drop);
+            }
+            BerthState::Stopping => return self.finish_stop(&berth, &Caller::agent().name).await.map(drop),
+            BerthState::Live | BerthState::Stopped | BerthState::Released | BerthState::Undone => {
+                return Ok(());
+            }
         };
         self.remove_containers(&berth, false).await?;
         let text = format!("{}/{}: {note}", berth.owner, berth.name);
@@ -122,7 +131,7 @@ impl Node {
             (Some(_), Some(berth)) if is_its_container(&self.instance, &berth, container) => {
                 let engine = self.engine().await?;
                 // Its release may have ended since the containers were listed.
-                if berth.state.holds_cards() || engine.inspect(&container.container_id).await?.is_none() {
+                if !berth.state.has_ended() || engine.inspect(&container.container_id).await?.is_none() {
                     return Ok(());
                 }
                 engine.remove(&container.container_id, true).await?;

@@ -23,10 +23,13 @@ impl Node {
         let id = berth.id;
         // Another release may have ended it between looking it up and entering.
         let now = self.ledger(move |ledger| ledger.berth_by_id(id)).await?;
-        if !now.state.holds_cards() {
+        if now.state.has_ended() {
             return Ok(now);
         }
-        self.ledger(move |ledger| ledger.begin_release(id, &begun)).await?;
+        // It may be written down already, and wait for Docker.
+        if now.state != BerthState::Releasing {
+            self.ledger(move |ledger| ledger.begin_release(id, &begun)).await?;
+        }
         progress.step(format!("stopping {label}"));
         if let Err(error) = self.remove_containers(&berth, true).await {
             // The reconciler goes on with what is written down.

@@ -16,6 +16,7 @@ use anyhow::{Context, Result};
 use jiff::SignedDuration;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// The least that Docker, an SSH server and a shell can live in.
 const LEAST_MEMORY: Size = Size::mib(64);
@@ -133,23 +134,33 @@ impl Node {
             Patience::None => None,
             Patience::Waits => Some(self.waiting.enter(&order.owner.name)?),
         };
-        let mut freed = self.subscribe_freed();
         loop {
-            freed.mark_unchanged();
+            let mut freed = self.subscribe_freed();
             let refused = match self.claim(caller, order, image).await {
                 Ok(claimed) => return Ok(claimed),
                 Err(error) => error,
             };
-            if class_of(&refused) != ErrorClass::Busy || tokio::time::Instant::now() >= deadline {
-                return Err(refused);
-            }
-            progress.step(format!("waiting for cards: {}", flatten(&refused).message));
-            tokio::select! {
-                _ = freed.changed() => {}
-                () = tokio::time::sleep_until(deadline.min(tokio::time::Instant::now() + LOOK_AGAIN)) => {}
-                () = progress.abandoned() => return Err(refused),
-                () = self.stopping() => return Err(refused.context("the agent stops")),
-            }
+            self.wait_for_cards(refused, &mut freed, deadline, progress).await?;
+        }
+    }
+
+    /// Until somebody gives cards back, or it is time to look again. An error is the refusal, where it is no longer waited.
+    pub(super) async fn wait_for_cards(
+        &self,
+        refused: anyhow::Error,
+        freed: &mut watch::Receiver<u64>,
+        deadline: tokio::time::Instant,
+        progress: &ProgressSender,
+    ) -> Result<()> {
+        if class_of(&refused) != ErrorClass::Busy || tokio::time::Instant::now() >= deadline {
+            return Err(refused);
+        }
+        progress.step(format!("waiting for cards: {}", flatten(&refused).message));
+        tokio::select! {
+            _ = freed.changed() => Ok(()),
+            () = tokio::time::sleep_until(deadline.min(tokio::time::Instant::now() + LOOK_AGAIN)) => Ok(()),
+            () = progress.abandoned() => Err(refused),
+            () = self.stopping() => Err(refused.context("the agent stops")),
         }
     }
 
@@ -166,7 +177,7 @@ impl Node {
         let Settings { config, profile } = &*order.settings;
         check_not_at_work(&*self.host(), &config.paths.state)?;
         let survey = self.survey(config.tools.npu_smi_max_age).await?;
-        let held = self.ledger(crate::ledger::Ledger::held_berths).await?;
+        let held = self.ledger(crate::ledger::Ledger::standing_berths).await?;
         // It may have been a long wait, or a long pull.
         self.check_owner(&order.owner.name).await?;
         let owner = order.owner.name.clone();
@@ -191,6 +202,8 @@ impl Node {
             memory: order.memory.or(Some(rules.memory_of(cards.len()))),
             cpus: cpus.map(|cpus| cpus.min(online_cpus())),
             until: now.checked_add(SignedDuration::try_from(order.lease)?).ok(),
+            lease: Some(order.lease.as_secs()),
+            unattended: false,
             cards,
         };
         let text = format!("{}/{} asks for {}", new.owner, new.name, card::named(&new.cards));
@@ -245,7 +258,7 @@ impl Node {
     }
 
     /// Docker gives a card to whoever names it: somebody may have taken one of these in the meantime.
-    async fn check_alone(&self, berth: &Berth) -> Result<()> {
+    pub(super) async fn check_alone(&self, berth: &Berth) -> Result<()> {
         let outside = self.outsiders(&self.card_nodes().await?).await?;
         if let Some(reason) = outside.not_looked {
             return Err(Fault::host(reason).into());

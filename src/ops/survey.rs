@@ -235,7 +235,9 @@ impl Node {
     }
 
     async fn known_containers(&self) -> Result<(Known, Own)> {
-        let berths = self.ledger(crate::ledger::Ledger::held_berths).await?;
+        let mut berths = self.ledger(crate::ledger::Ledger::standing_berths).await?;
+        // A stopped berth's container that somebody starts by hand has cards that are not the berth's any more.
+        berths.retain(|berth| berth.state.holds_cards());
         let known = Known {
             containers: berths.iter().filter_map(|berth| berth.container_id.clone()).collect(),
             // Its container may be there before the ledger has its id.
@@ -253,7 +255,8 @@ impl Node {
 /// The berths that hold cards, and what the processes in each can have besides.
 fn fenced(ledger: &Ledger, numbers: &Numbers) -> Result<(Vec<Berth>, Vec<Fence>), crate::error::Fault> {
     // In this order: a berth that ends in between holds its cards here, or gave them back there.
-    let berths = ledger.held_berths()?;
+    let mut berths = ledger.standing_berths()?;
+    berths.retain(|berth| berth.state.holds_cards());
     let of = |cards: &[CardId]| {
         numbers.iter().filter(|(card, _)| cards.contains(card)).map(|(_, number)| *number).collect()
     };

@@ -95,7 +95,7 @@ impl Node {
         let user = self.user(caller, gone).await?;
         // No claim is made between looking for berths and removing their owner.
         let _deciding = self.deciding.lock().await;
-        let held = self.ledger(crate::ledger::Ledger::held_berths).await?;
+        let held = self.ledger(crate::ledger::Ledger::standing_berths).await?;
         if let Some(berth) = held.iter().find(|berth| berth.owner == user.name) {
             let (name, cards) = (&berth.name, card::named(&berth.cards));
             return Err(Fault::refused(format!("{gone} has berth {name} on {cards}"))
@@ -140,7 +140,7 @@ impl Node {
 
     async fn tell_berths(&self, caller: &Caller, of: &str) -> Result<User> {
         let user = self.user(caller, of).await?;
-        let mut berths = self.ledger(crate::ledger::Ledger::held_berths).await?;
+        let mut berths = self.ledger(crate::ledger::Ledger::standing_berths).await?;
         berths.retain(|berth| berth.owner == user.name);
         self.refresh_keys(&berths).await?;
         Ok(user)

@@ -23,7 +23,7 @@ impl Node {
     }
 
     pub async fn look_at_cards(&self, now: BootTime) -> Result<()> {
-        if !self.ledger(crate::ledger::Ledger::held_berths).await?.iter().any(is_live) {
+        if !self.ledger(crate::ledger::Ledger::standing_berths).await?.iter().any(is_live) {
             return Ok(());
         }
         let first = self.changed_cards(now.before(FRESH)).await?;

@@ -151,6 +151,9 @@ fn validate(path: &Path, profile: &Profile) -> Result<()> {
             "berth.storage-mount is an image user's home, which it would hide; mount below it".into(),
         );
     }
+    if let Some(problem) = profile.lease.problem() {
+        return wrong(format!("[lease] {problem}"));
+    }
     if let Some(problem) = profile.bootstrap.problem() {
         return wrong(problem);
     }

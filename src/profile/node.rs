@@ -16,6 +16,9 @@ pub struct Profile {
     #[serde(default)]
     pub mounts: Vec<Mount>,
     pub berth: BerthRules,
+    /// What happens to leases that end.
+    #[serde(default)]
+    pub lease: super::LeaseRules,
     /// What `berth bootstrap` makes of a bare node.
     #[serde(default)]
     pub bootstrap: Bootstrap,

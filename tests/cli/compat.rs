@@ -37,7 +37,7 @@ fn a_ledger_of_schema_1_is_read() {
     let berths = ledger.all_berths(10, None).unwrap();
     let shown: Vec<_> = berths.iter().map(|b| (b.name.as_str(), b.state, b.cards.len(), b.port)).collect();
     assert_eq!(shown, [("t1", BerthState::Released, 3, 21000)]);
-    assert!(ledger.held_berths().unwrap().is_empty());
+    assert!(ledger.standing_berths().unwrap().is_empty());
     assert!(ledger.events(0, 100, None).unwrap().iter().any(|event| event.kind == "berth.live"));
     assert!(ledger.image_probe(&probe_key(&berths[0].image_id)).unwrap().is_some());
 }
@@ -68,7 +68,7 @@ fn a_ledger_of_schema_3_is_read() {
 }
 
 fn check_live_berth(ledger: &Ledger) {
-    let held = ledger.held_berths().unwrap();
+    let held = ledger.standing_berths().unwrap();
     let [live] = held.as_slice() else { panic!("{held:?}") };
     assert_eq!((live.name.as_str(), live.state, live.port), ("train", BerthState::Live, 21001));
     let said: Vec<String> = live.conditions.iter().map(ToString::to_string).collect();
@@ -90,6 +90,7 @@ fn check_live_berth(ledger: &Ledger) {
         berth: Some("train".into()),
         text: "gone".into(),
     };
+    ledger.begin_release(live.id, &event).unwrap();
     ledger.end(live.id, BerthState::Released, "released by alice", &event).unwrap();
     let ended = ledger.berth_by_id(live.id).unwrap();
     assert_eq!((ended.state, ended.conditions.as_slice()), (BerthState::Released, [].as_slice()));
@@ -165,7 +166,7 @@ fn a_live_berth_of_schema_1_has_no_sentence_for_a_condition() {
          VALUES ('alice', 'live', 'live', 21001, 'ma-user', 'i', 'sha256:1', '2026-11-23T02:02:01Z',
                  'its container does not run (exited)')";
     let (_dir, ledger) = old_ledger(1, include_str!("../fixtures/ledger/v1.sql"), live);
-    let live = &ledger.held_berths().unwrap()[0];
+    let live = &ledger.standing_berths().unwrap()[0];
     assert_eq!((live.note.as_deref(), live.conditions.as_slice()), (None, [].as_slice()));
     let ended = &ledger.all_berths(10, None).unwrap()[1];
     assert!(ended.note.is_some(), "why a berth ended stays");

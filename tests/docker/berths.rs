@@ -26,5 +26,6 @@ mod numa;
 mod proxy;
 mod reload;
 mod sessions;
+mod stops;
 mod storage;
 mod trust;

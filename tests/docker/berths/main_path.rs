@@ -71,15 +71,20 @@ fn check_shape(berth: &Value, port: u16) {
             "id",
             "image",
             "image_id",
+            "lease",
             "memory",
             "name",
             "note",
             "owner",
             "port",
+            "size",
             "ssh_host",
             "ssh_jump",
             "ssh_user",
             "state",
+            "stop",
+            "stops_at",
+            "unattended",
             "until"
         ]
     );

@@ -1,0 +1,182 @@
+//! A stopped berth comes back: on the cards that it had where they are free, else on others.
+
+use super::choose::{self, Patience};
+use super::ration::Act;
+use super::release::BUSY_LIMIT;
+use super::stop::busy;
+use super::{Caller, Node, ProgressSender, build, request};
+use crate::alloc;
+use crate::error::{Fault, flatten};
+use crate::facts::at_work::check_not_at_work;
+use crate::ledger::ClaimError;
+use crate::model::{Berth, BerthState, CardId, CardWish, StartRequest, StopReason, card};
+use anyhow::Result;
+use std::time::Duration;
+
+impl Node {
+    pub async fn start_berth(
+        &self,
+        caller: &Caller,
+        name: &str,
+        request: StartRequest,
+        progress: &ProgressSender,
+    ) -> Result<Berth> {
+        self.ration(caller, Act::Request)?;
+        let settings = self.settings();
+        let lease = request::lease(&settings.profile.berth, request.lease)?;
+        self.check_room().await?;
+        self.ensure_reconciled().await?;
+        let id = self.find_berth(caller, name).await?.id;
+        // A wait that tokio ends, by its own clock.
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(request.wait);
+        let patience = if request.wait == 0 { Patience::None } else { Patience::Waits };
+        loop {
+            let mut freed = self.subscribe_freed();
+            // While it waits for cards, others may release it.
+            let busy = self.busy.enter_within(id, BUSY_LIMIT).await.ok_or_else(|| busy(name))?;
+            let berth = self.ledger(move |ledger| ledger.berth_by_id(id)).await?;
+            match berth.state {
+                BerthState::Stopped => {}
+                BerthState::Live => return Ok(berth),
+                state => {
+                    return Err(Fault::refused(format!(
+                        "{} is {state} and cannot be started",
+                        berth.label()
+                    ))
+                    .into());
+                }
+            }
+            self.check_kept(&berth, name).await?;
+            let had = self.ledger(move |ledger| ledger.cards_of(id)).await?;
+            let refused = match self.claim_again(caller, &berth, &had, lease, patience).await {
+                Ok(started) => {
+                    let back = Box::pin(self.bring_back(&started, &had, &caller.name, progress)).await;
+                    if let Err(error) = &back {
+                        self.back_to_stopped(&started, error).await;
+                    }
+                    return back;
+                }
+                Err(error) => error,
+            };
+            drop(busy);
+            self.wait_for_cards(refused, &mut freed, deadline, progress).await?;
+        }
+    }
+
+    async fn check_kept(&self, berth: &Berth, name: &str) -> Result<()> {
+        if self.container_state(berth).await?.is_some() {
+            return Ok(());
+        }
+        Err(Fault::refused(format!(
+            "{}'s container is gone, so that there is nothing to start",
+            berth.label()
+        ))
+        .help(format!(
+            "berth release {name}, and request a new one: files in personal storage are still there"
+        ))
+        .into())
+    }
+
+    /// Cards for it: a decision like that of a request.
+    async fn claim_again(
+        &self,
+        caller: &Caller,
+        berth: &Berth,
+        had: &[CardId],
+        lease: Duration,
+        patience: Patience,
+    ) -> Result<Berth> {
+        let _deciding = self.deciding.lock().await;
+        let settings = self.settings();
+        check_not_at_work(&*self.host(), &settings.config.paths.state)?;
+        let survey = self.survey(settings.config.tools.npu_smi_max_age).await?;
+        let same = CardWish::Ids(had.iter().map(|card| i64::from(card.0)).collect());
+        let cards = match alloc::assign(&survey.slots, &same, had) {
+            Ok(cards) if survey.npu.error.is_none() => cards,
+            _ => choose::choose(
+                &survey,
+                &CardWish::Count(i64::from(berth.size)),
+                had,
+                self.now().wall,
+                patience,
+            )?,
+        };
+        let text = format!("{} is started on {}", berth.label(), card::named(&cards));
+        let event = self.about(berth, "berth.starting", &caller.name, text);
+        let (id, ledger) = (berth.id, self.ledger_handle());
+        let claimed = tokio::task::spawn_blocking(move || {
+            ledger.begin_start(id, &cards, Some(lease.as_secs()), &event)
+        })
+        .await?;
+        Ok(claimed.map_err(|error| match error {
+            ClaimError::Ledger(fault) => fault,
+            other => Fault::busy(other.to_string()),
+        })?)
+    }
+
+    /// Its container runs again, and was seen to be what it should be; then its owner is let in.
+    async fn bring_back(
+        &self,
+        berth: &Berth,
+        had: &[CardId],
+        actor: &str,
+        progress: &ProgressSender,
+    ) -> Result<Berth> {
+        let since = self.now().boot;
+        if berth.cards != had {
+            return Err(Fault::busy(format!(
+                "{} can be started on {} only for now",
+                berth.label(),
+                card::named(had)
+            ))
+            .into());
+        }
+        self.start_kept(berth, progress).await?;
+        choose::check_health(&*self.npu(since).await?, &berth.cards, &self.rulings().await?)?;
+        self.check_alone(berth).await?;
+        self.let_owner_in(berth).await?;
+        progress.check_listener()?;
+        let text =
+            format!("{} is live again on {}, port {}", berth.label(), card::named(&berth.cards), berth.port);
+        let (id, event) = (berth.id, self.about(berth, "berth.live", actor, text));
+        let host_key = berth.host_key.clone().unwrap_or_default();
+        self.ledger(move |ledger| ledger.commit_live(id, &host_key, &event)).await
+    }
+
+    /// The container that was kept, with the cards that it was made with.
+    async fn start_kept(&self, berth: &Berth, progress: &ProgressSender) -> Result<()> {
+        let engine = self.engine().await?;
+        let container =
+            berth.container_id.clone().ok_or_else(|| Fault::bug("a stopped berth without a container"))?;
+        progress.step("starting its container");
+        engine.start(&container).await?;
+        if let Some(wrong) = self.wrong_devices(berth, &container).await? {
+            return Err(Fault::docker(format!("the container is not what was asked for: {wrong}")).into());
+        }
+        // Nobody can log in yet: its keys are written last of all.
+        self.keep_apart().await?;
+        progress.step("waiting for SSH to answer");
+        build::wait_answer(&engine, &container).await
+    }
+
+    /// A start that went wrong leaves the berth as it was. Where Docker is away the reconciler does it later.
+    async fn back_to_stopped(&self, berth: &Berth, why: &anyhow::Error) {
+        let why = flatten(why).message;
+        let text = format!("{} could not be started: {why}", berth.label());
+        let (id, event) = (berth.id, self.about(berth, "berth.start-failed", &Caller::agent().name, text));
+        let stopped = match self.ledger(move |ledger| ledger.begin_stop(id, StopReason::Failed, &event)).await
+        {
+            Ok(()) => self.finish_stop(berth, &Caller::agent().name).await.map(drop),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = stopped {
+            let (berth, error) = (berth.label(), format!("{error:#}"));
+            tracing::warn!(
+                berth,
+                error,
+                "could not be stopped again now; its cards stay reserved until the reconciler can"
+            );
+            *self.reconciled.lock().await = false;
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! A berth that stands still: its container ends and is kept, its cards are free, its name and port stay its own.
+
+use super::release::{BUSY_LIMIT, STOP_SECONDS};
+use super::{Caller, Node, ProgressSender};
+use crate::error::{Fault, class_of, flatten};
+use crate::ledger::Ledger;
+use crate::model::{Berth, BerthState, StopReason, card};
+use anyhow::Result;
+
+impl Node {
+    pub async fn stop_berth(&self, caller: &Caller, name: &str, progress: &ProgressSender) -> Result<Berth> {
+        let found = self.find_berth(caller, name).await?;
+        let id = found.id;
+        let _busy = self.busy.enter_within(id, BUSY_LIMIT).await.ok_or_else(|| busy(name))?;
+        // It may have changed between looking it up and entering.
+        let berth = self.ledger(move |ledger| ledger.berth_by_id(id)).await?;
+        match berth.state {
+            BerthState::Stopped => Ok(berth),
+            BerthState::Live => {
+                if self.container_state(&berth).await?.is_none() {
+                    return Err(Fault::refused(format!(
+                        "{}'s container is gone, so nothing of it could be kept",
+                        berth.label()
+                    ))
+                    .help(format!("berth release {name}"))
+                    .into());
+                }
+                self.stop_marked(&berth, StopReason::Asked, &caller.name, progress).await
+            }
+            state => {
+                Err(Fault::refused(format!("{} is {state} and cannot be stopped", berth.label())).into())
+            }
+        }
+    }
+
+    /// Of a live berth that the caller has marked: written down first, so that a crash ends it too.
+    pub(super) async fn stop_marked(
+        &self,
+        berth: &Berth,
+        reason: StopReason,
+        actor: &str,
+        progress: &ProgressSender,
+    ) -> Result<Berth> {
+        let (id, label) = (berth.id, berth.label());
+        let begun = self.about(berth, "berth.stopping", actor, format!("{label} is being stopped"));
+        self.ledger(move |ledger| ledger.begin_stop(id, reason, &begun)).await?;
+        progress.step(format!("stopping {label}"));
+        match self.finish_stop(berth, actor).await {
+            Ok(berth) => Ok(berth),
+            Err(error) => {
+                // The reconciler goes on with what is written down.
+                *self.reconciled.lock().await = false;
+                Err(not_yet(berth, &error).into())
+            }
+        }
+    }
+
+    /// Its container ends; then, and not before, its cards are free.
+    pub(super) async fn finish_stop(&self, berth: &Berth, actor: &str) -> Result<Berth> {
+        let engine = self.engine().await?;
+        let state = self.container_state(berth).await?;
+        if let Some(state) = state.filter(|state| state.running) {
+            engine.stop(&state.id, STOP_SECONDS).await?;
+        }
+        self.take_keys(berth).await?;
+        // Whoever gets its address next is somebody else.
+        self.try_to_keep_apart().await;
+        let now = self.now().wall;
+        let kept = now.checked_add(self.settings().profile.lease.keep_stopped)?;
+        let text = format!("{} is stopped, free again: {}", berth.label(), card::named(&berth.cards));
+        let (id, event) = (berth.id, self.about(berth, "berth.stopped", actor, text));
+        let stopped = self.ledger(move |ledger| ledger.stopped(id, kept, &event)).await?;
+        self.tell_freed();
+        tracing::info!(berth = stopped.label(), "stopped");
+        Ok(stopped)
+    }
+
+    /// Stopped berths that nobody started again in their time are released.
+    pub async fn release_old_stopped(&self) -> Result<()> {
+        let now = self.now().wall;
+        for berth in self.ledger(Ledger::standing_berths).await? {
+            let over =
+                berth.stop.as_ref().is_some_and(|stop| stop.kept_until.is_some_and(|until| until <= now));
+            if !over || berth.state != BerthState::Stopped {
+                continue;
+            }
+            let name = berth.label();
+            if let Err(error) = self.release(&Caller::agent(), &name, &ProgressSender::nobody()).await {
+                tracing::warn!(
+                    berth = name,
+                    error = format!("{error:#}"),
+                    "a berth that was kept long enough could not be released"
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn busy(name: &str) -> Fault {
+    Fault::busy(format!("{name} is being changed by another request")).help("try again in a moment")
+}
+
+/// What was asked for will be done, and is not done: the exit code says the second.
+fn not_yet(berth: &Berth, error: &anyhow::Error) -> Fault {
+    let (why, cards) = (flatten(error).message, card::named(&berth.cards));
+    Fault::new(
+        class_of(error),
+        format!("the stop of {} is written down, but not done yet: {why}", berth.label()),
+    )
+    .help(format!(
+        "it is done as soon as Docker can, without another word; until then {cards} cannot be given out"
+    ))
+}
