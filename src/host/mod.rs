@@ -21,6 +21,7 @@ pub mod elf;
 mod fake;
 pub mod files;
 pub mod firewall;
+pub mod getent;
 pub mod handover;
 mod hidden;
 pub mod kernel_log;
