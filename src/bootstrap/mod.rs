@@ -22,13 +22,13 @@ use crate::bootstrap::plan::journal::Journal;
 use crate::bootstrap::plan::{Part, Plan, Refusal, SCHEMA, Step};
 use crate::error::Fault;
 use crate::facts::server;
-use crate::host::read_text;
+use crate::host::sysctl;
 use crate::model::disk::Disk;
 use crate::model::observed::Observed;
 use crate::profile::DiskWants;
 use anyhow::Result;
 use jiff::Timestamp;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// What the admin said on the command line.
 #[derive(Debug, Default, Clone)]
@@ -204,6 +204,5 @@ fn is_of_volume(disk: &Disk) -> bool {
 
 /// The kernel's; where it cannot be read, no file system is made with what comes of it.
 fn new_uuid(context: &Context) -> String {
-    let text = read_text(context.host, Path::new("/proc/sys/kernel/random/uuid"));
-    text.unwrap_or_default().trim().to_owned()
+    sysctl::read(context.host, sysctl::NEW_UUID).unwrap_or_default()
 }

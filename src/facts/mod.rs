@@ -22,7 +22,6 @@ pub mod driver;
 pub mod fstab;
 pub mod hccn;
 pub mod holders;
-pub mod kernel_settings;
 pub mod lvm;
 pub mod memory;
 pub mod mounts;

@@ -9,7 +9,7 @@ use crate::bootstrap::plan::{ConfigureDocker, InstallPackages, Part, RunDocker, 
 use crate::bootstrap::{Context, Operator};
 use crate::engine::{Engine, Inventory, Named};
 use crate::error::{Fault, flatten};
-use crate::facts::{docker, kernel_settings};
+use crate::facts::{docker, sysctl};
 use crate::host::{Cmd, Tool, files, firewall, tree};
 use crate::model::docker_seen::{DockerSeen, EngineSaid, Place};
 use crate::model::observed::Observed;
@@ -35,7 +35,7 @@ pub(in crate::bootstrap) fn look(context: &Context, seen: &mut Observed) -> Resu
     if wants.docker.install || wants.disks.layout != Layout::None {
         seen.packages = crate::facts::packages::gather(context.host, &wants.docker.packages)?;
     }
-    seen.kernel = kernel_settings::gather(context.host, wants.sysctl.keys())?;
+    seen.kernel = sysctl::gather(context.host, wants.sysctl.keys())?;
     if wants.docker.install {
         seen.docker = see(context, seen.machine.systemd)?;
     }

@@ -7,7 +7,7 @@ use crate::bootstrap::plan::{Part, ResumeAfterBoot, Step};
 use crate::bootstrap::{Context, Wishes};
 use crate::error::Fault;
 use crate::facts::{self, account, addresses, pci, run_packages};
-use crate::host::read_text;
+use crate::host::{read_text, sysctl};
 use crate::model::driver::{DriverSeen, HccnSeen, PackagesSeen};
 use crate::model::observed::Observed;
 use std::path::Path;
@@ -104,13 +104,8 @@ fn plan_addresses(context: &Context, seen: &Observed, after_reboot: bool) -> Par
         read_text(context.host, &wants.csv)
             .map_err(|error| format!("{} cannot be read: {error}", wants.csv.display()))
     });
-    let hostname = read_text(context.host, Path::new("/proc/sys/kernel/hostname")).unwrap_or_default();
-    let request = Addresses {
-        wants,
-        cards: context.profile.devices.cards,
-        csv,
-        hostname: hostname.trim(),
-        after_reboot,
-    };
+    let hostname = sysctl::read(context.host, sysctl::HOSTNAME).unwrap_or_default();
+    let request =
+        Addresses { wants, cards: context.profile.devices.cards, csv, hostname: &hostname, after_reboot };
     decide::plan_addresses(seen, &request)
 }

@@ -6,8 +6,8 @@ use super::decide::resume_unit;
 use crate::bootstrap::plan::{ResumeAfterBoot, ResumeUnit};
 use crate::bootstrap::{Context, Wishes};
 use crate::error::Fault;
-use crate::facts::at_work::{BOOT_ID, MARKER};
-use crate::host::{Tool, read_text, trust};
+use crate::facts::at_work::MARKER;
+use crate::host::{Tool, read_text, sysctl, trust};
 use crate::model::driver::BootSeen;
 use crate::model::observed::Observed;
 use crate::profile::DEFAULT_CONFIG;
@@ -34,12 +34,12 @@ pub(in crate::bootstrap) fn look(context: &Context) -> Result<BootSeen, Fault> {
 }
 
 pub(in crate::bootstrap) fn boot_id(context: &Context) -> Result<String, Fault> {
-    let text = read_text(context.host, Path::new(BOOT_ID)).unwrap_or_default();
-    let id = text.trim();
+    let id = sysctl::read(context.host, sysctl::BOOT_ID).unwrap_or_default();
     if id.is_empty() {
-        return Err(Fault::host(format!("{BOOT_ID} does not say which boot this is")));
+        let path = sysctl::path_of(sysctl::BOOT_ID);
+        return Err(Fault::host(format!("{} does not say which boot this is", path.display())));
     }
-    Ok(id.to_owned())
+    Ok(id)
 }
 
 /// How this run goes on after the reboot: with the same config, the same profile, and the disks left alone that were.

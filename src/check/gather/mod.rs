@@ -5,7 +5,7 @@ mod docker;
 use crate::check::{Check, FORWARD, Need, Scope, Wants};
 use crate::error::flatten;
 use crate::facts::{self, npu::detail};
-use crate::host::{Host, apart, firewall, read_text};
+use crate::host::{Host, apart, firewall, sysctl};
 use crate::model::check::{CheckReport, CheckResult, ProbeTime, SCHEMA, Summary};
 use crate::model::check_facts::{
     BROKE_OFF, CannSeen, CheckFacts, DriverAccount, HccnCard, Look, Mounted, NotLooked, NpuLook, SmartDisk,
@@ -53,8 +53,8 @@ pub fn run(host: &dyn Host, config: &Config, profile: &Profile, checks: &[&'stat
 }
 
 fn hostname(host: &dyn Host) -> Option<String> {
-    let name = read_text(host, Path::new("/proc/sys/kernel/hostname")).ok()?;
-    let name: String = name.trim().chars().filter(|c| plain(*c) == *c).take(64).collect();
+    let name = sysctl::read(host, sysctl::HOSTNAME).ok()?;
+    let name: String = name.chars().filter(|c| plain(*c) == *c).take(64).collect();
     (!name.is_empty()).then_some(name)
 }
 
@@ -120,7 +120,7 @@ fn look(node: ProbeInput, need: Need) -> Seen {
         Need::Memory => seen(untold(facts::memory::gather(host)), |facts, look| facts.memory = look),
         Need::Sysctl => {
             let names = profile.bootstrap.sysctl.keys().map(String::as_str).chain([FORWARD]);
-            seen(facts::sysctl::gather(host, names), |facts, look| facts.sysctl = Ok(look))
+            seen(facts::sysctl::look(host, names), |facts, look| facts.sysctl = Ok(look))
         }
         Need::Disks => seen(untold(facts::block::gather(host)), |facts, look| facts.disks = look),
         Need::Space => seen(untold(facts::space::gather(host)), |facts, look| facts.space = look),

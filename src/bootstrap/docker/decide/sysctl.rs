@@ -2,7 +2,7 @@
 
 use super::DockerInput;
 use crate::bootstrap::plan::{ApplySysctl, FilePurpose, Part, Step, WriteFile};
-use crate::facts::kernel_settings::FILE;
+use crate::facts::sysctl::FILE;
 use crate::model::observed::Observed;
 use std::collections::{BTreeMap, BTreeSet};
 
