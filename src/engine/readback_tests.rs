@@ -2,14 +2,14 @@
 
 use super::*;
 use crate::engine::container::tests::spec;
-use crate::host::readback::{MountSeen, Node};
+use crate::host::readback::{ContainerNode, MountSeen};
 
 fn numbers() -> DeviceNumbers {
     DeviceNumbers::from([("/dev/davinci3".into(), (236, 3))])
 }
 
-fn node(path: &str, number: (u32, u32)) -> Node {
-    Node { path: path.into(), block: false, number }
+fn node(path: &str, number: (u32, u32)) -> ContainerNode {
+    ContainerNode { path: path.into(), block: false, number }
 }
 
 /// What a container of the spec has when all is well.
@@ -86,7 +86,7 @@ fn devices_beyond_or_below_the_spec_are_seen() {
     only(|seen| seen.kernel.nodes.retain(|node| node.number != (236, 3)));
     // The name of one card with the number of another.
     only(|seen| seen.kernel.nodes[1].number = (236, 5));
-    only(|seen| seen.kernel.nodes.push(Node { block: true, ..node("/dev/sda", (8, 0)) }));
+    only(|seen| seen.kernel.nodes.push(ContainerNode { block: true, ..node("/dev/sda", (8, 0)) }));
     only(|seen| seen.engine.devices[0].2 = "rwm".into());
     only(|seen| seen.engine.devices.clear());
     only(|seen| seen.engine.device_rules.push("c 236:* rwm".into()));

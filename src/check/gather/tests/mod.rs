@@ -17,7 +17,7 @@ const ELSEWHERE: [Need; 4] = [Need::Nodes, Need::Docker, Need::Registries, Need:
 
 fn facts_of(host: &FakeHost) -> CheckFacts {
     let (config, profile) = (config(), profile());
-    let node = Node { host, config: &config, profile: &profile };
+    let node = ProbeInput { host, config: &config, profile: &profile };
     let needs: BTreeSet<Need> = table()
         .flat_map(|check| check.needs.iter().copied())
         .filter(|need| !ELSEWHERE.contains(need))
