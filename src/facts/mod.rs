@@ -22,6 +22,7 @@ pub mod driver;
 pub mod fstab;
 pub mod hccn;
 pub mod holders;
+mod lsblk;
 pub mod lvm;
 pub mod memory;
 pub mod mounts;

@@ -2,6 +2,7 @@
 //! decided about disks that were only half looked at.
 
 use super::disks::{self, Surroundings};
+use super::lsblk::{self, LsblkRow};
 use super::lvm::{self, Lvm};
 use super::mounts::{self, MountLine};
 use super::{claims, fstab, holders, os};
@@ -22,7 +23,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// `targets`: directories that something is to be mounted at.
 pub fn gather(host: &dyn Host, targets: &[PathBuf], own: OwnParts) -> Result<Observed, String> {
     let lvm = lvm::gather(host)?;
-    let nodes = disks::gather_nodes(host)?;
+    let nodes = lsblk::gather_to_decide(host)?;
     let lines = mounts::gather(host)?;
     let swaps = mounts::gather_swaps(host)?;
     let links = block::stable_links().map_err(|error| format!("/dev/disk/by-id cannot be read: {error}"))?;
@@ -33,7 +34,7 @@ pub fn gather(host: &dyn Host, targets: &[PathBuf], own: OwnParts) -> Result<Obs
         Surroundings { mounts: &lines, swaps: &swaps, lvm: &lvm_or_none, links: &links, holders: &holders };
     let disks = disks::judge(host, &nodes, &around, &block::look_at_content)?;
     let groups = look_into(host, lvm_or_none)?;
-    let numbers = file_systems_by_number(host)?;
+    let numbers = file_systems_by_number(&nodes);
     Ok(Observed {
         machine: machine(host)?,
         btrfs: btrfs(&disks)?,
@@ -131,19 +132,12 @@ pub fn probe(host: &dyn Host, device: &str) -> Result<Option<FileSystem>, String
     Ok(Some(FileSystem { uuid: field("UUID"), label: field("LABEL"), complete, kind }))
 }
 
-/// UUID by device number, for mounts.
-fn file_systems_by_number(host: &dyn Host) -> Result<BTreeMap<String, String>, String> {
-    let cmd = Tool::Lsblk.cmd().args(["--raw", "--noheadings", "-o", "MAJ:MIN,PATH,UUID"]).timeout(TIMEOUT);
-    let output = host.run(&cmd).map_err(|error| error.to_string())?;
-    let mut found = BTreeMap::new();
-    for line in output.stdout.lines() {
-        let mut fields = line.split_whitespace();
-        if let (Some(number), Some(path), Some(uuid)) = (fields.next(), fields.next(), fields.next()) {
-            found.insert(number.to_owned(), uuid.to_owned());
-            found.insert(path.to_owned(), uuid.to_owned());
-        }
-    }
-    Ok(found)
+/// UUID by device number and by path, for mounts.
+fn file_systems_by_number(nodes: &[LsblkRow]) -> BTreeMap<String, String> {
+    let all = nodes.iter().flat_map(LsblkRow::whole_tree);
+    all.filter_map(|node| Some((node, node.uuid.as_ref()?)))
+        .flat_map(|(node, uuid)| [&node.number, &node.path].map(|name| (name.clone(), uuid.clone())))
+        .collect()
 }
 
 /// Mounts of disks and networks, and whatever is mounted where something of ours is to be; not the kernel's own and not
