@@ -13,6 +13,8 @@ mod files;
 mod kernel;
 mod own;
 pub mod plan;
+#[cfg(test)]
+mod samples;
 
 pub use apply::{Applied, apply, refuse};
 pub use context::{Context, Operator, check_rights};

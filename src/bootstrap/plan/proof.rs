@@ -306,10 +306,10 @@ impl Volume<'_, Proved> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bootstrap::samples::{GIB, disk, machine, mounted, signature};
     use crate::model::Size;
     use crate::model::disk::{Content, PhysicalVolume};
     use crate::model::observed::{LogicalVolume, VolumeGroup};
-    use crate::model::samples::{GIB, disk, machine, mounted, signature};
 
     const SIZE: Size = Size(3000 * GIB);
 

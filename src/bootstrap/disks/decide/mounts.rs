@@ -151,8 +151,8 @@ pub fn edit_fstab(text: &str, mount: &AddMount) -> String {
 mod tests {
     use super::super::volumes::Existing;
     use super::*;
+    use crate::bootstrap::samples;
     use crate::facts::fstab;
-    use crate::model::samples;
 
     /// What the plan of a volume with the UUID `own`, to be mounted at /data, refuses.
     fn refused(change: impl Fn(&mut Observed)) -> Vec<String> {
