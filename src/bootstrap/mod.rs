@@ -11,6 +11,8 @@ pub mod docker;
 pub mod driver;
 mod files;
 mod kernel;
+mod look;
+pub mod observed;
 mod own;
 pub mod plan;
 #[cfg(test)]
@@ -20,13 +22,12 @@ pub use apply::{Applied, apply, refuse};
 pub use context::{Context, Operator, check_rights};
 use context::{check_context, make_directory, unwritable};
 
+use crate::bootstrap::observed::Observed;
 use crate::bootstrap::plan::journal::Journal;
 use crate::bootstrap::plan::{Part, Plan, Refusal, SCHEMA, Step};
 use crate::error::Fault;
-use crate::facts::server;
 use crate::host::sysctl;
 use crate::model::disk::Disk;
-use crate::model::observed::Observed;
 use crate::profile::DiskWants;
 use anyhow::Result;
 use jiff::Timestamp;
@@ -72,7 +73,7 @@ fn look_at_all(context: &Context) -> Result<Observed, Fault> {
 fn look(context: &Context) -> Result<Observed, Fault> {
     let targets: Vec<PathBuf> =
         context.profile.bootstrap.disks.volumes().into_iter().map(|(_, target)| target).collect();
-    server::gather(context.host, &targets, own::look(context)?).map_err(not_seen)
+    look::gather(context.host, &targets, own::look(context)?).map_err(not_seen)
 }
 
 /// Nothing is decided about a machine that was only half looked at.

@@ -1,6 +1,6 @@
 //! Docker as an installation: program, unit, daemon.json, where its data are. Its engine is asked elsewhere.
 
-use super::server::is_installed;
+use super::packages::is_installed;
 use super::{docker_unit, tasks};
 use crate::host::{Host, firewall, read_text, tree};
 use crate::model::docker_seen::{DaemonFile, DockerSeen, Flag, Neighbour, Place};

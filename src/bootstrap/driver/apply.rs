@@ -2,14 +2,14 @@
 
 use super::decide::{self, Addresses};
 use super::{cards, reboot};
+use crate::bootstrap::observed::{DriverSeen, Observed};
 use crate::bootstrap::plan::journal::Journal;
 use crate::bootstrap::plan::{Part, ResumeAfterBoot, Step};
 use crate::bootstrap::{Context, Wishes};
 use crate::error::Fault;
 use crate::facts::{self, account, addresses, pci, run_packages};
 use crate::host::{read_text, sysctl};
-use crate::model::driver::{DriverSeen, HccnSeen, PackagesSeen};
-use crate::model::observed::Observed;
+use crate::model::driver::{HccnSeen, PackagesSeen};
 use std::path::Path;
 use std::time::{Duration, Instant};
 

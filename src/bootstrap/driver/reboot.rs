@@ -3,13 +3,12 @@
 //! It never reboots. The marker is there before anything is installed, so that a power cut counts as a reboot too.
 
 use super::decide::resume_unit;
+use crate::bootstrap::observed::{BootSeen, Observed};
 use crate::bootstrap::plan::{ResumeAfterBoot, ResumeUnit};
 use crate::bootstrap::{Context, Wishes};
 use crate::error::Fault;
 use crate::facts::at_work::MARKER;
 use crate::host::{Tool, read_text, sysctl, trust};
-use crate::model::driver::BootSeen;
-use crate::model::observed::Observed;
 use crate::profile::DEFAULT_CONFIG;
 use anyhow::{Context as _, Result};
 use std::io::ErrorKind;

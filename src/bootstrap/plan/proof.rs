@@ -5,11 +5,12 @@
 
 use super::approve::{Approved, Expected, approve};
 use super::{DiskPart, Format, GrowVolume, MakeVolume, WipeDisk, group_name, label, volume_tag};
+use crate::bootstrap::observed::Observed;
 use crate::error::Fault;
 use crate::host::block::{Alone, take_alone};
 use crate::host::{Cmd, Host, Tool};
 use crate::model::disk::Disk;
-use crate::model::observed::{FileSystem, Observed};
+use crate::model::observed::FileSystem;
 use std::io;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};

@@ -1,9 +1,10 @@
 //! Mounts of our volumes: what fstab should say, and when it must not be touched.
 
 use super::layout::Wanted;
+use crate::bootstrap::observed::{Mount, Observed};
 use crate::bootstrap::plan::{AddMount, Format, Part, Step};
 use crate::model::disk::has_project_quotas;
-use crate::model::observed::{Claim, FstabEntry, Mount, Observed};
+use crate::model::observed::{Claim, FstabEntry};
 
 /// `nofail`: a server whose data disk is gone must still boot. `pquota`: personal storage has limits.
 const XFS_OPTIONS: &str = "defaults,nofail,pquota,x-systemd.device-timeout=60s";

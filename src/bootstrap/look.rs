@@ -1,27 +1,23 @@
-//! The whole look that `berth bootstrap` takes at a machine. Any part that cannot be read makes it fail: nothing is
-//! decided about disks that were only half looked at.
+//! The look at disks, mounts and the machine itself, put together from facts. Any part that cannot be read makes it fail:
+//! nothing is decided about disks that were only half looked at.
 
-use super::disks::{self, Surroundings};
-use super::lsblk::{self, LsblkRow};
-use super::lvm::{self, Lvm};
-use super::mounts::{self, MountLine};
-use super::{claims, fstab, holders, os};
-use crate::host::{Host, Tool, block, files, read_text, tree};
+use crate::bootstrap::observed::{BootSeen, BtrfsVolume, Directory, Machine, Mount, Observed};
+use crate::facts::disks::{self, Surroundings};
+use crate::facts::lsblk::{self, LsblkRow};
+use crate::facts::lvm::{self, Lvm};
+use crate::facts::mounts::{self, MountLine};
+use crate::facts::packages::is_installed;
+use crate::facts::{blkid, claims, fstab, holders, os};
+use crate::host::{Host, block, files, read_text, tree};
 use crate::model::disk::Disk;
 use crate::model::docker_seen::{DockerSeen, KernelSeen, PackagesSeen};
-use crate::model::driver::BootSeen;
-use crate::model::observed::{
-    BtrfsVolume, Directory, FileSystem, Machine, Mount, Observed, OwnParts, VolumeGroup,
-};
+use crate::model::observed::{OwnParts, VolumeGroup};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// `targets`: directories that something is to be mounted at.
-pub fn gather(host: &dyn Host, targets: &[PathBuf], own: OwnParts) -> Result<Observed, String> {
+pub(super) fn gather(host: &dyn Host, targets: &[PathBuf], own: OwnParts) -> Result<Observed, String> {
     let lvm = lvm::gather(host)?;
     let nodes = lsblk::gather_to_decide(host)?;
     let lines = mounts::gather(host)?;
@@ -98,38 +94,15 @@ fn directory(host: &dyn Host, path: &Path) -> Result<Directory, String> {
 /// Programs that make volumes; not every system image brings them.
 const MAKERS: [&str; 3] = ["lvm", "mkfs.xfs", "mkfs.btrfs"];
 
-/// Whether a program of the system is there.
-pub(super) fn is_installed(host: &dyn Host, program: &str) -> bool {
-    ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].iter().any(|dir| host.exists(&Path::new(dir).join(program)))
-}
-
 /// What is on each active volume.
 fn look_into(host: &dyn Host, lvm: Lvm) -> Result<Vec<VolumeGroup>, String> {
     let mut groups = lvm.groups;
     for group in &mut groups {
         for volume in group.volumes.iter_mut().filter(|volume| volume.active) {
-            volume.file_system = probe(host, &format!("/dev/{}/{}", group.name, volume.name))?;
+            volume.file_system = blkid::probe(host, &format!("/dev/{}/{}", group.name, volume.name))?;
         }
     }
     Ok(groups)
-}
-
-/// The file system on a device. `None`: there is none.
-pub fn probe(host: &dyn Host, device: &str) -> Result<Option<FileSystem>, String> {
-    // 2: nothing was recognised.
-    let cmd = Tool::Blkid.cmd().args(["-p", "-o", "export", device]).timeout(TIMEOUT).allow_exits(&[2]);
-    let output = host.run(&cmd).map_err(|error| error.to_string())?;
-    let fields: BTreeMap<&str, &str> =
-        output.stdout.lines().filter_map(|line| line.split_once('=')).collect();
-    let field = |key: &str| fields.get(key).map(|value| (*value).to_owned());
-    let unreadable = |error| format!("reading {device}: {error}");
-    let Some(kind) = field("TYPE").or_else(|| field("PTTYPE")) else {
-        // blkid ends in the same way where it could not read.
-        block::check_readable(Path::new(device)).map_err(unreadable)?;
-        return Ok(None);
-    };
-    let complete = kind != "xfs" || block::is_xfs_complete(Path::new(device)).map_err(unreadable)?;
-    Ok(Some(FileSystem { uuid: field("UUID"), label: field("LABEL"), complete, kind }))
 }
 
 /// UUID by device number and by path, for mounts.
