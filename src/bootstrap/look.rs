@@ -8,7 +8,7 @@ use crate::facts::lvm::{self, Lvm};
 use crate::facts::mounts::{self, MountLine};
 use crate::facts::packages::is_installed;
 use crate::facts::{blkid, claims, fstab, holders, os};
-use crate::host::{Host, block, files, read_text, tree};
+use crate::host::{Host, block, files, need_text, tree};
 use crate::model::disk::Disk;
 use crate::model::docker_seen::{DockerSeen, KernelSeen, PackagesSeen};
 use crate::model::observed::{OwnParts, VolumeGroup};
@@ -59,8 +59,7 @@ pub(super) fn gather(host: &dyn Host, targets: &[PathBuf], own: OwnParts) -> Res
 
 fn machine(host: &dyn Host) -> Result<Machine, String> {
     let os = os::gather(host)?;
-    let id = read_text(host, Path::new("/etc/machine-id"))
-        .map_err(|error| format!("/etc/machine-id cannot be read: {error}"))?;
+    let id = need_text(host, Path::new("/etc/machine-id"))?;
     Ok(Machine {
         id: id.trim().to_owned(),
         os: os.id,

@@ -1,7 +1,7 @@
 //! What of berth itself is on this machine already: program, files, group, storage, units.
 
 use crate::host::getent::{self, Answer, GroupRow};
-use crate::host::{Host, Tool, files, read_text};
+use crate::host::{Host, Tool, files, find_text};
 use crate::model::observed::{OwnFile, OwnParts, Presence};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -42,12 +42,11 @@ pub fn gather(host: &dyn Host, wanted: &Wanted) -> Result<OwnParts, String> {
 }
 
 fn presence_of_text(host: &dyn Host, path: &Path, content: &str) -> Result<Presence, String> {
-    match read_text(host, path) {
-        Ok(found) if found == content => Ok(Presence::Same),
-        Ok(_) => Ok(Presence::Other),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Presence::Absent),
-        Err(error) => Err(format!("{} cannot be read: {error}", path.display())),
-    }
+    Ok(match find_text(host, path)? {
+        Some(found) if found == content => Presence::Same,
+        Some(_) => Presence::Other,
+        None => Presence::Absent,
+    })
 }
 
 /// Where there is no getent, nobody can say that a directory has no such group.

@@ -1,10 +1,9 @@
 //! Settings of the kernel: their values now, our file for the next boot, and files that undo it.
 
-use crate::host::{Host, read_text, sysctl};
+use crate::host::{Host, find_text, sysctl};
 use crate::model::check_facts::{Look, NotLooked};
 use crate::model::docker_seen::KernelSeen;
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
 use std::path::Path;
 
 /// Ours. Files are applied in the order of their names, whatever their directory: it comes behind 99-sysctl.conf, the
@@ -36,7 +35,7 @@ pub fn gather<'a>(host: &dyn Host, names: impl Iterator<Item = &'a String>) -> R
     if values.is_empty() {
         return Ok(KernelSeen::default());
     }
-    Ok(KernelSeen { file: read(host, Path::new(FILE))?, overridden: overridden(host, &values)?, values })
+    Ok(KernelSeen { file: find_text(host, Path::new(FILE))?, overridden: overridden(host, &values)?, values })
 }
 
 fn number(host: &dyn Host, name: &str) -> Result<Option<u64>, String> {
@@ -46,14 +45,6 @@ fn number(host: &dyn Host, name: &str) -> Result<Option<u64>, String> {
 
 fn shortened(text: &str) -> String {
     text.chars().take(40).collect()
-}
-
-fn read(host: &dyn Host, path: &Path) -> Result<Option<String>, String> {
-    match read_text(host, path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(format!("{} cannot be read: {error}", path.display())),
-    }
 }
 
 /// `name = value` in files that come after ours.
@@ -67,7 +58,7 @@ fn overridden(host: &dyn Host, values: &BTreeMap<String, Option<u64>>) -> Result
             file.extension().is_some_and(|extension| extension == "conf") && file.file_name() > ours
         });
         for file in later {
-            let Some(text) = read(host, file)? else { continue };
+            let Some(text) = find_text(host, file)? else { continue };
             let names = text
                 .lines()
                 .filter_map(|line| line.split_once('=').map(|(name, _)| sysctl::name_in_file(name)));

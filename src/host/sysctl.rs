@@ -1,10 +1,10 @@
 //! The kernel's settings in /proc/sys: what they are called, where they are, reading and writing. Not every system has the
 //! program sysctl.
 
-use super::{Host, read_text};
+use super::{Host, find_text, need_text, read_text};
 use crate::error::Fault;
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::{Path, PathBuf};
 
 pub const HOSTNAME: &str = "kernel.hostname";
@@ -52,20 +52,12 @@ pub fn read(host: &dyn Host, name: &str) -> io::Result<String> {
 
 /// `None`: this kernel does not have it.
 pub fn look(host: &dyn Host, name: &str) -> Result<Option<String>, String> {
-    match read(host, name) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(unreadable(name, &error)),
-    }
+    Ok(find_text(host, &path_of(name))?.map(|text| text.trim().to_owned()))
 }
 
 /// One that every kernel has.
 pub fn need(host: &dyn Host, name: &str) -> Result<String, String> {
-    read(host, name).map_err(|error| unreadable(name, &error))
-}
-
-fn unreadable(name: &str, error: &io::Error) -> String {
-    format!("{} cannot be read: {error}", path_of(name).display())
+    Ok(need_text(host, &path_of(name))?.trim().to_owned())
 }
 
 /// Sets it and reads it back.

@@ -8,10 +8,9 @@ use crate::bootstrap::plan::{ResumeAfterBoot, ResumeUnit};
 use crate::bootstrap::{Context, Wishes};
 use crate::error::Fault;
 use crate::facts::at_work::MARKER;
-use crate::host::{Tool, read_text, sysctl, trust};
+use crate::host::{Tool, find_text, sysctl, trust};
 use crate::profile::DEFAULT_CONFIG;
 use anyhow::{Context as _, Result};
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -23,13 +22,8 @@ fn marker(context: &Context) -> PathBuf {
 }
 
 pub(in crate::bootstrap) fn look(context: &Context) -> Result<BootSeen, Fault> {
-    let path = marker(context);
-    let marked = match read_text(context.host, &path) {
-        Ok(text) => Some(text.trim().to_owned()),
-        Err(error) if error.kind() == ErrorKind::NotFound => None,
-        Err(error) => return Err(Fault::host(format!("{} cannot be read: {error}", path.display()))),
-    };
-    Ok(BootSeen { id: boot_id(context)?, marked })
+    let marked = find_text(context.host, &marker(context)).map_err(Fault::host)?;
+    Ok(BootSeen { id: boot_id(context)?, marked: marked.map(|text| text.trim().to_owned()) })
 }
 
 pub(in crate::bootstrap) fn boot_id(context: &Context) -> Result<String, Fault> {
