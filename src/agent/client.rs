@@ -70,11 +70,7 @@ impl Client {
         let answer = async {
             let response = self.send(method, path, body).await?;
             let ok = response.status().is_success();
-            let bytes = Limited::new(response.into_body(), ANSWER_LIMIT)
-                .collect()
-                .await
-                .map_err(|error| Fault::host(format!("reading the agent's answer: {error}")))?
-                .to_bytes();
+            let bytes = whole(response).await?;
             if ok { decode(&bytes) } else { Err(decode::<ErrorBody>(&bytes)?.error.into()) }
         };
         match tokio::time::timeout(CALL_TIMEOUT, answer).await {
@@ -114,12 +110,7 @@ impl Client {
     pub async fn lines(&self, method: Method, path: &str, body: Bytes) -> Result<Lines> {
         let response = self.send(method, path, body).await?;
         if !response.status().is_success() {
-            let bytes = Limited::new(response.into_body(), ANSWER_LIMIT)
-                .collect()
-                .await
-                .map_err(|error| Fault::host(format!("reading the agent's answer: {error}")))?
-                .to_bytes();
-            return Err(decode::<ErrorBody>(&bytes)?.error.into());
+            return Err(decode::<ErrorBody>(&whole(response).await?)?.error.into());
         }
         Ok(Lines { body: response.into_body(), pending: Vec::new(), ended: false })
     }
@@ -195,6 +186,12 @@ async fn shake_hands(stream: UnixStream) -> Result<SendRequest<Full<Bytes>>> {
     // Its errors come back through the sender.
     tokio::spawn(connection);
     Ok(sender)
+}
+
+/// All of an answer that is not streamed.
+async fn whole(response: Response<Incoming>) -> Result<Bytes> {
+    let body = Limited::new(response.into_body(), ANSWER_LIMIT).collect().await;
+    Ok(body.map_err(|error| Fault::host(format!("reading the agent's answer: {error}")))?.to_bytes())
 }
 
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {

@@ -232,25 +232,13 @@ fn check_converged(context: &Context, wishes: &Wishes, journal: &Journal) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bootstrap::context::Silent;
 
-    /// Somebody has pressed Ctrl-C.
-    struct Pressed;
-
-    impl Operator for Pressed {
-        fn starts(&self, _: usize, _: usize, _: &Step) {}
-        fn says(&self, _: &str) {}
-        fn ended(&self, _: &Step, _: Option<&Fault>) {}
-        fn agrees(&self, _: &Draft) -> Result<()> {
-            Ok(())
-        }
-        fn wants_stop(&self) -> bool {
-            true
-        }
-    }
+    const PRESSED: Silent = Silent { wants_stop: true };
 
     #[test]
     fn nobody_stops_between_what_stops_docker_and_what_starts_it() {
         let before = back::Before { file: "/none".into(), text: None, copy: None };
-        assert!(stops_here(&Pressed, None) && !stops_here(&Pressed, Some(&before)));
+        assert!(stops_here(&PRESSED, None) && !stops_here(&PRESSED, Some(&before)));
     }
 }

@@ -53,6 +53,25 @@ impl Context<'_> {
     }
 }
 
+/// Nobody looks on, and whoever does may have pressed Ctrl-C.
+#[cfg(test)]
+pub(super) struct Silent {
+    pub(super) wants_stop: bool,
+}
+
+#[cfg(test)]
+impl Operator for Silent {
+    fn starts(&self, _: usize, _: usize, _: &Step) {}
+    fn says(&self, _: &str) {}
+    fn ended(&self, _: &Step, _: Option<&Fault>) {}
+    fn agrees(&self, _: &Draft) -> anyhow::Result<()> {
+        Ok(())
+    }
+    fn wants_stop(&self) -> bool {
+        self.wants_stop
+    }
+}
+
 /// Disks cannot be looked at without root.
 pub fn check_rights() -> Result<(), Fault> {
     if rustix::process::geteuid().is_root() {

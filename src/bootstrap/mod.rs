@@ -11,24 +11,27 @@ pub mod docker;
 pub mod driver;
 mod files;
 mod kernel;
+mod look;
+pub mod observed;
 mod own;
 pub mod plan;
+#[cfg(test)]
+mod samples;
 
 pub use apply::{Applied, apply, refuse};
 pub use context::{Context, Operator, check_rights};
 use context::{check_context, make_directory, unwritable};
 
+use crate::bootstrap::observed::Observed;
 use crate::bootstrap::plan::journal::Journal;
 use crate::bootstrap::plan::{Part, Plan, Refusal, SCHEMA, Step};
 use crate::error::Fault;
-use crate::facts::server;
-use crate::host::read_text;
+use crate::host::sysctl;
 use crate::model::disk::Disk;
-use crate::model::observed::Observed;
 use crate::profile::DiskWants;
 use anyhow::Result;
 use jiff::Timestamp;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// What the admin said on the command line.
 #[derive(Debug, Default, Clone)]
@@ -70,7 +73,7 @@ fn look_at_all(context: &Context) -> Result<Observed, Fault> {
 fn look(context: &Context) -> Result<Observed, Fault> {
     let targets: Vec<PathBuf> =
         context.profile.bootstrap.disks.volumes().into_iter().map(|(_, target)| target).collect();
-    server::gather(context.host, &targets, own::look(context)?).map_err(not_seen)
+    look::gather(context.host, &targets, own::look(context)?).map_err(not_seen)
 }
 
 /// Nothing is decided about a machine that was only half looked at.
@@ -204,6 +207,5 @@ fn is_of_volume(disk: &Disk) -> bool {
 
 /// The kernel's; where it cannot be read, no file system is made with what comes of it.
 fn new_uuid(context: &Context) -> String {
-    let text = read_text(context.host, Path::new("/proc/sys/kernel/random/uuid"));
-    text.unwrap_or_default().trim().to_owned()
+    sysctl::read(context.host, sysctl::NEW_UUID).unwrap_or_default()
 }

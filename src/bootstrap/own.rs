@@ -1,13 +1,14 @@
 //! berth itself: program, profile, config, units, group and storage, from what the program carries in it.
 
 use super::Context;
+use crate::bootstrap::observed::Observed;
 use crate::bootstrap::plan::{
     FilePurpose, InstallProgram, MakeDirectory, MakeGroup, Part, RunUnits, Step, WriteFile,
 };
 use crate::error::Fault;
 use crate::facts::own::Wanted;
 use crate::host::{Cmd, Tool, dirs, files, trust};
-use crate::model::observed::{Observed, OwnParts, Presence};
+use crate::model::observed::{OwnParts, Presence};
 use crate::profile::{DEFAULT_CONFIG, shipped_profile};
 use anyhow::Result;
 use std::path::{Path, PathBuf};

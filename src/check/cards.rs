@@ -4,7 +4,7 @@ use super::answer::{Driver, driver, shown};
 use super::driver::install;
 use super::outcome::{Outcome, bad, doubtful, good, list, looked, skipped};
 use super::{Check, Need, On, Scope, Wants};
-use crate::model::check::Severity;
+use crate::check::report::Severity;
 use crate::model::check_facts::NotLooked;
 use crate::model::facts::PciDevice;
 

@@ -3,9 +3,10 @@
 use super::answer::shown;
 use super::outcome::{Outcome, bad, doubtful, good, list, looked};
 use super::{Check, Need, On, Scope};
+use crate::check::report::Severity;
+use crate::check::seen::OpenBy;
 use crate::model::Holder;
-use crate::model::check::Severity;
-use crate::model::check_facts::{NotLooked, OpenBy};
+use crate::model::check_facts::NotLooked;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) const CHECKS: &[Check] = &[

@@ -2,8 +2,9 @@
 
 use super::outcome::{Outcome, bad, good, list, looked, skipped};
 use super::{Check, Need, On, Scope, Wants};
-use crate::model::check::Severity;
-use crate::model::check_facts::{CheckFacts, Mounted, NotLooked, Space};
+use crate::check::report::Severity;
+use crate::check::seen::{CheckFacts, Mounted};
+use crate::model::check_facts::{NotLooked, Space};
 use crate::model::disk::has_project_quotas;
 use crate::model::facts::BlockDevice;
 use crate::model::observed::FstabEntry;

@@ -3,9 +3,10 @@
 use super::disks::{describe, space_of};
 use super::outcome::{Outcome, bad, doubtful, good, list, looked, skipped};
 use super::{Check, Need, On, Scope, Wants};
+use crate::check::report::Severity;
+use crate::check::seen::DockerState;
 use crate::model::Size;
-use crate::model::check::Severity;
-use crate::model::check_facts::{DaemonSettings, DockerState, NotLooked};
+use crate::model::check_facts::{DaemonSettings, NotLooked};
 use crate::model::facts::DockerFacts;
 use crate::model::version::compare;
 use crate::profile::BetweenBerths;

@@ -3,8 +3,8 @@
 use super::answer::{Driver, driver};
 use super::outcome::{Outcome, bad, doubtful, good, list, looked, skipped};
 use super::{Check, Need, On, Scope, Wants};
+use crate::check::report::Severity;
 use crate::model::cann_support::{is_newer_cann, newest_cann_for};
-use crate::model::check::Severity;
 use crate::model::check_facts::NotLooked;
 use crate::model::driver::DriverFacts;
 use crate::model::version::{compare, is_version, is_within};

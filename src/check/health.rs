@@ -3,8 +3,8 @@
 use super::answer::shown;
 use super::outcome::{Outcome, bad, doubtful, good, list, looked, skipped};
 use super::{Check, Need, On, Scope};
+use crate::check::report::Severity;
 use crate::model::Health;
-use crate::model::check::Severity;
 use crate::model::check_facts::NotLooked;
 use crate::model::facts::NpuDevice;
 

@@ -2,8 +2,8 @@
 
 use super::outcome::{Outcome, bad, doubtful, good, list, looked};
 use super::{Check, Need, On, Scope};
+use crate::check::report::Severity;
 use crate::model::Size;
-use crate::model::check::Severity;
 use crate::model::check_facts::NotLooked;
 
 pub(super) const CHECKS: &[Check] = &[

@@ -14,6 +14,8 @@ mod health;
 mod memory;
 mod network;
 mod outcome;
+pub mod report;
+pub mod seen;
 mod select;
 mod system;
 
@@ -21,8 +23,9 @@ pub use outcome::Outcome;
 pub use select::select;
 pub use system::FORWARD;
 
-use crate::model::check::{CheckResult, CheckVerdict, Severity};
-use crate::model::check_facts::{CheckFacts, NotLooked};
+use crate::check::report::{CheckResult, CheckVerdict, Severity};
+use crate::check::seen::CheckFacts;
+use crate::model::check_facts::NotLooked;
 use crate::profile::{Config, Profile};
 
 /// What a check looks at. Each is gathered by a probe of its own, and only when a selected check needs it.

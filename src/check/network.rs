@@ -2,7 +2,7 @@
 
 use super::outcome::{Outcome, bad, good, list, looked};
 use super::{Check, Need, On, Scope};
-use crate::model::check::Severity;
+use crate::check::report::Severity;
 use crate::model::check_facts::NotLooked;
 
 pub(super) const CHECKS: &[Check] = &[

@@ -1,6 +1,6 @@
 //! What a check found, before its severity makes a verdict of it.
 
-use crate::model::check::{CheckResult, CheckVerdict, Severity};
+use crate::check::report::{CheckResult, CheckVerdict, Severity};
 use crate::model::check_facts::{Look, NotLooked};
 use crate::model::text::plain;
 

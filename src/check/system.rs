@@ -2,7 +2,7 @@
 
 use super::outcome::{Outcome, bad, doubtful, good, list, looked};
 use super::{Check, Need, On, Scope, Wants};
-use crate::model::check::Severity;
+use crate::check::report::Severity;
 use crate::model::check_facts::NotLooked;
 use crate::model::version::compare;
 use crate::profile::Profile;

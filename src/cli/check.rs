@@ -1,10 +1,10 @@
 //! `berth check`: is this node fit to be shared? Needs no agent and no root, and changes nothing.
 
 use super::{Global, render};
+use crate::check::report::{CheckReport, CheckResult, CheckVerdict, Severity};
 use crate::check::{self, Check, gather};
 use crate::error::{ErrorClass, Fault};
 use crate::host::{RealHost, terminal};
-use crate::model::check::{CheckReport, CheckResult, CheckVerdict, Severity};
 use crate::profile::{Config, Profile, is_file, load_profile};
 use crate::sim;
 use anyhow::{Context as _, Result};

@@ -2,8 +2,9 @@
 //!
 //! It must never hand out more than the spec names: no privilege, no other runtime, exact device permissions.
 
+use super::capabilities;
 use super::client::{Api, OWN_CGROUP_NAMESPACE};
-use crate::model::{Capability, Size, capability};
+use crate::model::{Capability, Size};
 use bollard::models::{
     ContainerCreateBody, DeviceMapping, HealthConfig, HostConfig, HostConfigCgroupnsModeEnum,
     HostConfigLogConfig, Mount, MountType, PortBinding, ResourcesUlimits, RestartPolicy,
@@ -100,7 +101,7 @@ fn split_command(command: &[String]) -> (Vec<String>, Vec<String>) {
 
 fn host_config(spec: &ContainerSpec, api: Api) -> HostConfig {
     let memory = spec.memory.map(Size::bytes_i64);
-    let (cap_add, cap_drop) = capability::changes(&spec.capabilities);
+    let (cap_add, cap_drop) = capabilities::changes(&spec.capabilities);
     HostConfig {
         init: Some(true),
         privileged: Some(false),

@@ -5,6 +5,7 @@
 //! else has cards; `events` says when to look again; `said` what it tells of itself; `image`, `archive`, `registry` and `probe` are about base images.
 
 pub mod archive;
+mod capabilities;
 mod claim;
 pub mod client;
 pub mod container;

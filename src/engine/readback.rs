@@ -2,6 +2,7 @@
 //!
 //! [`compare`] is pure. It changes nothing: what to do about a difference is the caller's business.
 
+use super::capabilities;
 use super::client::Engine;
 use super::container::{
     BindMount, ContainerSpec, DEVICE_PERMISSIONS, DeviceNode, RUNTIME, SSH_PORT, nano_cpus,
@@ -9,7 +10,7 @@ use super::container::{
 use crate::error::Fault;
 use crate::host::device_number;
 use crate::host::readback::{KernelView, read_container};
-use crate::model::{Capability, Size, capability, cpulist};
+use crate::model::{Capability, Size, cpulist};
 use anyhow::{Context as _, Result};
 use bollard::models::ContainerInspectResponse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -289,7 +290,7 @@ fn compare_engine(found: &mut Found, spec: &ContainerSpec, got: &EngineView) {
 }
 
 fn compare_capabilities(found: &mut Found, spec: &ContainerSpec, seen: &Observed) {
-    let (add, drop) = capability::changes(&spec.capabilities);
+    let (add, drop) = capabilities::changes(&spec.capabilities);
     let sorted = |mut names: Vec<String>| {
         names.sort();
         names
@@ -307,7 +308,7 @@ fn compare_capabilities(found: &mut Found, spec: &ContainerSpec, seen: &Observed
 }
 
 fn compare_most(found: &mut Found, wanted: &[Capability], kernel: &KernelView) {
-    let more = kernel.capabilities & !capability::most(wanted);
+    let more = kernel.capabilities & !capabilities::most(wanted);
     if more != 0 {
         found.add(
             "the kernel's set of capabilities",

@@ -1,13 +1,11 @@
 //! An account that is to be made: what of it there is, and who has its numbers. An answer that cannot be had is an
 //! error, for what looks free may be somebody's in a directory service.
 
-use crate::host::{Host, RunError, Tool, read_text};
+use crate::host::Host;
+use crate::host::getent::{self, Answer, GroupRow, Row, UserRow};
 use crate::model::driver::AccountSeen;
-use std::path::Path;
 use std::time::Duration;
 
-/// Exit status of getent for a key that it does not know.
-const UNKNOWN_KEY: i32 = 2;
 /// Right after a boot, a directory service and a machine that is busy take their time.
 const TIMEOUT: Duration = Duration::from_mins(1);
 /// Where somebody only looks, and looks again.
@@ -23,61 +21,50 @@ pub struct Wanted<'a> {
 
 /// Number and group of an account; `None`: there is no such account.
 pub fn gather_ids(host: &dyn Host, user: &str) -> Result<Option<(u32, u32)>, String> {
-    let Some(fields) = entry(host, "passwd", user, SOON, |fields| fields.first() == Some(&user))? else {
-        return Ok(None);
-    };
-    let ids = number(&fields, 2).zip(number(&fields, 3));
-    ids.map(Some).ok_or_else(|| format!("the entry of {user} has no numbers"))
+    let Some(row) = entry(host, user, SOON, |row: &UserRow| row.name == user)? else { return Ok(None) };
+    ids(&row).map(Some).ok_or_else(|| format!("the entry of {user} has no numbers"))
 }
 
 pub fn gather(host: &dyn Host, wanted: &Wanted) -> Result<AccountSeen, String> {
-    let user = entry(host, "passwd", wanted.user, TIMEOUT, |fields| fields.first() == Some(&wanted.user))?;
-    let group = entry(host, "group", wanted.group, TIMEOUT, |fields| fields.first() == Some(&wanted.group))?;
-    let numbered =
-        |number: u32| move |fields: &[&str]| fields.get(2).is_some_and(|text| text.parse() == Ok(number));
-    let by_uid = entry(host, "passwd", &wanted.uid.to_string(), TIMEOUT, numbered(wanted.uid))?;
-    let by_gid = entry(host, "group", &wanted.gid.to_string(), TIMEOUT, numbered(wanted.gid))?;
-    let other = |found: Option<Vec<String>>, name: &str, kind: &str| {
-        let holder = found?.into_iter().next().filter(|holder| holder != name)?;
-        Some(format!("{kind} {holder}"))
-    };
-    let ids = user.as_deref().and_then(|fields| Some((number(fields, 2)?, number(fields, 3)?)));
-    let gid = group.as_deref().and_then(|fields| number(fields, 2));
-    let members = group.as_ref().and_then(|fields| fields.get(3)).map(String::as_str).unwrap_or_default();
+    let Wanted { uid, gid, .. } = *wanted;
+    let user = entry(host, wanted.user, TIMEOUT, |row: &UserRow| row.name == wanted.user)?;
+    let group = entry(host, wanted.group, TIMEOUT, |row: &GroupRow| row.name == wanted.group)?;
+    let by_uid = entry(host, &uid.to_string(), TIMEOUT, |row: &UserRow| row.uid == Some(uid))?;
+    let by_gid = entry(host, &gid.to_string(), TIMEOUT, |row: &GroupRow| row.gid == Some(gid))?;
+    let ids = user.as_ref().and_then(ids);
+    let own_gid = group.as_ref().and_then(|row| row.gid);
+    let is_listed = group.is_some_and(|row| row.members.iter().any(|member| member == wanted.user));
+    let other_user = by_uid.map(|row| row.name).filter(|name| name != wanted.user);
+    let other_group = by_gid.map(|row| row.name).filter(|name| name != wanted.group);
     Ok(AccountSeen {
         user: ids,
-        gid,
-        is_member: ids.is_some_and(|(_, own)| Some(own) == gid)
-            || members.split(',').any(|member| member == wanted.user),
-        uid_holder: other(by_uid, wanted.user, "user"),
-        gid_holder: other(by_gid, wanted.group, "group"),
+        gid: own_gid,
+        is_member: ids.is_some_and(|(_, primary)| Some(primary) == own_gid) || is_listed,
+        uid_holder: other_user.map(|name| format!("user {name}")),
+        gid_holder: other_group.map(|name| format!("group {name}")),
     })
 }
 
-fn number(fields: &[String], index: usize) -> Option<u32> {
-    fields.get(index)?.parse().ok()
+fn ids(row: &UserRow) -> Option<(u32, u32)> {
+    row.uid.zip(row.gid)
 }
 
-/// The fields of the first entry that fits.
-fn entry(
+/// The first that fits. Without getent the files are all there is.
+fn entry<T: Row>(
     host: &dyn Host,
-    database: &str,
     key: &str,
     timeout: Duration,
-    fits: impl Fn(&[&str]) -> bool,
-) -> Result<Option<Vec<String>>, String> {
-    let cmd = Tool::Getent.cmd().args([database, "--", key]).allow_exits(&[UNKNOWN_KEY]).timeout(timeout);
-    let text = match host.run(&cmd) {
-        Ok(output) => output.stdout,
-        Err(RunError::Missing { .. }) => {
-            let path = Path::new("/etc").join(database);
-            read_text(host, &path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?
+    fits: impl Fn(&T) -> bool,
+) -> Result<Option<T>, String> {
+    let rows = match getent::ask(host, key, timeout) {
+        Answer::Found(rows) => rows,
+        Answer::NotThere => return Ok(None),
+        Answer::NoGetent => {
+            getent::in_file(host).map_err(|error| format!("/etc/{} cannot be read: {error}", T::DATABASE))?
         }
-        Err(error) => return Err(error.to_string()),
+        Answer::Silent(error) => return Err(error.to_string()),
     };
-    let mut entries = text.lines().map(|line| line.split(':').collect::<Vec<_>>());
-    let found = entries.find(|fields| fits(fields));
-    Ok(found.map(|fields| fields.into_iter().map(str::to_owned).collect()))
+    Ok(rows.into_iter().find(fits))
 }
 
 #[cfg(test)]

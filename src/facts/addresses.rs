@@ -1,6 +1,6 @@
 //! The addresses of the cards' network ports: from hccn_tool, or as /etc/hccn.conf keeps them for the next start.
 
-use crate::host::{Host, RunError, Tool, read_text};
+use crate::host::{Host, RunError, Tool, find_text, read_text};
 use crate::model::check_facts::HccnConf;
 use crate::model::driver::{HccnSeen, PortAddress};
 use crate::profile::Tools;
@@ -78,12 +78,7 @@ pub fn look_at_conf(host: &dyn Host, cards: u32) -> Result<HccnConf, String> {
 }
 
 fn gather_conf(host: &dyn Host, cards: u32) -> Result<Vec<PortAddress>, String> {
-    let text = match read_text(host, Path::new(CONF)) {
-        Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(format!("{CONF} cannot be read: {error}")),
-    };
-    Ok(parse_conf(&text, cards))
+    Ok(parse_conf(&find_text(host, Path::new(CONF))?.unwrap_or_default(), cards))
 }
 
 /// `address_0=29.1.137.205`; a card of which nothing is said has nothing.

@@ -1,11 +1,10 @@
 //! Whether `berth bootstrap` is at work on this node, or waits for a reboot: then nobody is given cards.
 
 use crate::error::Fault;
-use crate::host::{Host, lock, read_text};
+use crate::host::{Host, lock, read_text, sysctl};
 use std::io::ErrorKind;
 use std::path::Path;
 
-pub const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// The file in bootstrap's directory that knows which boot must end.
 pub const MARKER: &str = "resume";
 
@@ -22,8 +21,8 @@ pub fn check_not_at_work(host: &dyn Host, state: &Path) -> Result<(), Fault> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(Fault::host(format!("looking for a marker of berth bootstrap: {error}"))),
     };
-    let boot = read_text(host, Path::new(BOOT_ID)).unwrap_or_default();
-    if marked.trim() != boot.trim() {
+    let boot = sysctl::read(host, sysctl::BOOT_ID).unwrap_or_default();
+    if marked.trim() != boot {
         return Ok(());
     }
     Err(Fault::busy("this node waits for a reboot: berth bootstrap installed a driver or firmware")

@@ -1,23 +1,12 @@
-//! Block devices, from lsblk.
+//! Block devices as they are shown: a view of lsblk's rows.
 
+use super::lsblk::{self, LsblkRow};
+use crate::host::Host;
 use crate::host::block::names_of;
-use crate::host::{Host, RunError, Tool};
 use crate::model::facts::BlockDevice;
-use serde_json::Value;
-
-const COLUMNS: &str = "NAME,TYPE,SIZE,SERIAL,MODEL,FSTYPE,UUID";
 
 pub fn gather(host: &dyn Host) -> Result<Vec<BlockDevice>, String> {
-    let list = |mounts: &str| {
-        let columns = format!("{COLUMNS},{mounts}");
-        host.run(&Tool::Lsblk.cmd().args(["--json", "--bytes", "-o", columns.as_str()]))
-    };
-    // util-linux before 2.37 has only MOUNTPOINT.
-    let output = match list("MOUNTPOINTS") {
-        Err(RunError::Failed { .. }) => list("MOUNTPOINT"),
-        other => other,
-    };
-    let mut devices = parse(&output.map_err(|error| error.to_string())?.stdout)?;
+    let mut devices = view(lsblk::gather_to_show(host)?);
     for device in &mut devices {
         // The one that bootstrap knows it by.
         device.serial = names_of(host, &device.name).serial.or(device.serial.take());
@@ -25,45 +14,19 @@ pub fn gather(host: &dyn Host) -> Result<Vec<BlockDevice>, String> {
     Ok(devices)
 }
 
-pub fn parse(text: &str) -> Result<Vec<BlockDevice>, String> {
-    let value: Value =
-        serde_json::from_str(text).map_err(|error| format!("lsblk printed no JSON: {error}"))?;
-    Ok(devices(value.get("blockdevices").ok_or("lsblk printed no block devices")?))
-}
-
-fn devices(value: &Value) -> Vec<BlockDevice> {
-    value.as_array().into_iter().flatten().filter_map(device).collect()
-}
-
-fn device(value: &Value) -> Option<BlockDevice> {
-    let text = |key: &str| {
-        let text = value.get(key)?.as_str()?.trim();
-        (!text.is_empty()).then(|| text.to_owned())
+fn view(rows: Vec<LsblkRow>) -> Vec<BlockDevice> {
+    let device = |row: LsblkRow| BlockDevice {
+        name: row.name,
+        kind: row.kind,
+        size_bytes: row.size_bytes,
+        serial: row.serial,
+        model: row.model,
+        fs_type: row.fs_type,
+        uuid: row.uuid,
+        mountpoints: row.mountpoints,
+        children: view(row.children),
     };
-    let mut mountpoints: Vec<String> = value
-        .get("mountpoints")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(|mount| mount.as_str().map(str::to_owned))
-        .collect();
-    mountpoints.extend(text("mountpoint"));
-    Some(BlockDevice {
-        name: text("name")?,
-        kind: text("type").unwrap_or_default(),
-        size_bytes: number(value.get("size")?)?,
-        serial: text("serial"),
-        model: text("model"),
-        fs_type: text("fstype"),
-        uuid: text("uuid"),
-        mountpoints,
-        children: value.get("children").map(devices).unwrap_or_default(),
-    })
-}
-
-/// Old versions print numbers as text.
-fn number(value: &Value) -> Option<u64> {
-    value.as_u64().or_else(|| value.as_str()?.parse().ok())
+    rows.into_iter().map(device).collect()
 }
 
 #[cfg(test)]
@@ -74,6 +37,10 @@ mod tests {
     const NEW: &str = r#"{"blockdevices":[{"name":"nvme0n1","type":"disk","size":3840755982336,"serial":"NV1",
         "model":"X  ","fstype":null,"uuid":null,"mountpoints":[null],"children":[{"name":"vg-data","type":"lvm",
         "size":1,"serial":null,"model":null,"fstype":"xfs","uuid":"u","mountpoints":["/data","/docker"]}]}]}"#;
+
+    fn parse(text: &str) -> Result<Vec<BlockDevice>, String> {
+        lsblk::parse(text, lsblk::TO_SHOW).map(view)
+    }
 
     #[test]
     fn a_tree_of_devices_is_read() {

@@ -15,7 +15,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const FSTAB: &str = super::fstab::PATH;
 
 /// `own`: what is mounted in the machine's own namespace. `uuids`: file systems by device number.
-pub(super) fn gather(
+pub fn gather(
     host: &dyn Host,
     target: &Path,
     own: &[MountLine],

@@ -1,14 +1,13 @@
 //! Processors and NUMA nodes, from /proc/cpuinfo and sysfs.
 
-use crate::host::{Host, read_text};
+use crate::host::{Host, need_text, read_text};
 use crate::model::cpulist;
 use crate::model::facts::{CpuFacts, NumaNode};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 pub fn gather(host: &dyn Host) -> Result<CpuFacts, String> {
-    let info = read_text(host, Path::new("/proc/cpuinfo"))
-        .map_err(|error| format!("/proc/cpuinfo cannot be read: {error}"))?;
+    let info = need_text(host, Path::new("/proc/cpuinfo"))?;
     let online = online_cpus(host).map(|cpus| cpus.len());
     let logical = online.unwrap_or_else(|| info.lines().filter(|line| line.starts_with("processor")).count());
     Ok(CpuFacts {

@@ -1,6 +1,6 @@
 //! What a disk is called: its serial number where that is its own, else the name of its namespace or logical unit.
 
-use super::disks::LsblkRow;
+use super::lsblk::LsblkRow;
 use crate::host::block::Names;
 use crate::model::disk::{DiskId, one_word};
 

@@ -1,7 +1,8 @@
 //! Who uses a disk or a part of it: lsblk's tree (device-mapper and md tables, which it reads from /sys), mounts, swap, and
 //! the holders that the tree does not show.
 
-use super::disks::{LsblkRow, Surroundings, split};
+use super::disks::{Surroundings, split};
+use super::lsblk::LsblkRow;
 use super::mounts::MountLine;
 use crate::model::disk_use::Use;
 
@@ -69,8 +70,8 @@ fn add(uses: &mut Vec<Use>, new: Use) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::disks::parse_nodes;
     use super::super::holders::{Blind, Export, Holders, Loop};
+    use super::super::lsblk;
     use super::super::lvm::Lvm;
     use super::super::mounts;
     use super::*;
@@ -81,7 +82,7 @@ mod tests {
         {"name":"nvme1n1p2","kname":"nvme1n1p2","path":"/dev/nvme1n1p2","maj:min":"259:3","type":"part","size":1}]}]}"#;
 
     fn said(mounted: &str, holders: Holders) -> Vec<String> {
-        let nodes = parse_nodes(NODES).unwrap();
+        let nodes = lsblk::parse(NODES, lsblk::TO_DECIDE).unwrap();
         assert_eq!(nodes[0].block_size, Some(4096));
         let mounts = mounts::parse(mounted).unwrap();
         let lvm = Lvm::default();

@@ -3,6 +3,7 @@
 use super::disk_names::{Called, aliases, call, identify};
 use super::disk_uses::uses_of;
 use super::holders::{Character, Holders, Number};
+use super::lsblk::LsblkRow;
 use super::lvm::Lvm;
 use super::mounts::MountLine;
 use crate::host::block::{Look, Names, names_of, nvme_transport};
@@ -13,26 +14,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
-const COLUMNS: &str = "NAME,KNAME,PATH,MAJ:MIN,TYPE,SIZE,SERIAL,MODEL,TRAN,RO,RM,LOG-SEC";
 const TIMEOUT: Duration = Duration::from_secs(30);
-
-/// A device as lsblk shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LsblkRow {
-    pub name: String,
-    pub kernel_name: String,
-    pub path: String,
-    pub number: String,
-    pub kind: String,
-    pub size_bytes: u64,
-    pub block_size: Option<u64>,
-    pub serial: Option<String>,
-    pub model: Option<String>,
-    pub transport: Option<String>,
-    pub read_only: bool,
-    pub removable: bool,
-    pub children: Vec<LsblkRow>,
-}
 
 /// What is known beside lsblk when disks are judged.
 pub struct Surroundings<'a> {
@@ -42,52 +24,6 @@ pub struct Surroundings<'a> {
     /// Names in /dev/disk/by-id and the kernel name that each leads to.
     pub links: &'a [(String, String)],
     pub holders: &'a Holders,
-}
-
-pub fn gather_nodes(host: &dyn Host) -> Result<Vec<LsblkRow>, String> {
-    let cmd = Tool::Lsblk.cmd().args(["--json", "--bytes", "-o", COLUMNS]).timeout(TIMEOUT);
-    parse_nodes(&host.run(&cmd).map_err(|error| error.to_string())?.stdout)
-}
-
-pub fn parse_nodes(text: &str) -> Result<Vec<LsblkRow>, String> {
-    let value: Value =
-        serde_json::from_str(text).map_err(|error| format!("lsblk printed no JSON: {error}"))?;
-    let list = value.get("blockdevices").and_then(Value::as_array).ok_or("lsblk printed no block devices")?;
-    list.iter().map(|value| node(value, 0)).collect()
-}
-
-fn node(value: &Value, depth: usize) -> Result<LsblkRow, String> {
-    const DEEPEST: usize = 16;
-    let text = |key: &str| {
-        let text = value.get(key).and_then(Value::as_str).map(str::trim).unwrap_or_default();
-        (!text.is_empty()).then(|| text.to_owned())
-    };
-    let need = |key: &str| text(key).ok_or_else(|| format!("lsblk printed a device without {key}"));
-    // Old versions print numbers and truths as text.
-    let number = |key: &str| {
-        let value = value.get(key)?;
-        value.as_u64().or_else(|| value.as_str()?.trim().parse().ok())
-    };
-    let is = |key: &str| value.get(key).and_then(Value::as_bool).unwrap_or(number(key) == Some(1));
-    let children = value.get("children").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    if depth > DEEPEST {
-        return Err("lsblk printed devices within devices without end".into());
-    }
-    Ok(LsblkRow {
-        name: need("name")?,
-        kernel_name: need("kname")?,
-        path: need("path")?,
-        number: need("maj:min")?,
-        kind: need("type")?,
-        size_bytes: number("size").ok_or("lsblk printed a device without size")?,
-        block_size: number("log-sec"),
-        serial: text("serial"),
-        model: text("model"),
-        transport: text("tran"),
-        read_only: is("ro"),
-        removable: is("rm"),
-        children: children.iter().map(|child| node(child, depth + 1)).collect::<Result<_, _>>()?,
-    })
 }
 
 /// The signatures on one device, as wipefs finds them on the device itself; udev's memory may be old.
@@ -245,6 +181,7 @@ fn with_half_made(mut found: Vec<Signature>, path: &str, content: &Content) -> V
 
 #[cfg(test)]
 mod tests {
+    use super::super::lsblk;
     use super::*;
     use crate::host::FakeHost;
 
@@ -256,7 +193,8 @@ mod tests {
             )
         };
         let disks = [disk("sda", "8:0"), disk("sdb", "8:16"), disk("nvme0n1", "259:0"), disk("vda", "254:0")];
-        let nodes = parse_nodes(&format!(r#"{{"blockdevices":[{}]}}"#, disks.join(","))).unwrap();
+        let printed = format!(r#"{{"blockdevices":[{}]}}"#, disks.join(","));
+        let nodes = lsblk::parse(&printed, lsblk::TO_DECIDE).unwrap();
         let host = FakeHost::default()
             .with_file("/sys/block/sda/device/scsi_generic/sg3/dev", "21:3\n")
             .with_file("/sys/block/sda/device/bsg/0:0:0:0/dev", "248:1\n")

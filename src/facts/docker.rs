@@ -1,8 +1,8 @@
 //! Docker as an installation: program, unit, daemon.json, where its data are. Its engine is asked elsewhere.
 
-use super::server::is_installed;
+use super::packages::is_installed;
 use super::{docker_unit, tasks};
-use crate::host::{Host, firewall, read_text, tree};
+use crate::host::{Host, find_text, firewall, tree};
 use crate::model::docker_seen::{DaemonFile, DockerSeen, Flag, Neighbour, Place};
 use serde_json::Value;
 use std::io::ErrorKind;
@@ -52,7 +52,7 @@ pub fn gather(host: &dyn Host, wanted: Option<&Path>, systemd: bool) -> Result<D
         has_swarm,
         wanted: wanted.map_or(Ok(Place::Free), |path| place(host, path))?,
         copy: wanted.map_or(Ok(Place::Free), |path| place(host, &copy_of(path)))?,
-        drop_in: read(host, Path::new(DROP_IN))?,
+        drop_in: find_text(host, Path::new(DROP_IN))?,
         ascend_runtime: host.exists(Path::new(ASCEND_RUNTIME)).then(|| ASCEND_RUNTIME.to_owned()),
         neighbours: neighbours(host),
         metadata_closed: if is_active { firewall::is_metadata_closed(host).ok() } else { None },
@@ -67,14 +67,6 @@ pub fn copy_of(root: &Path) -> PathBuf {
     name.into()
 }
 
-fn read(host: &dyn Host, path: &Path) -> Result<Option<String>, String> {
-    match read_text(host, path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(format!("{} cannot be read: {error}", path.display())),
-    }
-}
-
 fn daemon_file(host: &dyn Host, flags: &[Flag]) -> Result<DaemonFile, String> {
     let named = flags.iter().find(|flag| flag.key == "config-file").and_then(|flag| flag.value.clone());
     let path = named.unwrap_or_else(|| DAEMON_FILE.to_owned());
@@ -82,7 +74,7 @@ fn daemon_file(host: &dyn Host, flags: &[Flag]) -> Result<DaemonFile, String> {
         Err(error) if error.kind() == ErrorKind::IsADirectory => {
             Ok(DaemonFile { path, text: None, is_directory: true })
         }
-        _ => Ok(DaemonFile { text: read(host, Path::new(&path))?, path, is_directory: false }),
+        _ => Ok(DaemonFile { text: find_text(host, Path::new(&path))?, path, is_directory: false }),
     }
 }
 

@@ -1,9 +1,8 @@
 //! How systemd starts dockerd: its state, and its flags with variables replaced as systemd does.
 
-use crate::host::{Host, Tool, read_text};
+use crate::host::{Host, Tool, find_text};
 use crate::model::docker_seen::{Flag, Service};
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
@@ -78,11 +77,7 @@ fn argv_of(property: &str) -> Option<&str> {
 /// `/etc/sysconfig/docker (ignore_errors=yes)`. One that is not there says nothing, as to systemd.
 fn environment_file(host: &dyn Host, property: &str) -> Result<Vec<(String, String)>, String> {
     let path = property.split(" (ignore_errors=").next().unwrap_or(property).trim();
-    let text = match read_text(host, Path::new(path)) {
-        Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(format!("{path} cannot be read: {error}")),
-    };
+    let text = find_text(host, Path::new(path))?.unwrap_or_default();
     let text = text.replace("\\\n", " ");
     let lines = text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';']));
     Ok(lines.filter_map(assignment).collect())

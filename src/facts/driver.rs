@@ -1,6 +1,6 @@
 //! The driver's own files: version.info, the firmware's beside it, ascend_install.info, and the kernel's part.
 
-use crate::host::{Host, read_text};
+use crate::host::{Host, read_text, sysctl};
 use crate::model::driver::DriverFacts;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -26,10 +26,7 @@ pub fn gather(host: &dyn Host, driver: &Path) -> Result<DriverFacts, String> {
     };
     let (own, firmware) = (read(&driver.join("version.info"))?, read(&firmware)?);
     let install = read(Path::new(INSTALL_INFO))?;
-    let Place::File(kernel) = read_optional(host, Path::new("/proc/sys/kernel/osrelease"))? else {
-        return Err("/proc/sys/kernel/osrelease is not there".into());
-    };
-    let kernel = kernel.trim().to_owned();
+    let kernel = sysctl::need(host, sysctl::KERNEL)?;
     // A kernel with everything built in has no such file, and no driver that was built for it.
     let modules = read_optional(host, Path::new("/proc/modules"))?.text();
     let headers = PathBuf::from("/lib/modules").join(&kernel).join("build");

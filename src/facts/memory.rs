@@ -1,12 +1,11 @@
 //! Memory, from /proc/meminfo.
 
-use crate::host::{Host, read_text};
+use crate::host::{Host, need_text};
 use crate::model::facts::MemoryFacts;
 use std::path::Path;
 
 pub fn gather(host: &dyn Host) -> Result<MemoryFacts, String> {
-    let text = read_text(host, Path::new("/proc/meminfo"))
-        .map_err(|error| format!("/proc/meminfo cannot be read: {error}"))?;
+    let text = need_text(host, Path::new("/proc/meminfo"))?;
     parse(&text).ok_or_else(|| "/proc/meminfo does not name MemTotal".into())
 }
 

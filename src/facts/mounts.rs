@@ -2,7 +2,7 @@
 
 use super::fstab::unescape;
 use crate::host::procs::has_ended;
-use crate::host::{Host, block, mountinfo, read_text};
+use crate::host::{Host, block, mountinfo, need_text, read_text};
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::{Path, PathBuf};
@@ -36,9 +36,7 @@ pub fn gather_own(host: &dyn Host) -> Result<Vec<MountLine>, String> {
 }
 
 fn gather_from(host: &dyn Host, path: &Path) -> Result<Vec<MountLine>, String> {
-    let text =
-        read_text(host, path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-    Ok(parse(&text)?.into_iter().map(resolved).collect())
+    Ok(parse(&need_text(host, path)?)?.into_iter().map(resolved).collect())
 }
 
 /// A btrfs keeps the name by which mkfs called its device.
@@ -205,8 +203,7 @@ fn place_of(lines: &[MountLine], top: &Path) -> Option<(String, PathBuf)> {
 
 /// Devices and files that are swapped to.
 pub fn gather_swaps(host: &dyn Host) -> Result<Vec<String>, String> {
-    let text = read_text(host, Path::new("/proc/swaps"))
-        .map_err(|error| format!("/proc/swaps cannot be read: {error}"))?;
+    let text = need_text(host, Path::new("/proc/swaps"))?;
     Ok(text.lines().skip(1).filter_map(|line| line.split_whitespace().next()).map(unescape).collect())
 }
 

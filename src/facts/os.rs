@@ -1,16 +1,10 @@
-//! The operating system, from os-release and /proc/sys/kernel.
+//! The operating system, from os-release and the kernel.
 
-use crate::host::{Host, read_text};
+use crate::host::{Host, read_text, sysctl};
 use crate::model::facts::OsFacts;
 use std::path::Path;
 
 pub fn gather(host: &dyn Host) -> Result<OsFacts, String> {
-    let kernel = |name: &str| {
-        let path = format!("/proc/sys/kernel/{name}");
-        read_text(host, Path::new(&path))
-            .map(|text| text.trim().to_owned())
-            .map_err(|error| format!("{path} cannot be read: {error}"))
-    };
     let release = ["/etc/os-release", "/usr/lib/os-release"]
         .iter()
         .find_map(|path| read_text(host, Path::new(path)).ok())
@@ -20,10 +14,10 @@ pub fn gather(host: &dyn Host) -> Result<OsFacts, String> {
         id: field(&release, "ID").unwrap_or_else(|| "linux".into()),
         version: field(&release, "VERSION_ID"),
         pretty_name: field(&release, "PRETTY_NAME"),
-        kernel: kernel("osrelease")?,
+        kernel: sysctl::need(host, sysctl::KERNEL)?,
         // This program runs natively, so its own architecture is the machine's.
         arch: std::env::consts::ARCH.into(),
-        hostname: kernel("hostname")?,
+        hostname: sysctl::need(host, sysctl::HOSTNAME)?,
     })
 }
 

@@ -1,6 +1,7 @@
 //! What of berth itself is on this machine already: program, files, group, storage, units.
 
-use crate::host::{Host, Tool, files, read_text};
+use crate::host::getent::{self, Answer, GroupRow};
+use crate::host::{Host, Tool, files, find_text};
 use crate::model::observed::{OwnFile, OwnParts, Presence};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -41,18 +42,21 @@ pub fn gather(host: &dyn Host, wanted: &Wanted) -> Result<OwnParts, String> {
 }
 
 fn presence_of_text(host: &dyn Host, path: &Path, content: &str) -> Result<Presence, String> {
-    match read_text(host, path) {
-        Ok(found) if found == content => Ok(Presence::Same),
-        Ok(_) => Ok(Presence::Other),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Presence::Absent),
-        Err(error) => Err(format!("{} cannot be read: {error}", path.display())),
-    }
+    Ok(match find_text(host, path)? {
+        Some(found) if found == content => Presence::Same,
+        Some(_) => Presence::Other,
+        None => Presence::Absent,
+    })
 }
 
+/// Where there is no getent, nobody can say that a directory has no such group.
 fn has_group(host: &dyn Host, group: &str) -> Result<bool, String> {
-    const UNKNOWN_KEY: i32 = 2;
-    let cmd = Tool::Getent.cmd().args(["group", group]).allow_exits(&[UNKNOWN_KEY]).timeout(TIMEOUT);
-    host.run(&cmd).map(|output| output.status == 0).map_err(|error| error.to_string())
+    match getent::ask::<GroupRow>(host, group, TIMEOUT) {
+        Answer::Found(_) => Ok(true),
+        Answer::NotThere => Ok(false),
+        Answer::Silent(error) => Err(error.to_string()),
+        Answer::NoGetent => Err("getent is not on this machine".into()),
+    }
 }
 
 /// Where there is no systemd, nothing is enabled.

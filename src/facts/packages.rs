@@ -1,6 +1,5 @@
 //! The package manager: which one there is, what an interrupted run left half installed, who has it locked.
 
-use super::server::is_installed;
 use crate::host::{Host, Tool, lock};
 use crate::model::docker_seen::{PackageManager, PackagesSeen};
 use std::io::ErrorKind;
@@ -58,6 +57,11 @@ pub fn locked_by(manager: PackageManager) -> Option<u32> {
         PackageManager::Dnf | PackageManager::Yum => &["/var/lib/rpm/.rpm.lock"],
     };
     files.iter().find_map(|path| lock::holder_of(Path::new(path)))
+}
+
+/// Whether a program of the system is there.
+pub fn is_installed(host: &dyn Host, program: &str) -> bool {
+    ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].iter().any(|dir| host.exists(&Path::new(dir).join(program)))
 }
 
 #[cfg(test)]

@@ -1,12 +1,9 @@
-//! Accounts and groups of the host. A static program cannot load NSS modules, so `getent` is asked:
-//! accounts may come from LDAP. Where there is no getent, or it does not answer, the files are read.
+//! Who callers of the host are, and who is in a group. Where there is no getent, or it does not answer, the files are read.
 
-use super::{Host, RunError, Tool, read_text};
-use std::path::Path;
+use super::Host;
+use super::getent::{self, Answer, GroupRow, Row, UserRow};
 use std::time::Duration;
 
-/// Exit status of getent for a key that it does not know.
-const UNKNOWN_KEY: i32 = 2;
 /// A directory service that takes longer counts as away: somebody waits for the answer.
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// Of a group; nobody has more administrators.
@@ -39,34 +36,30 @@ pub enum Source {
 
 /// The account behind a uid, and whether it is in a group.
 pub fn member_by_uid(host: &dyn Host, uid: u32, group: &str, source: Source) -> Member {
-    let asked = entries(host, "passwd", &uid.to_string(), source);
+    let asked = rows::<UserRow>(host, &uid.to_string(), source);
     let account = asked.account(|account| account.uid == uid);
     let Some(account) = account else { return Member { account: None, is_member: false, sure: asked.sure } };
     // What did not answer once is not asked again.
     let source = if asked.sure { source } else { Source::Files };
-    let groups = entries(host, "group", group, source);
-    let is_member = has_member(&groups.lines, &account, group);
+    let groups = rows(host, group, source);
+    let is_member = has_member(&groups.rows, &account, group);
     Member { account: Some(account), is_member, sure: is_member || (asked.sure && groups.sure) }
 }
 
 /// The accounts that are in a group, as members or as their primary group: at most [`MOST_MEMBERS`]. Whose primary group it
 /// is, is known of the node's own accounts only: a directory would have to list all it has.
 pub fn uids_in_group(host: &dyn Host, group: &str, mut source: Source) -> Vec<u32> {
-    let local: Vec<Account> = entries(host, "passwd", "", Source::Files)
-        .lines
-        .iter()
-        .filter_map(|line| parse_account(line))
-        .collect();
-    let found = entries(host, "group", group, source);
+    let local: Vec<Account> = in_file(host).iter().filter_map(account).collect();
+    let found = rows::<GroupRow>(host, group, source);
     let mut uids = Vec::new();
-    for (gid, names) in found.lines.iter().filter_map(|line| parse_group(line, group)) {
-        uids.extend(local.iter().filter(|account| gid == Some(account.gid)).map(|account| account.uid));
-        for name in names.split(',').filter(|name| !name.is_empty()).take(MOST_MEMBERS) {
-            match local.iter().find(|account| account.name == name) {
+    for row in found.rows.iter().filter(|row| row.name == group) {
+        uids.extend(local.iter().filter(|account| row.gid == Some(account.gid)).map(|account| account.uid));
+        for name in row.members.iter().take(MOST_MEMBERS) {
+            match local.iter().find(|account| account.name == *name) {
                 Some(account) => uids.push(account.uid),
                 None if found.sure && source == Source::Getent => {
-                    let asked = entries(host, "passwd", name, source);
-                    uids.extend(asked.account(|account| account.name == name).map(|account| account.uid));
+                    let asked = rows::<UserRow>(host, name, source);
+                    uids.extend(asked.account(|account| account.name == *name).map(|account| account.uid));
                     // What did not answer once is not asked again.
                     source = if asked.sure { source } else { Source::Files };
                 }
@@ -79,58 +72,49 @@ pub fn uids_in_group(host: &dyn Host, group: &str, mut source: Source) -> Vec<u3
 }
 
 pub fn account_by_name(host: &dyn Host, name: &str) -> Option<Account> {
-    entries(host, "passwd", name, Source::Getent).account(|account| account.name == name)
+    rows::<UserRow>(host, name, Source::Getent).account(|account| account.name == name)
 }
 
 /// As its primary group or as a member.
-fn has_member(lines: &[String], account: &Account, group: &str) -> bool {
-    lines.iter().filter_map(|line| parse_group(line, group)).any(|(gid, members)| {
-        gid == Some(account.gid) || members.split(',').any(|member| member == account.name)
-    })
+fn has_member(rows: &[GroupRow], account: &Account, group: &str) -> bool {
+    rows.iter()
+        .filter(|row| row.name == group)
+        .any(|row| row.gid == Some(account.gid) || row.members.contains(&account.name))
 }
 
-struct Entries {
-    lines: Vec<String>,
+struct Rows<T> {
+    rows: Vec<T>,
     sure: bool,
 }
 
-impl Entries {
+impl Rows<UserRow> {
     fn account(&self, is_it: impl Fn(&Account) -> bool) -> Option<Account> {
-        self.lines.iter().filter_map(|line| parse_account(line)).find(is_it)
+        self.rows.iter().filter_map(account).find(is_it)
     }
 }
 
-fn entries(host: &dyn Host, database: &str, key: &str, source: Source) -> Entries {
-    let files = || read_text(host, &Path::new("/etc").join(database)).unwrap_or_default();
-    let (text, sure) = match source {
-        Source::Files => (files(), false),
-        Source::Getent => {
-            let cmd = Tool::Getent.cmd().args([database, "--", key]).allow_exits(&[UNKNOWN_KEY]);
-            match host.run(&cmd.timeout(TIMEOUT)) {
-                Ok(output) => (output.stdout, true),
-                // Without getent the files are all there is.
-                Err(error) => (files(), matches!(error, RunError::Missing { .. })),
-            }
-        }
+fn rows<T: Row>(host: &dyn Host, key: &str, source: Source) -> Rows<T> {
+    let asked = match source {
+        Source::Files => return Rows { rows: in_file(host), sure: false },
+        Source::Getent => getent::ask(host, key, TIMEOUT),
     };
-    Entries { lines: text.lines().map(str::to_owned).collect(), sure }
+    match asked {
+        Answer::Found(rows) => Rows { rows, sure: true },
+        Answer::NotThere => Rows { rows: Vec::new(), sure: true },
+        Answer::Silent(_) => Rows { rows: in_file(host), sure: false },
+        // Without getent the files are all there is.
+        Answer::NoGetent => Rows { rows: in_file(host), sure: true },
+    }
 }
 
-/// Number and members of the group, where the line is that group's.
-fn parse_group<'a>(line: &'a str, group: &str) -> Option<(Option<u32>, &'a str)> {
-    let mut fields = line.split(':');
-    let name = fields.next()?;
-    let gid = fields.nth(1)?.parse().ok();
-    let members = fields.next()?;
-    (name == group).then_some((gid, members))
+/// A file that cannot be read says nothing.
+fn in_file<T: Row>(host: &dyn Host) -> Vec<T> {
+    getent::in_file(host).unwrap_or_default()
 }
 
-fn parse_account(line: &str) -> Option<Account> {
-    let mut fields = line.split(':');
-    let name = fields.next()?.to_owned();
-    let uid = fields.nth(1)?.parse().ok()?;
-    let gid = fields.next()?.parse().ok()?;
-    Some(Account { name, uid, gid })
+/// One without numbers is none.
+fn account(row: &UserRow) -> Option<Account> {
+    Some(Account { name: row.name.clone(), uid: row.uid?, gid: row.gid? })
 }
 
 #[cfg(test)]
@@ -151,7 +135,7 @@ mod tests {
         assert_eq!(alice, Member { account: Some(account), is_member: true, sure: true });
         let nobody = Member { account: None, is_member: false, sure: true };
         assert_eq!(member_by_uid(&host, 7, GROUP, Source::Getent), nobody);
-        let lines = ["berth-admin:x:990:bob,alice".to_owned()];
+        let lines = [GroupRow::parse("berth-admin:x:990:bob,alice")];
         let carol = Account { name: "carol".into(), uid: 1002, gid: 990 };
         assert!(has_member(&lines, &carol, GROUP), "by primary group");
         assert!(!has_member(&lines, &Account { gid: 1, ..carol }, GROUP));

@@ -5,7 +5,7 @@
 //! their bridge; one from INPUT, for what they send to the host. Rules are made of addresses, ports and the bridge's
 //! name alone. Both chains are replaced as one; between two looks nothing is half there.
 
-use super::{Host, Output, Tool, apart_rules, read_text, sysctl};
+use super::{Host, Output, Tool, apart_rules, sysctl};
 use crate::error::{Fault, FaultKind};
 use crate::model::{Mac, PortRange};
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Whether the kernel shows iptables what goes from one port of a bridge to another, on all bridges.
-const BRIDGE_FILTER: &str = "/proc/sys/net/bridge/bridge-nf-call-iptables";
-const BRIDGE_FILTER_6: &str = "/proc/sys/net/bridge/bridge-nf-call-ip6tables";
-const BRIDGE_FILTER_ARP: &str = "/proc/sys/net/bridge/bridge-nf-call-arptables";
+const BRIDGE_FILTER: &str = "net.bridge.bridge-nf-call-iptables";
+const BRIDGE_FILTER_6: &str = "net.bridge.bridge-nf-call-ip6tables";
+const BRIDGE_FILTER_ARP: &str = "net.bridge.bridge-nf-call-arptables";
 const MODULE: &str = "br_netfilter";
 const LIMIT: Duration = Duration::from_secs(20);
 /// An interface's name, with its end.
@@ -52,7 +52,7 @@ impl Ip {
             Self::V4 => (BRIDGE_FILTER, "nf_call_iptables"),
             Self::V6 => (BRIDGE_FILTER_6, "nf_call_ip6tables"),
         };
-        (all.into(), Path::new("/sys/class/net").join(bridge).join("bridge").join(one))
+        (sysctl::path_of(all), Path::new("/sys/class/net").join(bridge).join("bridge").join(one))
     }
 
     pub(super) fn has(self, address: IpAddr) -> bool {
@@ -218,12 +218,12 @@ impl Chains {
 /// Whether the kernel could show iptables what containers on one bridge send to each other.
 pub fn can_filter_bridges(host: &dyn Host) -> bool {
     let dry = Tool::Modprobe.cmd().args(["--dry-run", MODULE]);
-    host.exists(Path::new(BRIDGE_FILTER)) || host.run(&dry).is_ok()
+    host.exists(&sysctl::path_of(BRIDGE_FILTER)) || host.run(&dry).is_ok()
 }
 
 /// For this bridge alone, if not for all of them.
 pub fn is_filtered(host: &dyn Host, bridge: &str, ip: Ip) -> bool {
-    let is_on = |path: &Path| read_text(host, path).is_ok_and(|seen| seen.trim() == "1");
+    let is_on = |path: &Path| sysctl::read_at(host, path).is_ok_and(|seen| seen == "1");
     interface(bridge).is_ok_and(|name| {
         let (all, one) = ip.filters(name);
         is_on(&all) || is_on(&one)
@@ -236,16 +236,16 @@ fn filter(host: &dyn Host, bridge: &str, ip: Ip) -> Result<(), Fault> {
     if is_filtered(host, bridge, ip) {
         return Ok(());
     }
-    let was_loaded = host.exists(Path::new(BRIDGE_FILTER));
+    let was_loaded = host.exists(&sysctl::path_of(BRIDGE_FILTER));
     // Whether that helped is seen below.
     let _ = host.run(&Tool::Modprobe.cmd().arg(MODULE));
     let (_, one) = ip.filters(interface(bridge)?);
-    let done = sysctl::set(&one, 1);
+    let done = sysctl::set_at(&one, 1);
     if !was_loaded && done.is_ok() {
         // It begins with all bridges of the node, and with all protocols.
-        for all in [BRIDGE_FILTER, BRIDGE_FILTER_6, BRIDGE_FILTER_ARP].map(Path::new) {
-            if host.exists(all) {
-                sysctl::set(all, 0)?;
+        for all in [BRIDGE_FILTER, BRIDGE_FILTER_6, BRIDGE_FILTER_ARP].map(sysctl::path_of) {
+            if host.exists(&all) {
+                sysctl::set_at(&all, 0)?;
             }
         }
     }

@@ -4,6 +4,8 @@ use super::*;
 use crate::host::FakeHost;
 use std::net::Ipv4Addr;
 
+const ALL_BRIDGES: &str = "/proc/sys/net/bridge/bridge-nf-call-iptables";
+
 fn neighbours(bridge: &str) -> Neighbours {
     let of = |last: &[u8]| last.iter().map(|last| IpAddr::from(Ipv4Addr::new(172, 17, 0, *last))).collect();
     Neighbours {
@@ -49,7 +51,7 @@ fn rules_are_addresses_and_one_owner_s_berths_come_first() {
 fn one_bridge_is_filtered_or_all_are() {
     let flag = "/sys/class/net/docker0/bridge/nf_call_iptables";
     for (all, one, is) in [("1\n", "0\n", true), ("0\n", "1\n", true), ("0\n", "0\n", false)] {
-        let host = FakeHost::default().with_file(BRIDGE_FILTER, all).with_file(flag, one);
+        let host = FakeHost::default().with_file(ALL_BRIDGES, all).with_file(flag, one);
         assert_eq!(is_filtered(&host, "docker0", Ip::V4), is, "{all:?} {one:?}");
         assert!(can_filter_bridges(&host));
     }
@@ -72,7 +74,7 @@ fn an_old_restore_is_asked_without_waiting() {
     let chains = Chains::of("00ff00ff", Ip::V4).unwrap();
     let host = |old: i32| {
         FakeHost::default()
-            .with_file(BRIDGE_FILTER, "1\n")
+            .with_file(ALL_BRIDGES, "1\n")
             .with_output("iptables-restore --wait --noflush /r", 2, "", "unrecognized option '--wait'\n")
             .with_output("iptables-restore --noflush /r", old, "", "")
             .with_output("iptables --wait -C DOCKER-USER -j BERTH-00ff00ff", 0, "", "")

@@ -1,11 +1,10 @@
 //! What a process can keep open without a descriptor: what it mapped into its memory, and files within files: on their way
 //! over a socket, or registered with an io_uring. It only looks.
 
-use super::procs::{Meter, kind_of, living, read_small, vanished};
+use super::procs::{Meter, each_entry, kind_of, living, read_small, vanished};
 use rustix::fs::FileType;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -42,28 +41,22 @@ pub(super) fn mapped(
         return Err(io::Error::other("its memory cannot be looked at"));
     }
     let mut open = BTreeSet::new();
-    for entry in fs::read_dir(process.join("map_files"))? {
-        let entry = match entry {
-            Ok(entry) => entry,
-            Err(error) if vanished(&error) => continue,
-            Err(error) => return Err(error),
-        };
-        if !meter.spend() {
-            break;
-        }
+    each_entry(&process.join("map_files"), meter, &mut |entry| {
         match kind_of(&entry.path()) {
             Ok((FileType::CharacterDevice, rdev)) if rdevs.contains(&rdev) => drop(open.insert(rdev)),
             Ok(_) => {}
             Err(error) if vanished(&error) => {}
             Err(error) => return Err(error),
         }
-    }
+        Ok(())
+    })?;
     Ok(open)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::io::IoSlice;
     use std::os::fd::AsRawFd as _;
     use std::os::unix::net::UnixStream;

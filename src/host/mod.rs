@@ -21,6 +21,7 @@ pub mod elf;
 mod fake;
 pub mod files;
 pub mod firewall;
+pub mod getent;
 pub mod handover;
 mod hidden;
 pub mod kernel_log;
@@ -71,4 +72,22 @@ pub trait Host: Send + Sync {
 /// Reads a file as text; bytes that are not UTF-8 are replaced, never a reason to stop looking.
 pub fn read_text(host: &dyn Host, path: &Path) -> io::Result<String> {
     host.read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The same, where the file has to be there. The error names it.
+pub fn need_text(host: &dyn Host, path: &Path) -> Result<String, String> {
+    read_text(host, path).map_err(|error| unreadable(path, &error))
+}
+
+/// The same; `None`: there is no such file.
+pub fn find_text(host: &dyn Host, path: &Path) -> Result<Option<String>, String> {
+    match read_text(host, path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unreadable(path, &error)),
+    }
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> String {
+    format!("{} cannot be read: {error}", path.display())
 }

@@ -358,7 +358,19 @@ fn sample(numbers: BTreeSet<OsString>) -> BTreeSet<OsString> {
 }
 
 fn of_one_table(dir: &Path, meter: &mut Meter, see: &mut See) -> io::Result<()> {
-    for entry in fs::read_dir(dir.join("fd"))? {
+    each_entry(&dir.join("fd"), meter, &mut |entry| {
+        see(dir, &entry.file_name());
+        Ok(())
+    })
+}
+
+/// What is in a directory of a process, which goes on meanwhile. Stops when the meter does.
+pub(super) fn each_entry(
+    dir: &Path,
+    meter: &mut Meter,
+    see: &mut dyn FnMut(&fs::DirEntry) -> io::Result<()>,
+) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) if vanished(&error) => continue,
@@ -367,7 +379,7 @@ fn of_one_table(dir: &Path, meter: &mut Meter, see: &mut See) -> io::Result<()> 
         if !meter.spend() {
             break;
         }
-        see(dir, &entry.file_name());
+        see(&entry)?;
     }
     Ok(())
 }

@@ -170,29 +170,3 @@ impl Disk {
             || self.aliases.iter().any(|alias| has(alias))
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::samples::disk;
-
-    #[test]
-    fn a_disk_has_several_names() {
-        let twin = Disk {
-            shared_serial: Some("NV_1".into()),
-            aliases: vec!["eui.1".into(), "nvme-eui.1".into()],
-            ..disk("eui.1")
-        };
-        for name in ["eui.1", "nvme-eui.1", "/dev/disk/by-id/nvme-eui.1", "NV_1", "NV  1", " NV 1 "] {
-            assert!(twin.is_called(name), "{name}");
-        }
-        for name in ["", "NV", "eui", "NV_", "/dev/disk/by-id/"] {
-            assert!(!twin.is_called(name), "{name}");
-        }
-        assert!(
-            twin.describe().contains("(eui.1, because serial number NV_1 is not its own, "),
-            "{}",
-            twin.describe()
-        );
-    }
-}

@@ -87,23 +87,6 @@ pub struct PackagesSeen {
     pub error: Option<String>,
 }
 
-/// Who has cards. Changes all the time: no part of what a plan must find unchanged.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CardsSeen {
-    pub holders: Vec<String>,
-    /// Why somebody could have been missed.
-    pub not_looked: Option<String>,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DriverSeen {
-    pub files: DriverFacts,
-    /// `vendor:device` of the accelerators on the PCI bus.
-    pub pci: Vec<String>,
-    pub account: AccountSeen,
-    pub packages: PackagesSeen,
-}
-
 /// The address of a card's own network port.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortAddress {
@@ -119,23 +102,4 @@ pub struct HccnSeen {
     pub ports: Vec<PortAddress>,
     /// Why the cards could not be asked.
     pub not_asked: Option<String>,
-}
-
-/// This boot, and the one in which bootstrap last asked for another.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BootSeen {
-    pub id: String,
-    pub marked: Option<String>,
-}
-
-impl BootSeen {
-    /// Something was installed that works only after a reboot, and there was none yet.
-    pub fn is_awaited(&self) -> bool {
-        self.marked.as_ref() == Some(&self.id)
-    }
-
-    /// The reboot was: what stands behind it goes on.
-    pub fn is_over(&self) -> bool {
-        self.marked.as_ref().is_some_and(|marked| *marked != self.id)
-    }
 }

@@ -4,7 +4,6 @@ pub mod berth;
 pub mod cann_support;
 pub mod capability;
 pub mod card;
-pub mod check;
 pub mod check_facts;
 pub mod clock;
 pub mod condition;
@@ -27,8 +26,6 @@ pub mod observed;
 pub mod places;
 pub mod ports;
 pub mod rate;
-#[cfg(test)]
-pub(crate) mod samples;
 pub mod session;
 pub mod size;
 pub mod text;

@@ -2,6 +2,7 @@
 //!
 //! A task whose handle nobody looks at ends without a word, and with it what it watched over.
 
+use crate::model::text::clean_to;
 use anyhow::Result;
 use futures_util::FutureExt as _;
 use std::any::Any;
@@ -71,7 +72,7 @@ fn why(ended: Result<Result<()>, String>) -> String {
 fn said(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without words");
-    text.chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    clean_to(text, 300)
 }
 
 #[cfg(test)]
@@ -120,6 +121,9 @@ mod tests {
             _ = finished => {}
         }
         let told = told.lock().unwrap();
-        assert_eq!(*told, ["it ended", "it panicked: turn 2  [31m", "it ended: nobody tells any more"]);
+        assert_eq!(
+            *told,
+            ["it ended", "it panicked: turn 2\u{fffd}\u{fffd}[31m", "it ended: nobody tells any more"]
+        );
     }
 }

@@ -2,6 +2,7 @@
 
 use super::docker::DockerWants;
 use super::driver::{DriverWants, HccnWants};
+use crate::host::sysctl::is_name;
 use crate::model::Size;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -32,11 +33,6 @@ impl Bootstrap {
 
     /// What is wrong with it, if anything.
     pub fn problem(&self) -> Option<String> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
-        // A part of nothing, or of slashes alone, would be a path of its own.
-        let is_part = |part: &str| part.contains(|c: char| c.is_ascii_alphanumeric());
-        let is_name =
-            |name: &str| name.contains('.') && name.split('.').all(is_part) && name.chars().all(plain);
         if let Some(name) = self.sysctl.keys().find(|name| !is_name(name)) {
             return Some(format!("[bootstrap.sysctl] {name:?} is no name of a setting"));
         }

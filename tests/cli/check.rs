@@ -1,8 +1,8 @@
 //! `berth check` as a program: what people and scripts read, on a machine that is a directory, and what it refuses.
 
 use crate::npu::captures;
+use berth::check::report::{CheckReport, CheckVerdict, Severity};
 use berth::facts::{driver, hccn, npu::detail};
-use berth::model::check::{CheckReport, CheckVerdict, Severity};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;

@@ -2,12 +2,12 @@
 //! writes to it comes from that proof: see `bootstrap::plan::proof`.
 
 use super::decide;
+use crate::bootstrap::observed::Observed;
 use crate::bootstrap::plan::{DiskPart, Format, Found, GrowVolume, MakeVolume, Members, Named, WipeDisk};
 use crate::bootstrap::{Context, look};
 use crate::error::Fault;
-use crate::facts::server;
+use crate::facts::blkid;
 use crate::host::{Cmd, Tool, block};
-use crate::model::observed::Observed;
 use anyhow::{Context as _, Result};
 use std::time::Duration;
 
@@ -70,7 +70,7 @@ fn make_logical_volume(context: &Context, volume: &MakeVolume, members: &Members
     settle(context)?;
     let device = made.device();
     block::wait_for_node(&device, Duration::from_secs(30))?;
-    let found = server::probe(context.host, &device.display().to_string()).map_err(Fault::host)?;
+    let found = blkid::probe(context.host, &device.display().to_string()).map_err(Fault::host)?;
     let Found::ToMake(proved) = made.prove(found.as_ref()).map_err(Fault::refused)? else { return Ok(()) };
     // Disks of different sizes cannot be striped to their ends.
     if volume.format == Format::XfsStriped {

@@ -4,15 +4,15 @@ use super::back::{Before, put_back, take_back};
 use super::decide::{self, DockerInput, Running};
 use super::packages;
 use super::restart_list::{self, RestartList};
+use crate::bootstrap::observed::Observed;
 use crate::bootstrap::plan::journal::Journal;
 use crate::bootstrap::plan::{ConfigureDocker, InstallPackages, Part, RunDocker, Step};
 use crate::bootstrap::{Context, Operator};
 use crate::engine::{Engine, Inventory, Named};
 use crate::error::{Fault, flatten};
-use crate::facts::{docker, kernel_settings};
+use crate::facts::{docker, sysctl};
 use crate::host::{Cmd, Tool, files, firewall, tree};
 use crate::model::docker_seen::{DockerSeen, EngineSaid, Place};
-use crate::model::observed::Observed;
 use crate::profile::Layout;
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
@@ -35,7 +35,7 @@ pub(in crate::bootstrap) fn look(context: &Context, seen: &mut Observed) -> Resu
     if wants.docker.install || wants.disks.layout != Layout::None {
         seen.packages = crate::facts::packages::gather(context.host, &wants.docker.packages)?;
     }
-    seen.kernel = kernel_settings::gather(context.host, wants.sysctl.keys())?;
+    seen.kernel = sysctl::gather(context.host, wants.sysctl.keys())?;
     if wants.docker.install {
         seen.docker = see(context, seen.machine.systemd)?;
     }

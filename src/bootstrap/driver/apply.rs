@@ -2,14 +2,14 @@
 
 use super::decide::{self, Addresses};
 use super::{cards, reboot};
+use crate::bootstrap::observed::{DriverSeen, Observed};
 use crate::bootstrap::plan::journal::Journal;
 use crate::bootstrap::plan::{Part, ResumeAfterBoot, Step};
 use crate::bootstrap::{Context, Wishes};
 use crate::error::Fault;
 use crate::facts::{self, account, addresses, pci, run_packages};
-use crate::host::read_text;
-use crate::model::driver::{DriverSeen, HccnSeen, PackagesSeen};
-use crate::model::observed::Observed;
+use crate::host::{need_text, sysctl};
+use crate::model::driver::{HccnSeen, PackagesSeen};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -100,17 +100,9 @@ pub(in crate::bootstrap) fn plan(
 
 fn plan_addresses(context: &Context, seen: &Observed, after_reboot: bool) -> Part {
     let wants = &context.profile.bootstrap.hccn;
-    let csv = (!wants.csv.as_os_str().is_empty()).then(|| {
-        read_text(context.host, &wants.csv)
-            .map_err(|error| format!("{} cannot be read: {error}", wants.csv.display()))
-    });
-    let hostname = read_text(context.host, Path::new("/proc/sys/kernel/hostname")).unwrap_or_default();
-    let request = Addresses {
-        wants,
-        cards: context.profile.devices.cards,
-        csv,
-        hostname: hostname.trim(),
-        after_reboot,
-    };
+    let csv = (!wants.csv.as_os_str().is_empty()).then(|| need_text(context.host, &wants.csv));
+    let hostname = sysctl::read(context.host, sysctl::HOSTNAME).unwrap_or_default();
+    let request =
+        Addresses { wants, cards: context.profile.devices.cards, csv, hostname: &hostname, after_reboot };
     decide::plan_addresses(seen, &request)
 }

@@ -2,10 +2,10 @@
 //! looks. Asked when a plan is made, and again right before something is installed.
 
 use crate::bootstrap::Context;
+use crate::bootstrap::observed::CardsSeen;
 use crate::engine::{Engine, Foreign, ForeignScan, Known};
 use crate::error::{Fault, flatten};
 use crate::facts;
-use crate::model::driver::CardsSeen;
 use crate::model::facts::NpuDevice;
 use crate::model::{CardId, Holder};
 use crate::ops::kernel::{self, Outsiders};

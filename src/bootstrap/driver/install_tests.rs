@@ -4,8 +4,9 @@
 use super::super::reboot::Ending;
 use super::super::{addresses, reboot};
 use super::*;
-use crate::bootstrap::plan::{NewAddress, ResumeAfterBoot, SetAddresses, Step};
-use crate::bootstrap::{Context, Draft, Operator};
+use crate::bootstrap::Context;
+use crate::bootstrap::context::Silent;
+use crate::bootstrap::plan::{NewAddress, ResumeAfterBoot, SetAddresses};
 use crate::error::{ErrorClass, flatten};
 use crate::facts::at_work::check_not_at_work;
 use crate::host::RealHost;
@@ -18,19 +19,7 @@ use std::os::unix::fs::PermissionsExt as _;
 #[path = "../../../tests/vm/packages.rs"]
 mod packages;
 
-struct Quiet;
-
-impl Operator for Quiet {
-    fn starts(&self, _: usize, _: usize, _: &Step) {}
-    fn says(&self, _: &str) {}
-    fn ended(&self, _: &Step, _: Option<&Fault>) {}
-    fn agrees(&self, _: &Draft) -> Result<()> {
-        Ok(())
-    }
-    fn wants_stop(&self) -> bool {
-        false
-    }
-}
+const QUIET: Silent = Silent { wants_stop: false };
 
 /// A machine below a directory: no cards, no Docker, an account for the driver.
 struct Machine {
@@ -117,7 +106,7 @@ impl Machine {
     }
 
     fn install(&self, run: &InstallRun) -> Result<(), Fault> {
-        install(&self.context(), run, &Quiet).map_err(|error| flatten(&error))
+        install(&self.context(), run, &QUIET).map_err(|error| flatten(&error))
     }
 
     fn files(&self) -> DriverFacts {
@@ -232,7 +221,7 @@ fn a_loaded_driver_and_a_docker_that_is_silent_stop_it() {
     hidden.docker.socket = "/docker.sock".into();
     let context = Context { config: &hidden, ..machine.context() };
     let set = SetAddresses { ports: vec![address(0)] };
-    for stopped in [install(&context, &run, &Quiet), addresses::set(&context, &set)] {
+    for stopped in [install(&context, &run, &QUIET), addresses::set(&context, &set)] {
         let error = flatten(&stopped.unwrap_err());
         assert_eq!(error.class, ErrorClass::Refused);
         assert!(error.message.contains("who has cards could not be looked at"), "{}", error.message);

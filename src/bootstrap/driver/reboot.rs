@@ -3,16 +3,14 @@
 //! It never reboots. The marker is there before anything is installed, so that a power cut counts as a reboot too.
 
 use super::decide::resume_unit;
+use crate::bootstrap::observed::{BootSeen, Observed};
 use crate::bootstrap::plan::{ResumeAfterBoot, ResumeUnit};
 use crate::bootstrap::{Context, Wishes};
 use crate::error::Fault;
-use crate::facts::at_work::{BOOT_ID, MARKER};
-use crate::host::{Tool, read_text, trust};
-use crate::model::driver::BootSeen;
-use crate::model::observed::Observed;
+use crate::facts::at_work::MARKER;
+use crate::host::{Tool, find_text, sysctl, trust};
 use crate::profile::DEFAULT_CONFIG;
 use anyhow::{Context as _, Result};
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,22 +22,17 @@ fn marker(context: &Context) -> PathBuf {
 }
 
 pub(in crate::bootstrap) fn look(context: &Context) -> Result<BootSeen, Fault> {
-    let path = marker(context);
-    let marked = match read_text(context.host, &path) {
-        Ok(text) => Some(text.trim().to_owned()),
-        Err(error) if error.kind() == ErrorKind::NotFound => None,
-        Err(error) => return Err(Fault::host(format!("{} cannot be read: {error}", path.display()))),
-    };
-    Ok(BootSeen { id: boot_id(context)?, marked })
+    let marked = find_text(context.host, &marker(context)).map_err(Fault::host)?;
+    Ok(BootSeen { id: boot_id(context)?, marked: marked.map(|text| text.trim().to_owned()) })
 }
 
 pub(in crate::bootstrap) fn boot_id(context: &Context) -> Result<String, Fault> {
-    let text = read_text(context.host, Path::new(BOOT_ID)).unwrap_or_default();
-    let id = text.trim();
+    let id = sysctl::read(context.host, sysctl::BOOT_ID).unwrap_or_default();
     if id.is_empty() {
-        return Err(Fault::host(format!("{BOOT_ID} does not say which boot this is")));
+        let path = sysctl::path_of(sysctl::BOOT_ID);
+        return Err(Fault::host(format!("{} does not say which boot this is", path.display())));
     }
-    Ok(id.to_owned())
+    Ok(id)
 }
 
 /// How this run goes on after the reboot: with the same config, the same profile, and the disks left alone that were.

@@ -4,10 +4,10 @@
 //! step that destroys.
 
 use super::contents;
+use crate::bootstrap::observed::Observed;
 use crate::model::Size;
 use crate::model::disk::{Content, Disk, DiskId, HALF_BTRFS, Signature};
 use crate::model::disk_use::Use;
-use crate::model::observed::Observed;
 
 /// What a disk may be like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

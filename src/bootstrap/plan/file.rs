@@ -1,10 +1,10 @@
 //! A plan as a file, and whether it still holds for the machine it is applied to.
 
 use super::{Plan, SCHEMA};
+use crate::bootstrap::observed::Observed;
 use crate::error::Fault;
 use crate::host::{Host, read_text};
 use crate::model::disk::Disk;
-use crate::model::observed::Observed;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use std::path::Path;

@@ -34,7 +34,7 @@ pub use step_driver::{
 
 pub use step_own::{InstallProgram, MakeDirectory, MakeGroup, RunUnits};
 
-use crate::model::observed::Observed;
+use crate::bootstrap::observed::Observed;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;

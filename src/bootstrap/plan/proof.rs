@@ -5,11 +5,12 @@
 
 use super::approve::{Approved, Expected, approve};
 use super::{DiskPart, Format, GrowVolume, MakeVolume, WipeDisk, group_name, label, volume_tag};
+use crate::bootstrap::observed::Observed;
 use crate::error::Fault;
 use crate::host::block::{Alone, take_alone};
 use crate::host::{Cmd, Host, Tool};
 use crate::model::disk::Disk;
-use crate::model::observed::{FileSystem, Observed};
+use crate::model::observed::FileSystem;
 use std::io;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
@@ -306,10 +307,10 @@ impl Volume<'_, Proved> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bootstrap::samples::{GIB, disk, machine, mounted, signature};
     use crate::model::Size;
     use crate::model::disk::{Content, PhysicalVolume};
     use crate::model::observed::{LogicalVolume, VolumeGroup};
-    use crate::model::samples::{GIB, disk, machine, mounted, signature};
 
     const SIZE: Size = Size(3000 * GIB);
 

@@ -5,12 +5,12 @@ use super::{
     AddMount, DiskPart, Expected, FilePurpose, Format, Held, MakeVolume, Plan, Planned, SCHEMA, Step,
     WipeDisk, WriteFile, approve, check_made_for, check_still_true, read_plan, write_plan,
 };
+use crate::bootstrap::samples::{GIB, disk, machine, mounted, signature, system_disk};
 use crate::error::{ErrorClass, Fault};
 use crate::host::{FakeHost, Host as _, RealHost, read_text};
 use crate::model::Size;
 use crate::model::disk::{Content, Disk, PhysicalVolume};
 use crate::model::disk_use::Use;
-use crate::model::samples::{GIB, disk, machine, mounted, signature, system_disk};
 use jiff::{SignedDuration, Timestamp};
 use std::path::Path;
 

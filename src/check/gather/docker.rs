@@ -1,10 +1,11 @@
 //! What `berth check` asks the Docker Engine. Each question has a connection and a time limit of its own.
 
+use crate::check::seen::{DockerState, Holders, OpenBy};
 use crate::engine::{Engine, Foreign, ForeignScan, Known};
 use crate::error::{Fault, FaultKind, flatten};
 use crate::host::Host;
 use crate::model::Holder;
-use crate::model::check_facts::{DockerState, Holders, Look, NotLooked, OpenBy};
+use crate::model::check_facts::{Look, NotLooked};
 use crate::ops::kernel::{self, Outsiders};
 use crate::ops::survey::Nodes;
 use crate::ops::{build, survey};

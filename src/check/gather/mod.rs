@@ -2,14 +2,13 @@
 
 mod docker;
 
+use crate::check::report::{CheckReport, CheckResult, ProbeTime, SCHEMA, Summary};
+use crate::check::seen::{CheckFacts, DriverAccount, Mounted, NpuLook, SmartDisk, not_asked, silent_card};
 use crate::check::{Check, FORWARD, Need, Scope, Wants};
 use crate::error::flatten;
 use crate::facts::{self, npu::detail};
-use crate::host::{Host, apart, firewall, read_text};
-use crate::model::check::{CheckReport, CheckResult, ProbeTime, SCHEMA, Summary};
-use crate::model::check_facts::{
-    BROKE_OFF, CannSeen, CheckFacts, DriverAccount, HccnCard, Look, Mounted, NotLooked, NpuLook, SmartDisk,
-};
+use crate::host::{Host, apart, firewall, sysctl};
+use crate::model::check_facts::{CannSeen, HccnCard, Look, NotLooked};
 use crate::model::text::plain;
 use crate::profile::{Catalogue, Config, Profile};
 use std::collections::BTreeSet;
@@ -53,8 +52,8 @@ pub fn run(host: &dyn Host, config: &Config, profile: &Profile, checks: &[&'stat
 }
 
 fn hostname(host: &dyn Host) -> Option<String> {
-    let name = read_text(host, Path::new("/proc/sys/kernel/hostname")).ok()?;
-    let name: String = name.trim().chars().filter(|c| plain(*c) == *c).take(64).collect();
+    let name = sysctl::read(host, sysctl::HOSTNAME).ok()?;
+    let name: String = name.chars().filter(|c| plain(*c) == *c).take(64).collect();
     (!name.is_empty()).then_some(name)
 }
 
@@ -120,7 +119,7 @@ fn look(node: ProbeInput, need: Need) -> Seen {
         Need::Memory => seen(untold(facts::memory::gather(host)), |facts, look| facts.memory = look),
         Need::Sysctl => {
             let names = profile.bootstrap.sysctl.keys().map(String::as_str).chain([FORWARD]);
-            seen(facts::sysctl::gather(host, names), |facts, look| facts.sysctl = Ok(look))
+            seen(facts::sysctl::look(host, names), |facts, look| facts.sysctl = Ok(look))
         }
         Need::Disks => seen(untold(facts::block::gather(host)), |facts, look| facts.disks = look),
         Need::Space => seen(untold(facts::space::gather(host)), |facts, look| facts.space = look),
@@ -189,11 +188,7 @@ fn hccn(node: ProbeInput) -> Vec<HccnCard> {
         let cards = 0..node.profile.devices.cards;
         let asked: Vec<_> =
             cards.map(|id| scope.spawn(move || facts::hccn::gather_card(host, tools, id))).collect();
-        asked
-            .into_iter()
-            .zip(0..)
-            .map(|(card, id)| card.join().unwrap_or_else(|_| HccnCard::silent(id)))
-            .collect()
+        asked.into_iter().zip(0..).map(|(card, id)| card.join().unwrap_or_else(|_| silent_card(id))).collect()
     })
 }
 
@@ -209,7 +204,7 @@ fn smart(host: &dyn Host) -> Look<Vec<SmartDisk>> {
             })
             .collect();
         let answer = |disk: thread::ScopedJoinHandle<'_, Look<Option<bool>>>| {
-            disk.join().unwrap_or_else(|_| Err(NotLooked::from(BROKE_OFF.to_owned())))
+            disk.join().unwrap_or_else(|_| not_asked())
         };
         asked.into_iter().map(|(name, disk)| SmartDisk { name, healthy: answer(disk) }).collect()
     }))

@@ -1,7 +1,7 @@
 //! Disks of different block sizes: LVM takes no such group, and finds out after it has written on the first.
 
+use crate::bootstrap::observed::Observed;
 use crate::bootstrap::plan::{DiskPart, Format, Part, Step, group_name};
-use crate::model::observed::Observed;
 use std::collections::BTreeMap;
 
 /// What would be mixed, if anything: these disks, and those that are in the volume's group already.

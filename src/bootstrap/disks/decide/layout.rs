@@ -4,10 +4,10 @@ use super::blocks::refuse_mixed;
 use super::mounts::plan_mount;
 use super::supply::{self, Supply};
 use super::volumes::{Existing, find};
+use crate::bootstrap::observed::Observed;
 use crate::bootstrap::plan::{DiskPart, Format, GrowVolume, MakeVolume, MoveTree, Part, Step, group_name};
 use crate::model::Size;
 use crate::model::disk::{Disk, DiskId};
-use crate::model::observed::Observed;
 use crate::profile::{DiskWants, Layout};
 use std::path::PathBuf;
 

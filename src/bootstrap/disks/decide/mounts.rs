@@ -1,9 +1,10 @@
 //! Mounts of our volumes: what fstab should say, and when it must not be touched.
 
 use super::layout::Wanted;
+use crate::bootstrap::observed::{Mount, Observed};
 use crate::bootstrap::plan::{AddMount, Format, Part, Step};
 use crate::model::disk::has_project_quotas;
-use crate::model::observed::{Claim, FstabEntry, Mount, Observed};
+use crate::model::observed::{Claim, FstabEntry};
 
 /// `nofail`: a server whose data disk is gone must still boot. `pquota`: personal storage has limits.
 const XFS_OPTIONS: &str = "defaults,nofail,pquota,x-systemd.device-timeout=60s";
@@ -151,8 +152,8 @@ pub fn edit_fstab(text: &str, mount: &AddMount) -> String {
 mod tests {
     use super::super::volumes::Existing;
     use super::*;
+    use crate::bootstrap::samples;
     use crate::facts::fstab;
-    use crate::model::samples;
 
     /// What the plan of a volume with the UUID `own`, to be mounted at /data, refuses.
     fn refused(change: impl Fn(&mut Observed)) -> Vec<String> {

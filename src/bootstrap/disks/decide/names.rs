@@ -1,7 +1,7 @@
 //! Names of disks as people type them, and the disks that they mean.
 
+use crate::bootstrap::observed::Observed;
 use crate::bootstrap::plan::Part;
-use crate::model::observed::Observed;
 use std::fmt;
 
 pub(super) const HELP: &str = "berth facts shows serial numbers; a WWID or a name in /dev/disk/by-id names a disk without one of its own";

@@ -3,13 +3,13 @@
 
 use super::layout::{DisksInput, Wanted};
 use super::volumes::Existing;
+use crate::bootstrap::observed::Observed;
 use crate::bootstrap::plan::{
     DiskPart, Expected, Held, Part, Step, WipeDisk, contents, label, objections, volume_tag,
 };
 use crate::model::Size;
 use crate::model::disk::{Content, Coverage, Disk};
 use crate::model::disk_use::Use;
-use crate::model::observed::Observed;
 use crate::profile::DiskWants;
 use std::collections::BTreeMap;
 

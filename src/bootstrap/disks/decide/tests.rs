@@ -1,12 +1,13 @@
 //! Every way in which disks can be found, and what is decided about them.
 
 use super::{DisksInput, plan};
+use crate::bootstrap::observed::{BtrfsVolume, Observed};
 use crate::bootstrap::plan::{AddMount, Danger, MakeVolume, Part, Step};
+use crate::bootstrap::samples::{GIB, disk, machine, mount, mounted, signature, system_disk};
 use crate::facts::fstab;
 use crate::model::disk::{Content, Disk, HALF_BTRFS, Partition, PhysicalVolume, Signature};
 use crate::model::disk_use::Use;
-use crate::model::observed::{BtrfsVolume, FileSystem, LogicalVolume, Observed, VolumeGroup};
-use crate::model::samples::{GIB, disk, machine, mount, mounted, signature, system_disk};
+use crate::model::observed::{FileSystem, LogicalVolume, VolumeGroup};
 use crate::profile::{DiskWants, Layout};
 use std::cell::Cell;
 

@@ -3,9 +3,9 @@
 use super::tests::{asked, decide, refusals, steps};
 use super::{Naming, resolve};
 use crate::bootstrap::plan::Part;
+use crate::bootstrap::samples::{disk, machine, signature, system_disk};
 use crate::model::disk::{Content, Coverage, Disk};
 use crate::model::disk_use::{Process, Use};
-use crate::model::samples::{disk, machine, signature, system_disk};
 use crate::profile::Layout;
 
 /// The second namespace of NV1's controller.
@@ -118,4 +118,24 @@ fn a_namespace_over_a_network_is_not_taken_for_a_local_disk() {
     let part = decide(&machine(vec![disk("NV1"), far]), &asked(Layout::Merge));
     assert!(steps(&part)[0].ends_with("over NV1 (2.9TiB)"));
     assert!(part.notes.join("\n").contains("it is no nvme disk but nvme-tcp"), "{:?}", part.notes);
+}
+
+#[test]
+fn a_disk_has_several_names() {
+    let twin = Disk {
+        shared_serial: Some("NV_1".into()),
+        aliases: vec!["eui.1".into(), "nvme-eui.1".into()],
+        ..disk("eui.1")
+    };
+    for name in ["eui.1", "nvme-eui.1", "/dev/disk/by-id/nvme-eui.1", "NV_1", "NV  1", " NV 1 "] {
+        assert!(twin.is_called(name), "{name}");
+    }
+    for name in ["", "NV", "eui", "NV_", "/dev/disk/by-id/"] {
+        assert!(!twin.is_called(name), "{name}");
+    }
+    assert!(
+        twin.describe().contains("(eui.1, because serial number NV_1 is not its own, "),
+        "{}",
+        twin.describe()
+    );
 }

@@ -2,11 +2,12 @@
 
 use super::layout::DisksInput;
 use super::supply::why_left;
+use crate::bootstrap::observed::{BtrfsVolume, Observed};
 use crate::bootstrap::plan::{
     DiskPart, Expected, Format, MakeVolume, Part, Step, group_name, label, objections, volume_tag,
 };
 use crate::model::disk::{Disk, Signature};
-use crate::model::observed::{BtrfsVolume, Observed, VolumeGroup};
+use crate::model::observed::VolumeGroup;
 use crate::profile::DiskWants;
 use std::path::Path;
 

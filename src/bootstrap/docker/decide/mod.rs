@@ -15,12 +15,12 @@ pub use packages::plan_tools;
 pub use root::{elsewhere, immovable, needs_move};
 pub use sysctl::plan_sysctl;
 
+use crate::bootstrap::observed::Observed;
 use crate::bootstrap::plan::{
     CloseMetadata, ConfigureDocker, DaemonSettings, FilePurpose, Part, Refusal, RunDocker, Step, WriteFile,
 };
 use crate::facts::docker::DROP_IN;
 use crate::model::docker_seen::Neighbour;
-use crate::model::observed::Observed;
 use crate::profile::Bootstrap;
 use root::Root;
 use std::path::{Path, PathBuf};

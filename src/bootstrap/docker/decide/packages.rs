@@ -1,9 +1,9 @@
 //! Which packages are missing, and where they come from.
 
 use super::DockerInput;
+use crate::bootstrap::observed::Observed;
 use crate::bootstrap::plan::{InstallPackages, PackagesFor, Part, Step};
 use crate::model::docker_seen::PackageManager;
-use crate::model::observed::Observed;
 use crate::profile::Layout;
 
 /// Parts of Docker that are named like it, and are no engine.

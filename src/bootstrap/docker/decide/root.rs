@@ -1,11 +1,11 @@
 //! Where Docker's data are, where they should be, and whether they can go there.
 
 use super::{DockerInput, running};
+use crate::bootstrap::observed::Observed;
 use crate::bootstrap::plan::{ConfigureDocker, MoveDockerData, Part, Refusal, Step};
 use crate::facts::docker::{BOUND_DRIVERS, copy_of};
 use crate::model::Size;
 use crate::model::docker_seen::{DockerSeen, Place};
-use crate::model::observed::Observed;
 use crate::profile::Bootstrap;
 use std::path::{Path, PathBuf};
 

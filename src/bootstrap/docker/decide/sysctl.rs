@@ -1,9 +1,9 @@
 //! Settings of the kernel: what is too low is raised, now and for every boot; what is higher stays.
 
 use super::DockerInput;
+use crate::bootstrap::observed::Observed;
 use crate::bootstrap::plan::{ApplySysctl, FilePurpose, Part, Step, WriteFile};
-use crate::facts::kernel_settings::FILE;
-use crate::model::observed::Observed;
+use crate::facts::sysctl::FILE;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub fn plan_sysctl(seen: &Observed, request: &DockerInput) -> Part {

@@ -2,11 +2,11 @@
 
 use super::*;
 use crate::bootstrap::plan::{InstallPackages, MoveDockerData, PackagesFor};
+use crate::bootstrap::samples;
 use crate::model::disk::{Content, Disk, Signature};
 use crate::model::docker_seen::{
     DaemonFile, DockerSeen, EngineSaid, Flag, Neighbour, PackageManager, PackagesSeen, Place, Service, Tasks,
 };
-use crate::model::samples;
 use crate::profile::{DiskWants, DockerWants, Layout};
 
 /// A server with Docker as Debian installs it.
@@ -403,7 +403,7 @@ fn tools_for_volumes_are_installed_before() {
     seen.disks = vec![Disk {
         signatures: vec![Signature { kind: "LVM2_member".into(), uuid: None, label: None }],
         content: Content::Data,
-        ..crate::model::samples::disk("NV1")
+        ..crate::bootstrap::samples::disk("NV1")
     }];
     refused(&plan_tools(&seen, &request(&wants)), "belongs to LVM");
 }

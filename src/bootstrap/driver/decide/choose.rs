@@ -3,8 +3,9 @@
 
 use super::name::{self, Named};
 use super::pair::{Fit, fit};
+use crate::bootstrap::observed::DriverSeen;
 use crate::bootstrap::plan::{PackageKind, Part};
-use crate::model::driver::{DriverSeen, RunFile};
+use crate::model::driver::RunFile;
 use crate::model::version::{compare, is_same};
 use crate::profile::DriverWants;
 

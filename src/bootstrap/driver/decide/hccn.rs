@@ -2,9 +2,9 @@
 
 use super::csv::{self, Row};
 use super::install::refuse_held;
+use crate::bootstrap::observed::Observed;
 use crate::bootstrap::plan::{NewAddress, Part, SetAddresses, Step};
 use crate::model::driver::{HccnSeen, PortAddress};
-use crate::model::observed::Observed;
 use crate::profile::{HccnWants, WantedAddress};
 use std::net::Ipv4Addr;
 

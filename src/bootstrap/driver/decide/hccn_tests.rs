@@ -2,9 +2,9 @@
 
 use super::tests::{accepted, bare, refused, with_driver};
 use super::{Addresses, plan_addresses};
+use crate::bootstrap::observed::{CardsSeen, Observed};
 use crate::bootstrap::plan::Part;
-use crate::model::driver::{CardsSeen, HccnSeen, PortAddress};
-use crate::model::observed::Observed;
+use crate::model::driver::{HccnSeen, PortAddress};
 use crate::profile::HccnWants;
 
 fn hccn_wants(text: &str) -> HccnWants {

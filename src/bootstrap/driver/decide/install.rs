@@ -3,9 +3,8 @@
 use super::account::plan_account;
 use super::choose::{Choice, Chooser};
 use super::pair::{Fit, fit, installed_misfit};
+use crate::bootstrap::observed::{CardsSeen, DriverSeen, Machine, Observed};
 use crate::bootstrap::plan::{InstallRun, PackageKind, Part, ResumeAfterBoot, Step};
-use crate::model::driver::{CardsSeen, DriverSeen};
-use crate::model::observed::{Machine, Observed};
 use crate::profile::DriverWants;
 
 /// What decides beside the facts.

@@ -1,13 +1,11 @@
 //! Every decision about driver, firmware and account, as tables.
 
 use super::{DriverInput, plan};
+use crate::bootstrap::observed::{BootSeen, CardsSeen, DriverSeen, Observed};
 use crate::bootstrap::plan::{InstallRun, PackageKind, Part, ResumeAfterBoot, Step};
+use crate::bootstrap::samples::machine;
 use crate::model::Size;
-use crate::model::driver::{
-    AccountSeen, BootSeen, CardsSeen, DriverFacts, DriverSeen, PackagesSeen, RunFile,
-};
-use crate::model::observed::Observed;
-use crate::model::samples::machine;
+use crate::model::driver::{AccountSeen, DriverFacts, PackagesSeen, RunFile};
 use crate::profile::DriverWants;
 
 const DRIVER: &str = "Ascend-hdk-910b-npu-driver_25.5.1_linux-aarch64.run";

@@ -2,7 +2,7 @@
 
 use super::machine::*;
 use super::*;
-use crate::model::check_facts::{DockerState, OpenBy};
+use crate::check::seen::{DockerState, OpenBy};
 use crate::model::facts::DockerFacts;
 
 /// What makes a good node a bad one.

@@ -1,7 +1,8 @@
 //! What was not looked at is never ok: each source is lost alone, over a good node.
 
 use super::*;
-use crate::model::check_facts::{Conflicts, Holders};
+use crate::check::seen::Holders;
+use crate::model::check_facts::Conflicts;
 
 fn lost<T>() -> Look<T> {
     Err("lost".to_owned().into())

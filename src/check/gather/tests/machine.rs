@@ -1,8 +1,9 @@
 //! A good node: what its tools print and its files say.
 
 use super::*;
+use crate::check::seen::{DockerState, Holders};
 use crate::model::Holder;
-use crate::model::check_facts::{DockerState, Holders, NodeFacts};
+use crate::model::check_facts::NodeFacts;
 use crate::model::facts::DockerFacts;
 use crate::model::holder::ContainerReason;
 use crate::profile::load_profile;

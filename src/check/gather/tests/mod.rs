@@ -6,9 +6,9 @@ mod machine;
 mod remedies;
 
 use super::*;
+use crate::check::report::{CheckVerdict, Severity};
 use crate::check::table;
 use crate::host::FakeHost;
-use crate::model::check::{CheckVerdict, Severity};
 use crate::model::driver::DriverFacts;
 use bad::{BAD, Facts, Machine};
 use machine::*;

@@ -1,10 +1,10 @@
 //! Machines and disks for tests: one of each kind, to be changed in one place.
 
-use super::disk::{Content, Disk, DiskId, Partition, Signature};
-use super::disk_use::Use;
-use super::docker_seen::{DockerSeen, KernelSeen, PackagesSeen};
-use super::driver::BootSeen;
-use super::observed::{Directory, Fstab, Machine, Mount, Observed, OwnParts, Presence};
+use crate::bootstrap::observed::{BootSeen, Directory, Machine, Mount, Observed};
+use crate::model::disk::{Content, Disk, DiskId, Partition, Signature};
+use crate::model::disk_use::Use;
+use crate::model::docker_seen::{DockerSeen, KernelSeen, PackagesSeen};
+use crate::model::observed::{Fstab, OwnParts, Presence};
 
 pub const GIB: u64 = 1 << 30;
 

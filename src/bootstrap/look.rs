@@ -1,28 +1,25 @@
-//! The whole look that `berth bootstrap` takes at a machine. Any part that cannot be read makes it fail: nothing is
-//! decided about disks that were only half looked at.
+//! The look at disks, mounts and the machine itself, put together from facts. Any part that cannot be read makes it fail:
+//! nothing is decided about disks that were only half looked at.
 
-use super::disks::{self, Surroundings};
-use super::lvm::{self, Lvm};
-use super::mounts::{self, MountLine};
-use super::{claims, fstab, holders, os};
-use crate::host::{Host, Tool, block, files, read_text, tree};
+use crate::bootstrap::observed::{BootSeen, BtrfsVolume, Directory, Machine, Mount, Observed};
+use crate::facts::disks::{self, Surroundings};
+use crate::facts::lsblk::{self, LsblkRow};
+use crate::facts::lvm::{self, Lvm};
+use crate::facts::mounts::{self, MountLine};
+use crate::facts::packages::is_installed;
+use crate::facts::{blkid, claims, fstab, holders, os};
+use crate::host::{Host, block, files, need_text, tree};
 use crate::model::disk::Disk;
 use crate::model::docker_seen::{DockerSeen, KernelSeen, PackagesSeen};
-use crate::model::driver::BootSeen;
-use crate::model::observed::{
-    BtrfsVolume, Directory, FileSystem, Machine, Mount, Observed, OwnParts, VolumeGroup,
-};
+use crate::model::observed::{OwnParts, VolumeGroup};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// `targets`: directories that something is to be mounted at.
-pub fn gather(host: &dyn Host, targets: &[PathBuf], own: OwnParts) -> Result<Observed, String> {
+pub(super) fn gather(host: &dyn Host, targets: &[PathBuf], own: OwnParts) -> Result<Observed, String> {
     let lvm = lvm::gather(host)?;
-    let nodes = disks::gather_nodes(host)?;
+    let nodes = lsblk::gather_to_decide(host)?;
     let lines = mounts::gather(host)?;
     let swaps = mounts::gather_swaps(host)?;
     let links = block::stable_links().map_err(|error| format!("/dev/disk/by-id cannot be read: {error}"))?;
@@ -33,7 +30,7 @@ pub fn gather(host: &dyn Host, targets: &[PathBuf], own: OwnParts) -> Result<Obs
         Surroundings { mounts: &lines, swaps: &swaps, lvm: &lvm_or_none, links: &links, holders: &holders };
     let disks = disks::judge(host, &nodes, &around, &block::look_at_content)?;
     let groups = look_into(host, lvm_or_none)?;
-    let numbers = file_systems_by_number(host)?;
+    let numbers = file_systems_by_number(&nodes);
     Ok(Observed {
         machine: machine(host)?,
         btrfs: btrfs(&disks)?,
@@ -62,8 +59,7 @@ pub fn gather(host: &dyn Host, targets: &[PathBuf], own: OwnParts) -> Result<Obs
 
 fn machine(host: &dyn Host) -> Result<Machine, String> {
     let os = os::gather(host)?;
-    let id = read_text(host, Path::new("/etc/machine-id"))
-        .map_err(|error| format!("/etc/machine-id cannot be read: {error}"))?;
+    let id = need_text(host, Path::new("/etc/machine-id"))?;
     Ok(Machine {
         id: id.trim().to_owned(),
         os: os.id,
@@ -97,53 +93,23 @@ fn directory(host: &dyn Host, path: &Path) -> Result<Directory, String> {
 /// Programs that make volumes; not every system image brings them.
 const MAKERS: [&str; 3] = ["lvm", "mkfs.xfs", "mkfs.btrfs"];
 
-/// Whether a program of the system is there.
-pub(super) fn is_installed(host: &dyn Host, program: &str) -> bool {
-    ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].iter().any(|dir| host.exists(&Path::new(dir).join(program)))
-}
-
 /// What is on each active volume.
 fn look_into(host: &dyn Host, lvm: Lvm) -> Result<Vec<VolumeGroup>, String> {
     let mut groups = lvm.groups;
     for group in &mut groups {
         for volume in group.volumes.iter_mut().filter(|volume| volume.active) {
-            volume.file_system = probe(host, &format!("/dev/{}/{}", group.name, volume.name))?;
+            volume.file_system = blkid::probe(host, &format!("/dev/{}/{}", group.name, volume.name))?;
         }
     }
     Ok(groups)
 }
 
-/// The file system on a device. `None`: there is none.
-pub fn probe(host: &dyn Host, device: &str) -> Result<Option<FileSystem>, String> {
-    // 2: nothing was recognised.
-    let cmd = Tool::Blkid.cmd().args(["-p", "-o", "export", device]).timeout(TIMEOUT).allow_exits(&[2]);
-    let output = host.run(&cmd).map_err(|error| error.to_string())?;
-    let fields: BTreeMap<&str, &str> =
-        output.stdout.lines().filter_map(|line| line.split_once('=')).collect();
-    let field = |key: &str| fields.get(key).map(|value| (*value).to_owned());
-    let unreadable = |error| format!("reading {device}: {error}");
-    let Some(kind) = field("TYPE").or_else(|| field("PTTYPE")) else {
-        // blkid ends in the same way where it could not read.
-        block::check_readable(Path::new(device)).map_err(unreadable)?;
-        return Ok(None);
-    };
-    let complete = kind != "xfs" || block::is_xfs_complete(Path::new(device)).map_err(unreadable)?;
-    Ok(Some(FileSystem { uuid: field("UUID"), label: field("LABEL"), complete, kind }))
-}
-
-/// UUID by device number, for mounts.
-fn file_systems_by_number(host: &dyn Host) -> Result<BTreeMap<String, String>, String> {
-    let cmd = Tool::Lsblk.cmd().args(["--raw", "--noheadings", "-o", "MAJ:MIN,PATH,UUID"]).timeout(TIMEOUT);
-    let output = host.run(&cmd).map_err(|error| error.to_string())?;
-    let mut found = BTreeMap::new();
-    for line in output.stdout.lines() {
-        let mut fields = line.split_whitespace();
-        if let (Some(number), Some(path), Some(uuid)) = (fields.next(), fields.next(), fields.next()) {
-            found.insert(number.to_owned(), uuid.to_owned());
-            found.insert(path.to_owned(), uuid.to_owned());
-        }
-    }
-    Ok(found)
+/// UUID by device number and by path, for mounts.
+fn file_systems_by_number(nodes: &[LsblkRow]) -> BTreeMap<String, String> {
+    let all = nodes.iter().flat_map(LsblkRow::whole_tree);
+    all.filter_map(|node| Some((node, node.uuid.as_ref()?)))
+        .flat_map(|(node, uuid)| [&node.number, &node.path].map(|name| (name.clone(), uuid.clone())))
+        .collect()
 }
 
 /// Mounts of disks and networks, and whatever is mounted where something of ours is to be; not the kernel's own and not

@@ -2,15 +2,16 @@
 //!
 //! It unpacks an archive once, and never removes what is unpacked: berths may be running it.
 
+mod product;
+
 use super::{Host, dirs, unpack};
 use crate::error::Fault;
-use crate::model::editors::{
-    EDITORS_INSIDE, EditorLink, EditorLinks, LINKS_FILE, Product, commit_in, links_of_cli, tree_of_cli,
-};
+use crate::model::editors::{EDITORS_INSIDE, EditorLink, EditorLinks, LINKS_FILE};
 use anyhow::{Context as _, Result};
 use object::elf::{EM_AARCH64, EM_X86_64, FileHeader64};
 use object::read::elf::FileHeader as _;
 use object::{Endianness, read::ReadCache};
+use product::{Product, commit_in, links_of_cli, tree_of_cli};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,0 +1,139 @@
+//! What bootstrap looks at before it decides: plain facts, in an order that does not depend on kernel names.
+//!
+//! Two looks at an unchanged machine are equal, also when disks got other names in between.
+
+use crate::model::disk::Disk;
+use crate::model::docker_seen::{DockerSeen, KernelSeen, PackagesSeen};
+use crate::model::driver::{AccountSeen, DriverFacts, HccnSeen, PackagesSeen as RunPackages};
+use crate::model::observed::{Claim, Fstab, OwnParts, VolumeGroup};
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observed {
+    pub machine: Machine,
+    /// Sorted by serial number.
+    pub disks: Vec<Disk>,
+    pub groups: Vec<VolumeGroup>,
+    pub btrfs: Vec<BtrfsVolume>,
+    pub mounts: Vec<Mount>,
+    pub fstab: Fstab,
+    /// Those that something is to be mounted at.
+    pub directories: Vec<Directory>,
+    pub docker: DockerSeen,
+    pub packages: PackagesSeen,
+    pub kernel: KernelSeen,
+    pub own: OwnParts,
+    /// Where the profile has the driver installed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<DriverSeen>,
+    /// Where the profile gives the cards addresses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hccn: Option<HccnSeen>,
+    /// Looked at with the driver or the addresses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cards: Option<CardsSeen>,
+    #[serde(default)]
+    pub boot: BootSeen,
+}
+
+impl Observed {
+    pub fn disk(&self, serial: &str) -> Option<&Disk> {
+        self.disks.iter().find(|disk| disk.id.as_ref().is_some_and(|id| id.serial == serial))
+    }
+
+    pub fn group(&self, name: &str) -> Option<&VolumeGroup> {
+        self.groups.iter().find(|group| group.name == name)
+    }
+
+    pub fn mounted_at(&self, target: &str) -> Option<&Mount> {
+        // The last one is what a path leads to.
+        self.mounts.iter().rev().find(|mount| mount.target == target)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// /etc/machine-id
+    pub id: String,
+    pub os: String,
+    pub os_version: Option<String>,
+    pub arch: String,
+    pub kernel: String,
+    /// Whether systemd runs here.
+    pub systemd: bool,
+    /// Programs that are missing of those that some step may need.
+    pub missing_tools: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Directory {
+    pub path: String,
+    /// How many names are in it; 0 when it is not there.
+    pub entries: usize,
+    /// Where it really is, when a part of its path is a link.
+    #[serde(default)]
+    pub link_to: Option<String>,
+    /// A file, a link to nothing, or below a file: nothing can be mounted there.
+    #[serde(default)]
+    pub is_no_directory: bool,
+    /// Who else means it.
+    #[serde(default)]
+    pub claims: Vec<Claim>,
+}
+
+/// A btrfs file system, by its members.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BtrfsVolume {
+    pub uuid: String,
+    pub label: Option<String>,
+    /// Serial numbers.
+    pub disks: Vec<String>,
+    /// How many members it says it has.
+    pub expected_disks: u64,
+}
+
+/// A mount in pid 1's namespace, without those that are not of a disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    pub target: String,
+    pub kind: String,
+    /// Of the file system, where it is known.
+    pub uuid: Option<String>,
+    pub options: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DriverSeen {
+    pub files: DriverFacts,
+    /// `vendor:device` of the accelerators on the PCI bus.
+    pub pci: Vec<String>,
+    pub account: AccountSeen,
+    pub packages: RunPackages,
+}
+
+/// Who has cards. Changes all the time: no part of what a plan must find unchanged.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CardsSeen {
+    pub holders: Vec<String>,
+    /// Why somebody could have been missed.
+    pub not_looked: Option<String>,
+}
+
+/// This boot, and the one in which bootstrap last asked for another.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootSeen {
+    pub id: String,
+    pub marked: Option<String>,
+}
+
+impl BootSeen {
+    /// Something was installed that works only after a reboot, and there was none yet.
+    pub fn is_awaited(&self) -> bool {
+        self.marked.as_ref() == Some(&self.id)
+    }
+
+    /// The reboot was: what stands behind it goes on.
+    pub fn is_over(&self) -> bool {
+        self.marked.as_ref().is_some_and(|marked| *marked != self.id)
+    }
+}
