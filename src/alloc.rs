@@ -18,8 +18,8 @@ pub struct Slot {
     pub id: CardId,
     /// Healthy, with nobody on it.
     pub free: bool,
-    /// Cards of one number reach each other over HCCS.
-    pub hccs: u32,
+    /// Cards of one number reach each other over links of their own.
+    pub link: u32,
     /// Cards of one number hang on one NUMA node.
     pub numa: u32,
 }
@@ -106,11 +106,11 @@ fn choose(slots: &[Slot], wanted: usize, last: &[CardId]) -> Result<Vec<CardId>,
 /// Smaller is better, in the order of the fields.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Score {
-    /// How many HCCS groups, then NUMA nodes, the request is spread over.
-    hccs_spread: usize,
+    /// How many groups of linked cards, then NUMA nodes, the request is spread over.
+    link_spread: usize,
     numa_spread: usize,
     /// What stays free, largest group first: a large request should still fit later.
-    hccs_left: Reverse<Vec<usize>>,
+    link_left: Reverse<Vec<usize>>,
     numa_left: Reverse<Vec<usize>>,
     /// The user's last cards, when all else is equal; then the lowest ids.
     familiar: Reverse<usize>,
@@ -120,9 +120,9 @@ struct Score {
 impl Score {
     fn of(chosen: &[Slot], left: &[Slot], last: &[CardId]) -> Self {
         Self {
-            hccs_spread: group_sizes(chosen, |slot| slot.hccs).len(),
+            link_spread: group_sizes(chosen, |slot| slot.link).len(),
             numa_spread: group_sizes(chosen, |slot| slot.numa).len(),
-            hccs_left: Reverse(group_sizes(left, |slot| slot.hccs)),
+            link_left: Reverse(group_sizes(left, |slot| slot.link)),
             numa_left: Reverse(group_sizes(left, |slot| slot.numa)),
             familiar: Reverse(chosen.iter().filter(|slot| last.contains(&slot.id)).count()),
             ids: chosen.iter().map(|slot| slot.id).collect(),
@@ -147,7 +147,7 @@ mod tests {
 
     /// Two halves of four, as on the simulated node.
     fn node(free: u32) -> Vec<Slot> {
-        (0..8).map(|id| Slot { id: CardId(id), free: free >> id & 1 == 1, hccs: 0, numa: id / 4 }).collect()
+        (0..8).map(|id| Slot { id: CardId(id), free: free >> id & 1 == 1, link: 0, numa: id / 4 }).collect()
     }
 
     fn ids(cards: &[u32]) -> Vec<CardId> {
@@ -182,8 +182,8 @@ mod tests {
             for free in 0u32..256 {
                 let slots: Vec<Slot> = (0..8)
                     .map(|id| {
-                        let (hccs, numa) = layout(id);
-                        Slot { id: CardId(id), free: free >> id & 1 == 1, hccs, numa }
+                        let (link, numa) = layout(id);
+                        Slot { id: CardId(id), free: free >> id & 1 == 1, link, numa }
                     })
                     .collect();
                 for wanted in 1..=8 {
@@ -205,8 +205,8 @@ mod tests {
         assert!(cards.is_sorted());
         let chosen: Vec<Slot> = free.iter().copied().filter(|slot| cards.contains(&slot.id)).collect();
         assert_eq!(chosen.len(), wanted, "only free cards");
-        let fits_unsplit = group_sizes(&free, |slot| slot.hccs)[0] >= wanted;
-        assert_eq!(group_sizes(&chosen, |slot| slot.hccs).len() == 1, fits_unsplit);
+        let fits_unsplit = group_sizes(&free, |slot| slot.link)[0] >= wanted;
+        assert_eq!(group_sizes(&chosen, |slot| slot.link).len() == 1, fits_unsplit);
         if group_sizes(&free, |slot| slot.numa)[0] >= wanted {
             assert_eq!(group_sizes(&chosen, |slot| slot.numa).len(), 1, "{slots:?} {wanted} {cards:?}");
         }
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn sixteen_free_cards_are_decided_at_once() {
         let slots: Vec<Slot> =
-            (0..16).map(|id| Slot { id: CardId(id), free: true, hccs: 0, numa: id / 4 }).collect();
+            (0..16).map(|id| Slot { id: CardId(id), free: true, link: 0, numa: id / 4 }).collect();
         let cards = assign(&slots, &CardWish::Count(8), &[]).unwrap();
         assert_eq!(cards, ids(&[0, 1, 2, 3, 4, 5, 6, 7]));
     }

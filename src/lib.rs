@@ -1,9 +1,10 @@
 //! berth turns one Ascend server into a machine that a team can share.
 //!
 //! Layers, arrows one way (tests/cli/layering.rs checks them):
-//! `main → cli, agent, ssh → bootstrap, check → ops → engine, alloc, keys, ledger, sim → facts → host → model`;
+//! `main → cli, agent, ssh → bootstrap, check → ops → engine, alloc, keys, ledger → accel → facts → host → model`;
 //! `profile` and `error` may be used by all.
 
+pub mod accel;
 pub mod agent;
 pub mod alloc;
 pub mod bootstrap;
@@ -18,5 +19,4 @@ pub mod ledger;
 pub mod model;
 pub mod ops;
 pub mod profile;
-pub mod sim;
 pub mod ssh;

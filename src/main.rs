@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // The simulated node's npu-smi is this same program under that name, so that it runs in any image.
-    if let Some(status) = berth::sim::run_as_tool() {
+    if let Some(status) = berth::accel::simulated::run_as_tool() {
         return status;
     }
     // So is the scp of berths whose image has none.

@@ -1,6 +1,7 @@
 //! What every part of bootstrap stands on: the machine, the config, the profile, and somebody to tell.
 
 use super::Draft;
+use crate::accel::{self, Accelerator};
 use crate::bootstrap::plan::Step;
 use crate::error::{ErrorClass, Fault};
 use crate::host::{Host, dirs, files};
@@ -32,6 +33,10 @@ pub trait Operator {
 }
 
 impl Context<'_> {
+    pub fn accel(&self) -> &'static dyn Accelerator {
+        accel::of(self.profile)
+    }
+
     pub fn directory(&self) -> PathBuf {
         self.config.paths.state.join("bootstrap")
     }

@@ -1,4 +1,4 @@
-//! What npu-smi's answer means, when it is no table.
+//! What the tool's answer means, when it is no table.
 
 use super::Scope;
 use super::driver::install;
@@ -6,17 +6,14 @@ use super::outcome::looked;
 use crate::model::check_facts::NotLooked;
 use crate::model::facts::{NpuFacts, NpuTrouble};
 
-/// DCMI's codes tell a driver that is not there from cards that a container has.
+/// A driver that is not there is told from cards that a container has.
 pub(super) enum Driver<'a> {
     Shows(&'a NpuFacts),
-    /// -8005, no npu-smi, or no card: nothing answers for the cards.
+    /// No driver, no tool, or no card: nothing answers for the cards.
     Absent(NotLooked),
-    /// -8020: the driver shows a mount namespace none of its cards when another has one of them.
+    /// The driver shows a mount namespace none of its cards when another has one of them.
     Held(NotLooked),
 }
-
-const NO_DRIVER: i32 = -8005;
-const HELD: i32 = -8020;
 
 /// Could not look (a hang, a refusal) ends the check.
 pub(super) fn driver<'a>(scope: &Scope<'a>) -> Result<Driver<'a>, NotLooked> {
@@ -26,17 +23,17 @@ pub(super) fn driver<'a>(scope: &Scope<'a>) -> Result<Driver<'a>, NotLooked> {
         let code = error.code.map(|code| format!(" ({code})")).unwrap_or_default();
         NotLooked::new(format!("{what}{code}: {}", error.meaning), error.remedy.clone())
     };
-    match error.code {
-        Some(HELD) => Ok(Driver::Held(said("a container has cards"))),
+    match error.trouble {
+        NpuTrouble::Held => Ok(Driver::Held(said("a container has cards"))),
         // To others than root, and its group, a working driver looks like none.
-        Some(NO_DRIVER) if !scope.facts.root => Err(NotLooked::new(
+        NpuTrouble::NoDriver if !scope.facts.root => Err(NotLooked::new(
             "npu-smi ends with -8005 for this user: no driver, or no right to ask it",
             "sudo berth check --only npu",
         )),
-        Some(NO_DRIVER) => Ok(Driver::Absent(said("no driver answers"))),
-        None if !npu.tool_there => without_tool(scope),
-        None if error.trouble == NpuTrouble::NoCard => Ok(Driver::Absent(said("no driver answers"))),
-        _ => Err(NotLooked::new(error.meaning.clone(), error.remedy.clone())),
+        NpuTrouble::NoDriver => Ok(Driver::Absent(said("no driver answers"))),
+        _ if error.code.is_none() && !npu.tool_there => without_tool(scope),
+        NpuTrouble::NoCard => Ok(Driver::Absent(said("no driver answers"))),
+        NpuTrouble::Other => Err(NotLooked::new(error.meaning.clone(), error.remedy.clone())),
     }
 }
 

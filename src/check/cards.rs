@@ -5,6 +5,7 @@ use super::driver::install;
 use super::outcome::{Outcome, bad, doubtful, good, list, looked, skipped};
 use super::{Check, Need, On, Scope, Wants};
 use crate::check::report::Severity;
+use crate::model::CardId;
 use crate::model::check_facts::NotLooked;
 use crate::model::facts::PciDevice;
 
@@ -178,7 +179,8 @@ fn lost(scope: &Scope) -> Result<Outcome, NotLooked> {
 
 fn nodes_wants(wants: &Wants) -> String {
     let devices = &wants.profile.devices;
-    format!("davinci0 to davinci{}, {}", devices.cards.saturating_sub(1), devices.manager.join(", "))
+    let node = |id| wants.accel().node_name(CardId(id));
+    format!("{} to {}, {}", node(0), node(devices.cards.saturating_sub(1)), devices.manager.join(", "))
 }
 
 fn nodes(scope: &Scope) -> Result<Outcome, NotLooked> {
@@ -186,7 +188,7 @@ fn nodes(scope: &Scope) -> Result<Outcome, NotLooked> {
     let dev = scope.config.paths.dev.display();
     let missing: Vec<String> = (0..scope.profile.devices.cards)
         .filter(|id| !nodes.cards.contains(id))
-        .map(|id| format!("davinci{id}"))
+        .map(|id| scope.accel().node_name(CardId(id)))
         .chain(nodes.missing_managers.iter().cloned())
         .collect();
     if let Some(wrong) = nodes.wrong.first() {

@@ -59,7 +59,7 @@ fn kubelet(scope: &Scope) -> Result<Outcome, NotLooked> {
         ),
         (Some((pid, name)), true) => doubtful(
             format!("{name} runs (pid {pid}); no device plugin for the cards was seen"),
-            "keep pods with /dev/davinci* off this node: kubectl cordon",
+            format!("keep pods with /dev/{}* off this node: kubectl cordon", scope.accel().words().nodes),
         ),
         (None, false) => doubtful(
             format!("no kubelet by a known name runs, and there is a device plugin's socket: {plugins}"),
@@ -88,7 +88,7 @@ fn slurm(scope: &Scope) -> Result<Outcome, NotLooked> {
         return Ok(good(format!("slurmd runs (pid {pid}); its gres.conf names no card")));
     }
     Ok(bad(
-        format!("slurmd runs (pid {pid}), and gres.conf names /dev/davinci*"),
+        format!("slurmd runs (pid {pid}), and gres.conf names /dev/{}*", scope.accel().words().nodes),
         "drain the node in Slurm (scontrol update NodeName=… State=DRAIN), or take the cards out of gres.conf",
     ))
 }

@@ -29,10 +29,6 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
-/// Whoever works on the others loses it.
-const RESET: &str =
-    "a reset takes the whole HCCS ring: only when all cards of the node are idle (berth cards)";
-
 fn health(scope: &Scope) -> Result<Outcome, NotLooked> {
     let facts = shown(scope)?;
     let npu = looked(&scope.facts.npu)?;
@@ -47,8 +43,10 @@ fn health(scope: &Scope) -> Result<Outcome, NotLooked> {
     };
     let seen = list(unwell.iter().map(say));
     let remedy = format!(
-        "npu-smi info -t health -i {0}; look the code up in the vendor's fault list; {RESET}: npu-smi set -t reset -i {0} -c {1}",
-        first.npu, first.chip
+        "npu-smi info -t health -i {0}; look the code up in the vendor's fault list; {2}: npu-smi set -t reset -i {0} -c {1}",
+        first.npu,
+        first.chip,
+        scope.accel().before_reset()
     );
     let usable = unwell.iter().all(|device| device.health.usable());
     Ok(if usable { doubtful(seen, remedy) } else { bad(seen, remedy) })
@@ -79,7 +77,8 @@ fn hbm_held(scope: &Scope) -> Result<Outcome, NotLooked> {
     }
     // A process whose container is gone can survive it and keep its memory.
     let remedy = format!(
-        "ps -eo pid,ppid,stat,comm | awk '$3 ~ /^[DZ]/'; what kill -9 does not end goes when its parent (ppid) is killed; {RESET}"
+        "ps -eo pid,ppid,stat,comm | awk '$3 ~ /^[DZ]/'; what kill -9 does not end goes when its parent (ppid) is killed; {}",
+        scope.accel().before_reset()
     );
     Ok(bad(format!("in use, and no process is listed: {}", list(held)), remedy))
 }

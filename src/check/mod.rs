@@ -23,6 +23,7 @@ pub use outcome::Outcome;
 pub use select::select;
 pub use system::FORWARD;
 
+use crate::accel::{self, Accelerator};
 use crate::check::report::{CheckResult, CheckVerdict, Severity};
 use crate::check::seen::CheckFacts;
 use crate::model::check_facts::NotLooked;
@@ -117,6 +118,18 @@ pub fn table() -> impl Iterator<Item = &'static Check> {
 /// Where a check belongs, for those who read a report.
 pub fn area_of(id: &str) -> Option<&'static str> {
     AREAS.iter().find(|(_, checks)| checks.iter().any(|check| check.id == id)).map(|(area, _)| *area)
+}
+
+impl Wants<'_> {
+    fn accel(&self) -> &'static dyn Accelerator {
+        accel::of(self.profile)
+    }
+}
+
+impl Scope<'_> {
+    fn accel(&self) -> &'static dyn Accelerator {
+        accel::of(self.profile)
+    }
 }
 
 impl Check {

@@ -1,12 +1,11 @@
 //! `berth check`: is this node fit to be shared? Needs no agent and no root, and changes nothing.
 
-use super::{Global, render};
+use super::{Global, cards_of, render};
 use crate::check::report::{CheckReport, CheckResult, CheckVerdict, Severity};
 use crate::check::{self, Check, gather};
 use crate::error::{ErrorClass, Fault};
 use crate::host::{RealHost, terminal};
 use crate::profile::{Config, Profile, is_file, load_profile};
-use crate::sim;
 use anyhow::{Context as _, Result};
 use comfy_table::{Cell, Color, ColumnConstraint, ContentArrangement, Table, Width};
 use serde::Serialize;
@@ -72,10 +71,7 @@ fn look(
     mut profile: Profile,
     checks: &[&'static Check],
 ) -> Result<CheckReport> {
-    let attached = sim::attach(&mut config, &mut profile)?;
-    if attached && sim::SimNode::locate(&config).is_ok_and(|node| !node.is_prepared(host)) {
-        render::note("the simulated node is not there yet; the agent makes it when it starts");
-    }
+    cards_of(host, &mut config, &mut profile)?;
     Ok(gather::run(host, &config, &profile, checks))
 }
 

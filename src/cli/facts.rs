@@ -1,7 +1,8 @@
 //! `berth facts`: what is on this host. Needs no agent and no root.
 
 use super::call::wait_for;
-use super::{Global, render};
+use super::{Global, cards_of, render};
+use crate::accel::{self, Accelerator};
 use crate::engine::Engine;
 use crate::error::flatten;
 use crate::facts;
@@ -10,7 +11,6 @@ use crate::model::Health;
 use crate::model::facts::{BlockDevice, DockerFacts, Facts, NpuDevice, NpuFacts};
 use crate::model::size::Size;
 use crate::profile::{Config, load_profile};
-use crate::sim;
 use anyhow::Result;
 use comfy_table::{Cell, Color, Table};
 use std::process::ExitCode;
@@ -28,9 +28,9 @@ pub(crate) struct Args {}
 pub(crate) fn run(global: &Global, _args: Args) -> Result<ExitCode> {
     let host = RealHost::default();
     let mut config = global.config()?;
-    attach_simulated(&host, &mut config);
+    let accel = accelerator(&host, &mut config);
     let docker = docker_facts(&config);
-    let facts = facts::gather(&host, &config, docker);
+    let facts = facts::gather(&host, accel.look(&host, &config), docker);
     if global.json {
         render::json(&facts)?;
     } else {
@@ -39,13 +39,10 @@ pub(crate) fn run(global: &Global, _args: Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Facts need no profile: only a simulated one matters, because it says where the cards are.
-fn attach_simulated(host: &RealHost, config: &mut Config) {
-    let Ok(mut profile) = load_profile(host, config) else { return };
-    let attached = sim::attach(config, &mut profile).unwrap_or(false);
-    if attached && sim::SimNode::locate(config).is_ok_and(|node| !node.is_prepared(host)) {
-        render::note("the simulated node is not there yet; the agent makes it when it starts");
-    }
+/// Facts need no profile; one that is there says which cards these are, and where.
+fn accelerator(host: &RealHost, config: &mut Config) -> &'static dyn Accelerator {
+    let attached = load_profile(host, config).and_then(|mut profile| cards_of(host, config, &mut profile));
+    attached.unwrap_or(accel::USUAL)
 }
 
 /// Nobody but `engine` speaks to Docker; facts do without it when it is away.

@@ -27,9 +27,10 @@ mod user;
 
 pub use inside::run_as_scp;
 
+use crate::accel::{self, Accelerator};
 use crate::error::{ErrorClass, Fault, flatten};
 use crate::host::RealHost;
-use crate::profile::{Config, DEFAULT_CONFIG, load_config};
+use crate::profile::{Config, DEFAULT_CONFIG, Profile, load_config};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
@@ -165,4 +166,14 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Inside(args) => inside::run(args),
         Command::Gateway(args) => Ok(gateway::run(args)),
     }
+}
+
+/// Points config and profile at where the node's cards are, for a command that looks and makes nothing.
+fn cards_of(host: &RealHost, config: &mut Config, profile: &mut Profile) -> Result<&'static dyn Accelerator> {
+    let accel = accel::of(profile);
+    accel::attach(accel, config, profile)?;
+    if let Some(text) = accel.unprepared(host, config) {
+        render::note(text);
+    }
+    Ok(accel)
 }

@@ -1,11 +1,11 @@
 //! `berth sim`: faults of the simulated node, switched while an agent runs.
 
 use super::{Global, render};
+use crate::accel::simulated::{SimNode, SimState};
 use crate::error::Fault;
 use crate::host::RealHost;
 use crate::model::{CardId, Health};
 use crate::profile::{Faults, ForeignHolder, load_profile};
-use crate::sim::{SimNode, SimState};
 use anyhow::{Context as _, Result};
 use clap::Subcommand;
 use std::process::ExitCode;

@@ -1,7 +1,7 @@
 //! What one container was given, out of Docker's record of it: pure, and hostile input throughout.
 
-use super::scan::CardNode;
 use super::software;
+use crate::accel::{Accelerator, Asked, CardNode, Named, Words};
 use crate::model::holder::ContainerReason;
 use crate::model::{CardId, DeviceRule};
 use bollard::models::{ContainerInspectResponse, DeviceRequest, SystemInfo};
@@ -9,30 +9,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The ascend runtime's own upper bound of a card number.
-const MAX_CARD: u32 = 128;
-/// `100 + 16 * card + n`
-const MAX_VNPU: u32 = 100 + 16 * (MAX_CARD + 1);
 const MAX_ENTRIES: usize = 4096;
 
-/// Which of the engine's runtimes do nothing with `ASCEND_VISIBLE_DEVICES`. Any other may hand out cards by it.
+/// Which of the engine's runtimes do nothing with a container's variables. Any other may hand out cards by them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Runtimes {
     default: String,
     plain: BTreeSet<String>,
 }
 
-/// Programs that are known to read nothing of Ascend's.
-const PLAIN: [&str; 8] = [
-    "runc",
-    "docker-runc",
-    "crun",
-    "youki",
-    "runsc",
-    "kata-runtime",
-    "nvidia-container-runtime",
-    "sysbox-runc",
-];
 /// What an engine's own runtimes are called that have no program in its answer.
 const BUILT_IN: [&str; 3] = ["runc", "io.containerd.runc.v2", "io.containerd.runtime.v1.linux"];
 
@@ -40,7 +25,7 @@ const BUILT_IN: [&str; 3] = ["runc", "io.containerd.runc.v2", "io.containerd.run
 pub(crate) type ProgramAt<'a> = dyn Fn(&str) -> Option<PathBuf> + 'a;
 
 impl Runtimes {
-    pub(crate) fn of(info: &SystemInfo, program_at: &ProgramAt) -> Self {
+    pub(crate) fn of(info: &SystemInfo, program_at: &ProgramAt, words: &Words) -> Self {
         let runtimes = info.runtimes.iter().flatten();
         let plain = runtimes.filter(|(name, runtime)| {
             let path = runtime.path.as_deref().unwrap_or_default();
@@ -50,7 +35,7 @@ impl Runtimes {
             // One that is not found here is what its name says, where that is a name of the engine's own.
             let Some(program) = program_at(path) else { return BUILT_IN.contains(&name.as_str()) };
             let named = program.file_name().and_then(|name| name.to_str());
-            named.is_some_and(|named| PLAIN.contains(&named))
+            named.is_some_and(|named| words.plain_runtimes.contains(&named))
         });
         Self {
             plain: plain.map(|(name, _)| name.clone()).collect(),
@@ -58,7 +43,7 @@ impl Runtimes {
         }
     }
 
-    fn may_be_ascend(&self, named: Option<&str>) -> bool {
+    fn may_hand_out(&self, named: Option<&str>) -> bool {
         let name = named.filter(|name| !name.is_empty()).unwrap_or(&self.default);
         !self.plain.contains(name)
     }
@@ -67,36 +52,33 @@ impl Runtimes {
 /// The device numbers at a path of the host.
 pub(crate) type NumbersAt<'a> = dyn Fn(&Path) -> io::Result<Vec<(u32, u32)>> + 'a;
 
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-enum Visible {
-    #[default]
-    Nothing,
-    All,
-    Some(BTreeSet<u32>),
-}
-
 /// What a container was given that can be a card.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Claim {
-    /// With Ascend's software in it. Others, such as monitors, have only what they have open.
+    /// With the cards' software in it. Others, such as monitors, have only what they have open.
     privileged: bool,
-    requested: Visible,
+    requested: Asked,
     paths: Vec<PathBuf>,
     rules: Vec<DeviceRule>,
-    visible: Visible,
+    /// By its variables, under a runtime that may read them.
+    visible: Asked,
 }
 
 impl Claim {
     /// `None` when the record does not say: that is no answer, and not the answer *nothing*.
-    pub(crate) fn of(inspect: &ContainerInspectResponse, runtimes: &Runtimes) -> Option<Self> {
+    pub(crate) fn of(
+        inspect: &ContainerInspectResponse,
+        runtimes: &Runtimes,
+        accel: &dyn Accelerator,
+    ) -> Option<Self> {
         let host = inspect.host_config.as_ref()?;
         let env = inspect.config.as_ref().and_then(|config| config.env.as_deref()).unwrap_or_default();
         let devices = host.devices.iter().flatten().take(MAX_ENTRIES);
-        let ascend = runtimes.may_be_ascend(host.runtime.as_deref());
+        let may_hand_out = runtimes.may_hand_out(host.runtime.as_deref());
         let requests = host.device_requests.iter().flatten().take(MAX_ENTRIES);
         Some(Self {
-            privileged: host.privileged.unwrap_or(false) && software::is_in(inspect),
-            requested: requests.map(requested).fold(Visible::Nothing, Visible::and),
+            privileged: host.privileged.unwrap_or(false) && software::is_in(inspect, accel.words()),
+            requested: requests.map(|request| requested(request, accel)).fold(Asked::Nothing, Asked::and),
             paths: devices.filter_map(|device| device.path_on_host.as_ref().map(PathBuf::from)).collect(),
             rules: host
                 .device_cgroup_rules
@@ -105,7 +87,7 @@ impl Claim {
                 .take(MAX_ENTRIES)
                 .filter_map(|rule| DeviceRule::parse(rule))
                 .collect(),
-            visible: if ascend { visible(env) } else { Visible::Nothing },
+            visible: if may_hand_out { accel.asked_by_variables(env) } else { Asked::Nothing },
         })
     }
 
@@ -114,6 +96,7 @@ impl Claim {
         &self,
         cards: &[CardNode],
         numbers_at: &NumbersAt,
+        accel: &dyn Accelerator,
     ) -> io::Result<BTreeMap<CardId, ContainerReason>> {
         let mut numbers = BTreeSet::new();
         let mut names = BTreeSet::new();
@@ -121,7 +104,8 @@ impl Claim {
             let at = numbers_at(path)?;
             // A node that is gone now was there when the container started.
             if at.is_empty()
-                && let Some(named) = card_of_name(path)
+                && let Some(named) =
+                    path.file_name().and_then(|name| name.to_str()).and_then(|name| accel.named(name))
             {
                 names.insert(named);
             }
@@ -131,27 +115,27 @@ impl Claim {
             let by_number = card.number.is_some_and(|number| {
                 numbers.contains(&number) || self.rules.iter().any(|rule| rule.covers(number))
             });
-            if by_number || names.contains(&(card.id, card.vnpu)) {
-                return Some(card.vnpu.map_or(ContainerReason::Device, |_| ContainerReason::Vnpu));
+            if by_number || names.contains(&Named { card: card.id, part: card.part }) {
+                return Some(card.part.map_or(ContainerReason::Device, |_| ContainerReason::Vnpu));
             }
-            if self.requested.has(card.id.0) {
+            if self.requested.has(card.id) {
                 return Some(ContainerReason::Cdi);
             }
-            if self.visible.has(card.id.0) {
-                return Some(ContainerReason::AscendRuntime);
+            if self.visible.has(card.id) {
+                return Some(accel.words().by_runtime);
             }
             self.privileged.then_some(ContainerReason::Privileged)
         };
-        // A card has a node of its own and those of its vNPUs; the nearest reason is told.
+        // A card has a node of its own and those of its parts; the nearest reason is told.
         let mut found = BTreeMap::<CardId, ContainerReason>::new();
         for card in cards {
             if let Some(reason) = reason(card) {
                 found.entry(card.id).and_modify(|known| *known = reason.min(*known)).or_insert(reason);
             }
         }
-        // A node that is gone, of a vNPU that is gone.
-        for (card, vnpu) in names {
-            if vnpu.is_some() && cards.iter().any(|node| node.id == card) {
+        // A node that is gone, of a part that is gone.
+        for Named { card, part } in names {
+            if part.is_some() && cards.iter().any(|node| node.id == card) {
                 found.entry(card).or_insert(ContainerReason::Vnpu);
             }
         }
@@ -159,108 +143,32 @@ impl Claim {
     }
 }
 
-impl Visible {
-    fn has(&self, card: u32) -> bool {
-        match self {
-            Self::Nothing => false,
-            Self::All => true,
-            Self::Some(ids) => ids.contains(&card),
-        }
-    }
-
-    fn and(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::All, _) | (_, Self::All) => Self::All,
-            (Self::Nothing, other) | (other, Self::Nothing) => other,
-            (Self::Some(left), Self::Some(right)) => Self::Some(left.into_iter().chain(right).collect()),
-        }
-    }
-}
-
 /// A request that names a driver of devices: CDI's `huawei.com/npu=3`, or one that is asked for by capability. What
 /// stands behind a name only the driver knows, so that a name that may be a card's and has no number is all of them.
-fn requested(request: &DeviceRequest) -> Visible {
+fn requested(request: &DeviceRequest, accel: &dyn Accelerator) -> Asked {
     let driver = request.driver.as_deref().unwrap_or_default();
     let ids = || request.device_ids.iter().flatten().take(MAX_ENTRIES);
     if driver.eq_ignore_ascii_case("cdi") {
-        return ids().map(|id| cdi_device(id)).fold(Visible::Nothing, Visible::and);
+        return ids().map(|id| cdi_device(id, accel)).fold(Asked::Nothing, Asked::and);
     }
     let words = request.capabilities.iter().flatten().flatten().map(String::as_str).chain([driver]);
-    if !words.take(MAX_ENTRIES).any(is_of_cards) {
-        return Visible::Nothing;
+    if !words.take(MAX_ENTRIES).any(|word| is_of_cards(word, accel.words())) {
+        return Asked::Nothing;
     }
-    let named: Vec<Visible> = ids().map(|id| one_device(id)).collect();
-    if named.is_empty() { Visible::All } else { named.into_iter().fold(Visible::Nothing, Visible::and) }
+    let named: Vec<Asked> = ids().map(|id| accel.asked_by_device(id)).collect();
+    if named.is_empty() { Asked::All } else { named.into_iter().fold(Asked::Nothing, Asked::and) }
 }
 
-fn is_of_cards(word: &str) -> bool {
+fn is_of_cards(word: &str, words: &Words) -> bool {
     let word = word.to_ascii_lowercase();
-    ["huawei", "ascend", "davinci", "npu"].iter().any(|known| word.contains(known))
+    words.devices.iter().any(|known| word.contains(known))
 }
 
-fn cdi_device(name: &str) -> Visible {
+fn cdi_device(name: &str, accel: &dyn Accelerator) -> Asked {
     match name.rsplit_once('=') {
-        Some((kind, _)) if !is_of_cards(kind) => Visible::Nothing,
-        Some((_, device)) => one_device(device),
-        None => Visible::All,
-    }
-}
-
-fn one_device(name: &str) -> Visible {
-    let device = name.strip_prefix("/dev/").unwrap_or(name);
-    if let Some(card) = card_of_name(Path::new(device)) {
-        return Visible::Some(BTreeSet::from([card.0.0]));
-    }
-    let ids: BTreeSet<u32> = ids(device, MAX_CARD).collect();
-    if ids.is_empty() { Visible::All } else { Visible::Some(ids) }
-}
-
-/// `davinci3`, or the vNPU `vdavinci164`, which is of card 4.
-fn card_of_name(path: &Path) -> Option<(CardId, Option<u32>)> {
-    let name = path.file_name()?.to_str()?;
-    if let Some(vnpu) = name.strip_prefix("vdavinci") {
-        let vnpu = vnpu.parse().ok()?;
-        return Some((CardId::of_vnpu(vnpu)?, Some(vnpu)));
-    }
-    Some((CardId(name.strip_prefix("davinci")?.parse().ok()?), None))
-}
-
-/// The last occurrence of the variable counts, as for the runtime.
-fn visible(env: &[String]) -> Visible {
-    let value = |name: &str| {
-        let value = env.iter().rev().find_map(|entry| entry.strip_prefix(name)?.strip_prefix('='));
-        value.map(str::trim).unwrap_or_default()
-    };
-    let vnpus = value("ASCEND_RUNTIME_OPTIONS").split(',').any(|option| option.trim() == "VIRTUAL");
-    match value("ASCEND_VISIBLE_DEVICES") {
-        "" | "void" => Visible::Nothing,
-        "all" => Visible::All,
-        list if vnpus => {
-            let ids = list.split(',').take(MAX_ENTRIES).flat_map(|token| ids(token, MAX_VNPU));
-            Visible::Some(ids.map(|id| CardId::of_vnpu(id).map_or(id, |card| card.0)).collect())
-        }
-        list => {
-            Visible::Some(list.split(',').take(MAX_ENTRIES).flat_map(|token| ids(token, MAX_CARD)).collect())
-        }
-    }
-}
-
-/// `3`, `0-2`, `Ascend910-3` or `npu-3`; anything else the runtime refuses, so that nothing was given.
-fn ids(token: &str, most: u32) -> std::ops::Range<u32> {
-    let none = 0..0;
-    let number = |text: &str| text.parse::<u32>().ok().filter(|id| *id <= most);
-    let token = token.trim();
-    if let Some(id) = number(token) {
-        return id..id + 1;
-    }
-    let Some((left, right)) = token.split_once('-') else { return none };
-    let Some(last) = number(right) else { return none };
-    match number(left) {
-        Some(first) if first <= last => first..last + 1,
-        None if matches!(left, "Ascend910" | "Ascend310B" | "Ascend310P" | "Ascend310" | "npu") => {
-            last..last + 1
-        }
-        _ => none,
+        Some((kind, _)) if !is_of_cards(kind, accel.words()) => Asked::Nothing,
+        Some((_, device)) => accel.asked_by_device(device),
+        None => Asked::All,
     }
 }
 

@@ -1,11 +1,12 @@
 //! What of a container's record is a card, and what is not.
 
 use super::*;
+use crate::accel::{Ascend, tests::Other};
 use bollard::models::{ContainerConfig, DeviceMapping, HostConfig, Runtime};
 use std::collections::HashMap;
 
 fn cards() -> Vec<CardNode> {
-    (0..8).map(|id| CardNode { id: CardId(id), number: Some((236, id)), vnpu: None }).collect()
+    (0..8).map(|id| CardNode { id: CardId(id), number: Some((236, id)), part: None }).collect()
 }
 
 fn container(host: HostConfig, env: &[&str]) -> ContainerInspectResponse {
@@ -27,8 +28,8 @@ fn given(inspect: &ContainerInspectResponse, runtimes: &Runtimes) -> Vec<(u32, C
             _ => vec![],
         })
     };
-    let claim = Claim::of(inspect, runtimes).unwrap();
-    claim.cards(&cards(), &at).unwrap().into_iter().map(|(card, reason)| (card.0, reason)).collect()
+    let claim = Claim::of(inspect, runtimes, &Ascend).unwrap();
+    claim.cards(&cards(), &at, &Ascend).unwrap().into_iter().map(|(card, reason)| (card.0, reason)).collect()
 }
 
 fn devices(paths: &[&str]) -> HostConfig {
@@ -121,18 +122,18 @@ fn any_runtime_but_a_plain_one_may_hand_out_cards() {
         "/usr/bin/link-to-runc" | "runc" => Some(PathBuf::from("/usr/sbin/runc")),
         _ => None,
     };
-    let runtimes = Runtimes::of(&info, &at);
+    let runtimes = Runtimes::of(&info, &at, Ascend.words());
     for name in
         [None, Some(""), Some("npu"), Some("ascend"), Some("gone"), Some("shim"), Some("never-heard-of")]
     {
-        assert!(runtimes.may_be_ascend(name), "{name:?}");
+        assert!(runtimes.may_hand_out(name), "{name:?}");
     }
     for name in ["runc", "linked", "io.containerd.runc.v2"] {
-        assert!(!runtimes.may_be_ascend(Some(name)), "{name}");
+        assert!(!runtimes.may_hand_out(Some(name)), "{name}");
     }
     // The engine's own name, with the ascend runtime behind it.
     let taken = |_: &str| Some(PathBuf::from("/usr/local/bin/ascend-docker-runtime"));
-    assert!(Runtimes::of(&info, &taken).may_be_ascend(Some("runc")));
+    assert!(Runtimes::of(&info, &taken, Ascend.words()).may_hand_out(Some("runc")));
 }
 
 #[test]
@@ -169,10 +170,10 @@ fn a_vnpu_is_a_part_of_its_card() {
     assert_eq!(ids_of(&named(&["/dev/vdavinci115", "/dev/vdavinci116"]), vnpu), [0, 1]);
     assert_eq!(named(&["/dev/vdavinci99", "/dev/vdavinci1000"]), []);
     let mut nodes = cards();
-    nodes.push(CardNode { id: CardId(4), number: Some((240, 64)), vnpu: Some(164) });
+    nodes.push(CardNode { id: CardId(4), number: Some((240, 64)), part: Some(164) });
     let at = |_: &Path| Ok(vec![(240, 64)]);
-    let claim = Claim::of(&container(devices(&["/dev/x"]), &[]), &Runtimes::default()).unwrap();
-    assert_eq!(claim.cards(&nodes, &at).unwrap(), BTreeMap::from([(CardId(4), vnpu)]));
+    let claim = Claim::of(&container(devices(&["/dev/x"]), &[]), &Runtimes::default(), &Ascend).unwrap();
+    assert_eq!(claim.cards(&nodes, &at, &Ascend).unwrap(), BTreeMap::from([(CardId(4), vnpu)]));
     let env = ["ASCEND_RUNTIME_OPTIONS=NODRV,VIRTUAL", "ASCEND_VISIBLE_DEVICES=100,164"];
     let found = given(&container(HostConfig::default(), &env), &Runtimes::default());
     assert_eq!(ids_of(&found, ContainerReason::AscendRuntime), [0, 4]);
@@ -192,8 +193,23 @@ fn privileged_with_ascends_software_has_every_card_and_the_nearest_reason_is_tol
 
 #[test]
 fn what_cannot_be_looked_at_is_an_error() {
-    let claim = Claim::of(&container(devices(&["/dev/x"]), &[]), &Runtimes::default()).unwrap();
+    let claim = Claim::of(&container(devices(&["/dev/x"]), &[]), &Runtimes::default(), &Ascend).unwrap();
     let denied = |_: &Path| Err(io::Error::from(io::ErrorKind::PermissionDenied));
-    assert!(claim.cards(&cards(), &denied).is_err());
-    assert!(Claim::of(&ContainerInspectResponse::default(), &Runtimes::default()).is_none());
+    assert!(claim.cards(&cards(), &denied, &Ascend).is_err());
+    assert!(Claim::of(&ContainerInspectResponse::default(), &Runtimes::default(), &Ascend).is_none());
+}
+
+#[test]
+fn another_kind_of_card_is_claimed_in_its_own_words() {
+    let given = |host: HostConfig, env: &[&str]| {
+        let claim = Claim::of(&container(host, env), &Runtimes::default(), &Other).unwrap();
+        let found = claim.cards(&cards(), &|_| Ok(Vec::new()), &Other).unwrap();
+        found.into_keys().map(|card| card.0).collect::<Vec<_>>()
+    };
+    assert_eq!(given(devices(&["/dev/other131", "/dev/davinci5"]), &[]), [3]);
+    assert_eq!(given(HostConfig::default(), &["OTHER_CARDS=all"]).len(), 8);
+    assert_eq!(given(HostConfig::default(), &["ASCEND_VISIBLE_DEVICES=all"]), [0; 0]);
+    let privileged = || HostConfig { privileged: Some(true), ..HostConfig::default() };
+    assert_eq!(given(privileged(), &["PATH=/opt/other-toolkit/bin"]).len(), 8);
+    assert_eq!(given(privileged(), &["ASCEND_HOME_PATH=/usr/local/x"]), [0; 0]);
 }

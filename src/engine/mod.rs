@@ -34,4 +34,4 @@ pub use logs::OutputLine;
 pub use network::BridgeNetwork;
 pub use probe::{PROBE_LIMIT, Probe};
 pub use readback::{Difference, Observed};
-pub use scan::{CardNode, Foreign, ForeignScan, Known, Stranger};
+pub use scan::{Foreign, ForeignScan, Known, Stranger};

@@ -6,6 +6,7 @@ use super::claim::{Claim, Runtimes};
 use super::client::{Engine, SHORT, clean};
 use super::labels::{OwnedContainer, name_of, owned};
 use super::lifecycle::short;
+use crate::accel::{Accelerator, CardNode};
 use crate::error::Fault;
 use crate::host::{device_numbers, program_at};
 use crate::model::holder::ContainerReason;
@@ -17,16 +18,6 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 const PARALLEL: usize = 8;
-
-/// A node of a card: its own, or one of its vNPUs'.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CardNode {
-    pub id: CardId,
-    /// `None` while the node is missing.
-    pub number: Option<(u32, u32)>,
-    /// The N of `/dev/vdavinciN`.
-    pub vnpu: Option<u32>,
-}
 
 /// What one look found.
 #[derive(Debug, Clone, Default)]
@@ -70,6 +61,7 @@ impl Known {
 /// Looks again and again, and inspects each container once: what it was given cannot change while it lives.
 pub struct ForeignScan {
     engine: Engine,
+    accel: &'static dyn Accelerator,
     instance: String,
     exempt: Vec<String>,
     inspected: HashMap<String, Claim>,
@@ -85,8 +77,8 @@ struct Candidate {
 }
 
 impl ForeignScan {
-    pub fn new(engine: Engine, instance: impl Into<String>) -> Self {
-        Self { engine, instance: instance.into(), exempt: Vec::new(), inspected: HashMap::new() }
+    pub fn new(engine: Engine, accel: &'static dyn Accelerator, instance: impl Into<String>) -> Self {
+        Self { engine, accel, instance: instance.into(), exempt: Vec::new(), inspected: HashMap::new() }
     }
 
     /// Names of containers and images that use no cards, whatever they may do.
@@ -113,8 +105,8 @@ impl ForeignScan {
             })
             .collect();
         let containers = work.iter().map(|(candidate, _)| self.stranger(candidate)).collect();
-        let cards = cards.to_vec();
-        let held = tokio::task::spawn_blocking(move || holders(&work, &cards));
+        let (cards, accel) = (cards.to_vec(), self.accel);
+        let held = tokio::task::spawn_blocking(move || holders(&work, &cards, accel));
         Ok(Foreign { held: held.await.context("looking at device nodes")??, containers })
     }
 
@@ -155,7 +147,8 @@ impl ForeignScan {
             return Ok(());
         }
         let docker = self.engine.docker();
-        let runtimes = Runtimes::of(&self.engine.call(SHORT, docker.info()).await?, &program_at);
+        let info = self.engine.call(SHORT, docker.info()).await?;
+        let runtimes = Runtimes::of(&info, &program_at, self.accel.words());
         let engine = &self.engine;
         let inspected: Vec<_> = stream::iter(new)
             .map(|id| async move { engine.inspect_raw(&id).await.map(|inspect| (id, inspect)) })
@@ -165,7 +158,7 @@ impl ForeignScan {
         // One that is gone between the list and the look holds nothing any more.
         for (id, inspect) in inspected {
             let Some(inspect) = inspect else { continue };
-            let claim = Claim::of(&inspect, &runtimes).ok_or_else(|| {
+            let claim = Claim::of(&inspect, &runtimes, self.accel).ok_or_else(|| {
                 Fault::docker(format!("Docker does not say what container {} has", short(&id)))
             })?;
             self.inspected.insert(id, claim);
@@ -174,11 +167,15 @@ impl ForeignScan {
     }
 }
 
-fn holders(work: &[(Candidate, Claim)], cards: &[CardNode]) -> Result<Vec<(CardId, Holder)>> {
+fn holders(
+    work: &[(Candidate, Claim)],
+    cards: &[CardNode],
+    accel: &dyn Accelerator,
+) -> Result<Vec<(CardId, Holder)>> {
     let mut found = Vec::new();
     for (candidate, claim) in work {
         let held = claim
-            .cards(cards, &|path| device_numbers(path))
+            .cards(cards, &|path| device_numbers(path), accel)
             .map_err(|error| Fault::host(format!("the devices of container {}: {error}", candidate.name)))?;
         for (card, reason) in with_labels(held, candidate.stray.as_ref(), cards) {
             let holder = Holder::Container {

@@ -1,16 +1,13 @@
-//! Has a container Ascend's software in it? Then a privileged one is taken for somebody who uses the cards. Pure; words of
+//! Has a container software for the cards in it? Then a privileged one is taken for somebody who uses the cards. Pure; words of
 //! strangers, so that it errs to the careful side: whoever is wrongly taken for one can be made exempt.
 
+use crate::accel::Words;
 use bollard::models::ContainerInspectResponse;
 
 const MAX_ENTRIES: usize = 4096;
-/// Wherever in a text: `ASCEND_TOOLKIT_HOME`, `/usr/local/Ascend`, `/dev/davinci3`, `vllm-ascend`.
-const PARTS: [&str; 5] = ["ascend", "davinci", "mindspore", "mindie", "npu-smi"];
-/// As a word of its own: `cann` is in `scanner` too.
-const WORDS: [&str; 4] = ["cann", "npu", "torch_npu", "dcmi"];
 
 /// By environment, labels, image name and what is mounted, of the image and the container together.
-pub(super) fn is_in(inspect: &ContainerInspectResponse) -> bool {
+pub(super) fn is_in(inspect: &ContainerInspectResponse, words: &Words) -> bool {
     let config = inspect.config.as_ref();
     let env = config.and_then(|config| config.env.as_deref()).unwrap_or_default();
     let labels = config.and_then(|config| config.labels.as_ref());
@@ -19,18 +16,20 @@ pub(super) fn is_in(inspect: &ContainerInspectResponse) -> bool {
     let mounts = inspect.mounts.iter().flatten();
     let mounts = mounts.flat_map(|mount| [mount.source.as_deref(), mount.destination.as_deref()]).flatten();
     let texts = env.iter().map(String::as_str).chain(labels).chain(image).chain(mounts);
-    texts.take(MAX_ENTRIES).any(tells_of_it)
+    texts.take(MAX_ENTRIES).any(|text| tells_of_it(text, words))
 }
 
-fn tells_of_it(text: &str) -> bool {
+fn tells_of_it(text: &str, known: &Words) -> bool {
     let text = text.to_ascii_lowercase();
     let mut words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    PARTS.iter().any(|part| text.contains(part)) || words.any(|word| WORDS.contains(&word))
+    known.software.iter().any(|part| text.contains(part))
+        || words.any(|word| known.software_words.contains(&word))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::accel::{Accelerator as _, Ascend};
 
     #[test]
     fn monitors_are_told_from_users_of_cards() {
@@ -42,11 +41,11 @@ mod tests {
             "/usr/local/dcmi",
             "npu",
         ] {
-            assert!(tells_of_it(text), "{text}");
+            assert!(tells_of_it(text, Ascend.words()), "{text}");
         }
         for text in ["gcr.io/cadvisor/cadvisor:v0.49.1", "PATH=/usr/bin", "port-scanner", "inputs", "/rootfs"]
         {
-            assert!(!tells_of_it(text), "{text}");
+            assert!(!tells_of_it(text, Ascend.words()), "{text}");
         }
     }
 }

@@ -13,7 +13,6 @@ pub mod clock;
 pub mod conflicts;
 pub mod cpu;
 pub mod daemon_file;
-pub mod device_nodes;
 mod disk_names;
 mod disk_uses;
 pub mod disks;
@@ -27,7 +26,6 @@ pub mod lsblk;
 pub mod lvm;
 pub mod memory;
 pub mod mounts;
-pub mod npu;
 pub mod os;
 pub mod own;
 pub mod package_changes;
@@ -41,11 +39,15 @@ mod tasks;
 
 use crate::host::Host;
 use crate::model::facts::{DockerFacts, Facts, NpuFacts, SCHEMA, Unreadable};
-use crate::profile::{Config, Tools};
 
-/// Everything that `berth facts` shows. Docker is asked by the caller, who has the client.
-pub fn gather(host: &dyn Host, config: &Config, docker: Result<DockerFacts, String>) -> Facts {
-    let (npu, mut unreadable) = npu::gather(host, &config.tools);
+/// Everything that `berth facts` shows. The cards and Docker are asked by the caller, who knows which cards and has the
+/// client.
+pub fn gather(
+    host: &dyn Host,
+    cards: (NpuFacts, Vec<Unreadable>),
+    docker: Result<DockerFacts, String>,
+) -> Facts {
+    let (npu, mut unreadable) = cards;
     let mut note = |fact: &str, reason: String| unreadable.push(Unreadable { fact: fact.into(), reason });
     let os = os::gather(host).map_err(|reason| note("os", reason)).ok();
     let cpu = cpu::gather(host).map_err(|reason| note("cpu", reason)).ok();
@@ -53,14 +55,4 @@ pub fn gather(host: &dyn Host, config: &Config, docker: Result<DockerFacts, Stri
     let block_devices = block::gather(host).map_err(|reason| note("block_devices", reason)).ok();
     let docker = docker.map_err(|reason| note("docker", reason)).ok();
     Facts { schema: SCHEMA, npu, os, cpu, memory, block_devices, docker, unreadable }
-}
-
-/// The cards in full: table, ids and topology.
-pub fn gather_npu(host: &dyn Host, tools: &Tools) -> NpuFacts {
-    npu::gather(host, tools).0
-}
-
-/// The cards again: one run of npu-smi when the same cards are there as last time.
-pub fn refresh_npu(host: &dyn Host, tools: &Tools, last: &NpuFacts) -> NpuFacts {
-    npu::refresh(host, tools, last)
 }

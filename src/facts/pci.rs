@@ -1,27 +1,32 @@
-//! Ascend processing accelerators on the PCI bus, from sysfs. Seen without a driver too.
+//! A vendor's processing accelerators on the PCI bus, from sysfs. Seen without a driver too.
 
 use crate::host::{Host, read_text};
 use crate::model::facts::PciDevice;
 use std::path::Path;
 
-const VENDOR: &str = "19e5";
-/// Cards whose class some firmware reports otherwise: 310, 310P, 910, 910B, 910_93, 950.
-const DEVICES: [&str; 7] = ["d100", "d500", "d801", "d802", "d803", "d804", "d806"];
+/// Which devices are meant. Ids are four hexadecimal digits in lower case.
+#[derive(Debug, Clone, Copy)]
+pub struct Kind {
+    pub vendor: &'static str,
+    /// Cards whose class some firmware reports otherwise.
+    pub devices: &'static [&'static str],
+}
+
 /// "Processing accelerators".
 const CLASS: &str = "1200";
 
-pub fn gather(host: &dyn Host) -> Result<Vec<PciDevice>, String> {
+pub fn gather(host: &dyn Host, kind: &Kind) -> Result<Vec<PciDevice>, String> {
     let dir = Path::new("/sys/bus/pci/devices");
     let paths = host.list(dir).map_err(|error| format!("{} cannot be read: {error}", dir.display()))?;
-    Ok(paths.iter().filter_map(|path| read(host, path)).collect())
+    Ok(paths.iter().filter_map(|path| read(host, path, kind)).collect())
 }
 
-fn read(host: &dyn Host, path: &Path) -> Option<PciDevice> {
+fn read(host: &dyn Host, path: &Path, kind: &Kind) -> Option<PciDevice> {
     let attribute = |name: &str| read_text(host, &path.join(name)).ok().map(|text| hex(&text));
-    let vendor = attribute("vendor").filter(|vendor| vendor == VENDOR)?;
+    let vendor = attribute("vendor").filter(|vendor| vendor == kind.vendor)?;
     let device = attribute("device")?;
     let is_accelerator = attribute("class").is_some_and(|class| class.starts_with(CLASS));
-    if !is_accelerator && !DEVICES.contains(&device.as_str()) {
+    if !is_accelerator && !kind.devices.contains(&device.as_str()) {
         return None;
     }
     let numa = read_text(host, &path.join("numa_node")).ok();
@@ -44,6 +49,8 @@ mod tests {
     use super::*;
     use crate::host::FakeHost;
 
+    const KIND: Kind = Kind { vendor: "19e5", devices: &["d801", "d802"] };
+
     #[test]
     fn accelerators_are_found_by_class_and_by_device() {
         let mut host = FakeHost::default();
@@ -61,11 +68,11 @@ mod tests {
             }
         }
         let found: Vec<_> =
-            gather(&host).unwrap().into_iter().map(|d| (d.address, d.device, d.numa_node)).collect();
+            gather(&host, &KIND).unwrap().into_iter().map(|d| (d.address, d.device, d.numa_node)).collect();
         assert_eq!(
             found,
             [("0000:c1:00.0".into(), "d802".into(), Some(6)), ("0000:c2:00.0".into(), "d801".into(), None)]
         );
-        assert!(gather(&FakeHost::default()).unwrap_err().contains("/sys/bus/pci/devices"));
+        assert!(gather(&FakeHost::default(), &KIND).unwrap_err().contains("/sys/bus/pci/devices"));
     }
 }

@@ -4,7 +4,7 @@ use nix::sys::stat::{Mode, SFlag, major, makedev, minor, mknod};
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeviceNode {
@@ -34,8 +34,12 @@ pub fn device_node(path: &Path) -> io::Result<Option<DeviceNode>> {
     }))
 }
 
-/// The nodes `PREFIXn` in a directory, by n; none where there is no such directory.
-pub fn numbered_nodes(dir: &Path, prefix: &str) -> io::Result<Vec<(u32, DeviceNode)>> {
+/// The nodes in a directory whose names mean something to the caller, in the order of that; none where there is no such
+/// directory.
+pub fn nodes_called<T: Ord + Copy>(
+    dir: &Path,
+    meaning: &dyn Fn(&str) -> Option<T>,
+) -> io::Result<Vec<(T, PathBuf, DeviceNode)>> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -44,15 +48,13 @@ pub fn numbered_nodes(dir: &Path, prefix: &str) -> io::Result<Vec<(u32, DeviceNo
     let mut found = Vec::new();
     for entry in entries {
         let entry = entry?;
-        let name = entry.file_name();
-        let Some(number) = name.to_str().and_then(|name| name.strip_prefix(prefix)?.parse().ok()) else {
-            continue;
-        };
-        if let Some(node) = device_node(&entry.path())? {
-            found.push((number, node));
+        let Some(meaning) = entry.file_name().to_str().and_then(meaning) else { continue };
+        let path = entry.path();
+        if let Some(node) = device_node(&path)? {
+            found.push((meaning, path, node));
         }
     }
-    found.sort_unstable_by_key(|(number, _)| *number);
+    found.sort_unstable_by_key(|(meaning, ..)| *meaning);
     Ok(found)
 }
 

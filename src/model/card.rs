@@ -5,17 +5,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// The N of `/dev/davinciN`: the physical or logic id, which is not always npu-smi's NPU id.
+/// The number in the name of its device node: the physical or logic id, which is not always npu-smi's NPU id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CardId(pub u32);
-
-impl CardId {
-    /// The card of `/dev/vdavinciN`: N is 100 + 16 * card + n.
-    pub fn of_vnpu(vnpu: u32) -> Option<Self> {
-        vnpu.checked_sub(100).map(|rest| Self(rest / 16))
-    }
-}
 
 impl fmt::Display for CardId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

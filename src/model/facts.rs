@@ -54,13 +54,17 @@ pub struct NpuCut {
     pub ids: Vec<u32>,
 }
 
-/// What kind of answer it is, where DCMI's code does not say.
+/// What kind of answer it is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum NpuTrouble {
     #[default]
     Other,
     /// The tool works, and says that there is no card.
     NoCard,
+    /// Nothing answers for the cards, or not to this user.
+    NoDriver,
+    /// A container has one, so that this process is shown none.
+    Held,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,6 +5,7 @@
 use super::files::{self, BerthDirs, INSIDE};
 use super::images::ReadyImage;
 use super::{Node, ProgressSender, Survey};
+use crate::accel::Accelerator;
 use crate::alloc::cpus::{self, Near, NumaCpus};
 use crate::engine::{BerthLabels, BindMount, ContainerSpec, DeviceNode, Engine, OwnedContainer, readback};
 use crate::error::Fault;
@@ -83,7 +84,7 @@ impl Node {
             anyhow::Ok((devices, groups))
         })?;
         let Settings { config, profile } = settings;
-        let session = session(settings, berth, image, &groups);
+        let session = session(self.accel(), settings, berth, image, &groups);
         let (dir, berth_copy, owner) = (self.berth_dir(berth.id), berth.clone(), owner.clone());
         let (root, user) = (config.paths.storage.clone(), image.user().clone());
         let held = self.ledger(crate::ledger::Ledger::standing_berths).await?;
@@ -104,7 +105,7 @@ impl Node {
             image_id: image.id.clone(),
             hostname: berth.name.clone(),
             labels: self.labels(berth).build(),
-            env: environment(berth),
+            env: environment(self.accel(), berth),
             devices,
             mounts: block_in_place(|| self.mounts(settings, berth, &personal)),
             listen: SocketAddr::new(config.ssh.address, berth.port),
@@ -140,7 +141,7 @@ impl Node {
 
     /// Exactly the assigned cards, plus the manager nodes, plus the optional ones that exist.
     fn devices(&self, settings: &Settings, berth: &Berth) -> Result<Vec<DeviceNode>> {
-        let mut devices = needed_devices(settings, berth);
+        let mut devices = needed_devices(self.accel(), settings, berth);
         for device in &devices {
             if !self.host().exists(&device.host) {
                 return Err(Fault::host(format!("device node {} is not there", device.host.display()))
@@ -201,7 +202,13 @@ impl Node {
     }
 }
 
-fn session(settings: &Settings, berth: &Berth, image: &ReadyImage, groups: &[u32]) -> SessionConfig {
+fn session(
+    accel: &dyn Accelerator,
+    settings: &Settings,
+    berth: &Berth,
+    image: &ReadyImage,
+    groups: &[u32],
+) -> SessionConfig {
     SessionConfig {
         users: image.users.clone(),
         image_user: image.image_user.clone(),
@@ -209,7 +216,7 @@ fn session(settings: &Settings, berth: &Berth, image: &ReadyImage, groups: &[u32
         more_scripts: settings.profile.berth.more_environment_scripts.clone(),
         entrypoint: image.entrypoint.clone(),
         groups: groups.to_vec(),
-        environment: environment(berth).into_iter().collect(),
+        environment: environment(accel, berth).into_iter().collect(),
         limits: settings.config.ssh.limits.clone(),
         algorithms: settings.config.ssh.algorithms,
         ..SessionConfig::default()
@@ -220,8 +227,8 @@ fn device(settings: &Settings, name: &str) -> DeviceNode {
     DeviceNode { host: settings.config.paths.dev.join(name), container: Path::new("/dev").join(name) }
 }
 
-fn needed_devices(settings: &Settings, berth: &Berth) -> Vec<DeviceNode> {
-    let cards = berth.cards.iter().map(|card| device(settings, &format!("davinci{card}")));
+fn needed_devices(accel: &dyn Accelerator, settings: &Settings, berth: &Berth) -> Vec<DeviceNode> {
+    let cards = berth.cards.iter().map(|card| device(settings, &accel.node_name(*card)));
     cards.chain(settings.profile.devices.manager.iter().map(|name| device(settings, name))).collect()
 }
 
@@ -247,7 +254,7 @@ fn near_cpus(near: &NpuTopology, nodes: &[NumaCpus]) -> Option<Near> {
 pub(super) fn own_devices(node: &Node, berth: &Berth) -> Result<readback::OwnDevices> {
     let settings = &node.settings();
     Ok(readback::OwnDevices {
-        must: readback::expected_numbers(&needed_devices(settings, berth))?,
+        must: readback::expected_numbers(&needed_devices(node.accel(), settings, berth))?,
         may: readback::expected_numbers(&node.optional_devices(settings))?,
     })
 }
@@ -292,8 +299,8 @@ pub(crate) fn name_of(instance: &str, owner: &str, name: &str, id: i64) -> Strin
     format!("berth-{short}-{owner}-{name}-{id}")
 }
 
-fn environment(berth: &Berth) -> Vec<(String, String)> {
-    let mut environment = files::card_environment(&berth.cards);
+fn environment(accel: &dyn Accelerator, berth: &Berth) -> Vec<(String, String)> {
+    let mut environment = files::card_environment(accel, &berth.cards);
     environment.push(("BERTH_NAME".into(), berth.name.clone()));
     environment.push(("BERTH_OWNER".into(), berth.owner.clone()));
     environment

@@ -1,6 +1,7 @@
 //! From what was seen to one row a card, and to what the allocator may give out. Pure.
 
 use super::kernel::Outsiders;
+use crate::accel::Accelerator;
 use crate::alloc::Slot;
 use crate::host::procs::OpenDevice;
 use crate::model::facts::{NpuDevice, NpuFacts, NpuTopology};
@@ -44,23 +45,30 @@ pub struct Snapshot {
     pub not_looked: Option<String>,
 }
 
-/// One row a card that the profile says, npu-smi lists, or a device node is there for. `listed` are the containers of
-/// processes that npu-smi lists.
-pub fn view(profile: &Profile, npu: &NpuFacts, seen: &Snapshot, listed: &Listed) -> Vec<CardView> {
+/// One row a card that the profile says, its tool lists, or a device node is there for. `listed` are the containers of
+/// processes that the tool lists.
+pub fn view(
+    accel: &dyn Accelerator,
+    profile: &Profile,
+    npu: &NpuFacts,
+    seen: &Snapshot,
+    listed: &Listed,
+) -> Vec<CardView> {
     let mut ids: Vec<CardId> = (0..profile.devices.cards).map(CardId).collect();
     ids.extend(npu.devices.iter().map(|device| CardId(device.id)));
     ids.extend(seen.nodes.keys());
     ids.sort_unstable();
     ids.dedup();
-    ids.into_iter().map(|id| row(id, npu, seen, listed)).collect()
+    ids.into_iter().map(|id| row(accel, id, npu, seen, listed)).collect()
 }
 
 /// Container ids by process.
 pub type Listed = BTreeMap<u32, String>;
 
-fn row(id: CardId, npu: &NpuFacts, seen: &Snapshot, listed: &Listed) -> CardView {
+fn row(accel: &dyn Accelerator, id: CardId, npu: &NpuFacts, seen: &Snapshot, listed: &Listed) -> CardView {
     let device = npu.devices.iter().find(|device| device.id == id.0);
-    let (holders, unusable) = (holders(id, device, npu, seen, listed), unusable(id, npu, device, seen));
+    let holders = holders(id, device, npu, seen, listed);
+    let unusable = unusable(accel, id, npu, device, seen);
     CardView {
         id,
         name: device.map(|device| device.name.clone()),
@@ -81,7 +89,13 @@ fn row(id: CardId, npu: &NpuFacts, seen: &Snapshot, listed: &Listed) -> CardView
 }
 
 /// Why a card cannot be given out, whoever holds it. What was not looked at is not taken for good.
-fn unusable(id: CardId, npu: &NpuFacts, device: Option<&NpuDevice>, seen: &Snapshot) -> Option<String> {
+fn unusable(
+    accel: &dyn Accelerator,
+    id: CardId,
+    npu: &NpuFacts,
+    device: Option<&NpuDevice>,
+    seen: &Snapshot,
+) -> Option<String> {
     if let Some(error) = &npu.error {
         return Some(error.meaning.clone());
     }
@@ -90,7 +104,7 @@ fn unusable(id: CardId, npu: &NpuFacts, device: Option<&NpuDevice>, seen: &Snaps
         return Some(blocked.to_string());
     }
     let Some(device) = device else {
-        return Some("npu-smi does not list it".into());
+        return Some(not_listed(accel));
     };
     if !device.health.usable() && ruling.is_none() {
         return Some(format!("its health is {}", device.health));
@@ -99,9 +113,17 @@ fn unusable(id: CardId, npu: &NpuFacts, device: Option<&NpuDevice>, seen: &Snaps
         return Some(format!("its device node cannot be used: {reason}"));
     }
     if !seen.nodes.contains_key(&id) {
-        return Some(format!("its device node davinci{id} is not there"));
+        return Some(no_node(accel, id));
     }
     seen.not_looked.as_ref().map(|reason| format!("who has cards could not be looked at: {reason}"))
+}
+
+pub(super) fn not_listed(accel: &dyn Accelerator) -> String {
+    format!("{} does not list it", accel.tool())
+}
+
+pub(super) fn no_node(accel: &dyn Accelerator, id: CardId) -> String {
+    format!("its device node {} is not there", accel.node_name(id))
 }
 
 fn of_card(id: CardId, all: &[(CardId, Holder)]) -> Vec<Holder> {
@@ -233,23 +255,15 @@ fn named(pid: u32, name: &str, user: Option<String>, container: Option<&str>, se
 
 /// What the allocator may choose from: cards with their groups. Cards without a node are not offered at all
 /// by count, but asking for one by id names what is wrong with it.
-pub fn slots(profile: &Profile, npu: &NpuFacts, view: &[CardView]) -> Vec<Slot> {
+pub fn slots(accel: &dyn Accelerator, profile: &Profile, npu: &NpuFacts, view: &[CardView]) -> Vec<Slot> {
     view.iter()
         .map(|card| Slot {
             id: card.id,
             free: card.free,
-            hccs: hccs_group(card.id, npu),
+            link: accel.link_group(card.id, &npu.topology),
             numa: numa_group(card.id, profile, npu),
         })
         .collect()
-}
-
-/// Cards that reach each other over HCCS share the lowest id among them; unknown topology is one group.
-fn hccs_group(id: CardId, npu: &NpuFacts) -> u32 {
-    let Some(near) = npu.topology.iter().find(|near| near.id == id.0 && !near.hccs.is_empty()) else {
-        return if npu.topology.iter().any(|near| !near.hccs.is_empty()) { id.0 } else { 0 };
-    };
-    near.hccs.iter().copied().chain([id.0]).min().unwrap_or(id.0)
 }
 
 /// Cards with one NUMA node and one list of nearby CPUs share the lowest id among them: either can be the finer

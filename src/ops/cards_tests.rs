@@ -1,6 +1,7 @@
 //! Which cards count as free, and who is named for those that do not.
 
 use super::*;
+use crate::accel::{Ascend, tests::Other};
 use crate::model::facts::{NpuError, NpuProcess, NpuTopology, NpuTrouble};
 use crate::model::{BerthState, Health};
 use crate::profile::parse_toml;
@@ -70,8 +71,8 @@ pub(in crate::ops) fn berth(cards: &[u32]) -> Berth {
 
 fn free(npu: &NpuFacts, seen: &Snapshot) -> Vec<u32> {
     let profile = profile();
-    let view = view(&profile, npu, seen, &Listed::new());
-    slots(&profile, npu, &view).iter().filter(|slot| slot.free).map(|slot| slot.id.0).collect()
+    let view = view(&Ascend, &profile, npu, seen, &Listed::new());
+    slots(&Ascend, &profile, npu, &view).iter().filter(|slot| slot.free).map(|slot| slot.id.0).collect()
 }
 
 pub(in crate::ops) fn open(card: u32, pid: u32, container: Option<&str>) -> OpenCard {
@@ -138,7 +139,7 @@ fn foreign_holders_are_named_and_our_own_processes_are_not() {
     let process = |pid| NpuProcess { pid, name: "train".into(), memory_mib: 9, container_pid: None };
     facts.devices[0].processes = vec![process(10)];
     facts.devices[5].processes = vec![process(15)];
-    let view = view(&profile(), &facts, &seen, &Listed::new());
+    let view = view(&Ascend, &profile(), &facts, &seen, &Listed::new());
     let pids = |card: usize| -> Vec<u32> {
         let holders = view[card].holders.iter();
         holders
@@ -159,8 +160,8 @@ fn foreign_holders_are_named_and_our_own_processes_are_not() {
 #[test]
 fn groups_come_from_the_topology_and_else_from_the_profile() {
     let groups = |npu: &NpuFacts| -> Vec<(u32, u32)> {
-        let view = view(&profile(), npu, &seen(), &Listed::new());
-        slots(&profile(), npu, &view).iter().map(|slot| (slot.hccs, slot.numa)).collect()
+        let view = view(&Ascend, &profile(), npu, &seen(), &Listed::new());
+        slots(&Ascend, &profile(), npu, &view).iter().map(|slot| (slot.link, slot.numa)).collect()
     };
     assert_eq!(groups(&npu())[..5], [(0, 0), (0, 0), (0, 0), (0, 0), (0, 1)]);
     let near = |id: u32, cpus: &str, hccs: &[u32]| NpuTopology {
@@ -186,7 +187,7 @@ fn a_bad_node_is_one_bad_card() {
     seen.nodes.remove(&CardId(7));
     seen.bad_nodes = vec![(CardId(7), "/dev/davinci7 is not a character device".into())];
     assert_eq!(free(&npu(), &seen), [0, 1, 2, 3, 4, 5, 6]);
-    let reason = view(&profile(), &npu(), &seen, &Listed::new()).pop().unwrap().unusable.unwrap();
+    let reason = view(&Ascend, &profile(), &npu(), &seen, &Listed::new()).pop().unwrap().unusable.unwrap();
     assert!(reason.contains("is not a character device"), "{reason}");
 }
 
@@ -206,7 +207,7 @@ fn a_process_in_a_berth_or_a_container_is_named_by_it() {
     facts.devices[5].processes =
         vec![NpuProcess { pid: 23, name: "t".into(), memory_mib: 9, container_pid: None }];
     let listed = Listed::from([(23, "m1".to_owned())]);
-    let view = view(&profile(), &facts, &seen, &listed);
+    let view = view(&Ascend, &profile(), &facts, &seen, &listed);
     let inside =
         Holder::BerthProcess { owner: "alice".into(), name: "a".into(), pid: 20, process: "python".into() };
     assert_eq!(view[3].holders, [inside]);
@@ -238,7 +239,7 @@ fn a_card_that_is_cut_is_not_given_out_and_an_exempt_container_does_not_matter()
     let mut facts = npu();
     facts.vnpus = vec![crate::model::facts::NpuCut { card: 2, ids: vec![133, 134] }];
     assert_eq!(free(&facts, &seen), [0, 1, 3, 4, 5, 6, 7]);
-    let view = view(&profile(), &facts, &seen, &Listed::new());
+    let view = view(&Ascend, &profile(), &facts, &seen, &Listed::new());
     assert_eq!(view[2].holders, [Holder::Vnpu { ids: vec![132, 133, 134] }]);
     assert_eq!((&view[1].exempt, &view[1].holders), (&vec![monitor], &vec![]));
 }
@@ -249,7 +250,7 @@ fn what_could_not_be_looked_at_blocks_the_cards_that_it_can_have_alone() {
     seen.berths = vec![berth(&[0])];
     seen.unfinished = vec![open(6, 20, Some("c1")), open(7, 20, Some("c1"))];
     assert_eq!(free(&npu(), &seen), [1, 2, 3, 4, 5]);
-    let said = view(&profile(), &npu(), &seen, &Listed::new())[6].holders[0].to_string();
+    let said = view(&Ascend, &profile(), &npu(), &seen, &Listed::new())[6].holders[0].to_string();
     assert_eq!(
         said,
         "perhaps berth alice/a, with more open files than could be looked at (process 20, python)"
@@ -271,7 +272,7 @@ fn an_administrator_knows_better_than_the_health_of_a_card() {
     seen.rulings = [(CardId(3), ruling(CardVerdict::Allow)), (CardId(5), ruling(CardVerdict::Block))].into();
     assert_eq!(free(&sick, &seen), [0, 1, 2, 3, 4, 6, 7]);
     assert_eq!(
-        view(&profile(), &sick, &seen, &Listed::new())[5].unusable.as_deref(),
+        view(&Ascend, &profile(), &sick, &seen, &Listed::new())[5].unusable.as_deref(),
         Some("blocked by root")
     );
     // What is not there stays so, and what somebody has is theirs.
@@ -289,10 +290,22 @@ fn thousands_of_processes_are_a_few_holders_and_a_number() {
         unfinished: (0..20).map(|pid| open(2, 9000 + pid, None)).collect(),
         ..seen()
     };
-    let view = view(&profile(), &npu(), &many, &Listed::new());
+    let view = view(&Ascend, &profile(), &npu(), &many, &Listed::new());
     let holders = &view[2].holders;
     assert_eq!(holders.len(), 2 * (MOST_NAMED + 1));
     assert_eq!(holders[MOST_NAMED], Holder::More { count: 5000 - MOST_NAMED, sure: true });
     assert_eq!(holders.last(), Some(&Holder::More { count: 20 - MOST_NAMED, sure: false }));
     assert!(!view[2].free && view[3].free);
+}
+
+#[test]
+fn another_kind_of_card_has_its_own_names_and_links() {
+    let (mut npu, mut seen) = (npu(), seen());
+    npu.devices.remove(0);
+    seen.nodes.remove(&CardId(3));
+    let view = view(&Other, &profile(), &npu, &seen, &Listed::new());
+    assert_eq!(view[0].unusable.as_deref(), Some("other-smi does not list it"));
+    assert_eq!(view[3].unusable.as_deref(), Some("its device node other131 is not there"));
+    let links: Vec<u32> = slots(&Other, &profile(), &npu, &view).iter().map(|slot| slot.link).collect();
+    assert_eq!(links, [0, 0, 1, 1, 2, 2, 3, 3]);
 }

@@ -1,6 +1,7 @@
 //! From a wish to cards, or to a refusal that says what is free, who holds the rest and until when.
 
 use super::Survey;
+use crate::accel::Accelerator;
 use crate::alloc::{self, NoFit};
 use crate::error::{ErrorClass, Fault};
 use crate::model::facts::NpuFacts;
@@ -69,6 +70,7 @@ fn wrong_count(asked: i64, cards: usize) -> Fault {
 
 /// The cards again, after their berth was made: what has become sick is not handed over.
 pub(super) fn check_health(
+    accel: &dyn Accelerator,
     npu: &NpuFacts,
     cards: &[CardId],
     rulings: &BTreeMap<CardId, Ruling>,
@@ -79,7 +81,9 @@ pub(super) fn check_health(
     }
     for card in cards {
         match npu.devices.iter().find(|device| device.id == card.0) {
-            None => return Err(Fault::refused(format!("npu-smi does not list card {card} any more"))),
+            None => {
+                return Err(Fault::refused(format!("{} does not list card {card} any more", accel.tool())));
+            }
             Some(device) if !device.health.usable() && !rulings.get(card).is_some_and(Ruling::allows) => {
                 return Err(Fault::refused(format!(
                     "card {card} cannot be used: its health is {}",
@@ -209,6 +213,7 @@ mod tests {
     /// Only who allows a card knows of its alarm; who blocked it meanwhile does not.
     #[test]
     fn a_sick_card_is_handed_over_only_where_it_is_allowed() {
+        use crate::accel::Ascend;
         use crate::model::{CardVerdict, Health};
         let mut sick = crate::ops::cards::tests::npu();
         sick.devices[3].health = Health::Alarm;
@@ -220,7 +225,8 @@ mod tests {
                 by: "root".into(),
                 since: Timestamp::UNIX_EPOCH,
             });
-            check_health(&sick, &[CardId(3)], &ruling.map(|ruling| (CardId(3), ruling)).into_iter().collect())
+            let rulings = ruling.map(|ruling| (CardId(3), ruling)).into_iter().collect();
+            check_health(&Ascend, &sick, &[CardId(3)], &rulings)
         };
         assert!(check(None).is_err() && check(Some(CardVerdict::Block)).is_err());
         assert!(check(Some(CardVerdict::Allow)).is_ok());

@@ -1,6 +1,7 @@
 //! The files of one berth: what its SSH server reads, and what its user may read about their cards.
 
 use super::Node;
+use crate::accel::Accelerator;
 use crate::error::Fault;
 use crate::host::files::{NewFile, sync_dir, sync_files, write_files};
 use crate::host::{Host, dirs};
@@ -29,20 +30,11 @@ impl BerthDirs {
 }
 
 /// Card ids on the host and in the container, where the driver numbers them from 0 in the same order.
-pub(super) fn card_environment(cards: &[CardId]) -> Vec<(String, String)> {
+pub(super) fn card_environment(accel: &dyn Accelerator, cards: &[CardId]) -> Vec<(String, String)> {
     let inside: Vec<CardId> = (0u32..).take(cards.len()).map(CardId).collect();
-    let (host, inside) = (card::join(cards), card::join(&inside));
-    [
-        // As the ascend runtime sets it: ids of the host.
-        ("ASCEND_VISIBLE_DEVICES", &host),
-        // As CANN reads it: ids inside.
-        ("ASCEND_RT_VISIBLE_DEVICES", &inside),
-        ("BERTH_HOST_CARDS", &host),
-        ("BERTH_CONTAINER_CARDS", &inside),
-    ]
-    .into_iter()
-    .map(|(key, value)| (key.to_owned(), value.clone()))
-    .collect()
+    let own = [("BERTH_HOST_CARDS", card::join(cards)), ("BERTH_CONTAINER_CARDS", card::join(&inside))];
+    let all = accel.environment(cards, &inside).into_iter().chain(own);
+    all.map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
 /// Makes all files of a new berth but its keys, which let its owner in: those come when all else is done.
@@ -168,7 +160,7 @@ mod tests {
 
     #[test]
     fn both_card_maps_are_in_the_environment() {
-        let environment = card_environment(&[CardId(5), CardId(7)]);
+        let environment = card_environment(&crate::accel::Ascend, &[CardId(5), CardId(7)]);
         let value = |key: &str| environment.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str());
         assert_eq!(value("ASCEND_VISIBLE_DEVICES"), Some("5,7"));
         assert_eq!(value("ASCEND_RT_VISIBLE_DEVICES"), Some("0,1"));

@@ -1,7 +1,7 @@
 //! Who can use which card by the kernel's own record, and how that joins the engine's. It only looks.
 
-use super::survey::Nodes;
 use super::taken::Who;
+use crate::accel::Nodes;
 use crate::engine::{Foreign, Stranger};
 use crate::host::cgroups::Cgroups;
 use crate::host::namespaces;

@@ -7,6 +7,7 @@ use super::locks::{self, Ordered, Rank};
 use super::pulse::Pulse;
 use super::ration::{Rations, Readers, Waiting};
 use super::survey::Looks;
+use crate::accel::{self, Accelerator};
 use crate::engine::Engine;
 use crate::error::Fault;
 use crate::host::clock::{Clock, SystemClock};
@@ -62,6 +63,8 @@ pub struct Node {
     freed: watch::Sender<u64>,
     stopping: watch::Sender<bool>,
     host: Arc<dyn Host>,
+    /// Chosen at the start: a running agent keeps its kind of card.
+    accel: &'static dyn Accelerator,
     clock: Arc<dyn Clock>,
     ledger: Arc<Ledger>,
     engine: Ordered<Option<Engine>>,
@@ -81,11 +84,9 @@ impl Node {
         dirs::make_dir(&state, 0o711)?;
         let lock = lock::lock_state(&state)?;
         dirs::make_dir(&state.join("berths"), 0o711)?;
-        if profile.simulation.is_some() {
-            crate::sim::prepare(&*host, &config, &profile)
-                .context("preparing the simulated node")?
-                .apply(&mut config, &mut profile);
-        }
+        let accel = accel::of(&profile);
+        accel.prepare(&*host, &config, &profile)?;
+        accel::attach(accel, &mut config, &mut profile)?;
         let server = server_binary(&config)?;
         let ledger = Ledger::open(&state.join("ledger.db"), clock.now().wall)?;
         let instance = ledger.instance()?;
@@ -111,6 +112,7 @@ impl Node {
             stopping: watch::Sender::new(false),
             engine: Ordered::new(Rank::Engine, None),
             host,
+            accel,
             clock,
             ledger: Arc::new(ledger),
             settings: RwLock::new(Arc::new(Settings { config, profile })),
@@ -158,6 +160,11 @@ impl Node {
 
     pub(super) fn host(&self) -> Arc<dyn Host> {
         self.host.clone()
+    }
+
+    /// Which kind of card this node has.
+    pub(super) fn accel(&self) -> &'static dyn Accelerator {
+        self.accel
     }
 
     /// Config and profile as they are now. A use case takes them once, so that all of it goes by the same.

@@ -4,7 +4,6 @@
 use super::{Caller, Node};
 use crate::error::flatten;
 use crate::profile::{Changed, Config, Settings, load_profile};
-use crate::sim::SimNode;
 use anyhow::Result;
 use std::sync::Arc;
 
@@ -35,14 +34,14 @@ impl Node {
 
     /// All that a start would refuse of config and profile is refused here.
     async fn readable(&self, read: Result<Config>) -> Result<Settings> {
-        let (host, mut config) = (self.host(), read?);
+        let (host, accel, mut config) = (self.host(), self.accel(), read?);
         config.ssh.gateway_address()?;
         let old = self.settings();
         tokio::task::spawn_blocking(move || {
             let mut profile = load_profile(&*host, &config)?;
-            // The simulated node has its own places, which no file names.
-            if old.profile.simulation.is_some() {
-                SimNode::locate(&old.config)?.apply(&mut config, &mut profile);
+            // A node with places of its own, which no file names, keeps those that it has.
+            if let Some(places) = accel.places(&old.config)? {
+                places.apply(&mut config, &mut profile);
             }
             Ok(Settings { config, profile })
         })

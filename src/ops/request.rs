@@ -245,7 +245,7 @@ impl Node {
             beside(self.npu(claimed.since))
         );
         let host_key = built.with_context(|| format!("making berth {label}"))?;
-        choose::check_health(&*npu?, &berth.cards, &self.rulings().await?)?;
+        choose::check_health(self.accel(), &*npu?, &berth.cards, &self.rulings().await?)?;
         self.check_alone(berth).await?;
         self.let_owner_in(berth).await?;
         progress.check_listener()?;

@@ -132,7 +132,7 @@ impl Node {
             .into());
         }
         self.start_kept(berth, progress).await?;
-        choose::check_health(&*self.npu(since).await?, &berth.cards, &self.rulings().await?)?;
+        choose::check_health(self.accel(), &*self.npu(since).await?, &berth.cards, &self.rulings().await?)?;
         self.check_alone(berth).await?;
         self.let_owner_in(berth).await?;
         progress.check_listener()?;

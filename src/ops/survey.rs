@@ -4,25 +4,20 @@ use super::cards::{self, OpenCard, Snapshot};
 use super::kernel::{self, Outsiders, Own};
 use super::locks::{Ordered, Rank, beside};
 use super::{Node, build};
+use crate::accel::{self, Nodes, nodes::Numbers};
 use crate::alloc::Slot;
-use crate::engine::scan::CardNode;
 use crate::engine::{ForeignScan, Known};
-use crate::facts;
-use crate::host::namespaces::HostNode;
 use crate::host::procs::{Fence, OpenDevice};
-use crate::host::{Host, nodes, procs};
+use crate::host::{Host, procs};
 use crate::ledger::Ledger;
 use crate::model::clock::BootTime;
 use crate::model::facts::NpuFacts;
 use crate::model::{Berth, CardId, CardView};
 use anyhow::Result;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Device numbers of cards.
-pub(crate) type Numbers = Vec<(CardId, (u32, u32))>;
 
 /// What was seen last, so that a request need not wait for a slow npu-smi.
 pub(crate) struct Looks {
@@ -47,43 +42,6 @@ struct Look {
     began: BootTime,
     ended: BootTime,
     facts: Arc<NpuFacts>,
-}
-
-/// The nodes of the cards, as they are in the host's /dev.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Nodes {
-    dev: PathBuf,
-    /// Those that have one.
-    pub whole: Numbers,
-    /// Those of vNPUs, with the N of `vdavinciN`.
-    pub parts: Vec<(CardId, u32, (u32, u32))>,
-    /// What is in the place of a node, and is none.
-    pub bad: Vec<(CardId, String)>,
-}
-
-impl Nodes {
-    /// Each number that is a card's, its vNPUs' too.
-    pub(crate) fn numbers(&self) -> Numbers {
-        let parts = self.parts.iter().map(|(card, _, number)| (*card, *number));
-        self.whole.iter().copied().chain(parts).collect()
-    }
-
-    pub(crate) fn paths(&self) -> Vec<PathBuf> {
-        let whole = self.whole.iter().map(|(card, _)| format!("davinci{card}"));
-        let parts = self.parts.iter().map(|(_, vnpu, _)| format!("vdavinci{vnpu}"));
-        whole.chain(parts).map(|name| self.dev.join(name)).collect()
-    }
-
-    /// Who may open them. A node that has gone since is nobody's.
-    pub(crate) fn on_host(&self) -> Vec<HostNode> {
-        self.paths().iter().filter_map(|path| HostNode::at(path).ok()).collect()
-    }
-
-    pub(crate) fn for_scan(&self) -> Vec<CardNode> {
-        let whole = self.whole.iter().map(|(id, number)| (*id, *number, None));
-        let parts = self.parts.iter().map(|(id, vnpu, number)| (*id, *number, Some(*vnpu)));
-        whole.chain(parts).map(|(id, number, vnpu)| CardNode { id, number: Some(number), vnpu }).collect()
-    }
 }
 
 /// The cards now.
@@ -114,12 +72,12 @@ impl Node {
                 return Ok(look.facts.clone());
             }
         }
-        let (host, tools) = (self.host(), self.settings().config.tools.clone());
+        let (accel, host, settings) = (self.accel(), self.host(), self.settings());
         let before = last.as_ref().map(|look| look.facts.clone()).filter(|facts| facts.error.is_none());
         let began = self.now().boot;
         let facts = tokio::task::spawn_blocking(move || match before {
-            Some(before) => facts::refresh_npu(&*host, &tools, &before),
-            None => facts::gather_npu(&*host, &tools),
+            Some(before) => accel.look_again(&*host, &settings.config, &before),
+            None => accel.look(&*host, &settings.config).0,
         })
         .await?;
         let facts = Arc::new(facts);
@@ -143,10 +101,10 @@ impl Node {
         }
         let listed = npu.clone();
         let listed = tokio::task::spawn_blocking(move || containers_of(&listed)).await?;
-        let profile = &self.settings().profile;
-        let view = cards::view(profile, &npu, &snapshot, &listed);
+        let (accel, profile) = (self.accel(), &self.settings().profile);
+        let view = cards::view(accel, profile, &npu, &snapshot, &listed);
         Ok(Survey {
-            slots: cards::slots(profile, &npu, &view),
+            slots: cards::slots(accel, profile, &npu, &view),
             cards: view,
             npu,
             not_looked: snapshot.not_looked.clone(),
@@ -203,9 +161,10 @@ impl Node {
     }
 
     pub(crate) async fn card_nodes(&self) -> Result<Nodes> {
-        let settings = self.settings();
-        let (dev, count) = (settings.config.paths.dev.clone(), settings.profile.devices.cards);
-        Ok(tokio::task::spawn_blocking(move || card_nodes(&dev, count)).await?)
+        let (accel, settings) = (self.accel(), self.settings());
+        let scan =
+            move || accel::nodes::scan(accel, &settings.config.paths.dev, settings.profile.devices.cards);
+        Ok(tokio::task::spawn_blocking(scan).await?)
     }
 
     /// Containers, and others beside the engine, that have cards and are not ours.
@@ -218,9 +177,9 @@ impl Node {
         let granted = tokio::task::spawn_blocking(move || kernel::look(&nodes_again, &ids));
         let scan = scan.get_or_insert_with(|| {
             let exempt = &self.settings().config.docker.exempt;
-            ForeignScan::new(engine, self.instance.clone()).exempting(exempt)
+            ForeignScan::new(engine, self.accel(), self.instance.clone()).exempting(exempt)
         });
-        let foreign = scan.look(&nodes.for_scan(), &known).await?;
+        let foreign = scan.look(&nodes.each(), &known).await?;
         let granted = granted.await?;
         // A berth's container that started while we looked is known by now, one that ended was known before.
         let (_, after) = self.known_containers().await?;
@@ -273,33 +232,6 @@ fn fenced(ledger: &Ledger, numbers: &Numbers) -> Result<(Vec<Berth>, Vec<Fence>)
 pub(crate) fn containers_of(npu: &NpuFacts) -> BTreeMap<u32, String> {
     let pids = npu.devices.iter().flat_map(|device| &device.processes).map(|process| process.pid);
     pids.filter_map(|pid| Some((pid, procs::container_of(Path::new("/proc"), pid)?))).collect()
-}
-
-/// The cards' nodes, and what is in the place of one.
-pub(crate) fn card_nodes(dev: &Path, count: u32) -> Nodes {
-    let mut found = Nodes { dev: dev.to_owned(), ..Nodes::default() };
-    for id in 0..count {
-        let path = dev.join(format!("davinci{id}"));
-        match nodes::device_node(&path) {
-            Ok(Some(node)) => found.whole.push((CardId(id), (node.major, node.minor))),
-            Ok(None) => {}
-            // One bad path is one bad card.
-            Err(error) => found.bad.push((CardId(id), error.to_string())),
-        }
-    }
-    match nodes::numbered_nodes(dev, "vdavinci") {
-        Ok(parts) => found.parts.extend(
-            parts
-                .into_iter()
-                .filter_map(|(vnpu, node)| Some((CardId::of_vnpu(vnpu)?, vnpu, (node.major, node.minor)))),
-        ),
-        // Any of them may be cut.
-        Err(error) => {
-            let reason = format!("nodes of vNPUs in {}: {error}", dev.display());
-            found.bad.extend((0..count).map(|id| (CardId(id), reason.clone())));
-        }
-    }
-    found
 }
 
 /// What processes have open.

@@ -5,6 +5,7 @@ use super::cards::{self, Listed, Snapshot};
 use super::conditions::{Changes, Found};
 use super::locks::beside;
 use super::survey::containers_of;
+use crate::accel::Accelerator;
 use crate::model::clock::BootTime;
 use crate::model::facts::NpuFacts;
 use crate::model::{Berth, BerthState, CardId, ConditionCode, Holder, Ruling};
@@ -50,7 +51,7 @@ impl Node {
         let looked_at = looked_at(&npu, &seen);
         let live = seen.berths.iter().filter(|berth| is_live(berth));
         let changes = live.map(|berth| {
-            let found = of_cards(berth, &npu, &seen, &listed, &looked_at);
+            let found = of_cards(self.accel(), berth, &npu, &seen, &listed, &looked_at);
             (berth.clone(), Changes::of(&berth.conditions, &looked_at, found))
         });
         Ok(changes.filter(|(_, changes)| !changes.none()).collect())
@@ -75,6 +76,7 @@ fn looked_at(npu: &NpuFacts, seen: &Snapshot) -> Vec<ConditionCode> {
 
 /// What is wrong with the cards of a berth: one condition a code, with all cards that have it.
 fn of_cards(
+    accel: &dyn Accelerator,
     berth: &Berth,
     npu: &NpuFacts,
     seen: &Snapshot,
@@ -83,7 +85,7 @@ fn of_cards(
 ) -> Vec<Found> {
     let mut found: Vec<Found> = Vec::new();
     for card in &berth.cards {
-        for (code, detail) in of_card(*card, berth, npu, seen, listed) {
+        for (code, detail) in of_card(accel, *card, berth, npu, seen, listed) {
             match found.iter_mut().find(|known| known.code == code) {
                 Some(known) => {
                     if known.cards.last() != Some(card) {
@@ -104,6 +106,7 @@ fn of_cards(
 }
 
 fn of_card(
+    accel: &dyn Accelerator,
     card: CardId,
     berth: &Berth,
     npu: &NpuFacts,
@@ -113,9 +116,9 @@ fn of_card(
     let device = npu.devices.iter().find(|device| device.id == card.0);
     let mut found = Vec::new();
     match device {
-        None => found.push((ConditionCode::CardLost, "npu-smi does not list it".to_owned())),
+        None => found.push((ConditionCode::CardLost, cards::not_listed(accel))),
         Some(_) if !seen.nodes.contains_key(&card) => {
-            found.push((ConditionCode::CardLost, format!("its device node davinci{card} is not there")));
+            found.push((ConditionCode::CardLost, cards::no_node(accel, card)));
         }
         // What is allowed is in force only while an administrator knows of the alarm.
         Some(device) if !device.health.usable() && !seen.rulings.get(&card).is_some_and(Ruling::allows) => {
@@ -137,12 +140,13 @@ fn is_of(holder: &Holder, berth: &Berth) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::accel::Ascend;
     use crate::model::Health;
     use crate::ops::cards::tests::{berth, npu, open, seen};
     use ConditionCode::{CardAlarm, CardLost, CardTaken};
 
     fn found(npu: &NpuFacts, seen: &Snapshot) -> Vec<(ConditionCode, Vec<u32>)> {
-        let found = of_cards(&berth(&[2, 3]), npu, seen, &Listed::new(), &looked_at(npu, seen));
+        let found = of_cards(&Ascend, &berth(&[2, 3]), npu, seen, &Listed::new(), &looked_at(npu, seen));
         let ids = |cards: &[CardId]| cards.iter().map(|card| card.0).collect();
         found.iter().map(|found| (found.code, ids(&found.cards))).collect()
     }
@@ -179,7 +183,7 @@ mod tests {
         let many = (0..5000).flat_map(|pid| [open(2, 1000 + pid, None), open(3, 1000 + pid, None)]);
         let taken = Snapshot { berths: vec![berth(&[2, 3])], open: many.collect(), ..seen() };
         assert_eq!(found(&npu(), &taken), [(CardTaken, vec![2, 3])]);
-        let found = of_cards(&berth(&[2, 3]), &npu(), &taken, &Listed::new(), &[CardTaken]);
+        let found = of_cards(&Ascend, &berth(&[2, 3]), &npu(), &taken, &Listed::new(), &[CardTaken]);
         let detail = found[0].detail.clone().unwrap();
         assert!(detail.ends_with(", 4984 more") && detail.len() < LONG_DETAIL, "{detail}");
     }

@@ -42,7 +42,7 @@ pub struct Paths {
     /// Personal storage, one directory a user.
     pub storage: PathBuf,
     pub profiles: PathBuf,
-    /// Where davinciN and the manager nodes are.
+    /// Where the device nodes of the cards are, and the manager nodes.
     pub dev: PathBuf,
     /// The catalogue of base images.
     pub images: PathBuf,

@@ -1,7 +1,7 @@
 //! `berth facts` on captured output, where there is any: what the parsers read is what a person reads.
 
 use crate::npu::{captures, facts, node, script};
-use berth::facts::npu::{map, table, topo};
+use berth::accel::ascend::npu_smi::{map, table, topo};
 use berth::model::Health;
 use berth::model::facts::NpuDevice;
 

@@ -1,8 +1,9 @@
 //! `berth check` as a program: what people and scripts read, on a machine that is a directory, and what it refuses.
 
 use crate::npu::captures;
+use berth::accel::ascend::npu_smi::detail;
 use berth::check::report::{CheckReport, CheckVerdict, Severity};
-use berth::facts::{driver, hccn, npu::detail};
+use berth::facts::{driver, hccn};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;

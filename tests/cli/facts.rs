@@ -1,7 +1,7 @@
 //! `berth facts`: the parsers on tables of every known kind, and the binary on tools that answer, fail or hang.
 
 use crate::npu::{facts, facts_with, fixture, node, run, script};
-use berth::facts::npu::{map, table, topo};
+use berth::accel::ascend::npu_smi::{map, table, topo};
 use berth::model::Health;
 use berth::model::facts::{Facts, NpuDevice};
 use std::time::{Duration, Instant};

@@ -110,7 +110,7 @@ fn what_the_map_calls_pure_is() {
     );
 }
 
-const LAYERS: &str = "//! `main → cli, agent, ssh → bootstrap, check → ops → engine, alloc, ledger, sim → facts → host → model`;";
+const LAYERS: &str = "//! `main → cli, agent, ssh → bootstrap, check → ops → engine, alloc, ledger → accel → facts → host → model`;";
 
 /// What is wrong with a module that has this code.
 fn findings(path: &str, code: &str) -> Vec<String> {
@@ -141,7 +141,7 @@ fn imports_go_down() {
         "use crate::host::Host;\nuse crate::profile::Config;\nuse crate::error::Fault;",
     );
     accepted("src/profile/load.rs", "use crate::host::Host;");
-    accepted("src/main.rs", "fn main() { berth::sim::run_as_tool(); berth::cli::main() }");
+    accepted("src/main.rs", "fn main() { berth::accel::simulated::run_as_tool(); berth::cli::main() }");
     refused("src/host/real.rs", "use crate::facts::npu;", "src/host/real.rs:2: `host` must not use `facts`");
     refused("src/model/card.rs", "use crate::profile::Config;", "`model` must not use `profile`");
     refused("src/profile/node.rs", "use crate::facts::npu;", "`profile` must not use `facts`");
@@ -188,7 +188,7 @@ fn libraries_and_effects_stay_behind_their_doors() {
     accepted("src/ledger/schema.rs", "use rusqlite::Connection;");
     accepted("src/ssh/server.rs", "use russh::server;\nfn f() { tokio::process::Command::new(\"x\"); }");
     accepted("src/cli/render.rs", "fn f() { println!(); eprintln!(); }");
-    accepted("src/sim/tool.rs", "fn f() { print!(\"+---+\"); }");
+    accepted("src/accel/simulated/tool.rs", "fn f() { print!(\"+---+\"); }");
     refused("src/ops/request.rs", "use bollard::Docker;", "`bollard` belongs into src/engine/");
     refused("src/ops/request.rs", "fn f(c: &rusqlite::Connection) {}", "`rusqlite` belongs into src/ledger/");
     refused("src/agent/mod.rs", "use russh::keys;", "`russh` belongs into src/ssh/");
@@ -236,7 +236,17 @@ fn no_decision_reads_a_sentence() {
     }
     accepted("src/ops/request.rs", "fn f() { let a = fault.message.clone(); say(&error.to_string()); }");
     accepted("src/ops/request.rs", "fn f() { if fault.kind == FaultKind::Denied { note(fault.message) } }");
-    accepted("src/facts/npu/error.rs", "fn f() { if output.stdout.contains(\"x\") {} }");
+    accepted("src/accel/ascend/npu_smi/error.rs", "fn f() { if output.stdout.contains(\"x\") {} }");
+}
+
+#[test]
+fn one_kind_of_card_is_named_in_its_room_alone() {
+    let code = "fn f() -> String { format!(\"davinci{id}\") }";
+    refused("src/ops/build.rs", code, "src/ops/build.rs:2: \"davinci{id}\" is of one kind of card");
+    refused("src/check/health.rs", "const A: &str = \"a\\\n    the HCCS ring\";", "of one kind of card");
+    accepted("src/accel/ascend/names.rs", code);
+    accepted("src/ops/build.rs", "// davinci3\n/// `ASCEND_VISIBLE_DEVICES`\nconst A: &str = \"npu\";");
+    accepted("src/ops/build.rs", &format!("#[cfg(test)]\nmod tests {{\n    {code}\n}}"));
 }
 
 #[test]

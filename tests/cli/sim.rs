@@ -2,12 +2,12 @@
 //! It makes device nodes, so it needs root.
 
 use crate::npu::{facts_with, run_with};
-use berth::facts::npu::{map, table};
+use berth::accel::ascend::npu_smi::{map, table};
+use berth::accel::simulated::{self, SimNode};
 use berth::host::RealHost;
 use berth::host::nodes::{device_node, make_char_node};
 use berth::model::Health;
 use berth::profile::{Config, Profile, load_config, load_profile};
-use berth::sim::{self, SimNode};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -40,7 +40,7 @@ fn simulated(test: &str) -> Option<Sim> {
     let host = RealHost::default();
     let config = load_config(&host, Some(&config_path)).unwrap();
     let profile = load_profile(&host, &config).unwrap();
-    let node = sim::prepare(&host, &config, &profile).unwrap();
+    let node = simulated::prepare(&host, &config, &profile).unwrap();
     Some(Sim { _dir: dir, config_path, config, profile, node })
 }
 
@@ -53,7 +53,7 @@ impl Sim {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
     fn npu_smi(&self, args: &[&str]) -> (String, Option<i32>) {
-        let output = Command::new(&self.node.npu_smi).args(args).output().unwrap();
+        let output = Command::new(&self.node.places.npu_smi).args(args).output().unwrap();
         (String::from_utf8(output.stdout).unwrap(), output.status.code())
     }
 }
@@ -85,14 +85,14 @@ fn a_simulated_node_is_seen_as_a_real_one() {
 fn nodes_and_mounts_are_those_of_the_profile() {
     let Some(mut sim) = simulated("nodes_and_mounts_are_those_of_the_profile") else { return };
     let minor = |name: &str| {
-        let node = device_node(&sim.node.dev.join(name)).unwrap().unwrap();
+        let node = device_node(&sim.node.places.dev.join(name)).unwrap().unwrap();
         assert_eq!((node.major, node.gid, node.mode), (236, 1000, 0o660), "{name}");
         node.minor
     };
     assert_eq!((minor("davinci0"), minor("davinci7")), (0, 7));
     assert_eq!((minor("davinci_manager"), minor("hisi_hdc"), minor("dvpp_cmdlist")), (100, 102, 103));
-    sim.node.apply(&mut sim.config, &mut sim.profile);
-    sim.node.apply(&mut sim.config, &mut sim.profile);
+    sim.node.places.apply(&mut sim.config, &mut sim.profile);
+    sim.node.places.apply(&mut sim.config, &mut sim.profile);
     let targets: Vec<_> = sim.profile.mounts.iter().map(|mount| mount.target().to_str().unwrap()).collect();
     assert_eq!(targets, ["/usr/local/bin/npu-smi", "/usr/local/Ascend/driver"]);
     assert!(sim.profile.mounts.iter().all(|mount| mount.source.exists() && !mount.source.is_symlink()));
@@ -105,7 +105,7 @@ fn faults_are_switched_while_it_runs_and_outlive_a_restart() {
     let Some(sim) = simulated("faults_are_switched_while_it_runs_and_outlive_a_restart") else { return };
     sim.fault(&["--health", "3=alarm", "--missing", "7"]);
     sim.fault(&["--holder", "5:4242:a long name of a process"]);
-    sim::prepare(&RealHost::default(), &sim.config, &sim.profile).unwrap();
+    simulated::prepare(&RealHost::default(), &sim.config, &sim.profile).unwrap();
     let npu = facts_with(&sim.config_path).npu;
     assert_eq!(npu.devices.iter().map(|d| d.id).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5, 6]);
     assert_eq!(npu.devices[3].health, Health::Alarm);
@@ -183,7 +183,7 @@ fn lines_have_the_width_of_the_real_tool() {
 fn a_reader_that_goes_away_is_no_panic() {
     let Some(sim) = simulated("a_reader_that_goes_away_is_no_panic") else { return };
     sim.fault(&["--delay", "100ms"]);
-    let mut child = Command::new(&sim.node.npu_smi)
+    let mut child = Command::new(&sim.node.places.npu_smi)
         .arg("info")
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -201,7 +201,7 @@ fn a_container_lists_only_its_own_cards_by_their_host_ids() {
     let Some(sim) = simulated("a_container_lists_only_its_own_cards_by_their_host_ids") else { return };
     let root = tempfile::tempdir().unwrap();
     let inside = |path: &str| root.path().join(path.trim_start_matches('/'));
-    for mount in &sim.node.mounts {
+    for mount in &sim.node.places.mounts {
         let target = inside(mount.target().to_str().unwrap());
         std::fs::create_dir_all(target.parent().unwrap()).unwrap();
         let copied = Command::new("cp").arg("-r").arg(&mount.source).arg(&target).status().unwrap();
@@ -271,7 +271,7 @@ fn a_state_that_is_not_understood_is_not_an_absent_one() {
         let output = sim.berth(&["sim", "show"]);
         assert_eq!(output.status.code(), Some(5));
         assert!(String::from_utf8(output.stderr).unwrap().contains(part));
-        assert!(sim::prepare(&RealHost::default(), &sim.config, &sim.profile).is_err());
+        assert!(simulated::prepare(&RealHost::default(), &sim.config, &sim.profile).is_err());
         assert_eq!(std::fs::read_to_string(&sim.node.state).unwrap(), text);
     }
     assert_eq!(sim.berth(&["sim", "fault", "--missing", "99"]).status.code(), Some(5));

@@ -7,7 +7,7 @@ use crate::bootstrap::plan::journal::Journal;
 use crate::bootstrap::plan::{Part, ResumeAfterBoot, Step};
 use crate::bootstrap::{Context, Wishes};
 use crate::error::Fault;
-use crate::facts::{self, account, addresses, pci, run_packages};
+use crate::facts::{self, account, addresses, run_packages};
 use crate::host::{need_text, sysctl};
 use crate::model::driver::{HccnSeen, PackagesSeen};
 use std::path::Path;
@@ -35,7 +35,7 @@ pub(in crate::bootstrap) fn look(context: &Context, seen: &mut Observed) -> Resu
 fn look_at_driver(context: &Context) -> Result<DriverSeen, String> {
     let (host, wants) = (context.host, &context.profile.bootstrap.driver);
     let wanted = account::Wanted { user: &wants.user, group: &wants.group, uid: wants.uid, gid: wants.gid };
-    let pci = pci::gather(host)?;
+    let pci = context.accel().on_bus(host)?;
     Ok(DriverSeen {
         files: facts::driver::gather(host, Path::new(facts::driver::DRIVER))?,
         pci: pci.into_iter().map(|device| format!("{}:{}", device.vendor, device.device)).collect(),

@@ -1,22 +1,22 @@
 //! Who has a card now: processes with its node open, containers that were given it, and what npu-smi lists. It only
 //! looks. Asked when a plan is made, and again right before something is installed.
 
+use crate::accel::{self, Nodes};
 use crate::bootstrap::Context;
 use crate::bootstrap::observed::CardsSeen;
 use crate::engine::{Engine, Foreign, ForeignScan, Known};
 use crate::error::{Fault, flatten};
-use crate::facts;
 use crate::model::facts::NpuDevice;
 use crate::model::{CardId, Holder};
 use crate::ops::kernel::{self, Outsiders};
-use crate::ops::survey::{Nodes, card_nodes, open_cards};
+use crate::ops::survey::open_cards;
 use anyhow::{Context as _, Result};
 use std::collections::BTreeSet;
 
 pub(in crate::bootstrap) fn look(context: &Context) -> CardsSeen {
     let mut found = BTreeSet::new();
     let mut reasons = Vec::new();
-    let nodes = card_nodes(&context.config.paths.dev, context.profile.devices.cards);
+    let nodes = accel::nodes::scan(context.accel(), &context.config.paths.dev, context.profile.devices.cards);
     reasons.extend(nodes.bad.iter().map(|(card, why)| format!("card {card}: {why}")));
     let open = open_cards(context.host, &nodes, &[]);
     reasons.extend(open.not_looked);
@@ -65,7 +65,7 @@ pub(in crate::bootstrap) fn check_free(context: &Context) -> Result<(), Fault> {
 
 /// What npu-smi lists. One that fails hides nobody: each process with a card open was seen already.
 fn listed(context: &Context) -> Vec<(CardId, u32, String)> {
-    let npu = facts::gather_npu(context.host, &context.config.tools);
+    let (npu, _) = context.accel().look(context.host, context.config);
     let of_device = |device: &NpuDevice| {
         let card = CardId(device.id);
         device
@@ -88,8 +88,8 @@ fn containers(context: &Context, nodes: &Nodes) -> Result<Outsiders> {
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
     runtime.block_on(async {
         let engine = Engine::connect(socket).await?;
-        let scan = ForeignScan::new(engine, "").exempting(&context.config.docker.exempt);
-        let foreign = { scan }.look(&nodes.for_scan(), &Known::default()).await?;
+        let scan = ForeignScan::new(engine, context.accel(), "").exempting(&context.config.docker.exempt);
+        let foreign = { scan }.look(&nodes.each(), &Known::default()).await?;
         Ok(kernel::with(nodes, &foreign))
     })
 }

@@ -1,5 +1,6 @@
 //! What `berth check` asks the Docker Engine. Each question has a connection and a time limit of its own.
 
+use crate::accel::{self, Accelerator, Nodes};
 use crate::check::seen::{DockerState, Holders, OpenBy};
 use crate::engine::{Engine, Foreign, ForeignScan, Known};
 use crate::error::{Fault, FaultKind, flatten};
@@ -7,7 +8,6 @@ use crate::host::Host;
 use crate::model::Holder;
 use crate::model::check_facts::{Look, NotLooked};
 use crate::ops::kernel::{self, Outsiders};
-use crate::ops::survey::Nodes;
 use crate::ops::{build, survey};
 use crate::profile::{Config, Profile};
 use anyhow::Result;
@@ -50,8 +50,13 @@ pub(super) fn registries(config: &Config, names: &[String]) -> Look<Vec<(String,
 }
 
 /// Who has cards: containers by the engine's record, processes by the kernel's.
-pub(super) fn holders(host: &dyn Host, config: &Config, profile: &Profile) -> Holders {
-    let card_nodes = survey::card_nodes(&config.paths.dev, profile.devices.cards);
+pub(super) fn holders(
+    host: &dyn Host,
+    accel: &'static dyn Accelerator,
+    config: &Config,
+    profile: &Profile,
+) -> Holders {
+    let card_nodes = accel::nodes::scan(accel, &config.paths.dev, profile.devices.cards);
     let open = survey::open_cards(host, &card_nodes, &[]);
     let unfinished = open.unfinished.first().map(|open| {
         format!(
@@ -80,10 +85,15 @@ pub(super) fn holders(host: &dyn Host, config: &Config, profile: &Profile) -> Ho
         )),
         None => Ok(()),
     };
-    Holders { nodes, containers: containers(host, config, &card_nodes), processes }
+    Holders { nodes, containers: containers(host, accel, config, &card_nodes), processes }
 }
 
-fn containers(host: &dyn Host, config: &Config, nodes: &Nodes) -> Look<Vec<(u32, Holder, bool)>> {
+fn containers(
+    host: &dyn Host,
+    accel: &'static dyn Accelerator,
+    config: &Config,
+    nodes: &Nodes,
+) -> Look<Vec<(u32, Holder, bool)>> {
     if !host.exists(&config.docker.socket) {
         return outside(kernel::with(nodes, &Foreign::default()), &BTreeSet::new());
     }
@@ -91,8 +101,8 @@ fn containers(host: &dyn Host, config: &Config, nodes: &Nodes) -> Look<Vec<(u32,
         let engine = Engine::connect(&config.docker.socket).await?;
         let berths = berths(&engine).await?;
         // With no instance of its own the scan takes every container for another's.
-        let mut scan = ForeignScan::new(engine, "").exempting(&config.docker.exempt);
-        Ok((scan.look(&nodes.for_scan(), &Known::default()).await?, berths))
+        let mut scan = ForeignScan::new(engine, accel, "").exempting(&config.docker.exempt);
+        Ok((scan.look(&nodes.each(), &Known::default()).await?, berths))
     });
     let (foreign, berths) = asked?.map_err(|error| not_looked(flatten(&error)))?;
     outside(kernel::with(nodes, &foreign), &berths)
@@ -155,9 +165,9 @@ mod tests {
         config.paths.dev = dev.path().into();
         let host = FakeHost::default();
         let profile = load_profile(&host, &config).unwrap();
-        assert_eq!(holders(&host, &config, &profile).nodes, Ok(()), "no node, no user");
+        assert_eq!(holders(&host, &accel::Ascend, &config, &profile).nodes, Ok(()), "no node, no user");
         std::fs::write(dev.path().join("davinci1"), "").unwrap();
-        let found = holders(&host, &config, &profile).nodes.unwrap_err();
+        let found = holders(&host, &accel::Ascend, &config, &profile).nodes.unwrap_err();
         assert!(found.reason.starts_with("card 1 could not be looked at: "), "{found:?}");
     }
 }

@@ -2,13 +2,14 @@
 
 mod docker;
 
+use crate::accel::{self, Accelerator};
 use crate::check::report::{CheckReport, CheckResult, ProbeTime, SCHEMA, Summary};
 use crate::check::seen::{CheckFacts, DriverAccount, Mounted, NpuLook, SmartDisk, not_asked, silent_card};
 use crate::check::{Check, FORWARD, Need, Scope, Wants};
 use crate::error::flatten;
-use crate::facts::{self, npu::detail};
+use crate::facts;
 use crate::host::{Host, apart, firewall, sysctl};
-use crate::model::check_facts::{CannSeen, HccnCard, Look, NotLooked};
+use crate::model::check_facts::{CannSeen, Conflicts, HccnCard, Look, NotLooked};
 use crate::model::text::plain;
 use crate::profile::{Catalogue, Config, Profile};
 use std::collections::BTreeSet;
@@ -20,6 +21,7 @@ use std::time::Instant;
 #[derive(Clone, Copy)]
 struct ProbeInput<'a> {
     host: &'a dyn Host,
+    accel: &'static dyn Accelerator,
     config: &'a Config,
     profile: &'a Profile,
 }
@@ -30,7 +32,7 @@ type Seen = Box<dyn FnOnce(&mut CheckFacts) + Send>;
 /// Runs these checks. The whole takes as long as the slowest probe that they need.
 pub fn run(host: &dyn Host, config: &Config, profile: &Profile, checks: &[&'static Check]) -> CheckReport {
     let began = Instant::now();
-    let node = ProbeInput { host, config, profile };
+    let node = ProbeInput { host, accel: accel::of(profile), config, profile };
     let wants = Wants { profile, config };
     let needs: BTreeSet<Need> = checks
         .iter()
@@ -91,18 +93,17 @@ fn seen<T: Send + 'static>(look: T, put: fn(&mut CheckFacts, T)) -> Seen {
 }
 
 fn look(node: ProbeInput, need: Need) -> Seen {
-    let ProbeInput { host, config, profile } = node;
+    let ProbeInput { host, accel, config, profile } = node;
     let devices = &profile.devices;
     match need {
         Need::Npu => seen(npu(node), |facts, look| facts.npu = Ok(look)),
         Need::Board => {
-            seen(untold(detail::gather_board(host, &config.tools, devices.cards)), |facts, look| {
-                facts.board = look;
-            })
+            let look = accel.board(host, &config.tools, devices.cards);
+            seen(untold(look), |facts, look| facts.board = look)
         }
-        Need::Pci => seen(untold(facts::pci::gather(host)), |facts, look| facts.pci = look),
+        Need::Pci => seen(untold(accel.on_bus(host)), |facts, look| facts.pci = look),
         Need::Nodes => {
-            let look = facts::device_nodes::gather(&config.paths.dev, devices.cards, &devices.manager);
+            let look = accel::nodes::examine(accel, &config.paths.dev, devices);
             seen(untold(look), |facts, look| facts.nodes = look)
         }
         Need::Driver => {
@@ -134,14 +135,16 @@ fn look(node: ProbeInput, need: Need) -> Seen {
         Need::BridgeFilter => {
             seen(Ok(apart::can_filter_bridges(host)), |facts, look| facts.can_filter_bridges = look)
         }
-        Need::Conflicts => seen(untold(facts::conflicts::gather(host)), |facts, look| facts.conflicts = look),
+        Need::Conflicts => seen(untold(conflicts(node)), |facts, look| facts.conflicts = look),
         Need::Clock => seen(facts::clock::gather(host), |facts, look| facts.clock = look),
         Need::Registries => {
             let look = docker::registries(config, &profile.check.registries);
             seen(look, |facts, look| facts.registries = look)
         }
         Need::Account => seen(account(host), |facts, look| facts.account = look),
-        Need::Holders => seen(docker::holders(host, config, profile), |facts, look| facts.holders = Ok(look)),
+        Need::Holders => {
+            seen(docker::holders(host, accel, config, profile), |facts, look| facts.holders = Ok(look))
+        }
     }
 }
 
@@ -150,10 +153,15 @@ fn untold<T>(look: Result<T, String>) -> Look<T> {
 }
 
 fn npu(node: ProbeInput) -> NpuLook {
-    let tools = &node.config.tools;
-    let facts = facts::npu::gather_table(node.host, tools);
-    let errors = detail::gather_errors(node.host, tools, &facts);
-    NpuLook { tool_there: node.host.exists(&tools.npu_smi), errors, facts }
+    let ProbeInput { host, accel, config, .. } = node;
+    let facts = accel.table(host, &config.tools);
+    let errors = accel.errors(host, &config.tools, &facts);
+    NpuLook { tool_there: host.exists(&config.tools.npu_smi), errors, facts }
+}
+
+fn conflicts(node: ProbeInput) -> Result<Conflicts, String> {
+    let words = node.accel.words();
+    facts::conflicts::gather(node.host, words.plugins, words.nodes)
 }
 
 /// As this process sees them: another user may not look at those of pid 1.

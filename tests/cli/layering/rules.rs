@@ -1,6 +1,6 @@
 //! The rules. Each takes a file's path and text and returns what is wrong, so that bad text can be tried on it.
 
-use super::scan::{blank_text, find_words, first_names, functions, line_of, without_tests};
+use super::scan::{blank_text, find_words, first_names, functions, line_of, literals, without_tests};
 
 const FILE_LINES: usize = 500;
 const FUNCTION_LINES: usize = 80;
@@ -53,8 +53,13 @@ const READ_BY: &[&str] = &[
     " ==  ",
     " !=  ",
 ];
-/// sim/tool.rs is npu-smi: another program, which prints what it is asked.
-const PRINTERS: &[&str] = &["src/cli/render.rs", "src/sim/tool.rs"];
+/// simulated/tool.rs is npu-smi: another program, which prints what it is asked.
+const PRINTERS: &[&str] = &["src/cli/render.rs", "src/accel/simulated/tool.rs"];
+
+/// What only one kind of card has: names of its nodes, of its variables, of its links.
+const KINDS: &[&str] = &["davinci", "ASCEND_", "HCCS"];
+/// The last two install the vendor's packages, and are how the API words what it tells of.
+const KNOW_A_KIND: &[&str] = &["src/accel/", "src/bootstrap/driver/", "src/model/holder.rs"];
 
 /// Peers at the top that may use each other, one way.
 const BETWEEN_FACES: &[(&str, &str)] = &[("cli", "agent"), ("cli", "ssh"), ("agent", "ssh")];
@@ -132,6 +137,7 @@ const IMPURE: &[&str] = &[
     "crate::engine",
     "crate::ledger",
     "crate::ops",
+    "accel::nodes",
     "std::fs",
     "std::process",
     "std::net::TcpStream",
@@ -153,9 +159,8 @@ impl Map {
     }
 
     fn is_pure(&self, path: &str) -> bool {
-        let is_test = path.ends_with("tests.rs") || path.contains("/tests") || path.contains("_tests");
         let here = |module: &String| is_below(path, module);
-        !is_test
+        !is_test(path)
             && self.0.iter().any(|row| {
                 row.pure_but_for
                     .as_ref()
@@ -220,6 +225,7 @@ pub fn check(path: &str, source: &str, layers: &Layers) -> Vec<String> {
     wrong.extend(check_places(path, &code));
     wrong.extend(check_clocks(path, &code));
     wrong.extend(check_sentences(path, &code));
+    wrong.extend(check_kinds(path, source));
     wrong
 }
 
@@ -325,6 +331,22 @@ fn check_clocks(path: &str, code: &str) -> Vec<String> {
             )
         })
         .collect()
+}
+
+/// A text outside src/accel that names what one kind of card has.
+fn check_kinds(path: &str, source: &str) -> Vec<String> {
+    if is_test(path) || KNOW_A_KIND.iter().any(|place| path.starts_with(place)) {
+        return Vec::new();
+    }
+    let named = |text: &&(usize, String)| KINDS.iter().any(|kind| text.1.contains(kind));
+    let told = |(line, text): &(usize, String)| {
+        format!("{path}:{line}: {text} is of one kind of card; ask the `Accelerator`")
+    };
+    literals(source).iter().filter(named).map(told).collect()
+}
+
+fn is_test(path: &str) -> bool {
+    path.ends_with("tests.rs") || path.contains("/tests") || path.contains("_tests")
 }
 
 /// A decision that reads a sentence. What other programs print is text too, but it has other names than these.

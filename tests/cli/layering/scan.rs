@@ -18,6 +18,24 @@ pub fn blank_text(source: &str) -> String {
     out
 }
 
+/// The literals outside test modules, each with its line.
+pub fn literals(source: &str) -> Vec<(usize, String)> {
+    let (code, _) = without_tests(&blank_text(source));
+    let is_code: Vec<bool> = code.lines().map(|line| !line.is_empty()).collect();
+    let chars: Vec<char> = source.chars().collect();
+    let (mut at, mut line, mut found) = (0, 0, Vec::new());
+    while at < chars.len() {
+        let end = end_of_text(&chars, at).max(at + 1);
+        let text: String = chars[at..end].iter().collect();
+        if end > at + 1 && !text.starts_with('/') && is_code.get(line) == Some(&true) {
+            found.push((line + 1, text.clone()));
+        }
+        line += text.matches('\n').count();
+        at = end;
+    }
+    found
+}
+
 /// Where the comment or literal that starts at `at` ends; `at` itself when none does.
 fn end_of_text(chars: &[char], at: usize) -> usize {
     let starts = |text: &str| text.chars().enumerate().all(|(i, c)| chars.get(at + i) == Some(&c));

@@ -2,15 +2,16 @@
 
 use super::proxy::Proxy;
 use super::rig::{MAJOR, Rig, socket};
+use berth::accel::{Ascend, CardNode};
 use berth::engine::events::watch;
-use berth::engine::{BerthLabels, CardNode, Engine, ForeignScan, Known};
+use berth::engine::{BerthLabels, Engine, ForeignScan, Known};
 use berth::model::holder::ContainerReason;
 use berth::model::{CardId, Holder};
 use std::collections::HashSet;
 use std::time::Duration;
 
 fn cards() -> Vec<CardNode> {
-    (0..8).map(|id| CardNode { id: CardId(id), number: Some((MAJOR, id)), vnpu: None }).collect()
+    (0..8).map(|id| CardNode { id: CardId(id), number: Some((MAJOR, id)), part: None }).collect()
 }
 
 /// (card, container's name without the rig's prefix, reason), of this rig's containers.
@@ -38,7 +39,7 @@ async fn containers_of_others_are_seen_alone() {
     use ContainerReason::{Device, Privileged};
     let rig = Rig::new().await;
     rig.image().await;
-    let mut scan = ForeignScan::new(rig.engine.clone(), "nobody");
+    let mut scan = ForeignScan::new(rig.engine.clone(), &Ascend, "nobody");
     let known = Known::default();
     assert_eq!(held(&rig, &mut scan, &known).await, []);
 
@@ -88,7 +89,7 @@ async fn our_own_are_foreign_only_when_nobody_knows_them() {
     spec.labels = labels.build();
     let id = rig.engine.create(&spec).await.unwrap();
     rig.engine.start(&id).await.unwrap();
-    let mut scan = ForeignScan::new(rig.engine.clone(), &rig.prefix);
+    let mut scan = ForeignScan::new(rig.engine.clone(), &Ascend, &rig.prefix);
     let by_container = Known { containers: HashSet::from([id]), ..Known::default() };
     let by_berth = Known { creating: HashSet::from([spec.name.clone()]), ..Known::default() };
     assert_eq!(held(&rig, &mut scan, &by_container).await, []);
@@ -98,7 +99,7 @@ async fn our_own_are_foreign_only_when_nobody_knows_them() {
     let stray = held(&rig, &mut scan, &Known::default()).await;
     assert_eq!(stray, [is(3, "berth", unknown), is(6, "berth", unknown)]);
     // To another agent on this node it is a container as any other.
-    let mut other = ForeignScan::new(rig.engine.clone(), "another");
+    let mut other = ForeignScan::new(rig.engine.clone(), &Ascend, "another");
     assert_eq!(held(&rig, &mut other, &by_berth).await, [is(3, "berth", ContainerReason::Device)]);
 }
 
@@ -107,7 +108,7 @@ async fn an_engine_that_does_not_answer_is_no_empty_answer() {
     let rig = Rig::new().await;
     let proxy = Proxy::start(rig.path("proxy.sock"), &socket(), None);
     let engine = Engine::connect(&rig.path("proxy.sock")).await.unwrap();
-    let mut scan = ForeignScan::new(engine, "nobody");
+    let mut scan = ForeignScan::new(engine, &Ascend, "nobody");
     scan.look(&cards(), &Known::default()).await.unwrap();
     proxy.stop();
     let error = berth::error::flatten(&scan.look(&cards(), &Known::default()).await.unwrap_err());

@@ -86,13 +86,13 @@ fn holders(facts: &mut CheckFacts) -> &mut Holders {
 fn hang(facts: &mut CheckFacts) {
     let host = FakeHost::default().with_hang(SMI);
     let facts = &mut facts.npu.as_mut().unwrap().facts;
-    *facts = facts::npu::gather_table(&host, &config().tools);
+    *facts = gather_table(&host, &config().tools);
 }
 
 fn held(facts: &mut CheckFacts) {
     let host = FakeHost::default().with_output(SMI, 172, "", "");
     let facts = &mut facts.npu.as_mut().unwrap().facts;
-    *facts = facts::npu::gather_table(&host, &config().tools);
+    *facts = gather_table(&host, &config().tools);
 }
 
 /// A part of a source, and the checks that need it.
@@ -152,7 +152,7 @@ fn what_is_bad_is_bad_whatever_else_was_not_seen() {
 #[test]
 fn a_driver_that_could_not_be_looked_at_is_not_missing() {
     let tool_is_gone = NpuLook {
-        facts: facts::npu::gather_table(&FakeHost::default().with_missing(SMI), &config().tools),
+        facts: gather_table(&FakeHost::default().with_missing(SMI), &config().tools),
         ..NpuLook::default()
     };
     let facts = CheckFacts { npu: Ok(tool_is_gone), driver: lost(), ..facts_of(&good_host()) };

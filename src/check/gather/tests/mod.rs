@@ -6,6 +6,7 @@ mod machine;
 mod remedies;
 
 use super::*;
+use crate::accel::ascend::npu_smi::gather_table;
 use crate::check::report::{CheckVerdict, Severity};
 use crate::check::table;
 use crate::host::FakeHost;
@@ -17,7 +18,7 @@ const ELSEWHERE: [Need; 4] = [Need::Nodes, Need::Docker, Need::Registries, Need:
 
 fn facts_of(host: &FakeHost) -> CheckFacts {
     let (config, profile) = (config(), profile());
-    let node = ProbeInput { host, config: &config, profile: &profile };
+    let node = ProbeInput { host, accel: &accel::Ascend, config: &config, profile: &profile };
     let needs: BTreeSet<Need> = table()
         .flat_map(|check| check.needs.iter().copied())
         .filter(|need| !ELSEWHERE.contains(need))
@@ -101,7 +102,7 @@ fn lost_no_driver_held_and_unknown_are_told_apart() {
     let without = |change: fn(FakeHost) -> FakeHost| facts_of(&change(good_host()));
     let no_tool = CheckFacts {
         npu: Ok(NpuLook {
-            facts: facts::npu::gather_table(&FakeHost::default().with_missing(SMI), &config().tools),
+            facts: gather_table(&FakeHost::default().with_missing(SMI), &config().tools),
             ..NpuLook::default()
         }),
         driver: Ok(DriverFacts::default()),

@@ -100,7 +100,7 @@ fn the_driver_comes_from_where_the_profile_says() {
     facts.driver = Ok(DriverFacts::default());
     facts.nodes = Ok(NodeFacts::default());
     facts.npu = Ok(NpuLook {
-        facts: facts::npu::gather_table(&FakeHost::default().with_missing(SMI), &config().tools),
+        facts: gather_table(&FakeHost::default().with_missing(SMI), &config().tools),
         ..NpuLook::default()
     });
     let mut named = profile();

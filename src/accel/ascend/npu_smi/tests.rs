@@ -26,8 +26,8 @@ fn machine() -> FakeHost {
         .with_file("/sys/devices/system/node/node4/cpulist", "96-119\n")
 }
 
-fn tools() -> Tools {
-    Tools { npu_smi: "/smi".into(), ..Tools::default() }
+fn config() -> Config {
+    Config { tools: Tools { npu_smi: "/smi".into(), ..Tools::default() }, ..Config::default() }
 }
 
 fn ids(facts: &NpuFacts) -> Vec<u32> {
@@ -36,16 +36,16 @@ fn ids(facts: &NpuFacts) -> Vec<u32> {
 
 #[test]
 fn in_a_container_nodes_keep_the_hosts_numbers() {
-    assert_eq!(ids(&gather(&machine(), &tools()).0), [0, 1]);
+    assert_eq!(ids(&gather(&machine(), &config()).0), [0, 1]);
     let inside = machine().with_file("/dev/davinci5", "").with_file("/dev/davinci7", "");
-    assert_eq!(ids(&gather(&inside, &tools()).0), [5, 7]);
+    assert_eq!(ids(&gather(&inside, &config()).0), [5, 7]);
     let host = inside.with_file("/dev/davinci0", "").with_file("/dev/davinci1", "");
-    assert_eq!(ids(&gather(&host, &tools()).0), [0, 1]);
+    assert_eq!(ids(&gather(&host, &config()).0), [0, 1]);
 }
 
 #[test]
 fn sysfs_tells_the_numa_node_where_the_tool_refuses() {
-    let (facts, unreadable) = gather(&machine(), &tools());
+    let (facts, unreadable) = gather(&machine(), &config());
     let near = NpuTopology { id: 0, numa_node: Some(4), cpu_affinity: Some("96-119".into()), hccs: vec![] };
     assert_eq!(facts.topology, [near]);
     assert_eq!(unreadable.iter().map(|u| u.fact.as_str()).collect::<Vec<_>>(), ["npu.topology"]);
@@ -53,16 +53,16 @@ fn sysfs_tells_the_numa_node_where_the_tool_refuses() {
 
 #[test]
 fn a_second_look_asks_only_for_the_table() {
-    let (first, _) = gather(&machine(), &tools());
+    let (first, _) = gather(&machine(), &config());
     let short = FakeHost::default().with_output("/smi info", 0, INFO, "driver said something\n");
-    let again = refresh(&short, &tools(), &first);
+    let again = refresh(&short, &config(), &first);
     assert_eq!((ids(&again), &again.topology, &again.pci), (ids(&first), &first.topology, &first.pci));
     assert_eq!(again.warnings, ["driver said something"]);
     // Another card: everything is asked again.
     let other = INFO.replace("| 7 ", "| 6 ");
-    let changed = refresh(&machine().with_output("/smi info", 0, &other, ""), &tools(), &first);
+    let changed = refresh(&machine().with_output("/smi info", 0, &other, ""), &config(), &first);
     assert_eq!(ids(&changed), [0, 6]);
-    let failed = refresh(&FakeHost::default().with_hang("/smi info"), &tools(), &first);
+    let failed = refresh(&FakeHost::default().with_hang("/smi info"), &config(), &first);
     assert!(failed.error.unwrap().meaning.contains("could not look") && failed.devices.is_empty());
 }
 
@@ -134,7 +134,7 @@ fn the_name_of_a_process_makes_no_row() {
 #[test]
 fn two_cards_with_one_number_are_warned_about() {
     let map = MAP.replace("7 0 1", "7 0 0");
-    let (facts, _) = gather(&machine().with_output("/smi info -m", 0, &map, ""), &tools());
+    let (facts, _) = gather(&machine().with_output("/smi info -m", 0, &map, ""), &config());
     assert_eq!(ids(&facts), [0, 0]);
     assert_eq!(facts.warnings, ["NPU 7 chip 0 and another card both have id 0"]);
 }

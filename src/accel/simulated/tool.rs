@@ -6,6 +6,7 @@
 use super::prepare::DRIVER_IN_CONTAINER;
 use super::state::SimState;
 use super::tables::{self, Row};
+use crate::accel::{Accelerator as _, Ascend};
 use crate::host::{Host, RealHost, nodes};
 use crate::model::CardId;
 use std::io::Write as _;
@@ -56,7 +57,7 @@ fn answer(host: &dyn Host, name: &Path, args: &[String]) -> (String, u8) {
         }
     }
     let visible = |id: CardId| {
-        let node = || nodes::device_node(Path::new(&format!("/dev/davinci{id}"))).ok().flatten();
+        let node = || nodes::device_node(&Path::new("/dev").join(Ascend.node_name(id))).ok().flatten();
         on_host || node().is_some_and(|node| (node.major, node.minor) == (state.simulation.major, id.0))
     };
     let rows = tables::rows(&state, &visible);

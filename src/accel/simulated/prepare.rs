@@ -1,8 +1,9 @@
-//! Making the simulated node under `<paths.state>/sim`, and pointing config and profile at it.
+//! Making the simulated node under `<paths.state>/sim`.
 //!
 //! Run again it changes nothing; faults that were switched on stay on until the profile asks for others.
 
 use super::state::{SCHEMA, SimCard, SimState};
+use crate::accel::{Accelerator as _, Ascend, Places};
 use crate::error::Fault;
 use crate::facts::cpu::online_cpus;
 use crate::host::{Host, dirs, nodes};
@@ -20,14 +21,9 @@ const BUS_IDS: [&str; 8] = ["C1", "C2", "81", "82", "01", "02", "41", "42"];
 /// Where the parts of the simulated node are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SimNode {
-    /// The directory of the device nodes.
-    pub dev: PathBuf,
-    /// The tool on the host.
-    pub npu_smi: PathBuf,
+    pub places: Places,
     /// Its state, next to the driver's version file.
     pub state: PathBuf,
-    /// What berths get in place of a real driver's files.
-    pub mounts: Vec<Mount>,
 }
 
 impl SimNode {
@@ -35,39 +31,21 @@ impl SimNode {
     pub fn locate(config: &Config) -> Result<Self> {
         let root = config.paths.state.join("sim");
         let mount = |source: PathBuf, target: &str| Mount { source, target: Some(target.into()) };
-        Ok(Self {
+        let places = Places {
             dev: root.join("dev"),
             npu_smi: root.join("npu-smi"),
-            state: root.join("driver/sim.json"),
             // The program itself and not the link to it: Docker would look for the link's target inside.
             mounts: vec![
                 mount(program(config)?, TOOL_IN_CONTAINER),
                 mount(root.join("driver"), DRIVER_IN_CONTAINER),
             ],
-        })
+        };
+        Ok(Self { places, state: root.join("driver/sim.json") })
     }
 
     pub fn is_prepared(&self, host: &dyn Host) -> bool {
         host.exists(&self.state)
     }
-
-    /// From here on the node is used as a real one is.
-    pub fn apply(&self, config: &mut Config, profile: &mut Profile) {
-        config.paths.dev.clone_from(&self.dev);
-        config.tools.npu_smi.clone_from(&self.npu_smi);
-        profile.mounts.retain(|old| self.mounts.iter().all(|new| new.target() != old.target()));
-        profile.mounts.extend(self.mounts.iter().cloned());
-    }
-}
-
-/// For commands that only look: points config and profile at the simulated node of a simulated profile.
-/// False when the profile is a real node's.
-pub fn attach(config: &mut Config, profile: &mut Profile) -> Result<bool> {
-    if profile.simulation.is_none() {
-        return Ok(false);
-    }
-    SimNode::locate(config)?.apply(config, profile);
-    Ok(true)
 }
 
 /// Makes the node, or completes it. Needs root, for mknod.
@@ -77,10 +55,10 @@ pub fn prepare(host: &dyn Host, config: &Config, profile: &Profile) -> Result<Si
     };
     let node = SimNode::locate(config)?;
     let driver = node.state.parent().unwrap_or(Path::new("/"));
-    for dir in [&config.paths.state.join("sim"), &node.dev, &driver.to_path_buf()] {
+    for dir in [&config.paths.state.join("sim"), &node.places.dev, &driver.to_path_buf()] {
         dirs::make_dir(dir, 0o755)?;
     }
-    make_nodes(&node.dev, profile, simulation)?;
+    make_nodes(&node.places.dev, profile, simulation)?;
     let version = version_info(&simulation.driver_version);
     let version_path = driver.join("version.info");
     host.write_atomic(&version_path, version.as_bytes(), 0o644)
@@ -92,8 +70,8 @@ pub fn prepare(host: &dyn Host, config: &Config, profile: &Profile) -> Result<Si
     };
     let cards = cards(host, profile.devices.cards);
     SimState { schema: SCHEMA, simulation: simulation.clone(), faults, cards }.write(host, &node.state)?;
-    nodes::replace_symlink(&program(config)?, &node.npu_smi)
-        .with_context(|| format!("linking {}", node.npu_smi.display()))?;
+    nodes::replace_symlink(&program(config)?, &node.places.npu_smi)
+        .with_context(|| format!("linking {}", node.places.npu_smi.display()))?;
     Ok(node)
 }
 
@@ -106,7 +84,7 @@ fn program(config: &Config) -> Result<PathBuf> {
 }
 
 fn make_nodes(dev: &Path, profile: &Profile, simulation: &Simulation) -> Result<()> {
-    let cards = (0..profile.devices.cards).map(|id| (format!("davinci{id}"), id));
+    let cards = (0..profile.devices.cards).map(|id| (Ascend.node_name(CardId(id)), id));
     let others = profile.devices.manager.iter().chain(&profile.devices.optional).cloned();
     for (name, minor) in cards.chain(others.zip(FIRST_MANAGER..)) {
         if name.contains('/') {

@@ -1,4 +1,4 @@
-//! The cards: npu-smi's table, its optional queries, and what sysfs says where they are refused.
+//! npu-smi, the driver's tool: its main table, its optional queries, and what sysfs says where they are refused.
 //!
 //! The main table decides. A query that is refused or not understood takes nothing away from it.
 
@@ -10,19 +10,21 @@ pub mod table;
 pub mod topo;
 pub mod vnpu;
 
-use super::pci;
+use super::{PCI, names};
+use crate::facts::{cpu, pci};
 use crate::host::{Host, Output, RunError, Tool};
+use crate::model::CardId;
 use crate::model::facts::{NpuCut, NpuDevice, NpuFacts, NpuTopology, NumaNode, PciDevice, Unreadable};
-use crate::profile::Tools;
+use crate::profile::{Config, Tools};
 use std::collections::BTreeSet;
-use std::path::Path;
 use table::Table;
 
 /// Everything about the cards. What could not be read is named beside it.
-pub fn gather(host: &dyn Host, tools: &Tools) -> (NpuFacts, Vec<Unreadable>) {
+pub fn gather(host: &dyn Host, config: &Config) -> (NpuFacts, Vec<Unreadable>) {
+    let tools = &config.tools;
     let mut unreadable = Vec::new();
     let (mut facts, table) = look(host, tools);
-    facts.pci = pci::gather(host).unwrap_or_else(|reason| {
+    facts.pci = pci::gather(host, &PCI).unwrap_or_else(|reason| {
         unreadable.push(Unreadable { fact: "npu.pci".into(), reason });
         Vec::new()
     });
@@ -31,7 +33,7 @@ pub fn gather(host: &dyn Host, tools: &Tools) -> (NpuFacts, Vec<Unreadable>) {
     if table.cards.iter().any(|card| card.printed_id.is_none()) {
         match query(host, tools, &["info", "-m"]).map(|text| map::parse(&text)) {
             Ok(map) if !map.is_empty() => {
-                let has_node = |id: u32| host.exists(Path::new(&format!("/dev/davinci{id}")));
+                let has_node = |id: u32| host.exists(&config.paths.dev.join(names::node(CardId(id))));
                 map::apply(&mut table.cards, &map, &has_node);
             }
             Ok(_) => unreadable.push(refused("npu.ids", "npu-smi info -m printed no map")),
@@ -39,7 +41,7 @@ pub fn gather(host: &dyn Host, tools: &Tools) -> (NpuFacts, Vec<Unreadable>) {
         }
     }
     finish(&mut facts, table);
-    let nodes = super::cpu::numa_nodes(host).unwrap_or_default();
+    let nodes = cpu::numa_nodes(host).unwrap_or_default();
     let told = query(host, tools, &["info", "-t", "topo"]).and_then(|text| {
         let rows = topo::parse(&text);
         if rows.is_empty() { Err("npu-smi info -t topo printed no table".into()) } else { Ok(rows) }
@@ -83,7 +85,8 @@ pub fn gather_table(host: &dyn Host, tools: &Tools) -> NpuFacts {
 
 /// The cards alone, for a caller that asks often: ids and topology are taken over from the last full look
 /// while the same cards are there; other cards are looked at in full.
-pub fn refresh(host: &dyn Host, tools: &Tools, last: &NpuFacts) -> NpuFacts {
+pub fn refresh(host: &dyn Host, config: &Config, last: &NpuFacts) -> NpuFacts {
+    let tools = &config.tools;
     let (mut facts, table) = look(host, tools);
     facts.pci.clone_from(&last.pci);
     let Some(mut table) = table else { return facts };
@@ -93,7 +96,7 @@ pub fn refresh(host: &dyn Host, tools: &Tools, last: &NpuFacts) -> NpuFacts {
         };
         match last.devices.iter().find(same) {
             Some(old) => card.device.id = old.id,
-            None => return gather(host, tools).0,
+            None => return gather(host, config).0,
         }
     }
     finish(&mut facts, table);

@@ -24,7 +24,7 @@ mod tests {
 
     #[test]
     fn a_cut_card_lists_its_vnpus() {
-        let text = include_str!("../../../tests/fixtures/vnpu/910b4-2vnpus.txt");
+        let text = include_str!("../../../../tests/fixtures/vnpu/910b4-2vnpus.txt");
         assert_eq!(parse(text), [100, 101]);
         let none: String = text.lines().filter(|line| !line.contains("vir10")).collect::<Vec<_>>().join("\n");
         assert!(parse(&none).is_empty() && parse("Usage: npu-smi info\n").is_empty());

@@ -6,7 +6,12 @@ use crate::host::{Output, RunError};
 use crate::model::facts::{NpuError, NpuTrouble};
 
 fn error(code: Option<i32>, meaning: impl Into<String>, remedy: &str) -> NpuError {
-    NpuError { trouble: NpuTrouble::Other, code, meaning: meaning.into(), remedy: remedy.into() }
+    let trouble = match code {
+        Some(-8005) => NpuTrouble::NoDriver,
+        Some(-8020) => NpuTrouble::Held,
+        _ => NpuTrouble::Other,
+    };
+    NpuError { trouble, code, meaning: meaning.into(), remedy: remedy.into() }
 }
 
 /// The tool did not run to its end.
