@@ -121,31 +121,33 @@ fn whole<'a>(
 /// The nodes as `berth check` judges them, those that every berth needs included.
 pub fn examine(accel: &dyn Accelerator, dev: &Path, devices: &Devices) -> Result<NodeFacts, String> {
     let mut facts = NodeFacts::default();
-    let mut note = |path: &Path, at| match at {
-        At::Node(node) => Ok(Some(node)),
-        At::Nothing => Ok(None),
-        // Something else in a node's place is a finding; not being allowed to look is none.
-        At::NoDevice(_) => {
-            facts.wrong.push(format!("{} is not a character device", path.display()));
-            Ok(None)
-        }
-        At::NotLooked(why) => Err(format!("device nodes cannot be looked at: {why}")),
-    };
-    let (mut cards, mut gid) = (Vec::new(), None);
     for (card, path, at) in whole(accel, dev, devices.cards) {
-        if let Some(node) = note(&path, at)? {
-            cards.push(card.0);
-            gid.get_or_insert(node.gid);
+        if let Some(node) = node_of(at, &path, &mut facts.wrong)? {
+            facts.cards.push(card.0);
+            facts.gid.get_or_insert(node.gid);
         }
     }
-    let mut missing_managers = Vec::new();
     for name in &devices.manager {
         let path = dev.join(name);
-        let at = at(&path);
-        missing_managers.extend((at == At::Nothing).then(|| name.clone()));
-        note(&path, at)?;
+        match at(&path) {
+            At::Nothing => facts.missing_managers.push(name.clone()),
+            there => {
+                node_of(there, &path, &mut facts.wrong)?;
+            }
+        }
     }
-    Ok(NodeFacts { cards, gid, missing_managers, ..facts })
+    Ok(facts)
+}
+
+/// Something else in a node's place is a finding; not being allowed to look is none.
+fn node_of(at: At, path: &Path, wrong: &mut Vec<String>) -> Result<Option<DeviceNode>, String> {
+    match at {
+        At::Node(node) => return Ok(Some(node)),
+        At::Nothing => {}
+        At::NoDevice(_) => wrong.push(format!("{} is not a character device", path.display())),
+        At::NotLooked(why) => return Err(format!("device nodes cannot be looked at: {why}")),
+    }
+    Ok(None)
 }
 
 #[cfg(test)]
