@@ -2,10 +2,12 @@
 
 import os
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
 import tempfile
+import threading
 import time
 
 from servers import GIB
@@ -217,13 +219,18 @@ class Beside:
     def upload(self, size, limit=120):
         source = subprocess.Popen(["head", "-c", str(size), "/dev/zero"], stdout=subprocess.PIPE)
         began = time.monotonic()
-        try:
-            subprocess.run(self.ssh(command=["cat > /dev/null"]), stdin=source.stdout, check=True, timeout=limit)
-        except subprocess.TimeoutExpired:
-            pass
+        client = subprocess.Popen(self.ssh(command=["cat > /dev/null"]), stdin=source.stdout)
+        # Not `wait(timeout)`: that looks every 50 ms.
+        watchdog = threading.Timer(limit, client.kill)
+        watchdog.start()
+        status = client.wait()
+        took = time.monotonic() - began
+        watchdog.cancel()
         source.kill()
         source.wait()
-        return time.monotonic() - began
+        if status not in (0, -signal.SIGKILL):
+            raise RuntimeError(f"an upload to {self.server} ended with {status}")
+        return took
 
     def end_reader(self):
         self.servers.run(self.server, f"pkill -P $(cat /tmp/{self.mark}); kill $(cat /tmp/{self.mark}) || true")

@@ -2,8 +2,10 @@
 
 use crate::rig::{Server, Setup, has_changed_russh, wait_until};
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{Read as _, Write};
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 const MIB: u64 = 1 << 20;
@@ -54,6 +56,26 @@ impl Shared {
         let mut sftp = Command::new("sftp");
         sftp.args(["-q", "-F", "none", "-o", &self.option, "-o", "ControlMaster=no", "-b"]).arg(&batch);
         sftp.arg(format!("{}@127.0.0.1", self.server.user)).stdout(Stdio::null()).spawn().unwrap()
+    }
+
+    /// How often the client has looked for packets of the server.
+    fn reads(&self) -> u64 {
+        let counted = std::fs::read_to_string(format!("/proc/{}/io", self.client_pid())).unwrap();
+        let line = counted.lines().find_map(|line| line.strip_prefix("syscr: ")).unwrap();
+        line.parse().unwrap()
+    }
+
+    /// `timeout` has started it.
+    fn client_pid(&self) -> String {
+        let timeout = self.master.id();
+        let children = std::fs::read_to_string(format!("/proc/{timeout}/task/{timeout}/children")).unwrap();
+        children.trim().to_owned()
+    }
+
+    fn forward(&self, which: &str, from: u16, to: u16) {
+        let spec = format!("127.0.0.1:{from}:127.0.0.1:{to}");
+        let options = ["-O", "forward", which, &spec, "-o", &self.option];
+        assert!(self.server.client(&options, &[]).status().unwrap().success());
     }
 
     fn resident(&self) -> u64 {
@@ -131,6 +153,88 @@ fn a_connection_recovers_as_soon_as_the_program_that_did_not_read_has_ended() {
         shared.client("head -c 1000000 | wc -c").stdin(File::open("/dev/zero").unwrap()).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "1000000");
     assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_reader_that_has_stopped_is_not_asked_for_again_and_again() {
+    if !has_changed_russh() {
+        return;
+    }
+    let shared = Shared::start();
+    let file = shared.server.dir.path().join("stopped");
+    let mut client = shared.sends_to(&format!("echo $$ > {}; exec sleep 1000", file.display()));
+    let reader = pid_in(&file);
+    // Long enough for what may wait for the other.
+    shared.upload();
+    let before = shared.reads();
+    assert!(shared.client("sleep 2").output().unwrap().status.success());
+    let reads = shared.reads() - before;
+    assert!(reads < 60, "{reads} reads while nothing but a session came and went");
+    nix::sys::signal::kill(reader, nix::sys::signal::Signal::SIGKILL).unwrap();
+    client.wait().unwrap();
+}
+
+/// More than windows and a pipe take while nobody reads,
+const REST: usize = 6 << 20;
+/// and the buffers of two sockets.
+const TUNNEL_REST: usize = 32 << 20;
+
+/// Ends when all was taken from it.
+fn sender(mut to: impl Write + Send + 'static, bytes: usize) -> thread::JoinHandle<()> {
+    thread::spawn(move || to.write_all(&vec![0; bytes]).unwrap())
+}
+
+#[test]
+fn readers_that_stopped_and_go_on_get_the_rest_however_many_they_are() {
+    let shared = Shared::start();
+    let (go, dropped) = (shared.server.dir.path().join("go"), shared.server.dir.path().join("dropped"));
+    let when_told = format!("while [ ! -e {} ]; do sleep 0.2; done", go.display());
+    let start = |then: &str| {
+        let mut client = shared.client(&format!("{when_told}; {then}"));
+        let mut client = client.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let sender = sender(client.stdin.take().unwrap(), REST);
+        (client, sender)
+    };
+    let before = shared.resident();
+    // With so many, more waits than a connection may have before all its windows are small.
+    let sessions: Vec<_> = (0..24).map(|_| start("wc -c")).collect();
+    let closes = start(&format!("exec 0<&-; while [ ! -e {} ]; do sleep 0.2; done", dropped.display()));
+    let tunnels = tunnels(&shared);
+    wait_until("too much waits", || shared.resident() > before + 60 * MIB);
+    assert!(sessions.iter().chain([&closes]).all(|(_, sender)| !sender.is_finished()));
+    assert!(tunnels.iter().all(|(_, sender)| !sender.is_finished()));
+
+    File::create(&go).unwrap();
+    closes.1.join().unwrap();
+    File::create(&dropped).unwrap();
+    for (mut socket, sender) in tunnels {
+        let mut got = Vec::new();
+        socket.read_to_end(&mut got).unwrap();
+        sender.join().unwrap();
+        assert_eq!(got.len(), TUNNEL_REST);
+    }
+    for (client, sender) in sessions {
+        let output = client.wait_with_output().unwrap();
+        sender.join().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), REST.to_string());
+    }
+    assert!(closes.0.wait_with_output().unwrap().status.success());
+}
+
+/// A forward each way, with the end at the server where nobody reads yet, and who sends there.
+fn tunnels(shared: &Shared) -> Vec<(TcpStream, thread::JoinHandle<()>)> {
+    let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
+    let free = || port(&listen());
+    let (here, there) = (listen(), listen());
+    let (local, remote) = (free(), free());
+    shared.forward("-L", local, port(&there));
+    shared.forward("-R", remote, port(&here));
+    let from_client = sender(TcpStream::connect(("127.0.0.1", local)).unwrap(), TUNNEL_REST);
+    let from_client = (there.accept().unwrap().0, from_client);
+    let socket = TcpStream::connect(("127.0.0.1", remote)).unwrap();
+    let to_client = (socket, sender(here.accept().unwrap().0, TUNNEL_REST));
+    vec![from_client, to_client]
 }
 
 #[test]

@@ -156,7 +156,7 @@ async fn serve(line: &Line, program: Program, keys: &KeysFile, orders: Orders) -
     };
     let everything = async { tokio::join!(program_ends, outlet(None).pump(output), errors_end) };
     let mut everything = pin!(everything);
-    let mut feeding = pin!(feed(input, stdin).fuse());
+    let mut feeding = pin!(feed(input, &line.writer, stdin).fuse());
     let orders = async {
         tokio::join!(&mut feeding, obey(control, terminal, group, &has_exited));
         // Input may end long before the program does.
@@ -304,10 +304,12 @@ async fn quiet_after(exit: &mut watch::Receiver<Option<Exit>>) {
 }
 
 /// Carries the client's input to the program, to its end.
-async fn feed(input: &InputQueue, mut stdin: impl AsyncWrite + Unpin) {
+async fn feed(input: &InputQueue, writer: &ChannelWriteHalf<Msg>, mut stdin: impl AsyncWrite + Unpin) {
     while let Some(data) = input.take().await {
+        input.reopen(writer).await;
         if stdin.write_all(&data).await.is_err() {
             input.refuse();
+            input.reopen(writer).await;
             break;
         }
     }

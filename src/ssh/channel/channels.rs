@@ -79,13 +79,15 @@ impl Channels {
 
     /// Data came, on any channel of the connection.
     pub(in crate::ssh) async fn data(&mut self, id: ChannelId, data: &[u8]) -> Result<(), Error> {
-        self.windows.received(id.into(), data.len());
+        if !IS_ASKED_FIRST {
+            self.windows.received(id.into(), data.len());
+        }
         let Some(input) = self.open.get(&id).and_then(Open::input) else { return Ok(()) };
         let is_slowed = input.push(data).map_err(|TooMuch| {
             tracing::warn!("disconnecting a client that ignores its windows");
             Error::Disconnect
         })?;
-        if is_slowed && self.windows.should_pause(id.into()) {
+        if !IS_ASKED_FIRST && is_slowed && self.windows.should_pause(id.into()) {
             input.pause().await;
         }
         Ok(())
@@ -95,7 +97,7 @@ impl Channels {
     /// open windows to after this one was opened.
     pub(in crate::ssh) fn next_window(&mut self, id: ChannelId, opened_to: u32) -> u32 {
         if IS_ASKED_FIRST {
-            self.inputs.own_window(&mut self.windows, id.into())
+            self.inputs.own_window(id.into())
         } else {
             self.inputs.next_window(&mut self.windows, id.into(), opened_to)
         }

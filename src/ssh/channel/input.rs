@@ -4,14 +4,17 @@
 //! Not reading from the connection is no brake either: the client's own window updates and signals come on it, and
 //! a program that waits for those (`cat` both ways) would wait for ever. What russh has is a hook for the *size*
 //! that windows are opened to next, one for all channels of a connection: [`super::windows`] says which. Here is what
-//! waits, and who is behind.
+//! waits, and who is behind. A russh with our changes (`scripts/lib/russh-*.diff`) asks for each channel, and opens a window
+//! when it is told to: with it, who is behind has none until its reader has caught up ([`InputQueue::reopen`]).
 //! A client that ignores its windows is disconnected: what waits in one connection has a limit. What waits in all
 //! connections of one user has one too: near it their windows are small, and beyond it their largest connection goes.
 //! Where too much waits in all together, the user makes room for whom most does.
 
-use super::windows::{PLENTY, Reader, TOO_MUCH, TRICKLE, WINDOW, Windows};
+use super::windows::{PLENTY, Reader, TOO_MUCH, TRICKLE, WINDOW, Windows, own_window};
 use crate::ssh::connection::closing::{Closer, Why};
 use bytes::{Bytes, BytesMut};
+use russh::ChannelWriteHalf;
+use russh::server::Msg;
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -221,10 +224,12 @@ impl Inputs {
         windows.opened(channel, opened_to, self.0.pressure(), reader)
     }
 
-    /// The size to open this channel's window to.
-    pub(in crate::ssh) fn own_window(&self, windows: &mut Windows<u32>, channel: u32) -> u32 {
-        let queues = self.0.queues();
-        windows.own(channel, self.0.pressure(), |channel| reader(&queues, channel))
+    /// The size to open this channel's window to. One whose queue is long is shut, until that says otherwise
+    /// ([`InputQueue::reopens_to`]).
+    pub(in crate::ssh) fn own_window(&self, channel: u32) -> u32 {
+        let queue = self.0.queues().get(&channel).and_then(Weak::upgrade);
+        let reader = queue.map_or(Reader::Gone, |queue| queue.look());
+        own_window(reader, self.0.pressure())
     }
 }
 
@@ -252,6 +257,8 @@ struct State {
     ended: bool,
     /// Nobody reads it any more.
     refused: bool,
+    /// The client's window was not opened, because too much waited.
+    is_shut: bool,
 }
 
 impl State {
@@ -282,6 +289,35 @@ impl InputQueue {
 
     fn is_long(&self) -> bool {
         self.state().waiting >= LONG
+    }
+
+    /// Where its reader is. If that is behind, its window is shut now.
+    fn look(&self) -> Reader {
+        let mut state = self.state();
+        state.is_shut = state.waiting >= LONG;
+        if state.is_shut { Reader::Behind } else { Reader::UpToDate }
+    }
+
+    /// What to open the client's window to: it was shut, and the reader has caught up.
+    fn reopens_to(&self) -> Option<u32> {
+        {
+            let mut state = self.state();
+            if !state.is_shut || state.waiting >= LONG {
+                return None;
+            }
+            state.is_shut = false;
+        }
+        Some(own_window(Reader::UpToDate, self.connection.pressure()))
+    }
+
+    /// Opens the client's window if it was shut and need not be any more. To be called whenever something was taken or
+    /// dropped: a client without a window says nothing that russh could answer with one.
+    pub(in crate::ssh) async fn reopen(&self, writer: &ChannelWriteHalf<Msg>) {
+        if let Some(size) = self.reopens_to() {
+            // To a russh with our changes (`scripts/lib/russh-*.diff`) this means the window of the channel; with another
+            // one none is shut. When the connection is gone there is none to open.
+            let _ = writer.window_change(size, 0, 0, 0).await;
+        }
     }
 
     /// Adds data. `true`: it is one that is slowed down, and sent no more than it may.
@@ -482,3 +518,7 @@ mod tests {
 #[cfg(test)]
 #[path = "input_users_tests.rs"]
 mod users_tests;
+
+#[cfg(test)]
+#[path = "input_windows_tests.rs"]
+mod windows_tests;

@@ -124,7 +124,7 @@ async fn join(
     place: &ChannelPlace,
     closed: impl Future<Output = ()>,
 ) {
-    let mut delivering = pin!(deliver(input, to).fuse());
+    let mut delivering = pin!(deliver(input, writer, to).fuse());
     let ended = {
         let both = async { tokio::join!(send(from, writer, place), &mut delivering).0 };
         tokio::select! {
@@ -166,9 +166,10 @@ async fn send(
 }
 
 /// From the client to the socket.
-async fn deliver(input: &InputQueue, mut to: impl AsyncWrite + Unpin) {
+async fn deliver(input: &InputQueue, writer: &ChannelWriteHalf<Msg>, mut to: impl AsyncWrite + Unpin) {
     let delivered: io::Result<()> = async {
         while let Some(data) = input.take().await {
+            input.reopen(writer).await;
             to.write_all(&data).await?;
         }
         to.shutdown().await
@@ -176,5 +177,6 @@ async fn deliver(input: &InputQueue, mut to: impl AsyncWrite + Unpin) {
     .await;
     if delivered.is_err() {
         input.refuse();
+        input.reopen(writer).await;
     }
 }

@@ -11,7 +11,7 @@
 //!   the one that waits for a whole window gets it right after that one which asks before it.
 //!
 //! All that is for the registry's russh. One with our changes (`scripts/lib/russh-*.diff`) asks for each channel by itself
-//! ([`Windows::own`]).
+//! ([`own_window`]), and opens a window later too: nothing is guessed, and nobody asks again and again.
 //!
 //! Where the guess is wrong, a channel that is behind gets a window too many; what waits has a limit, and with more
 //! waiting the windows get smaller.
@@ -20,6 +20,8 @@ pub(in crate::ssh) use crate::ssh::connection::protocol::WINDOW;
 use std::collections::HashMap;
 use std::hash::Hash;
 
+/// russh opens no window to this size.
+pub(in crate::ssh) const SHUT: u32 = 0;
 /// The smallest window size that russh opens again (below half of it, which is at zero).
 pub(in crate::ssh) const TRICKLE: u32 = 2;
 /// From here on windows get smaller,
@@ -96,16 +98,6 @@ impl<K> Channel<K> {
 }
 
 impl<K: Eq + Hash + Copy> Windows<K> {
-    /// The size for this very channel, where russh asks for each by itself: nothing has to be guessed.
-    pub(in crate::ssh) fn own(&mut self, id: K, waiting: usize, reader: impl Fn(K) -> Reader) -> u32 {
-        if !self.channels.contains_key(&id) {
-            self.channels.retain(|other, _| reader(*other) != Reader::Gone);
-        }
-        let channel = self.channels.entry(id).or_insert_with(Channel::new);
-        channel.is_behind = reader(id) == Reader::Behind;
-        if channel.is_behind { TRICKLE } else { full_window(waiting) }
-    }
-
     /// A window was just opened, for data that has come. Returns the size to open windows to next.
     pub(in crate::ssh) fn opened(
         &mut self,
@@ -205,6 +197,14 @@ impl<K: Eq + Hash + Copy> Windows<K> {
             Some(left) if left < full => full.saturating_mul(2),
             _ => TRICKLE,
         }
+    }
+}
+
+/// The size for this very channel, where russh asks for each by itself. Whoever keeps the queue opens one that was shut.
+pub(in crate::ssh) fn own_window(reader: Reader, waiting: usize) -> u32 {
+    match reader {
+        Reader::Behind => SHUT,
+        Reader::UpToDate | Reader::Gone => full_window(waiting),
     }
 }
 
@@ -383,24 +383,12 @@ mod tests {
     }
 
     #[test]
-    fn where_each_channel_is_asked_for_only_who_is_behind_gets_a_trickle() {
-        let mut windows = Windows::default();
-        let reader = |channel| match channel {
-            1 => Reader::Behind,
-            2 | 3 => Reader::UpToDate,
-            _ => Reader::Gone,
-        };
-        for _ in 0..3 {
-            for (channel, size) in [(1, TRICKLE), (2, WINDOW), (1, TRICKLE), (3, WINDOW)] {
-                assert_eq!(windows.own(channel, PLENTY - 1, reader), size);
-                windows.received(channel, PACKET);
-            }
+    fn where_each_channel_is_asked_for_only_who_is_behind_is_shut() {
+        assert_eq!(own_window(Reader::Behind, 0), SHUT);
+        for reader in [Reader::UpToDate, Reader::Gone] {
+            assert_eq!(own_window(reader, PLENTY - 1), WINDOW);
+            assert_eq!(own_window(reader, PLENTY), WINDOW / 8);
+            assert_eq!(own_window(reader, TOO_MUCH), TRICKLE);
         }
-        assert_eq!(windows.own(2, TOO_MUCH, reader), TRICKLE);
-        // Others sent enough meanwhile to slow its two bytes down; without them it has to pause.
-        assert!(!windows.should_pause(1) && windows.should_pause(1));
-        windows.own(4, 0, reader);
-        windows.own(5, 0, reader);
-        assert_eq!(windows.channels.len(), 4, "those that are gone go with the next one");
     }
 }
