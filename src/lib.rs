@@ -1,8 +1,8 @@
 //! berth turns one Ascend server into a machine that a team can share.
 //!
 //! Layers, arrows one way (tests/cli/layering.rs checks them):
-//! `main → cli, agent, ssh → bootstrap, check → ops → engine, alloc, keys, ledger → accel → facts → host → model`;
-//! `profile` and `error` may be used by all.
+//! `main → cli, agent, ssh → bootstrap, check → ops → engine, alloc, keys, ledger, life → accel → facts → host → model`;
+//! `profile` and `error` may be used by all. `life` knows `alloc` and `model`, and nothing else.
 
 pub mod accel;
 pub mod agent;
@@ -16,6 +16,7 @@ pub mod facts;
 pub mod host;
 pub mod keys;
 pub mod ledger;
+pub mod life;
 pub mod model;
 pub mod ops;
 pub mod profile;

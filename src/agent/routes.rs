@@ -5,7 +5,7 @@ use super::follow::{queue, send_events};
 use super::listen::Peer;
 use super::types::{
     BerthView, Berths, Cards, EventQuery, HealthView, Images, KeyName, ListQuery, NewHostKey, NewImage,
-    NewKeys, NewUser, Renewal, UserChange, Users, Version,
+    NewKeys, NewUser, Queue, Renewal, UserChange, Users, Version,
 };
 use crate::error::Fault;
 use crate::ledger::User;
@@ -48,6 +48,7 @@ pub(super) fn router(node: Arc<Node>) -> Router {
             get(show_berth).post(act_on_berth).patch(renew_berth).delete(release_berth),
         )
         .route("/v1/cards/{id}/ruling", post(rule_card).delete(clear_card))
+        .route("/v1/queue", get(show_queue))
         .route("/v1/gateway", get(show_gateway))
         .route("/v1/users", get(list_users).post(add_user))
         .route("/v1/users/{name}", get(show_user).patch(change_user).delete(remove_user))
@@ -197,6 +198,10 @@ async fn renew_berth(
 ) -> Answer<BerthView> {
     let berth = node.renew(&caller, &name, body(renewal)?.lease).await?;
     Ok(Json(view(&node, berth)))
+}
+
+async fn show_queue(State(node): Shared, _caller: Caller) -> Answer<Queue> {
+    Ok(Json(Queue { waiting: node.queue().await? }))
 }
 
 async fn show_gateway(State(node): Shared, _caller: Caller) -> Answer<GatewayView> {

@@ -7,6 +7,7 @@ use crate::model::{Berth, CardView, FullPlace};
 use crate::ops::Progress;
 use crate::ops::health::TaskView;
 use crate::ops::images::ImageView;
+use crate::ops::queue::QueuePlace;
 use crate::ops::users::Login;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -70,6 +71,12 @@ pub struct BerthView {
     /// What goes after `ssh -J` to reach it over the gateway, as `ma-user@NAME`; `null` where the gateway is off.
     #[serde(default)]
     pub ssh_jump: Option<String>,
+}
+
+/// `berth queue --json`: who waits for cards, the next one first.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Queue {
+    pub waiting: Vec<QueuePlace>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

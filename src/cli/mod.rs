@@ -15,6 +15,7 @@ mod inside;
 mod logging;
 mod menu;
 mod progress;
+mod queue;
 mod remote;
 mod render;
 mod renew;
@@ -102,6 +103,7 @@ enum Command {
     Ssh(ssh::SshArgs),
     SshConfig(ssh_config::Args),
     Renew(renew::Args),
+    Queue(queue::Args),
     Stop(start::StopArgs),
     Start(start::StartArgs),
     Release(berths::ReleaseArgs),
@@ -158,6 +160,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Ssh(args) => ssh::connect(global, args),
         Command::SshConfig(args) => ssh_config::run(global, args),
         Command::Renew(args) => renew::run(global, args),
+        Command::Queue(args) => queue::run(global, &args),
         Command::Stop(args) => start::stop(global, args),
         Command::Start(args) => start::start(global, args),
         Command::Release(args) => berths::release(global, args),

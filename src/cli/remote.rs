@@ -1,7 +1,9 @@
 //! The commands that are offered at the gateway: the same verbs, without those that touch a file or start a program.
 
 use super::gateway::Visit;
-use super::{Global, berths, cards, end, events, image, render, renew, request, ssh_config, start, user};
+use super::{
+    Global, berths, cards, end, events, image, queue, render, renew, request, ssh_config, start, user,
+};
 use crate::error::{ErrorClass, Fault};
 use anyhow::Result;
 use clap::error::ErrorKind;
@@ -26,6 +28,7 @@ enum Command {
     Show(berths::ShowArgs),
     Cards(cards::Args),
     Renew(renew::Args),
+    Queue(queue::Args),
     Stop(start::StopArgs),
     Start(start::StartArgs),
     Release(berths::ReleaseArgs),
@@ -151,6 +154,7 @@ fn perform(visit: &Visit, cli: Cli) -> Result<ExitCode> {
         Command::Show(args) => berths::show(global, args),
         Command::Cards(args) => cards::run(global, args),
         Command::Renew(args) => renew::run(global, args),
+        Command::Queue(args) => queue::run(global, &args),
         Command::Stop(args) => start::stop(global, args),
         Command::Start(args) => start::start(global, args),
         Command::Release(args) => berths::release(global, args),
@@ -180,6 +184,7 @@ mod tests {
             "renew x --lease 1h",
             "release x",
             "stop x",
+            "queue",
             "start x --wait 1h --lease 2h",
             "events --follow",
             "ssh-config x --known-hosts",

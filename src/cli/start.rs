@@ -40,11 +40,11 @@ pub(crate) fn stop(global: &Global, args: StopArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Bring a stopped berth back, on as many cards as it had
+/// Bring a stopped berth back, on the cards that it had
 #[derive(clap::Args)]
 #[command(after_long_help = "\
-It comes back on the cards that it had, where they are free, and else on
-others. A new lease begins.
+It comes back on the cards that it had, once nobody else has them. A new
+lease begins.
 
 Examples:
   berth start train

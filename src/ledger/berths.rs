@@ -1,6 +1,6 @@
 //! Berths and their cards: claim, commit, release. Order for every change: intent, act, commit.
 
-use super::{Ledger, LedgerError, NewEvent, conditions, find, list, optional_time_at, time_at};
+use super::{Ledger, LedgerError, NewEvent, conditions, find, list, optional_time_at, tickets, time_at};
 use crate::error::Fault;
 use crate::model::{Berth, BerthState, CardId, Size, Stop, StopReason};
 use jiff::{SignedDuration, Timestamp};
@@ -22,6 +22,9 @@ pub struct NewBerth {
     /// Seconds, from when its server answers.
     pub lease: Option<u64>,
     pub unattended: bool,
+    /// The ticket that becomes this berth, and those that it overtakes.
+    pub ticket: Option<i64>,
+    pub overtaken: Vec<i64>,
 }
 
 /// What clients may have seen on a port: the host key of berths of one name that were live there.
@@ -95,9 +98,9 @@ impl Ledger {
                 transaction.query_row("SELECT lease FROM berths WHERE id = ?1", [id], |row| row.get(0))?;
             let until = lease.and_then(|seconds| event.at.checked_add(SignedDuration::from_secs(seconds)).ok());
             transaction.execute(
-                "UPDATE berths SET host_key = ?2, until = ?3, told_left = NULL, stops_at = NULL, stop_reason = NULL,
-                 stopped_at = NULL, kept_until = NULL WHERE id = ?1",
-                params![id, host_key, until.map(|until| until.to_string())],
+                "UPDATE berths SET host_key = ?2, until = ?3, live_at = ?4, told_left = NULL, renewals = 0, asked_at = NULL,
+                 stops_at = NULL, stop_reason = NULL, stopped_at = NULL, kept_until = NULL WHERE id = ?1",
+                params![id, host_key, until.map(|until| until.to_string()), event.at.to_string()],
             )
         })?;
         self.berth_by_id(id)
@@ -152,14 +155,21 @@ impl Ledger {
     }
 
     /// The lease of a live berth ends at another time.
-    pub fn renew(&self, id: i64, until: Timestamp, event: &NewEvent) -> Result<Berth, Fault> {
+    pub fn renew(
+        &self,
+        id: i64,
+        until: Timestamp,
+        is_wanted: bool,
+        event: &NewEvent,
+    ) -> Result<Berth, Fault> {
         self.change(event, |transaction| {
             let changed = transaction
                 .prepare_cached(
                     "UPDATE berths SET until = ?2, lease = max(1, unixepoch(?2) - unixepoch(?3)), told_left = NULL,
-                     stops_at = NULL, stop_reason = NULL WHERE id = ?1 AND state = 'live'",
+                     asked_at = NULL, stops_at = NULL, stop_reason = NULL, renewals = renewals + ?4
+                     WHERE id = ?1 AND state = 'live'",
                 )?
-                .execute(params![id, until.to_string(), event.at.to_string()])?;
+                .execute(params![id, until.to_string(), event.at.to_string(), is_wanted])?;
             if changed == 1 { Ok(()) } else { Err(rusqlite::Error::StatementChangedRows(changed)) }
         })?;
         self.berth_by_id(id)
@@ -195,6 +205,7 @@ impl Ledger {
         id: i64,
         cards: &[CardId],
         lease: Option<u64>,
+        (ticket, overtaken): (Option<i64>, &[i64]),
         event: &NewEvent,
     ) -> Result<Berth, ClaimError> {
         let started = self.write(Some(event), |transaction| {
@@ -204,7 +215,8 @@ impl Ledger {
                 params![id, count(cards), lease.and_then(|seconds| i64::try_from(seconds).ok())],
             )?;
             transaction.execute("DELETE FROM berth_cards WHERE berth = ?1", [id])?;
-            add_cards(transaction, id, cards, event.at)
+            add_cards(transaction, id, cards, event.at)?;
+            tickets::served(transaction, ticket, overtaken)
         });
         started.map_err(|error| self.claim_error(error, cards))?;
         self.berth_by_id(id).map_err(ClaimError::Ledger)
@@ -339,6 +351,7 @@ fn insert(transaction: &Transaction, berth: &NewBerth, now: Timestamp) -> rusqli
         ])?;
     let id = transaction.last_insert_rowid();
     add_cards(transaction, id, &berth.cards, now)?;
+    tickets::served(transaction, berth.ticket, &berth.overtaken)?;
     Ok(id)
 }
 

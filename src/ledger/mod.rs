@@ -6,15 +6,19 @@
 mod berths;
 mod conditions;
 mod events;
+mod leases;
 mod probes;
 mod rulings;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod tickets;
 mod users;
 
 pub use berths::{ClaimError, NewBerth, PortUse, WrongChange};
 pub use events::{Event, NewEvent};
+pub use leases::{Counted, Held, LeaseNotes};
+pub use tickets::{NewTicket, Ticket};
 pub use users::{Key, User};
 
 use crate::error::Fault;

@@ -165,18 +165,22 @@ CREATE TABLE berths_5 (
   size INTEGER NOT NULL DEFAULT 0 CHECK (size >= 0),
   lease INTEGER CHECK (lease > 0),
   unattended INTEGER NOT NULL DEFAULT 0 CHECK (unattended IN (0, 1)),
+  live_at TEXT,
   told_left INTEGER,
+  renewals INTEGER NOT NULL DEFAULT 0 CHECK (renewals >= 0),
+  asked_at TEXT,
   stops_at TEXT,
   stop_reason TEXT,
   stopped_at TEXT,
   kept_until TEXT
 ) STRICT;
 INSERT INTO berths_5 (id, owner, name, state, port, ssh_user, image, image_id, container_id, memory, cpus, host_key,
-    created_at, until, ended_at, note, oom_kills, size, lease)
+    created_at, until, ended_at, note, oom_kills, size, lease, live_at)
   SELECT id, owner, name, state, port, ssh_user, image, image_id, container_id, memory, cpus, host_key,
     created_at, until, ended_at, note, oom_kills,
     (SELECT count(*) FROM berth_cards WHERE berth = berths.id),
-    max(1, unixepoch(until) - unixepoch(created_at))
+    max(1, unixepoch(until) - unixepoch(created_at)),
+    CASE WHEN state = 'live' THEN created_at END
   FROM berths;
 DELETE FROM sqlite_sequence WHERE name = 'berths_5';
 INSERT INTO sqlite_sequence (name, seq) SELECT 'berths_5', seq FROM sqlite_sequence WHERE name = 'berths';
@@ -223,10 +227,11 @@ END;
 CREATE TABLE tickets (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   owner TEXT NOT NULL REFERENCES users (name),
-  request TEXT NOT NULL CHECK (json_valid(request)),
+  berth TEXT,
+  wish TEXT NOT NULL CHECK (json_valid(wish)),
+  lease INTEGER,
   since TEXT NOT NULL,
-  overtaken INTEGER NOT NULL DEFAULT 0 CHECK (overtaken >= 0),
-  detached INTEGER NOT NULL DEFAULT 0 CHECK (detached IN (0, 1))
+  overtaken INTEGER NOT NULL DEFAULT 0 CHECK (overtaken >= 0)
 ) STRICT;
 ";
 

@@ -34,6 +34,8 @@ fn new_berth(name: &str, cards: &[u32], port: u16) -> NewBerth {
         until: Some(at(3600)),
         lease: Some(3600),
         unattended: false,
+        ticket: None,
+        overtaken: Vec::new(),
     }
 }
 
@@ -48,13 +50,13 @@ fn open() -> (tempfile::TempDir, Ledger) {
 fn only_a_live_berth_s_lease_is_renewed() {
     let (_dir, ledger) = open();
     let berth = ledger.claim(&new_berth("a", &[0], 20000), &event("x")).unwrap();
-    assert!(ledger.renew(berth.id, at(9), &event("x")).is_err(), "it is being made");
+    assert!(ledger.renew(berth.id, at(9), false, &event("x")).is_err(), "it is being made");
     ledger.commit_live(berth.id, "ssh-ed25519 AAAA", &event("x")).unwrap();
-    assert_eq!(ledger.renew(berth.id, at(9000), &event("renewed")).unwrap().until, Some(at(9000)));
+    assert_eq!(ledger.renew(berth.id, at(9000), false, &event("renewed")).unwrap().until, Some(at(9000)));
     ledger.begin_release(berth.id, &event("x")).unwrap();
     ledger.end(berth.id, BerthState::Released, "done", &event("x")).unwrap();
     let before = ledger.events(0, 100, None).unwrap().len();
-    assert!(ledger.renew(berth.id, at(9), &event("x")).is_err());
+    assert!(ledger.renew(berth.id, at(9), false, &event("x")).is_err());
     let after = ledger.berth_by_id(berth.id).unwrap();
     assert_eq!((after.until, ledger.events(0, 100, None).unwrap().len()), (Some(at(9000)), before));
 }
@@ -375,7 +377,7 @@ fn a_stopped_berth_has_a_name_and_a_port_and_no_cards() {
     let other = claim("b", &[1], 20001).unwrap();
     let start = |cards: &[u32]| {
         let cards: Vec<CardId> = cards.iter().copied().map(CardId).collect();
-        ledger.begin_start(berth.id, &cards, Some(60), &event("x"))
+        ledger.begin_start(berth.id, &cards, Some(60), (None, &[]), &event("x"))
     };
     assert!(matches!(start(&[0, 1]), Err(ClaimError::CardTaken(_))));
     assert_eq!(ledger.berth_by_id(berth.id).unwrap().state, BerthState::Stopped, "nothing of it is left");

@@ -36,6 +36,8 @@ fn live_berth(node: &Node) -> Berth {
         until: None,
         lease: None,
         unattended: false,
+        ticket: None,
+        overtaken: Vec::new(),
     };
     let ledger = node.ledger_handle();
     ledger.add_user("alice", Some(1001), &[], &added).unwrap();

@@ -14,14 +14,14 @@ use crate::host::clock::{Clock, SystemClock};
 use crate::host::{Host, RealHost, dirs, elf, lock};
 use crate::ledger::{Ledger, NewEvent};
 use crate::model::FullPlace;
-use crate::model::clock::Now;
+use crate::model::clock::{BootTime, Now};
 use crate::profile::{Config, Settings, load_profile};
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// Everything that the use cases need, shared by all connections. The order of its locks is in [`locks`].
 pub struct Node {
@@ -60,6 +60,9 @@ pub struct Node {
     pub(super) editing_catalogue: Ordered<()>,
     /// The agent's loops, in numbers.
     pub(super) health: Health,
+    /// The clock was set: until then no lease ends.
+    pub(super) ends_held: Mutex<Option<BootTime>>,
+    wanted: Notify,
     freed: watch::Sender<u64>,
     stopping: watch::Sender<bool>,
     host: Arc<dyn Host>,
@@ -108,6 +111,8 @@ impl Node {
             making_host_keys: Ordered::new(Rank::HostKeys, ()),
             editing_catalogue: Ordered::new(Rank::Catalogue, ()),
             health: Health::default(),
+            ends_held: Mutex::default(),
+            wanted: Notify::new(),
             freed: watch::Sender::new(0),
             stopping: watch::Sender::new(false),
             engine: Ordered::new(Rank::Engine, None),
@@ -181,6 +186,11 @@ impl Node {
         self.clock.now()
     }
 
+    /// For what outlives a borrow of the node.
+    pub(super) fn clock(&self) -> Arc<dyn Clock> {
+        self.clock.clone()
+    }
+
     /// Runs ledger work where blocking is allowed.
     pub(super) async fn ledger<T: Send + 'static>(
         &self,
@@ -248,6 +258,16 @@ impl Node {
     /// Cards came free: whoever waits may look again.
     pub(super) fn tell_freed(&self) {
         self.freed.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Somebody waits for cards from now on: who has some may have to be asked.
+    pub(super) fn tell_wanted(&self) {
+        self.wanted.notify_one();
+    }
+
+    /// Resolves when somebody began to wait for cards.
+    pub async fn wanted(&self) {
+        self.wanted.notified().await;
     }
 
     /// Whoever only waits or listens is to stop.

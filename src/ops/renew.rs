@@ -4,9 +4,12 @@ use super::ration::Act;
 use super::release::BUSY_LIMIT;
 use super::{Caller, Node, request};
 use crate::error::Fault;
+use crate::ledger::Ledger;
+use crate::life::{self, Renewal};
 use crate::model::{Berth, BerthState};
 use anyhow::Result;
 use jiff::SignedDuration;
+use std::time::Duration;
 
 impl Node {
     /// From now on, for `seconds` or as long as the profile says. Only a berth that is live has a lease to renew.
@@ -28,9 +31,42 @@ impl Node {
         if now.state != BerthState::Live {
             return Err(Fault::refused(format!("{label} is {} and has no lease to renew", now.state)).into());
         }
+        let (lease, is_wanted) = self.renewable(&now, lease, seconds.is_some()).await?;
         let until = self.now().wall.checked_add(SignedDuration::try_from(lease)?)?;
         let text = format!("the lease of {label} is renewed for {}", humantime::format_duration(lease));
         let event = self.about(&now, "berth.renewed", &caller.name, text);
-        self.ledger(move |ledger| ledger.renew(id, until, &event)).await
+        self.ledger(move |ledger| ledger.renew(id, until, is_wanted, &event)).await
+    }
+
+    /// For how long, and whether somebody waits for its cards: then once, and not for long.
+    async fn renewable(&self, berth: &Berth, lease: Duration, is_said: bool) -> Result<(Duration, bool)> {
+        if self.ledger(Ledger::tickets).await?.is_empty() {
+            return Ok((lease, false));
+        }
+        let _deciding = self.deciding.lock().await;
+        let survey = self.survey(self.settings().config.tools.npu_smi_max_age).await?;
+        let situation = self.situation(&survey).await?;
+        let Some(standing) = situation.standing.iter().find(|standing| standing.id == berth.id) else {
+            return Ok((lease, false));
+        };
+        let label = berth.label();
+        match life::renewal(&situation, standing) {
+            Renewal::Free => Ok((lease, false)),
+            Renewal::Limited(most) if lease <= most => Ok((lease, true)),
+            Renewal::Limited(most) if !is_said => Ok((most, true)),
+            Renewal::Limited(most) => {
+                let most = humantime::format_duration(Duration::from_secs(most.as_secs()));
+                Err(Fault::refused(format!(
+                    "somebody waits for the cards of {label}: it can be renewed for {most} at most, once"
+                ))
+                .help(format!("berth renew {} --lease {}", berth.name, most.to_string().replace(' ', "")))
+                .into())
+            }
+            Renewal::Refused => Err(Fault::refused(format!(
+                "somebody waits for the cards of {label}, and its lease was renewed already"
+            ))
+            .help("`berth queue` shows who waits; `berth stop` keeps the container")
+            .into()),
+        }
     }
 }

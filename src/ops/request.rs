@@ -5,10 +5,10 @@ use super::images::ReadyImage;
 use super::locks::beside;
 use super::ports::Asker;
 use super::ration::Act;
-use super::{Caller, Node, ProgressSender, Survey, choose, node, ports};
+use super::{Caller, Node, ProgressSender, Survey, choose, node, ports, queue};
 use crate::error::{ErrorClass, Fault, class_of, flatten};
 use crate::facts::at_work::check_not_at_work;
-use crate::ledger::{ClaimError, NewBerth, User};
+use crate::ledger::{ClaimError, NewBerth, NewTicket, User};
 use crate::model::clock::BootTime;
 use crate::model::{Berth, BerthRequest, CardWish, Holder, Size, card, name};
 use crate::profile::{BerthRules, Settings};
@@ -43,6 +43,15 @@ struct Order {
 impl Order {
     fn patience(&self) -> Patience {
         if self.wait.is_zero() { Patience::None } else { Patience::Waits }
+    }
+
+    fn ticket(&self) -> NewTicket {
+        NewTicket {
+            owner: self.owner.name.clone(),
+            berth: self.name.clone(),
+            wish: self.wish.clone(),
+            lease: self.lease,
+        }
     }
 }
 
@@ -134,12 +143,23 @@ impl Node {
             Patience::None => None,
             Patience::Waits => Some(self.waiting.enter(&order.owner.name)?),
         };
+        let mut ticket: Option<queue::WaitingTicket> = None;
         loop {
             let mut freed = self.subscribe_freed();
-            let refused = match self.claim(caller, order, image).await {
-                Ok(claimed) => return Ok(claimed),
+            let id = ticket.as_ref().map(queue::WaitingTicket::id);
+            let refused = match self.claim(caller, order, image, id).await {
+                Ok(claimed) => {
+                    if let Some(ticket) = ticket {
+                        ticket.served();
+                    }
+                    return Ok(claimed);
+                }
                 Err(error) => error,
             };
+            if ticket.is_none() && class_of(&refused) == ErrorClass::Busy && !order.wait.is_zero() {
+                ticket = Some(self.take_ticket(order.ticket(), &caller.name).await?);
+                self.tell_wanted();
+            }
             self.wait_for_cards(refused, &mut freed, deadline, progress).await?;
         }
     }
@@ -165,7 +185,13 @@ impl Node {
     }
 
     /// One decision at a time: look, choose, write down.
-    async fn claim(&self, caller: &Caller, order: &Order, image: &ReadyImage) -> Result<Claimed> {
+    async fn claim(
+        &self,
+        caller: &Caller,
+        order: &Order,
+        image: &ReadyImage,
+        ticket: Option<i64>,
+    ) -> Result<Claimed> {
         let _deciding = if let Some(deciding) = self.deciding.try_lock() {
             deciding
         } else {
@@ -187,9 +213,17 @@ impl Node {
         let name = free_name(order, &held)?;
         let (owner, named, key) = (order.owner.name.clone(), name.clone(), host_key.clone());
         let past = self.ledger(move |ledger| ledger.port_uses(&owner, &named, &key)).await?;
-        let cards = choose::choose(&survey, &order.wish, &last, now, order.patience())?;
+        let asked = queue::Asked {
+            owner: &order.owner.name,
+            wish: &order.wish,
+            lease: order.lease,
+            last: &last,
+            ticket,
+            patience: order.patience(),
+        };
+        let turn = self.turn(&survey, &asked).await?;
         let asker = Asker { owner: &order.owner.name, name: &name, host_key: &host_key };
-        let share = u32::try_from(cards.len()).unwrap_or(u32::MAX);
+        let share = u32::try_from(turn.cards.len()).unwrap_or(u32::MAX);
         let rules = &profile.berth;
         let cpus = order.cpus.or(Some(rules.cpus_per_card * f64::from(share)).filter(|cpus| *cpus > 0.0));
         let new = NewBerth {
@@ -199,12 +233,14 @@ impl Node {
             ssh_user: image.user().name.clone(),
             image: image.name.clone(),
             image_id: image.id.clone(),
-            memory: order.memory.or(Some(rules.memory_of(cards.len()))),
+            memory: order.memory.or(Some(rules.memory_of(turn.cards.len()))),
             cpus: cpus.map(|cpus| cpus.min(online_cpus())),
             until: now.checked_add(SignedDuration::try_from(order.lease)?).ok(),
             lease: Some(order.lease.as_secs()),
             unattended: false,
-            cards,
+            ticket,
+            overtaken: turn.overtaken,
+            cards: turn.cards,
         };
         let text = format!("{}/{} asks for {}", new.owner, new.name, card::named(&new.cards));
         let mut event = self.event("berth.requested", &caller.name, text);

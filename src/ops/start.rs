@@ -1,14 +1,13 @@
-//! A stopped berth comes back: on the cards that it had where they are free, else on others.
+//! A stopped berth comes back, on the cards that it had: its container was made for these.
 
 use super::choose::{self, Patience};
 use super::ration::Act;
 use super::release::BUSY_LIMIT;
 use super::stop::busy;
-use super::{Caller, Node, ProgressSender, build, request};
-use crate::alloc;
-use crate::error::{Fault, flatten};
+use super::{Caller, Node, ProgressSender, build, queue, request};
+use crate::error::{ErrorClass, Fault, class_of, flatten};
 use crate::facts::at_work::check_not_at_work;
-use crate::ledger::ClaimError;
+use crate::ledger::{ClaimError, NewTicket};
 use crate::model::{Berth, BerthState, CardId, CardWish, StartRequest, StopReason, card};
 use anyhow::Result;
 use std::time::Duration;
@@ -30,6 +29,7 @@ impl Node {
         // A wait that tokio ends, by its own clock.
         let deadline = tokio::time::Instant::now() + Duration::from_secs(request.wait);
         let patience = if request.wait == 0 { Patience::None } else { Patience::Waits };
+        let mut ticket: Option<queue::WaitingTicket> = None;
         loop {
             let mut freed = self.subscribe_freed();
             // While it waits for cards, others may release it.
@@ -48,9 +48,11 @@ impl Node {
             }
             self.check_kept(&berth, name).await?;
             let had = self.ledger(move |ledger| ledger.cards_of(id)).await?;
-            let refused = match self.claim_again(caller, &berth, &had, lease, patience).await {
+            let waiting = ticket.as_ref().map(queue::WaitingTicket::id);
+            let refused = match self.claim_again(caller, &berth, &had, lease, patience, waiting).await {
                 Ok(started) => {
-                    let back = Box::pin(self.bring_back(&started, &had, &caller.name, progress)).await;
+                    ticket.map(queue::WaitingTicket::served);
+                    let back = Box::pin(self.bring_back(&started, &caller.name, progress)).await;
                     if let Err(error) = &back {
                         self.back_to_stopped(&started, error).await;
                     }
@@ -59,6 +61,13 @@ impl Node {
                 Err(error) => error,
             };
             drop(busy);
+            if ticket.is_none() && class_of(&refused) == ErrorClass::Busy && request.wait > 0 {
+                let wish = same_cards(&had);
+                let new =
+                    NewTicket { owner: berth.owner.clone(), berth: Some(berth.name.clone()), wish, lease };
+                ticket = Some(self.take_ticket(new, &caller.name).await?);
+                self.tell_wanted();
+            }
             self.wait_for_cards(refused, &mut freed, deadline, progress).await?;
         }
     }
@@ -85,27 +94,21 @@ impl Node {
         had: &[CardId],
         lease: Duration,
         patience: Patience,
+        ticket: Option<i64>,
     ) -> Result<Berth> {
         let _deciding = self.deciding.lock().await;
         let settings = self.settings();
         check_not_at_work(&*self.host(), &settings.config.paths.state)?;
         let survey = self.survey(settings.config.tools.npu_smi_max_age).await?;
-        let same = CardWish::Ids(had.iter().map(|card| i64::from(card.0)).collect());
-        let cards = match alloc::assign(&survey.slots, &same, had) {
-            Ok(cards) if survey.npu.error.is_none() => cards,
-            _ => choose::choose(
-                &survey,
-                &CardWish::Count(i64::from(berth.size)),
-                had,
-                self.now().wall,
-                patience,
-            )?,
-        };
+        let same = same_cards(had);
+        let asked = queue::Asked { owner: &berth.owner, wish: &same, lease, last: had, ticket, patience };
+        let turn = self.turn(&survey, &asked).await?;
+        let cards = turn.cards;
         let text = format!("{} is started on {}", berth.label(), card::named(&cards));
         let event = self.about(berth, "berth.starting", &caller.name, text);
         let (id, ledger) = (berth.id, self.ledger_handle());
         let claimed = tokio::task::spawn_blocking(move || {
-            ledger.begin_start(id, &cards, Some(lease.as_secs()), &event)
+            ledger.begin_start(id, &cards, Some(lease.as_secs()), (ticket, &turn.overtaken), &event)
         })
         .await?;
         Ok(claimed.map_err(|error| match error {
@@ -115,22 +118,8 @@ impl Node {
     }
 
     /// Its container runs again, and was seen to be what it should be; then its owner is let in.
-    async fn bring_back(
-        &self,
-        berth: &Berth,
-        had: &[CardId],
-        actor: &str,
-        progress: &ProgressSender,
-    ) -> Result<Berth> {
+    async fn bring_back(&self, berth: &Berth, actor: &str, progress: &ProgressSender) -> Result<Berth> {
         let since = self.now().boot;
-        if berth.cards != had {
-            return Err(Fault::busy(format!(
-                "{} can be started on {} only for now",
-                berth.label(),
-                card::named(had)
-            ))
-            .into());
-        }
         self.start_kept(berth, progress).await?;
         choose::check_health(self.accel(), &*self.npu(since).await?, &berth.cards, &self.rulings().await?)?;
         self.check_alone(berth).await?;
@@ -179,4 +168,9 @@ impl Node {
             *self.reconciled.lock().await = false;
         }
     }
+}
+
+/// Its container was made for these, and reaches no others.
+fn same_cards(had: &[CardId]) -> CardWish {
+    CardWish::Ids(had.iter().map(|card| i64::from(card.0)).collect())
 }

@@ -60,7 +60,7 @@ impl Node {
         let engine = self.engine().await?;
         let state = self.container_state(berth).await?;
         if let Some(state) = state.filter(|state| state.running) {
-            engine.stop(&state.id, STOP_SECONDS).await?;
+            engine.stop(&state.id, self.stop_seconds(berth).await?).await?;
         }
         self.take_keys(berth).await?;
         // Whoever gets its address next is somebody else.
@@ -73,6 +73,15 @@ impl Node {
         self.tell_freed();
         tracing::info!(berth = stopped.label(), "stopped");
         Ok(stopped)
+    }
+
+    /// Whoever stops a berth by hand waits for it; whose lease is over may need the time for a checkpoint.
+    async fn stop_seconds(&self, berth: &Berth) -> Result<u32> {
+        let id = berth.id;
+        let now = self.ledger(move |ledger| ledger.lease_notes(id)).await?;
+        let rules = &self.settings().profile.lease;
+        let long = u32::try_from(rules.stop_time.as_secs()).unwrap_or(STOP_SECONDS);
+        Ok(if now.asked.is_some() { long } else { STOP_SECONDS })
     }
 
     /// Stopped berths that nobody started again in their time are released.

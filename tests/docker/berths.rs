@@ -21,6 +21,7 @@ mod foreign;
 mod host_keys;
 mod images;
 mod inside_events;
+mod leases;
 mod main_path;
 mod numa;
 mod proxy;

@@ -11,6 +11,7 @@ mod containers;
 mod editors;
 mod gateway;
 mod inside;
+mod leases;
 mod metadata;
 mod ports;
 mod room;
@@ -65,6 +66,7 @@ impl Tasks {
         let reread = Arc::new(reread);
         tasks.add(containers::Containers::default);
         tasks.add(cards::Cards::default);
+        tasks.add(leases::Leases::default);
         tasks.add(metadata::Metadata::default);
         tasks.add(apart::Apart::default);
         tasks.add(ports::Ports::default);
@@ -201,6 +203,7 @@ mod tests {
             "config",
             "containers",
             "editors",
+            "leases",
             "metadata",
             "ports",
             "room",

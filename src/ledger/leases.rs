@@ -1,0 +1,154 @@
+//! What the leases of live berths need to be kept: what their owners were told, and how time is counted.
+
+use super::{Ledger, LedgerError, NewEvent, find, list, optional_time_at, time_at};
+use crate::error::Fault;
+use crate::model::clock::BootTime;
+use crate::model::{BerthState, StopReason};
+use jiff::{SignedDuration, Timestamp};
+use rusqlite::{OptionalExtension, params};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// What is known of a berth's lease beside what everybody sees.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LeaseNotes {
+    /// When its server answered.
+    pub live_at: Option<Timestamp>,
+    /// What was left when its owner was warned last.
+    pub told_left: Option<Duration>,
+    /// How often it was renewed while somebody waited.
+    pub renewals: u32,
+    /// The stop that was announced: when it was, when it will be, and why.
+    pub asked: Option<(Timestamp, Timestamp, StopReason)>,
+}
+
+/// Cards that somebody had, for a time that is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    pub owner: String,
+    pub since: Timestamp,
+    pub until: Timestamp,
+}
+
+/// Up to when leases were counted, on both clocks, and in which boot of the machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counted {
+    pub wall: Timestamp,
+    pub boot: Duration,
+    pub boot_id: String,
+}
+
+impl Ledger {
+    pub fn lease_notes(&self, id: i64) -> Result<LeaseNotes, Fault> {
+        self.read(|connection| {
+            let sql = "SELECT live_at, told_left, renewals, asked_at, stops_at, stop_reason FROM berths WHERE id = ?1";
+            let notes = find(connection, sql, [id], |row| {
+                let reason: Option<String> = row.get(5)?;
+                let asked = (optional_time_at(row, 3)?, optional_time_at(row, 4)?, reason.as_deref().and_then(StopReason::parse));
+                Ok(LeaseNotes {
+                    live_at: optional_time_at(row, 0)?,
+                    told_left: row.get::<_, Option<i64>>(1)?.map(|seconds| Duration::from_secs(seconds.unsigned_abs())),
+                    renewals: row.get(2)?,
+                    asked: match asked {
+                        (Some(at), Some(stops_at), Some(reason)) => Some((at, stops_at, reason)),
+                        _ => None,
+                    },
+                })
+            })?;
+            Ok(notes.unwrap_or_default())
+        })
+    }
+
+    /// Its owner hears that so much is left of the lease.
+    pub fn note_warning(&self, id: i64, left: Duration, event: &NewEvent) -> Result<(), Fault> {
+        let seconds = i64::try_from(left.as_secs()).unwrap_or(i64::MAX);
+        self.change(event, |transaction| {
+            transaction
+                .prepare_cached("UPDATE berths SET told_left = ?2 WHERE id = ?1 AND state = 'live'")?
+                .execute(params![id, seconds])
+        })
+        .map(|_| ())
+    }
+
+    /// The stop is announced; `None` takes an announcement back.
+    pub fn note_stop(
+        &self,
+        id: i64,
+        stop: Option<(Timestamp, StopReason)>,
+        event: &NewEvent,
+    ) -> Result<(), Fault> {
+        let at = stop.map(|_| event.at.to_string());
+        let (stops_at, reason) = stop.map(|(at, reason)| (at.to_string(), reason.as_str())).unzip();
+        self.change(event, |transaction| {
+            transaction
+                .prepare_cached(
+                    "UPDATE berths SET asked_at = ?2, stops_at = ?3, stop_reason = ?4 WHERE id = ?1 AND state = 'live'",
+                )?
+                .execute(params![id, at, stops_at, reason])
+        })
+        .map(|_| ())
+    }
+
+    /// Cards that berths gave back after `since`.
+    pub fn held_since(&self, since: Timestamp) -> Result<Vec<Held>, Fault> {
+        self.look_back(|connection| {
+            let sql =
+                "SELECT owner, holdings.since, holdings.until FROM holdings JOIN berths ON berth = berths.id
+                       WHERE holdings.until >= ?1";
+            list(connection, sql, [since.to_string()], |row| {
+                Ok(Held { owner: row.get(0)?, since: time_at(row, 1)?, until: time_at(row, 2)? })
+            })
+        })
+    }
+
+    pub fn counted(&self) -> Result<Option<Counted>, Fault> {
+        let text: Option<String> = self.read(|connection| {
+            connection
+                .query_row("SELECT value FROM meta WHERE key = 'counted'", [], |row| row.get(0))
+                .optional()
+        })?;
+        // What cannot be read is as good as nothing: time is counted from now on.
+        Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+    }
+
+    /// Time is counted up to here, and all leases end so much later, or earlier, than they would have by the clock.
+    pub fn count(
+        &self,
+        counted: &Counted,
+        shift: SignedDuration,
+        event: Option<&NewEvent>,
+    ) -> Result<(), Fault> {
+        let text = serde_json::to_string(counted)
+            .map_err(|error| Fault::bug(format!("writing how time is counted: {error}")))?;
+        self.write(event, |transaction| {
+            let sql = "INSERT OR REPLACE INTO meta (key, value) VALUES ('counted', ?1)";
+            transaction.prepare_cached(sql)?.execute([text])?;
+            if shift.is_zero() {
+                return Ok(());
+            }
+            let sql = "SELECT id, until, asked_at, stops_at, live_at FROM berths WHERE state = ?1";
+            let berths = list(transaction, sql, [BerthState::Live.as_str()], |row| {
+                let times: rusqlite::Result<Vec<_>> =
+                    (1..=4).map(|index| optional_time_at(row, index)).collect();
+                Ok((row.get::<_, i64>(0)?, times?))
+            })?;
+            let sql =
+                "UPDATE berths SET until = ?2, asked_at = ?3, stops_at = ?4, live_at = ?5 WHERE id = ?1";
+            let mut write = transaction.prepare_cached(sql)?;
+            for (id, times) in berths {
+                let moved = |time: Timestamp| time.checked_add(shift).unwrap_or(time).to_string();
+                let mut moved = times.into_iter().map(|time| time.map(moved));
+                let mut next = || moved.next().flatten();
+                write.execute(params![id, next(), next(), next(), next()])?;
+            }
+            Ok(())
+        })
+        .map_err(|error| LedgerError::from(error).into_fault(&self.path))
+    }
+}
+
+impl Counted {
+    pub fn boot(&self) -> BootTime {
+        BootTime(self.boot)
+    }
+}

@@ -1,0 +1,94 @@
+//! How time is counted for leases: a clock that somebody sets ends none of them, and time in which nobody could work, because
+//! the agent or the node was down, is given back. Pure.
+
+use crate::ledger::Counted;
+use crate::model::clock::{Moment, Now};
+use jiff::SignedDuration;
+use std::time::Duration;
+
+/// A clock that is corrected by less is not set: time servers do that.
+const JUMP: SignedDuration = SignedDuration::from_mins(5);
+/// The most that is given back of one time in which the agent was down.
+const MOST_GIVEN_BACK: SignedDuration = SignedDuration::from_hours(24);
+/// What a restart of the agent takes is not worth another end of everybody's lease.
+const LEAST_GIVEN_BACK: SignedDuration = SignedDuration::from_mins(1);
+
+/// What has to be done to the ends of leases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Passed {
+    /// So much later do they end, by the clock.
+    pub(super) shift: SignedDuration,
+    /// By so much the clock was set.
+    pub(super) jump: Option<SignedDuration>,
+    /// So long was nobody here to count.
+    pub(super) given_back: SignedDuration,
+}
+
+/// Since time was counted last. `was_down`: by an agent before this one.
+pub(super) fn passed(last: &Counted, was_down: bool, now: Now, boot_id: &str) -> Passed {
+    let by_wall = now.wall.duration_since(last.wall);
+    let by_boot = (last.boot_id == boot_id).then(|| signed(now.boot.since(last.boot())));
+    // Over a boot there is only the clock on the wall.
+    let real = by_boot.unwrap_or_else(|| by_wall.max(SignedDuration::ZERO));
+    let jump = Some(by_wall.saturating_sub(real)).filter(|drift| drift.abs() > JUMP);
+    let given_back =
+        if was_down && real >= LEAST_GIVEN_BACK { real.min(MOST_GIVEN_BACK) } else { SignedDuration::ZERO };
+    Passed { shift: given_back.saturating_add(jump.unwrap_or_default()), jump, given_back }
+}
+
+fn signed(time: Duration) -> SignedDuration {
+    SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::clock::BootTime;
+    use jiff::Timestamp;
+
+    const HOUR: i64 = 3600;
+
+    fn counted() -> Counted {
+        Counted { wall: Timestamp::UNIX_EPOCH, boot: Duration::from_hours(10), boot_id: "a".into() }
+    }
+
+    fn now(wall: i64, boot: i64) -> Now {
+        let boot = BootTime(Duration::from_secs(u64::try_from(10 * HOUR + boot).unwrap()));
+        Now { wall: Timestamp::from_second(wall).unwrap(), boot }
+    }
+
+    fn secs(seconds: i64) -> SignedDuration {
+        SignedDuration::from_secs(seconds)
+    }
+
+    #[test]
+    fn while_the_agent_runs_only_a_clock_that_is_set_moves_an_end() {
+        let passed = |wall, boot| passed(&counted(), false, now(wall, boot), "a");
+        assert_eq!(passed(60, 60), Passed::default());
+        assert_eq!(passed(60 + 290, 60), Passed::default(), "a correction");
+        let year = 365 * 24 * HOUR;
+        for set in [year, -year, 301] {
+            let jump = Some(secs(set));
+            assert_eq!(passed(60 + set, 60), Passed { shift: secs(set), jump, given_back: secs(0) });
+        }
+    }
+
+    #[test]
+    fn the_time_of_an_agent_that_was_down_is_given_back() {
+        let down = |wall, boot| passed(&counted(), true, now(wall, boot), "a");
+        assert_eq!(down(50, 50), Passed::default(), "a restart");
+        assert_eq!(down(2 * HOUR, 2 * HOUR).shift, secs(2 * HOUR));
+        assert_eq!(down(30 * HOUR, 30 * HOUR).shift, secs(24 * HOUR), "six hours of it count");
+        let set = down(2 * HOUR + 7 * HOUR, 2 * HOUR);
+        assert_eq!((set.shift, set.jump), (secs(9 * HOUR), Some(secs(7 * HOUR))));
+    }
+
+    #[test]
+    fn over_a_boot_the_clock_is_all_there_is() {
+        let booted = |wall| passed(&counted(), true, now(wall, 0), "b");
+        assert_eq!(booted(3 * HOUR).shift, secs(3 * HOUR));
+        assert_eq!(booted(400 * HOUR).shift, secs(24 * HOUR));
+        let back = booted(-HOUR);
+        assert_eq!((back.shift, back.jump), (secs(-HOUR), Some(secs(-HOUR))));
+    }
+}

@@ -1,0 +1,190 @@
+//! Leases that are kept: time is counted, owners are told, and whose cards somebody waits for is asked back. `life` decides
+//! what; here it is written down and done.
+
+use super::lease_time::{Passed, passed};
+use super::situation::reason_of;
+use super::{Caller, Node, ProgressSender};
+use crate::host::sysctl;
+use crate::ledger::{Counted, Ledger};
+use crate::life::{self, Action, Why};
+use crate::model::clock::BootTime;
+use crate::model::{Berth, BerthState, StopReason, card};
+use anyhow::Result;
+use jiff::{SignedDuration, Timestamp};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+/// After the clock was set nothing ends for so long: whoever set it may set it back.
+const HELD: Duration = Duration::from_mins(30);
+/// How often it is written down up to when time was counted.
+const WRITE_EVERY: SignedDuration = SignedDuration::from_secs(60);
+
+/// What is remembered between looks.
+#[derive(Default)]
+pub struct Count {
+    last: Option<Counted>,
+    /// When it was written down last.
+    written: Option<Timestamp>,
+}
+
+impl Node {
+    /// One look at all leases.
+    pub async fn keep_leases(self: &Arc<Self>, count: &mut Count) -> Result<()> {
+        self.count_time(count).await?;
+        self.release_old_stopped().await?;
+        let has_cards = |berth: &Berth| berth.state.holds_cards();
+        if !self.ledger(Ledger::standing_berths).await?.iter().any(has_cards) || !self.has_engine().await {
+            return Ok(());
+        }
+        let actions = {
+            let survey = self.survey(self.settings().config.tools.npu_smi_max_age).await?;
+            let _deciding = self.deciding.lock().await;
+            life::decide(&self.situation(&survey).await?)
+        };
+        for action in actions {
+            self.act(action).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the clock was set a moment ago.
+    pub(super) fn ends_are_held(&self) -> bool {
+        let until = self.ends_held.lock().unwrap_or_else(PoisonError::into_inner);
+        until.is_some_and(|until| self.now().boot < until)
+    }
+
+    async fn count_time(&self, count: &mut Count) -> Result<()> {
+        let now = self.now();
+        let boot_id = sysctl::read(&*self.host(), sysctl::BOOT_ID).unwrap_or_default();
+        let was_down = count.last.is_none();
+        let last = match count.last.take() {
+            Some(last) => Some(last),
+            None => self.ledger(Ledger::counted).await?,
+        };
+        let passed = last.map(|last| passed(&last, was_down, now, &boot_id)).unwrap_or_default();
+        if passed.jump.is_some() {
+            *self.ends_held.lock().unwrap_or_else(PoisonError::into_inner) = Some(now.boot + HELD);
+        }
+        let counted = Counted { wall: now.wall, boot: since_boot(now.boot), boot_id };
+        let is_due =
+            count.written.is_none_or(|written| now.wall.duration_since(written).abs() >= WRITE_EVERY);
+        if is_due || !passed.shift.is_zero() {
+            let event = said(&passed).map(|text| self.event("leases.moved", &Caller::agent().name, text));
+            let (written, shift) = (counted.clone(), passed.shift);
+            self.ledger(move |ledger| ledger.count(&written, shift, event.as_ref())).await?;
+            count.written = Some(now.wall);
+        }
+        count.last = Some(counted);
+        Ok(())
+    }
+
+    async fn act(self: &Arc<Self>, action: Action) -> Result<()> {
+        match action {
+            // Whoever waits looks for themselves: theirs is the connection, and the image.
+            Action::Start { .. } => self.tell_freed(),
+            Action::Overtaken { .. } => {}
+            Action::Warn { berth, left, .. } => self.warn_of_end(berth, left).await?,
+            Action::Announce { berth, stops_at, why } => self.ask_back(berth, stops_at, why).await?,
+            Action::Withdraw { berth } => self.ask_no_more(berth).await?,
+            Action::Stop { berth, why } => {
+                let node = self.clone();
+                // It takes as long as its programs take to end, and nobody else's lease waits for that.
+                tokio::spawn(async move { node.stop_as_announced(berth, why).await });
+            }
+        }
+        Ok(())
+    }
+
+    async fn warn_of_end(&self, id: i64, left: Duration) -> Result<()> {
+        let Some(berth) = self.live(id).await? else { return Ok(()) };
+        let text =
+            format!("the lease of {} ends in {}", berth.label(), humantime::format_duration(rounded(left)));
+        let event = self.about(&berth, "berth.lease-ending", &Caller::agent().name, text);
+        self.ledger(move |ledger| ledger.note_warning(id, left, &event)).await
+    }
+
+    async fn ask_back(&self, id: i64, stops_at: Timestamp, why: Why) -> Result<()> {
+        let Some(berth) = self.live(id).await? else { return Ok(()) };
+        let left = Duration::try_from(stops_at.duration_since(self.now().wall)).unwrap_or_default();
+        let text = format!(
+            "{} is stopped in {}: {}; its files and its container stay",
+            berth.label(),
+            humantime::format_duration(rounded(left)),
+            because(why)
+        );
+        tracing::info!(berth = berth.label(), %stops_at, "asked back");
+        let event = self.about(&berth, "berth.asked-back", &Caller::agent().name, text);
+        let reason = reason_of(why);
+        self.ledger(move |ledger| ledger.note_stop(id, Some((stops_at, reason)), &event)).await
+    }
+
+    async fn ask_no_more(&self, id: i64) -> Result<()> {
+        let Some(berth) = self.live(id).await? else { return Ok(()) };
+        let text = format!("{} is not stopped: nobody needs its cards any more", berth.label());
+        let event = self.about(&berth, "berth.not-asked-back", &Caller::agent().name, text);
+        self.ledger(move |ledger| ledger.note_stop(id, None, &event)).await
+    }
+
+    async fn stop_as_announced(&self, id: i64, why: Why) {
+        let Some(_busy) = self.busy.enter(id) else { return };
+        let stopped = async {
+            // Its owner may have renewed it, or released it, since it was decided.
+            let Some(berth) = self.live(id).await?.filter(|berth| berth.stops_at.is_some()) else {
+                return Ok(());
+            };
+            let cards = card::named(&berth.cards);
+            tracing::info!(berth = berth.label(), cards, "its time is over");
+            let reason: StopReason = reason_of(why);
+            self.stop_marked(&berth, reason, &Caller::agent().name, &ProgressSender::nobody()).await.map(drop)
+        };
+        if let Err(error) = stopped.await {
+            tracing::warn!(
+                berth = id,
+                error = format!("{error:#}"),
+                "a berth whose time is over could not be stopped"
+            );
+        }
+    }
+
+    async fn live(&self, id: i64) -> Result<Option<Berth>> {
+        let berth = self.ledger(move |ledger| ledger.find_berth(id)).await?;
+        Ok(berth.filter(|berth| berth.state == BerthState::Live))
+    }
+}
+
+fn since_boot(boot: BootTime) -> Duration {
+    boot.0
+}
+
+/// Nobody is told of seconds.
+fn rounded(time: Duration) -> Duration {
+    let seconds = time.as_secs();
+    Duration::from_secs(if seconds < 120 { seconds } else { seconds.div_ceil(60) * 60 })
+}
+
+fn because(why: Why) -> &'static str {
+    match why {
+        Why::Lease => "its lease is over, and somebody waits for cards",
+        Why::Idle => "it does nothing, and somebody waits for cards",
+        Why::Parked => "it holds memory of its cards and does nothing, and somebody waits for cards",
+        Why::Unattended => "its lease is over",
+    }
+}
+
+fn said(passed: &Passed) -> Option<String> {
+    let long = |time: SignedDuration| humantime::format_duration(time.unsigned_abs()).to_string();
+    match passed.jump {
+        Some(jump) => {
+            let direction = if jump.is_negative() { "back" } else { "forward" };
+            Some(format!(
+                "the clock was set {direction} by {}: leases end as they would have, and none for {}",
+                long(jump),
+                humantime::format_duration(HELD)
+            ))
+        }
+        None if !passed.given_back.is_zero() => {
+            Some(format!("the agent was not there for {}: leases end so much later", long(passed.given_back)))
+        }
+        None => None,
+    }
+}

@@ -1,0 +1,199 @@
+//! Whose turn it is when cards are asked for: a request that waits has a ticket, and `life` says which of them starts.
+
+use super::choose::{self, Patience};
+use super::{Node, Survey};
+use crate::error::Fault;
+use crate::host::clock::Clock;
+use crate::ledger::{Ledger, NewEvent, NewTicket, Ticket};
+use crate::life::{self, Action};
+use crate::model::{CardId, CardWish, card};
+use anyhow::Result;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Of a request that does not wait: it comes after everybody who does.
+const NO_TICKET: i64 = i64::MAX;
+
+/// Who asks for which cards, and for how long.
+pub(super) struct Asked<'a> {
+    pub(super) owner: &'a str,
+    pub(super) wish: &'a CardWish,
+    pub(super) lease: Duration,
+    /// The cards that the owner had before.
+    pub(super) last: &'a [CardId],
+    pub(super) ticket: Option<i64>,
+    pub(super) patience: Patience,
+}
+
+/// Its turn has come.
+pub(super) struct Turn {
+    pub(super) cards: Vec<CardId>,
+    /// Tickets that came first and wait on.
+    pub(super) overtaken: Vec<i64>,
+}
+
+impl Node {
+    /// The cards that this one gets now, or why it gets none.
+    pub(super) async fn turn(&self, survey: &Survey, asked: &Asked<'_>) -> Result<Turn> {
+        let now = self.now().wall;
+        let free = choose::choose(survey, asked.wish, asked.last, now, asked.patience)?;
+        let mut situation = self.situation(survey).await?;
+        let id = asked.ticket.unwrap_or(NO_TICKET);
+        if !situation.tickets.iter().any(|ticket| ticket.id != id) && situation.reservations.is_empty() {
+            return Ok(Turn { cards: free, overtaken: Vec::new() });
+        }
+        match situation.tickets.iter_mut().find(|ticket| ticket.id == id) {
+            Some(ticket) => ticket.wish = asked.wish.clone(),
+            None => situation.tickets.push(life::Ticket {
+                id,
+                owner: asked.owner.to_owned(),
+                wish: asked.wish.clone(),
+                lease: Some(asked.lease),
+                unattended: false,
+                since: now,
+                overtaken: 0,
+                last: asked.last.to_vec(),
+            }),
+        }
+        let actions = life::decide(&situation);
+        let Some(turn) = turn_of(&actions, id) else {
+            return Err(kept_for_others(&situation, &free, asked.patience).into());
+        };
+        Ok(turn)
+    }
+
+    /// A request that waits from now on, as long as what it returns is kept.
+    pub(super) async fn take_ticket(&self, new: NewTicket, actor: &str) -> Result<WaitingTicket> {
+        let label = new.berth.as_ref().map_or(new.owner.clone(), |berth| format!("{}/{berth}", new.owner));
+        let event = NewEvent {
+            owner: Some(new.owner.clone()),
+            berth: new.berth.clone(),
+            ..self.event("ticket.waits", actor, format!("{label} waits for {}", wish(&new.wish)))
+        };
+        let gone = NewEvent {
+            kind: "ticket.gone",
+            text: format!("{label} waits no more for {}", wish(&new.wish)),
+            ..event.clone()
+        };
+        let ledger = self.ledger_handle();
+        let id = self.ledger(move |ledger| ledger.add_ticket(&new, &event)).await?;
+        Ok(WaitingTicket { id, ledger, clock: self.clock(), gone: Some(gone) })
+    }
+
+    /// Everybody who waits, in the order in which they are served. Who waits for what is no secret among users.
+    pub async fn queue(&self) -> Result<Vec<QueuePlace>> {
+        let tickets = self.ledger(Ledger::tickets).await?;
+        if tickets.is_empty() {
+            return Ok(Vec::new());
+        }
+        let survey = self.survey(self.settings().config.tools.npu_smi_max_age).await?;
+        let places = life::places(&self.situation(&survey).await?);
+        let mut tickets: BTreeMap<i64, Ticket> =
+            tickets.into_iter().map(|ticket| (ticket.id, ticket)).collect();
+        let place = |place: &life::Place| {
+            let ticket = tickets.remove(&place.ticket)?;
+            Some(QueuePlace {
+                place: place.place,
+                likely: place.likely,
+                latest: place.latest,
+                first: place.first,
+                ticket,
+            })
+        };
+        Ok(places.iter().filter_map(place).collect())
+    }
+
+    /// Whoever waited at an agent before this one has heard that it ended.
+    pub async fn forget_tickets(&self) -> Result<()> {
+        self.ledger(Ledger::remove_tickets).await
+    }
+}
+
+/// One who waits, as `berth queue` shows it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct QueuePlace {
+    /// 1 is next.
+    pub place: usize,
+    #[serde(flatten)]
+    pub ticket: Ticket,
+    /// When it starts if berths whose lease is over, or that do nothing, are asked back.
+    pub likely: Option<Timestamp>,
+    /// When it starts if everybody stays as long as their lease; `null` where that is not known.
+    pub latest: Option<Timestamp>,
+    /// It has waited so long that cards are kept for it.
+    pub first: bool,
+}
+
+fn wish(wish: &CardWish) -> String {
+    match wish {
+        CardWish::Count(1) => "1 card".into(),
+        CardWish::Count(count) => format!("{count} cards"),
+        CardWish::Ids(ids) => {
+            let ids: Vec<CardId> = ids.iter().filter_map(|id| u32::try_from(*id).ok().map(CardId)).collect();
+            card::named(&ids)
+        }
+    }
+}
+
+fn turn_of(actions: &[Action], id: i64) -> Option<Turn> {
+    let is_mine = |action: &Action| matches!(action, Action::Start { ticket, .. } if *ticket == id);
+    let mut from = actions.iter().skip_while(|action| !is_mine(action));
+    let Some(Action::Start { cards, .. }) = from.next() else { return None };
+    let overtaken = from.map_while(|action| match action {
+        Action::Overtaken { ticket } => Some(*ticket),
+        _ => None,
+    });
+    Some(Turn { cards: cards.clone(), overtaken: overtaken.collect() })
+}
+
+fn kept_for_others(situation: &life::Situation, free: &[CardId], patience: Patience) -> Fault {
+    let first = life::places(situation).into_iter().find(|place| place.place == 1);
+    let ticket = first.and_then(|place| situation.tickets.iter().find(|ticket| ticket.id == place.ticket));
+    let who = ticket.map_or("others".to_owned(), |ticket| {
+        format!("{}, who waits for {}", ticket.owner, wish(&ticket.wish))
+    });
+    let is = if free.len() == 1 { "is" } else { "are" };
+    let fault = Fault::busy(format!("{} {is} free and kept for {who}", card::named(free)));
+    match patience {
+        Patience::None => fault.help("`--wait 30m` waits for its turn; `berth queue` shows who waits"),
+        Patience::Waits => fault.help("`berth queue` shows who waits"),
+    }
+}
+
+/// Where somebody waits, for as long as they do.
+pub(super) struct WaitingTicket {
+    id: i64,
+    ledger: Arc<Ledger>,
+    clock: Arc<dyn Clock>,
+    /// What is told when it is given up; nothing once it became a berth.
+    gone: Option<NewEvent>,
+}
+
+impl WaitingTicket {
+    pub(super) fn id(&self) -> i64 {
+        self.id
+    }
+
+    /// It went with the claim.
+    pub(super) fn served(mut self) {
+        self.gone = None;
+    }
+}
+
+impl Drop for WaitingTicket {
+    fn drop(&mut self) {
+        let (Some(gone), Ok(runtime)) = (self.gone.take(), tokio::runtime::Handle::try_current()) else {
+            return;
+        };
+        let (id, ledger) = (self.id, self.ledger.clone());
+        let gone = NewEvent { at: self.clock.now().wall, ..gone };
+        runtime.spawn_blocking(move || {
+            if let Err(fault) = ledger.remove_ticket(id, Some(&gone)) {
+                tracing::warn!(ticket = id, "a ticket could not be removed: {}", fault.message);
+            }
+        });
+    }
+}

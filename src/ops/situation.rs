@@ -1,0 +1,138 @@
+//! What `life` decides from: the ledger's berths and tickets, and the cards as a look found them.
+
+use super::{Node, Survey};
+use crate::ledger::{LeaseNotes, Ledger, Ticket};
+use crate::life::{self, Asked, Phase, Rules, Situation, Standing, Why, usage};
+use crate::model::{Berth, BerthState, StopReason};
+use crate::profile::LeaseRules;
+use anyhow::Result;
+use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Card-hours of so many half-lives ago count next to nothing.
+const HALF_LIVES: u32 = 6;
+
+impl Node {
+    /// For the caller that decides, and nobody else meanwhile.
+    pub(super) async fn situation(&self, survey: &Survey) -> Result<Situation> {
+        let rules = rules(&self.settings().profile.lease);
+        let now = self.now().wall;
+        let since = now
+            .checked_sub(SignedDuration::try_from(rules.half_life * HALF_LIVES)?)
+            .unwrap_or(Timestamp::MIN);
+        let half_life = rules.half_life;
+        let (standing, tickets, used) = self
+            .ledger(move |ledger| {
+                let mut standing = Vec::new();
+                for berth in ledger.standing_berths()? {
+                    let notes = ledger.lease_notes(berth.id)?;
+                    standing.extend(standing_of(&berth, &notes));
+                }
+                let mut used = BTreeMap::<String, f64>::new();
+                for held in ledger.held_since(since)? {
+                    let hours = usage::held(1, between(held.since, held.until), half_life);
+                    *used.entry(held.owner).or_default() +=
+                        usage::decayed(hours, between(held.until, now), half_life);
+                }
+                Ok((standing, tickets_of(ledger)?, used))
+            })
+            .await?;
+        // A card that nobody will be given, whoever gives it back, is waited for by nobody.
+        let usable = |id| survey.card(id).is_some_and(|card| card.unusable.is_none());
+        Ok(Situation {
+            now,
+            slots: survey.slots.iter().copied().filter(|slot| usable(slot.id)).collect(),
+            standing,
+            tickets,
+            used,
+            reservations: Vec::new(),
+            hold_ends: self.ends_are_held() || survey.npu.error.is_some() || survey.not_looked.is_some(),
+            rules,
+        })
+    }
+}
+
+fn tickets_of(ledger: &Ledger) -> Result<Vec<life::Ticket>, crate::error::Fault> {
+    ledger
+        .tickets()?
+        .into_iter()
+        .map(|ticket| Ok(ticket_of(&ticket, ledger.last_cards(&ticket.owner)?)))
+        .collect()
+}
+
+fn ticket_of(ticket: &Ticket, last: Vec<crate::model::CardId>) -> life::Ticket {
+    life::Ticket {
+        id: ticket.id,
+        owner: ticket.owner.clone(),
+        wish: ticket.wish.clone(),
+        lease: Some(Duration::from_secs(ticket.lease)),
+        unattended: false,
+        since: ticket.since,
+        overtaken: ticket.overtaken,
+        last,
+    }
+}
+
+/// `None` for a berth without cards.
+fn standing_of(berth: &Berth, notes: &LeaseNotes) -> Option<Standing> {
+    let since = notes.live_at.unwrap_or(berth.created_at);
+    let phase = match berth.state {
+        BerthState::Creating | BerthState::Starting => Phase::Starting,
+        BerthState::Live => Phase::Live { since },
+        BerthState::Stopping | BerthState::Releasing => Phase::Stopping { since },
+        BerthState::Stopped | BerthState::Released | BerthState::Undone => return None,
+    };
+    let asked =
+        notes.asked.and_then(|(at, stops_at, reason)| Some(Asked { at, stops_at, why: why_of(reason)? }));
+    Some(Standing {
+        id: berth.id,
+        owner: berth.owner.clone(),
+        cards: berth.cards.clone(),
+        phase,
+        lease: berth.lease.map(Duration::from_secs),
+        until: berth.until.filter(|_| berth.state == BerthState::Live),
+        unattended: berth.unattended,
+        asked,
+        told_left: notes.told_left,
+        locked: false,
+        // Whether a berth works is not measured yet, and what is not known is never idle.
+        idle: None,
+        keeps: 0,
+        renewals: notes.renewals,
+    })
+}
+
+fn why_of(reason: StopReason) -> Option<Why> {
+    match reason {
+        StopReason::Lease => Some(Why::Lease),
+        StopReason::Idle => Some(Why::Idle),
+        StopReason::Unattended => Some(Why::Unattended),
+        StopReason::Asked | StopReason::Failed => None,
+    }
+}
+
+pub(super) fn reason_of(why: Why) -> StopReason {
+    match why {
+        Why::Lease => StopReason::Lease,
+        Why::Idle | Why::Parked => StopReason::Idle,
+        Why::Unattended => StopReason::Unattended,
+    }
+}
+
+fn rules(lease: &LeaseRules) -> Rules {
+    Rules {
+        longest_wait: lease.overtaking,
+        most_overtaken: lease.overtaken,
+        half_life: lease.half_life,
+        grace: lease.grace,
+        protected: lease.protected,
+        first_warning: lease.first_warning,
+        longest_renewal_while_wanted: lease.renewal_under_demand,
+        ..Rules::default()
+    }
+}
+
+fn between(earlier: Timestamp, later: Timestamp) -> Duration {
+    Duration::try_from(later.duration_since(earlier)).unwrap_or_default()
+}
