@@ -1,7 +1,7 @@
 //! Which cards a request gets. Pure: no host, no clock, no randomness.
 //!
-//! A server has at most 16 cards, so every choice is looked at and the best one taken; what "best" means is
-//! one comparison, [`Score`], and not spread over a search.
+//! A server has at most 16 cards, so every choice is looked at (cards that are alike are one) and the best one taken;
+//! what "best" means is one comparison, [`Score`], and not spread over a search.
 
 pub mod cpus;
 
@@ -90,17 +90,36 @@ fn choose(slots: &[Slot], wanted: usize, last: &[CardId]) -> Result<Vec<CardId>,
     if free.len() < wanted || free.len() > MOST_CARDS {
         return Err(NoFit::TooFew { asked: wanted, free: free.iter().map(|slot| slot.id).collect() });
     }
-    (0u32..1 << free.len())
-        .filter(|mask| mask.count_ones() as usize == wanted)
-        .map(|mask| {
-            let (chosen, left): (Vec<(usize, Slot)>, _) =
-                free.iter().copied().enumerate().partition(|(index, _)| mask >> index & 1 == 1);
-            let slots_of = |part: Vec<(usize, Slot)>| part.into_iter().map(|(_, slot)| slot).collect();
-            (slots_of(chosen), slots_of(left))
-        })
-        .min_by_key(|(chosen, left): &(Vec<Slot>, Vec<Slot>)| Score::of(chosen, left, last))
-        .map(|(chosen, _)| chosen.into_iter().map(|slot| slot.id).collect())
+    choices(&free, wanted, last)
+        .into_iter()
+        .min_by_key(|chosen| Score::of(chosen, &free, last))
+        .map(|chosen| chosen.into_iter().map(|slot| slot.id).collect())
         .ok_or(NoFit::TooFew { asked: wanted, free: Vec::new() })
+}
+
+/// Every choice of so many cards, ascending. Cards that are alike differ only by their ids: the lowest are taken.
+fn choices(free: &[Slot], wanted: usize, last: &[CardId]) -> Vec<Vec<Slot>> {
+    let mut alike = BTreeMap::<(u32, u32, bool), Vec<Slot>>::new();
+    for slot in free {
+        alike.entry((slot.hccs, slot.numa, last.contains(&slot.id))).or_default().push(*slot);
+    }
+    let mut choices: Vec<Vec<Slot>> = vec![Vec::new()];
+    for group in alike.values_mut() {
+        group.sort_unstable_by_key(|slot| slot.id);
+        choices = choices.iter().flat_map(|chosen| with_some_of(chosen, group, wanted)).collect();
+    }
+    choices.retain(|chosen| chosen.len() == wanted);
+    for chosen in &mut choices {
+        chosen.sort_unstable_by_key(|slot| slot.id);
+    }
+    choices
+}
+
+/// The choice with none of a group, its first one, its first two, …
+fn with_some_of(chosen: &[Slot], group: &[Slot], wanted: usize) -> Vec<Vec<Slot>> {
+    let most = group.len().min(wanted.saturating_sub(chosen.len()));
+    let with = |count| chosen.iter().chain(group.iter().take(count)).copied().collect();
+    (0..=most).map(with).collect()
 }
 
 /// Smaller is better, in the order of the fields.
@@ -118,12 +137,13 @@ struct Score {
 }
 
 impl Score {
-    fn of(chosen: &[Slot], left: &[Slot], last: &[CardId]) -> Self {
+    fn of(chosen: &[Slot], free: &[Slot], last: &[CardId]) -> Self {
+        let left: Vec<Slot> = free.iter().filter(|slot| !chosen.contains(slot)).copied().collect();
         Self {
             hccs_spread: group_sizes(chosen, |slot| slot.hccs).len(),
             numa_spread: group_sizes(chosen, |slot| slot.numa).len(),
-            hccs_left: Reverse(group_sizes(left, |slot| slot.hccs)),
-            numa_left: Reverse(group_sizes(left, |slot| slot.numa)),
+            hccs_left: Reverse(group_sizes(&left, |slot| slot.hccs)),
+            numa_left: Reverse(group_sizes(&left, |slot| slot.numa)),
             familiar: Reverse(chosen.iter().filter(|slot| last.contains(&slot.id)).count()),
             ids: chosen.iter().map(|slot| slot.id).collect(),
         }
@@ -209,6 +229,38 @@ mod tests {
         assert_eq!(group_sizes(&chosen, |slot| slot.hccs).len() == 1, fits_unsplit);
         if group_sizes(&free, |slot| slot.numa)[0] >= wanted {
             assert_eq!(group_sizes(&chosen, |slot| slot.numa).len(), 1, "{slots:?} {wanted} {cards:?}");
+        }
+    }
+
+    /// Every set of so many free cards, without any thought.
+    fn best_of_all(slots: &[Slot], wanted: usize, last: &[CardId]) -> Vec<CardId> {
+        let free: Vec<Slot> = slots.iter().filter(|slot| slot.free).copied().collect();
+        (0u32..1 << free.len())
+            .filter(|mask| mask.count_ones() as usize == wanted)
+            .map(|mask| {
+                (0..free.len()).filter(|index| mask >> index & 1 == 1).map(|index| free[index]).collect()
+            })
+            .min_by_key(|chosen: &Vec<Slot>| Score::of(chosen, &free, last))
+            .map(|chosen| chosen.into_iter().map(|slot| slot.id).collect())
+            .unwrap()
+    }
+
+    #[test]
+    fn trying_alike_cards_once_misses_nothing() {
+        for (free, groups) in (0u32..256).step_by(5).flat_map(|free| [(free, 2), (free, 3)]) {
+            let slot =
+                |id| Slot { id: CardId(id), free: free >> id & 1 == 1, hccs: id % groups, numa: id / 4 };
+            let slots: Vec<Slot> = (0..8).map(slot).collect();
+            for (wanted, last) in
+                (1..=free.count_ones()).flat_map(|wanted| [(wanted, vec![]), (wanted, ids(&[1, 6]))])
+            {
+                let chosen = assign(&slots, &CardWish::Count(i64::from(wanted)), &last).unwrap();
+                assert_eq!(
+                    chosen,
+                    best_of_all(&slots, wanted as usize, &last),
+                    "{slots:?} {wanted} {last:?}"
+                );
+            }
         }
     }
 
