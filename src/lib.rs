@@ -1,8 +1,8 @@
 //! berth turns one Ascend server into a machine that a team can share.
 //!
 //! Layers, arrows one way (tests/cli/layering.rs checks them):
-//! `main → cli, agent, ssh → bootstrap, check → ops → engine, alloc, keys, ledger, sim → facts → host → model`;
-//! `profile` and `error` may be used by all.
+//! `main → cli, agent, ssh → bootstrap, check → ops → engine, alloc, keys, ledger, life, sim → facts → host → model`;
+//! `profile` and `error` may be used by all. `life` knows `alloc` and `model`, and nothing else.
 
 pub mod agent;
 pub mod alloc;
@@ -15,6 +15,7 @@ pub mod facts;
 pub mod host;
 pub mod keys;
 pub mod ledger;
+pub mod life;
 pub mod model;
 pub mod ops;
 pub mod profile;

@@ -110,7 +110,7 @@ fn what_the_map_calls_pure_is() {
     );
 }
 
-const LAYERS: &str = "//! `main → cli, agent, ssh → bootstrap, check → ops → engine, alloc, ledger, sim → facts → host → model`;";
+const LAYERS: &str = "//! `main → cli, agent, ssh → bootstrap, check → ops → engine, alloc, ledger, life, sim → facts → host → model`;";
 
 /// What is wrong with a module that has this code.
 fn findings(path: &str, code: &str) -> Vec<String> {
@@ -148,6 +148,23 @@ fn imports_go_down() {
     refused("src/error.rs", "use crate::model::CardId;", "`error` must not use `model`");
     refused("src/ssh/gateway.rs", "use crate::agent::Client;", "`ssh` must not use `agent`");
     refused("src/ledger/claim.rs", "use crate::engine::scan;", "`ledger` must not use `engine`");
+}
+
+#[test]
+fn life_knows_cards_and_nothing_of_a_machine() {
+    accepted(
+        "src/life/cards.rs",
+        "use crate::alloc::Slot;\nuse crate::model::CardId;\nuse crate::life::Rules;",
+    );
+    for other in ["ledger", "host", "facts", "profile", "error"] {
+        refused(
+            "src/life/turn.rs",
+            &format!("use crate::{other}::X;"),
+            &format!("`life` must not use `{other}`"),
+        );
+    }
+    refused("src/alloc.rs", "use crate::life::Rules;", "`alloc` must not use `life`");
+    accepted("src/ops/request.rs", "use crate::life::decide;");
 }
 
 #[test]
