@@ -27,8 +27,8 @@ impl Standing {
 
     /// Why it may be asked for its cards now, if somebody waits for them.
     pub(super) fn reason(&self, now: Timestamp) -> Option<Why> {
-        let asked_for_nothing = self.locked || self.unattended || !matches!(self.phase, Phase::Live { .. });
-        if asked_for_nothing {
+        let is_left_alone = self.locked || self.unattended || !matches!(self.phase, Phase::Live { .. });
+        if is_left_alone {
             return None;
         }
         if self.until.is_some_and(|until| until <= now) {

@@ -5,9 +5,13 @@
 //! caller looks, hands in a [`Situation`], writes the actions down and does them. The same situation with the actions
 //! in it gives no new start, announcement or stop.
 //!
-//! `order` puts the tickets in a row. `hold` keeps cards for the first one and for reservations. `turn` goes through the
-//! row: who can start starts, and for who cannot, `pledge` looks whose cards would serve the wish if they were asked
-//! back. `ask_back` and `warn` make the words and the ends of that. `places` plays the same rules forward in time.
+//! The caller keeps its side: a berth is `Starting` from its start on, and `Stopping` with its `asked` until its cards are
+//! free; what a decision says is written down before the next one.
+//!
+//! `order` puts the tickets in a row. `hold` keeps cards for the first one, `reserve` for reservations. `turn` goes through
+//! the row: who can start starts, and for who cannot, `pledge` looks whose cards would serve the wish if they were asked
+//! back; those cards are the ticket's in the meantime. `ask_back` and `warn` make what is said and done of it. `ends` says
+//! when cards come back. `places` plays the same rules forward, and `renewal` says what a lease may still become.
 
 mod ask_back;
 mod cards;

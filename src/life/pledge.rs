@@ -18,7 +18,15 @@ pub(super) struct Pledge {
     pub hold: Hold,
 }
 
-/// Cards that come back together: a berth's, or those that are free.
+/// Who needs cards: a ticket that cannot start, or a reservation.
+pub(super) struct Demand<'a> {
+    pub ticket: &'a Ticket,
+    /// Not before then.
+    pub from: Timestamp,
+    pub keeper: Keeper,
+}
+
+/// Cards that come back together: a berth's, or those that are free already.
 struct Lump<'a> {
     rank: Rank,
     berth: Option<&'a Standing>,
@@ -37,14 +45,15 @@ struct Rank {
     berth: Option<i64>,
 }
 
-/// The berths to ask for a ticket that cannot start. Others' first; its owner's own where there is nothing else.
+/// The berths to ask for it. Others' first; its owner's own where there is nothing else. `asked` are those that were asked
+/// for somebody in front of it.
 pub(super) fn plan(
     state: &Situation,
-    ticket: &Ticket,
-    from: Timestamp,
+    demand: &Demand,
     holds: &[Hold],
     asked: &BTreeSet<i64>,
 ) -> Option<Pledge> {
+    let ticket = demand.ticket;
     [false, true].into_iter().find_map(|with_own| {
         let end = |berth: &Standing| {
             let is_spared = !with_own && berth.owner == ticket.owner && !asked.contains(&berth.id);
@@ -55,18 +64,19 @@ pub(super) fn plan(
             }
         };
         let times = card_times(state, end);
-        let (at, free) = earliest(state, ticket, from, &times, holds)?;
-        pledge(state, ticket, at, &free, asked)
+        let (at, free) = earliest(state, ticket, demand.from, &times, holds)?;
+        pledge(state, demand, at, &free, asked)
     })
 }
 
 fn pledge(
     state: &Situation,
-    ticket: &Ticket,
+    demand: &Demand,
     at: Timestamp,
     free: &[CardTime],
     asked: &BTreeSet<i64>,
 ) -> Option<Pledge> {
+    let ticket = demand.ticket;
     let lumps = needed(ticket, lumps(state, ticket, at, free, asked));
     // A ticket that has to wait for somebody else in any case is not helped yet.
     let asks = lumps.iter().filter(|lump| is_in_time(state, lump, at));
@@ -76,17 +86,14 @@ fn pledge(
     }
     let among: Vec<CardId> = lumps.into_iter().flat_map(|lump| lump.cards).collect();
     let cards = choose(state, ticket, &among)?;
-    Some(Pledge {
-        at,
-        berths,
-        hold: Hold { keeper: Keeper::Ticket(ticket.id), cards, from: at, until: NEVER },
-    })
+    Some(Pledge { at, berths, hold: Hold { keeper: demand.keeper.clone(), cards, from: at, until: NEVER } })
 }
 
 /// Would an announcement of now, or the one that was made, end it no earlier than needed?
 fn is_in_time(state: &Situation, lump: &Lump, at: Timestamp) -> bool {
     let (Some(berth), Some(why)) = (lump.berth, lump.why) else { return false };
-    let said = berth.asked.map_or(state.now, |asked| asked.stops_at);
+    let said =
+        berth.asked_still(state.now).map_or(state.now, |asked| berth.stop_as_said(asked, &state.rules));
     at <= said.max(after(state.now, state.rules.grace(why)))
 }
 

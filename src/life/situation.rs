@@ -14,7 +14,7 @@ pub struct Situation {
     /// The cards that may be given out. A card that will not be given out after its berth either (it is sick, or
     /// lost) is left out. One that is not free and in no berth of `standing` is never waited for.
     pub slots: Vec<Slot>,
-    /// Every berth that has cards and will give them back. One whose stop does not come to its end is left out.
+    /// Every berth that has cards and gives them back when it ends. One whose stop does not come to its end is left out.
     pub standing: Vec<Standing>,
     pub tickets: Vec<Ticket>,
     /// Card-hours of berths that have ended, decayed to now (`usage`). What stands is counted from `standing`.
@@ -69,7 +69,9 @@ pub enum Phase {
 /// A stop that was announced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Asked {
+    /// When it was announced.
     pub at: Timestamp,
+    /// What was said. It does not stop earlier, and later where whom it is asked for could not start yet.
     pub stops_at: Timestamp,
     pub why: Why,
 }

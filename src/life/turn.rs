@@ -1,9 +1,10 @@
 //! One decision's way through the row of tickets: who starts, and for whom berths are asked back.
 
 use super::cards::{card_times, choose, ids};
-use super::hold::{Hold, allowed, first};
+use super::hold::{Hold, Keeper, allowed, first};
 use super::order::{by_age, row};
-use super::pledge::{self, Pledge};
+use super::pledge::{self, Demand, Pledge};
+use super::time::NEVER;
 use super::{Action, Phase, Situation, Standing, Ticket, reserve};
 use crate::model::CardId;
 use std::cmp::Ordering;
@@ -34,14 +35,14 @@ fn take_turn(state: &Situation) -> Turn {
     let mut pledges = Pledges::default();
     for (ticket, own) in &reserved {
         let others: Vec<Hold> = holds.iter().filter(|hold| *hold != own).cloned().collect();
-        pledges.add(state, ticket, &others);
+        pledges.add(state, &Demand { ticket, from: ticket.since, keeper: own.keeper.clone() }, &others);
     }
     holds.append(&mut pledges.holds);
     for ticket in row {
         if let Some(cards) = startable(state, ticket, &holds) {
             return Turn::Start(ticket.id, cards);
         }
-        pledges.add(state, ticket, &holds);
+        pledges.add(state, &Demand { ticket, from: state.now, keeper: Keeper::Ticket(ticket.id) }, &holds);
         holds.append(&mut pledges.holds);
     }
     Turn::Settled(pledges.all)
@@ -56,13 +57,12 @@ struct Pledges {
 }
 
 impl Pledges {
-    fn add(&mut self, state: &Situation, ticket: &Ticket, holds: &[Hold]) {
-        // Nobody is asked for anything.
+    fn add(&mut self, state: &Situation, demand: &Demand, holds: &[Hold]) {
+        // Nobody is asked for anything then.
         if state.hold_ends {
             return;
         }
-        let from = ticket.since.max(state.now);
-        if let Some(pledge) = pledge::plan(state, ticket, from, holds, &self.asked) {
+        if let Some(pledge) = pledge::plan(state, demand, holds, &self.asked) {
             self.asked.extend(&pledge.berths);
             self.holds.push(pledge.hold.clone());
             self.all.push(pledge);
@@ -71,7 +71,7 @@ impl Pledges {
 }
 
 fn startable(state: &Situation, ticket: &Ticket, holds: &[Hold]) -> Option<Vec<CardId>> {
-    let times = card_times(state, |_| super::time::NEVER);
+    let times = card_times(state, |_| NEVER);
     choose(state, ticket, &ids(&allowed(state, ticket, state.now, &times, holds)))
 }
 

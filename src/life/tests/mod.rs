@@ -2,6 +2,7 @@
 
 mod examples;
 mod properties;
+mod queue;
 mod random;
 mod reservations;
 mod telling;

@@ -99,7 +99,7 @@ fn standing(random: &mut Random, id: i64, cards: Vec<CardId>) -> Standing {
         asked: None,
         told_left: random.one_in(2).then(|| minutes(random.pick(&[4, 9, 29, 110]))),
         locked: random.one_in(10),
-        idle: random.one_in(3).then(|| Idle { since: noon() - minutes(150), parked }),
+        idle: random.one_in(2).then(|| Idle { since: noon() - minutes(150), parked }),
         keeps: u32::try_from(random.below(3)).unwrap(),
         renewals: u32::try_from(random.below(2)).unwrap(),
     };
@@ -115,7 +115,7 @@ fn asked(random: &mut Random, berth: &Standing) -> Asked {
         None if berth.unattended => Why::Unattended,
         _ => changed,
     };
-    let at = noon() - minutes(random.pick(&[0, 1, 14, 15, 16, 59, 60, 200]));
+    let at = noon() - minutes(random.pick(&[0, 1, 14, 15, 16, 59, 60, 61, 90, 200]));
     Asked { at, stops_at: at + Rules::default().grace(why) + minutes(random.pick(&[0, 0, 0, 7])), why }
 }
 

@@ -17,7 +17,7 @@ struct Walk {
 #[test]
 fn nobody_is_stopped_unannounced_and_nobody_waits_for_ever() {
     let (mut started, mut stopped) = (0, 0);
-    for seed in 0..60 {
+    for seed in 0..40 {
         let random = Random(seed);
         let (heard, node) = (BTreeMap::new(), empty_node());
         let mut walk = Walk { node, random, next: 1, heard, stopped: 0, started: 0 };
@@ -27,7 +27,7 @@ fn nobody_is_stopped_unannounced_and_nobody_waits_for_ever() {
         started += walk.started;
         stopped += walk.stopped;
     }
-    assert!(started > 2000 && stopped > 200, "{started} {stopped}");
+    assert!(started > 1000 && stopped > 150, "{started} {stopped}");
 }
 
 impl Walk {
