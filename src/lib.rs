@@ -2,7 +2,8 @@
 //!
 //! Layers, arrows one way (tests/cli/layering.rs checks them):
 //! `main → cli, agent, ssh → bootstrap, check → ops → engine, alloc, keys, ledger, life → accel → facts → host → model`;
-//! `profile` and `error` may be used by all. `life` knows `alloc` and `model`, and nothing else.
+//! every module may use `error`, and those above `host` may use `profile`. `life` is the exception: it may use `alloc`,
+//! which is in its layer, and `model`, and nothing else.
 
 pub mod accel;
 pub mod agent;

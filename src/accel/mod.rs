@@ -1,7 +1,8 @@
 //! What berth has to know of one kind of card, behind the trait [`Accelerator`], and what is the same for every kind.
 //!
-//! A second accelerator is one new folder beside `ascend` that implements the trait, and one line in [`of`], where the
-//! profile chooses. Nothing outside this room names a kind's device nodes, variables or links (tests/cli/layering.rs).
+//! A second accelerator is one new folder beside `ascend` that implements the trait, one line in [`of`], where the profile
+//! chooses, and the few places that CONTRIBUTING.md lists. No string outside this room names a kind's device nodes,
+//! variables or links (tests/cli/layering.rs looks for them).
 //!
 //! What asks the machine takes a [`Host`]: without one, an accelerator only knows names. It decides nothing about berths.
 

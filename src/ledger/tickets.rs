@@ -20,7 +20,7 @@ pub struct NewTicket {
 
 /// A request that waits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ticket {
+pub struct TicketRow {
     pub id: i64,
     pub owner: String,
     pub berth: Option<String>,
@@ -66,7 +66,7 @@ impl Ledger {
     }
 
     /// The oldest first.
-    pub fn tickets(&self) -> Result<Vec<Ticket>, Fault> {
+    pub fn tickets(&self) -> Result<Vec<TicketRow>, Fault> {
         self.read(all)
     }
 }
@@ -88,14 +88,14 @@ fn remove(transaction: &Transaction, id: i64) -> rusqlite::Result<()> {
     transaction.prepare_cached("DELETE FROM tickets WHERE id = ?1")?.execute([id]).map(|_| ())
 }
 
-fn all(connection: &Connection) -> rusqlite::Result<Vec<Ticket>> {
+fn all(connection: &Connection) -> rusqlite::Result<Vec<TicketRow>> {
     let sql = "SELECT id, owner, berth, wish, lease, since, overtaken FROM tickets ORDER BY id";
     list(connection, sql, [], |row| {
         let wish: String = row.get(3)?;
         let wish = serde_json::from_str(&wish).map_err(|error| {
             rusqlite::Error::FromSqlConversionFailure(3, rusqlite::types::Type::Text, error.into())
         })?;
-        Ok(Ticket {
+        Ok(TicketRow {
             id: row.get(0)?,
             owner: row.get(1)?,
             berth: row.get(2)?,

@@ -6,7 +6,8 @@ use std::time::Duration;
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 
-/// How long an idle berth may be idle before it counts as such is not here: the caller measures it.
+/// All of them are the profile's `[lease]`, by the same names, where a profile may set them. The window in which a berth
+/// counts as idle is not among them: the caller measures it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
     /// A ticket that has waited this long becomes first.

@@ -71,7 +71,8 @@ pub enum Phase {
 pub struct Asked {
     /// When it was announced.
     pub at: Timestamp,
-    /// What was said. It does not stop earlier, and later where whom it is asked for could not start yet.
+    /// When the owner was told that it stops. It stops no earlier; it stops later if the ticket that needs its cards
+    /// cannot start at that time.
     pub stops_at: Timestamp,
     pub why: Why,
 }

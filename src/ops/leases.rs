@@ -32,14 +32,14 @@ impl Node {
     pub async fn keep_leases(self: &Arc<Self>, count: &mut Count) -> Result<()> {
         self.count_time(count).await?;
         self.release_old_stopped().await?;
-        let has_cards = |berth: &Berth| berth.state.holds_cards();
-        if !self.ledger(Ledger::standing_berths).await?.iter().any(has_cards) || !self.has_engine().await {
-            return Ok(());
-        }
+        let is_wanted = !self.ledger(Ledger::tickets).await?.is_empty();
+        let survey = match is_wanted && self.has_engine().await {
+            true => Some(self.survey(self.settings().config.tools.npu_smi_max_age).await?),
+            false => None,
+        };
         let actions = {
-            let survey = self.survey(self.settings().config.tools.npu_smi_max_age).await?;
             let _deciding = self.deciding.lock().await;
-            life::decide(&self.situation(&survey).await?)
+            life::decide(&self.situation(survey.as_ref()).await?)
         };
         for action in actions {
             self.act(action).await?;

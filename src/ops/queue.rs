@@ -4,7 +4,7 @@ use super::choose::{self, Patience};
 use super::{Node, Survey};
 use crate::error::Fault;
 use crate::host::clock::Clock;
-use crate::ledger::{Ledger, NewEvent, NewTicket, Ticket};
+use crate::ledger::{Ledger, NewEvent, NewTicket, TicketRow};
 use crate::life::{self, Action};
 use crate::model::{CardId, CardWish, card};
 use anyhow::Result;
@@ -18,7 +18,7 @@ use std::time::Duration;
 const NO_TICKET: i64 = i64::MAX;
 
 /// Who asks for which cards, and for how long.
-pub(super) struct Asked<'a> {
+pub(super) struct CardsAsked<'a> {
     pub(super) owner: &'a str,
     pub(super) wish: &'a CardWish,
     pub(super) lease: Duration,
@@ -29,7 +29,7 @@ pub(super) struct Asked<'a> {
 }
 
 /// Its turn has come.
-pub(super) struct Turn {
+pub(super) struct Served {
     pub(super) cards: Vec<CardId>,
     /// Tickets that came first and wait on.
     pub(super) overtaken: Vec<i64>,
@@ -37,13 +37,13 @@ pub(super) struct Turn {
 
 impl Node {
     /// The cards that this one gets now, or why it gets none.
-    pub(super) async fn turn(&self, survey: &Survey, asked: &Asked<'_>) -> Result<Turn> {
+    pub(super) async fn turn(&self, survey: &Survey, asked: &CardsAsked<'_>) -> Result<Served> {
         let now = self.now().wall;
         let free = choose::choose(survey, asked.wish, asked.last, now, asked.patience)?;
-        let mut situation = self.situation(survey).await?;
+        let mut situation = self.situation(Some(survey)).await?;
         let id = asked.ticket.unwrap_or(NO_TICKET);
         if !situation.tickets.iter().any(|ticket| ticket.id != id) && situation.reservations.is_empty() {
-            return Ok(Turn { cards: free, overtaken: Vec::new() });
+            return Ok(Served { cards: free, overtaken: Vec::new() });
         }
         match situation.tickets.iter_mut().find(|ticket| ticket.id == id) {
             Some(ticket) => ticket.wish = asked.wish.clone(),
@@ -90,8 +90,8 @@ impl Node {
             return Ok(Vec::new());
         }
         let survey = self.survey(self.settings().config.tools.npu_smi_max_age).await?;
-        let places = life::places(&self.situation(&survey).await?);
-        let mut tickets: BTreeMap<i64, Ticket> =
+        let places = life::places(&self.situation(Some(&survey)).await?);
+        let mut tickets: BTreeMap<i64, TicketRow> =
             tickets.into_iter().map(|ticket| (ticket.id, ticket)).collect();
         let place = |place: &life::Place| {
             let ticket = tickets.remove(&place.ticket)?;
@@ -118,7 +118,7 @@ pub struct QueuePlace {
     /// 1 is next.
     pub place: usize,
     #[serde(flatten)]
-    pub ticket: Ticket,
+    pub ticket: TicketRow,
     /// When it starts if berths whose lease is over, or that do nothing, are asked back.
     pub likely: Option<Timestamp>,
     /// When it starts if everybody stays as long as their lease; `null` where that is not known.
@@ -138,7 +138,7 @@ fn wish(wish: &CardWish) -> String {
     }
 }
 
-fn turn_of(actions: &[Action], id: i64) -> Option<Turn> {
+fn turn_of(actions: &[Action], id: i64) -> Option<Served> {
     let is_mine = |action: &Action| matches!(action, Action::Start { ticket, .. } if *ticket == id);
     let mut from = actions.iter().skip_while(|action| !is_mine(action));
     let Some(Action::Start { cards, .. }) = from.next() else { return None };
@@ -146,7 +146,7 @@ fn turn_of(actions: &[Action], id: i64) -> Option<Turn> {
         Action::Overtaken { ticket } => Some(*ticket),
         _ => None,
     });
-    Some(Turn { cards: cards.clone(), overtaken: overtaken.collect() })
+    Some(Served { cards: cards.clone(), overtaken: overtaken.collect() })
 }
 
 fn kept_for_others(situation: &life::Situation, free: &[CardId], patience: Patience) -> Fault {

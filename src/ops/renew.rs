@@ -45,7 +45,7 @@ impl Node {
         }
         let _deciding = self.deciding.lock().await;
         let survey = self.survey(self.settings().config.tools.npu_smi_max_age).await?;
-        let situation = self.situation(&survey).await?;
+        let situation = self.situation(Some(&survey)).await?;
         let Some(standing) = situation.standing.iter().find(|standing| standing.id == berth.id) else {
             return Ok((lease, false));
         };

@@ -213,7 +213,7 @@ impl Node {
         let name = free_name(order, &held)?;
         let (owner, named, key) = (order.owner.name.clone(), name.clone(), host_key.clone());
         let past = self.ledger(move |ledger| ledger.port_uses(&owner, &named, &key)).await?;
-        let asked = queue::Asked {
+        let asked = queue::CardsAsked {
             owner: &order.owner.name,
             wish: &order.wish,
             lease: order.lease,

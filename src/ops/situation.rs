@@ -1,7 +1,8 @@
 //! What `life` decides from: the ledger's berths and tickets, and the cards as a look found them.
 
 use super::{Node, Survey};
-use crate::ledger::{LeaseNotes, Ledger, Ticket};
+use crate::alloc::Slot;
+use crate::ledger::{LeaseNotes, Ledger, TicketRow};
 use crate::life::{self, Asked, Phase, Rules, Situation, Standing, Why, usage};
 use crate::model::{Berth, BerthState, StopReason};
 use crate::profile::LeaseRules;
@@ -14,8 +15,9 @@ use std::time::Duration;
 const HALF_LIVES: u32 = 6;
 
 impl Node {
-    /// For the caller that decides, and nobody else meanwhile.
-    pub(super) async fn situation(&self, survey: &Survey) -> Result<Situation> {
+    /// For the caller that decides, and nobody else meanwhile. Without a look at the cards nobody starts and nobody is asked
+    /// back: that is enough where nobody waits.
+    pub(super) async fn situation(&self, survey: Option<&Survey>) -> Result<Situation> {
         let rules = rules(&self.settings().profile.lease);
         let now = self.now().wall;
         let since = now
@@ -39,15 +41,19 @@ impl Node {
             })
             .await?;
         // A card that nobody will be given, whoever gives it back, is waited for by nobody.
-        let usable = |id| survey.card(id).is_some_and(|card| card.unusable.is_none());
+        let is_usable =
+            |survey: &Survey, slot: &Slot| survey.card(slot.id).is_some_and(|card| card.unusable.is_none());
+        let usable =
+            |survey: &Survey| survey.slots.iter().copied().filter(|slot| is_usable(survey, slot)).collect();
+        let is_seen = |survey: &Survey| survey.npu.error.is_none() && survey.not_looked.is_none();
         Ok(Situation {
             now,
-            slots: survey.slots.iter().copied().filter(|slot| usable(slot.id)).collect(),
+            slots: survey.map(usable).unwrap_or_default(),
             standing,
             tickets,
             used,
             reservations: Vec::new(),
-            hold_ends: self.ends_are_held() || survey.npu.error.is_some() || survey.not_looked.is_some(),
+            hold_ends: self.ends_are_held() || !survey.is_some_and(is_seen),
             rules,
         })
     }
@@ -61,7 +67,7 @@ fn tickets_of(ledger: &Ledger) -> Result<Vec<life::Ticket>, crate::error::Fault>
         .collect()
 }
 
-fn ticket_of(ticket: &Ticket, last: Vec<crate::model::CardId>) -> life::Ticket {
+fn ticket_of(ticket: &TicketRow, last: Vec<crate::model::CardId>) -> life::Ticket {
     life::Ticket {
         id: ticket.id,
         owner: ticket.owner.clone(),
@@ -122,13 +128,13 @@ pub(super) fn reason_of(why: Why) -> StopReason {
 
 fn rules(lease: &LeaseRules) -> Rules {
     Rules {
-        longest_wait: lease.overtaking,
-        most_overtaken: lease.overtaken,
+        longest_wait: lease.longest_wait,
+        most_overtaken: lease.most_overtaken,
         half_life: lease.half_life,
         grace: lease.grace,
         protected: lease.protected,
         first_warning: lease.first_warning,
-        longest_renewal_while_wanted: lease.renewal_under_demand,
+        longest_renewal_while_wanted: lease.longest_renewal_while_wanted,
         ..Rules::default()
     }
 }

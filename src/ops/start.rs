@@ -101,7 +101,8 @@ impl Node {
         check_not_at_work(&*self.host(), &settings.config.paths.state)?;
         let survey = self.survey(settings.config.tools.npu_smi_max_age).await?;
         let same = same_cards(had);
-        let asked = queue::Asked { owner: &berth.owner, wish: &same, lease, last: had, ticket, patience };
+        let asked =
+            queue::CardsAsked { owner: &berth.owner, wish: &same, lease, last: had, ticket, patience };
         let turn = self.turn(&survey, &asked).await?;
         let cards = turn.cards;
         let text = format!("{} is started on {}", berth.label(), card::named(&cards));

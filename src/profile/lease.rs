@@ -22,42 +22,38 @@ pub struct LeaseRules {
     pub stop_time: Duration,
     /// The longest renewal while somebody waits for cards, once in a lease.
     #[serde(with = "duration_text")]
-    pub renewal_under_demand: Duration,
+    pub longest_renewal_while_wanted: Duration,
     /// How long a stopped berth's container is kept.
     #[serde(with = "duration_text")]
     pub keep_stopped: Duration,
     /// From when on a request that waits is overtaken by nobody.
     #[serde(with = "duration_text")]
-    pub overtaking: Duration,
+    pub longest_wait: Duration,
     /// How many may be served before a request that came first.
-    pub overtaken: u32,
+    pub most_overtaken: u32,
     /// In which time the card-hours of the past count half.
     #[serde(with = "duration_text")]
     pub half_life: Duration,
 }
 
-const fn hours(hours: u64) -> Duration {
-    Duration::from_secs(hours * 3600)
-}
-
 impl Default for LeaseRules {
     fn default() -> Self {
         Self {
-            grace: Duration::from_secs(15 * 60),
-            first_warning: hours(2),
-            protected: Duration::from_secs(30 * 60),
-            stop_time: Duration::from_secs(60),
-            renewal_under_demand: hours(4),
-            keep_stopped: hours(7 * 24),
-            overtaking: hours(12),
-            overtaken: 20,
-            half_life: hours(3 * 24),
+            grace: Duration::from_mins(15),
+            first_warning: Duration::from_hours(2),
+            protected: Duration::from_mins(30),
+            stop_time: Duration::from_mins(1),
+            longest_renewal_while_wanted: Duration::from_hours(4),
+            keep_stopped: Duration::from_hours(7 * 24),
+            longest_wait: Duration::from_hours(12),
+            most_overtaken: 20,
+            half_life: Duration::from_hours(3 * 24),
         }
     }
 }
 
 /// A stop may hold nothing else up for longer.
-const LONGEST_STOP: Duration = Duration::from_secs(600);
+const LONGEST_STOP: Duration = Duration::from_mins(10);
 
 impl LeaseRules {
     /// What of it contradicts itself, in one sentence.
@@ -94,8 +90,11 @@ mod tests {
         let wrong = |rules: LeaseRules| rules.problem().unwrap();
         let defaults = LeaseRules::default;
         assert!(wrong(LeaseRules { half_life: Duration::ZERO, ..defaults() }).starts_with("half-life 0s"));
-        assert!(wrong(LeaseRules { stop_time: hours(1), ..defaults() }).starts_with("stop-time 1h"));
-        let short = LeaseRules { keep_stopped: Duration::from_secs(60), ..defaults() };
+        assert!(
+            wrong(LeaseRules { stop_time: Duration::from_hours(1), ..defaults() })
+                .starts_with("stop-time 1h")
+        );
+        let short = LeaseRules { keep_stopped: Duration::from_mins(1), ..defaults() };
         assert!(wrong(short).starts_with("keep-stopped 1m is shorter than grace 15m"));
     }
 }

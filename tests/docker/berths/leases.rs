@@ -65,7 +65,7 @@ fn a_lease_that_is_over_ends_when_somebody_waits_and_not_before() {
 
 #[test]
 fn who_has_waited_long_is_overtaken_by_nobody() {
-    let Some(rig) = Rig::with(quick("overtaking = \"0s\"")) else { return };
+    let Some(rig) = Rig::with(quick("longest-wait = \"0s\"")) else { return };
     rig.request(&["--cards", "4", "--name", "half"]);
     let mut whole = asks(&rig, "bob", "whole", &["--cards", "8"]);
     let [place] = &queue(&rig)[..] else { panic!("one waits") };
