@@ -1,5 +1,5 @@
-//! Collects the facts about disks, mounts and the machine. If one part cannot be read, the whole look fails: no decision
-//! is made from half of the facts.
+//! Collects the facts about disks, mounts and the machine. If one part cannot be read, the whole look fails: nothing is
+//! decided from half of the facts.
 
 use crate::bootstrap::observed::{BootSeen, BtrfsVolume, Directory, Machine, Mount, Observed};
 use crate::facts::disks::{self, Surroundings};
@@ -112,8 +112,8 @@ fn file_systems_by_number(nodes: &[LsblkRow]) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Returns the mount if it is of a disk or a network, or at one of `targets`; `None` for the kernel's own mounts and for
-/// those of containers, which change all the time.
+/// Returns the mount if it is of a disk or a network, or at one of `targets`. `None` for the kernel's own mounts and
+/// for those of containers, which change all the time.
 fn mount(line: &MountLine, by_number: &BTreeMap<String, String>, targets: &[PathBuf]) -> Option<Mount> {
     let is_ours_to_be = targets.iter().any(|target| target == Path::new(&line.target));
     if !mounts::is_storage(line) && !is_ours_to_be {

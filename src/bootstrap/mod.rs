@@ -1,5 +1,5 @@
-//! `berth bootstrap`: look, decide, apply. Deciding is pure, and every run decides anew. What an interrupted run left is
-//! seen on the machine itself; the journal only says which part of it berth made.
+//! `berth bootstrap`: look, decide, apply. Deciding is pure, and every run decides anew. A run sees on the machine what
+//! an interrupted run left; the journal only says which part of it berth made.
 //!
 //! Steps run on the caller's thread, one at a time. A step that has begun is always run to its end.
 
@@ -206,7 +206,7 @@ fn is_of_volume(disk: &Disk) -> bool {
     disk.pv.is_some() || disk.signatures.iter().any(|signature| signature.kind == "btrfs")
 }
 
-/// A new UUID from the kernel. If it cannot be read, the result is such that no file system is made with it.
+/// A new UUID from the kernel. Empty if it cannot be read: then no file system is made.
 fn new_uuid(context: &Context) -> String {
     sysctl::read(context.host, sysctl::NEW_UUID).unwrap_or_default()
 }

@@ -92,7 +92,7 @@ pub struct BtrfsVolume {
     pub expected_disks: u64,
 }
 
-/// A mount of a disk in pid 1's namespace.
+/// A mount of a disk or a network in pid 1's namespace, or any mount where one of our volumes is to be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
     pub target: String,
