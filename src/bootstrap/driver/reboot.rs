@@ -1,4 +1,4 @@
-//! The reboot in the middle of a run: a marker file names the boot that must end, and a unit continues in the next boot.
+//! The reboot in the middle of a run: a marker file names the boot that must end, and a unit continues in the next.
 //!
 //! It never reboots the machine. The marker is written before anything is installed, so that a power cut counts as the
 //! reboot too.

@@ -1,4 +1,4 @@
-//! The choice for the driver, and in the same way for the firmware: keep the installed one, install a package, or refuse.
+//! The choice for the driver, and likewise for the firmware: keep the installed one, install a package, or refuse.
 
 use super::name::{self, Named};
 use super::pair::{Fit, fit};

@@ -114,8 +114,8 @@ fn check_pair(
     }
 }
 
-/// Orders the installations. Without a working driver: the driver first, because only a driver can write firmware. With a
-/// working one: the firmware first.
+/// Orders the installations. Without a working driver the driver comes first, because only a driver can write firmware.
+/// With a working one the firmware comes first.
 fn in_order(seen: &DriverSeen, driver: &Choice, firmware: &Choice, wants: &DriverWants) -> Vec<InstallRun> {
     let mut both = vec![(PackageKind::Driver, driver), (PackageKind::Firmware, firmware)];
     if seen.files.is_complete() && seen.files.module_loaded {

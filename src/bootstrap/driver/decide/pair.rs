@@ -3,8 +3,8 @@
 use crate::model::driver::DriverFacts;
 use crate::model::version::{is_same, is_within};
 
-/// Driver releases, and the firmware that the vendor's release notes name for each. A driver works with more than these:
-/// once installed, its files say with which. The most exact row counts: 24.1.rc1 before 24.1.
+/// Driver releases, and the firmware that the vendor's release notes name for each. A driver works with more than
+/// these: once installed, its files say with which. The most exact row counts: 24.1.rc1 before 24.1.
 const KNOWN: [(&str, &[&str]); 7] = [
     ("23.0", &["7.1"]),
     ("24.1.rc1", &["7.1"]),
