@@ -15,7 +15,8 @@ pub(super) enum Driver<'a> {
     Held(NotLooked),
 }
 
-/// What answers for the cards. `Err` where that could not be found out (npu-smi hangs, or is not permitted): the check ends.
+/// What answers for the cards. `Err` where that could not be found out (npu-smi hangs or is not permitted): the check
+/// then ends.
 pub(super) fn driver<'a>(scope: &Scope<'a>) -> Result<Driver<'a>, NotLooked> {
     let npu = looked(&scope.facts.npu)?;
     let Some(error) = &npu.facts.error else { return Ok(Driver::Shows(&npu.facts)) };

@@ -245,8 +245,8 @@ fn fstab(scope: &Scope) -> Result<Outcome, NotLooked> {
     Ok(good(format!("nothing among {} entries", fstab.entries.len())))
 }
 
-/// Whether the kernel gave this name, by the order in which it found disks. Chosen names, such as those of LVM, are in a
-/// subdirectory or begin with other letters.
+/// Whether the kernel gave this name, by the order in which it found disks. Chosen names, such as those of LVM, are in
+/// a subdirectory or begin with other letters.
 fn is_kernel_name(name: &str) -> bool {
     let numbered = |start: &str| {
         name.strip_prefix(start).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))

@@ -101,7 +101,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
-/// The engine, or the outcome of a check that needs it. Only docker.version reports a missing engine as bad.
+/// The engine, or the outcome "skipped" where there is none: only docker.version reports a missing engine as bad.
 fn engine<'a>(scope: &Scope<'a>) -> Result<Result<&'a DockerFacts, Outcome>, NotLooked> {
     Ok(match looked(&scope.facts.docker)? {
         DockerState::Answers(facts) => Ok(facts),

@@ -79,7 +79,7 @@ pub(super) fn install(scope: &Scope) -> String {
         .into()
 }
 
-/// The running driver's version, else the installed one's. `Err` where npu-smi hangs: then it is not known what runs.
+/// The running driver's version, else the installed one's; `None`: no driver. `Err` where npu-smi hangs.
 fn version_of(scope: &Scope) -> Result<Option<String>, NotLooked> {
     if let Driver::Shows(facts) = driver(scope)?
         && let Some(version) = &facts.driver_version

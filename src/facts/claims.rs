@@ -1,5 +1,5 @@
-//! Who else means a mount point, although nothing of theirs is mounted there now: units of systemd, and what processes have
-//! mounted in namespaces of their own.
+//! Others that will use or already use a mount point, although nothing is mounted there in the machine's namespace: units
+//! of systemd, and processes with a mount in their own namespace.
 
 use super::docker_unit::Unit;
 use super::mounts::{self, MountLine};
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 const PROPERTIES: &str = "--property=Id,LoadState,ActiveState,UnitFileState,FragmentPath,SourcePath,What";
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// Before it comes the unit that systemd makes of a line there, which is judged by the line.
+/// The source of units that systemd makes from fstab. These are left out here: the fstab line itself is judged.
 const FSTAB: &str = super::fstab::PATH;
 
 /// `own`: what is mounted in the machine's own namespace. `uuids`: file systems by device number.

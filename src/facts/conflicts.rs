@@ -1,4 +1,4 @@
-//! Others on this node that hand out cards: kubelet with a device plugin, container-manager, slurmd.
+//! Other programs on this node that hand out cards: kubelet with a device plugin, container-manager, slurmd.
 
 use crate::host::{Host, read_text};
 use crate::model::check_facts::{Conflicts, Look, NotLooked};
@@ -58,7 +58,7 @@ fn not_looked(path: &str, error: &io::Error) -> NotLooked {
     NotLooked::new(format!("{path} cannot be read: {error}"), "sudo berth check --only coexist")
 }
 
-/// What is not there says nothing.
+/// A path that does not exist counts as empty.
 fn if_there<T: Default>(path: &str, look: io::Result<T>) -> Look<T> {
     match look {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(T::default()),

@@ -106,8 +106,8 @@ fn is_own(disk: &Disk, expected: Expected) -> bool {
     disk.partitions.is_empty() && !disk.signatures.is_empty() && disk.signatures.iter().all(is_part)
 }
 
-/// Whether the use is only the logical volume of the group that is being made. If that volume were mounted, there would be
-/// another use.
+/// Whether the use is only the logical volume of the group that is being made. A mount of that volume is a use of its
+/// own, and an objection.
 fn is_own_volume(used: &Use, expected: Expected) -> bool {
     matches!(expected, Expected::Own { group, .. } if used.is_volume_of(group))
 }

@@ -1,8 +1,8 @@
 //! The journal of steps that bootstrap began and finished: one line of JSON for each event, which is on the disk before
 //! bootstrap goes on.
 //!
-//! A journal that cannot be read is an error, never an empty journal. Only an incomplete last line is ignored: the power
-//! failed while it was written, and its step had not begun.
+//! A journal that cannot be read is an error, never an empty journal. Only an incomplete last line is ignored: the
+//! power failed while it was written, and its step had not begun.
 
 use super::Step;
 use crate::error::Fault;
@@ -137,8 +137,8 @@ impl Journal {
         fresh
     }
 
-    /// Serial numbers of disks that were wiped since the last run that finished: they are not wiped again. If a power cut
-    /// took the line that says so, the next run sees that the disk is empty, and notes the wipe as settled.
+    /// Serial numbers of disks that were wiped since the last run that finished: they are not wiped again. If a power
+    /// cut took the line that says so, the next run sees that the disk is empty, and notes the wipe as settled.
     pub fn wiped(&self) -> Vec<String> {
         let since = self
             .entries

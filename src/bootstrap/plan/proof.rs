@@ -113,8 +113,8 @@ impl<'a> Members<'a> {
         group_name(self.name)
     }
 
-    /// Opens exclusively the disks on which pvcreate has not run yet. It opens all of them before the first is written to,
-    /// so that a disk in use stops the step before it has changed anything.
+    /// Opens exclusively the disks on which pvcreate has not run yet. It opens all of them before the first is written
+    /// to, so that a disk in use stops the step before it has changed anything.
     pub fn take_new(&self, host: &dyn Host) -> Result<Vec<MemberAlone<'_>>, Fault> {
         let new = self.disks.iter().filter(|member| !member.is_physical_volume);
         new.map(|member| Ok(MemberAlone { member, alone: take(host, &member.disk)? })).collect()
@@ -155,7 +155,7 @@ impl<'a> Members<'a> {
         Tool::Lvextend.cmd().args(["--extents", "+100%FREE", "--stripes", "1", &path])
     }
 
-    /// The volume over these disks. `seen` must be newer than the group. Fails unless the group has exactly these disks.
+    /// The volume over these disks. `seen` must be newer than the group. Fails unless the group has just these disks.
     pub fn volume(&self, seen: &Observed) -> Result<Volume<'_, Unseen>, Vec<String>> {
         let group = self.group();
         // By the identifiers that pvcreate wrote: udev may be about to make their links anew.
@@ -200,8 +200,8 @@ pub struct MemberAlone<'a> {
 }
 
 impl MemberAlone<'_> {
-    /// The pvcreate command. Closes the disk, because pvcreate opens it exclusively. It has no `--yes`: if pvcreate finds a
-    /// signature that we did not see, it asks, gets no answer, and stops.
+    /// The pvcreate command. Closes the disk, because pvcreate opens it exclusively. It has no `--yes`: if pvcreate
+    /// finds a signature that we did not see, it asks, gets no answer, and stops.
     pub fn pvcreate(self) -> Cmd {
         drop(self.alone);
         let (uuid, path) = (&self.member.pv_uuid, self.member.disk.id().path());

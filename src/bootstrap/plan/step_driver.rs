@@ -83,8 +83,8 @@ impl MakeAccount {
         self.gid.map(|gid| vec!["--gid".into(), gid.to_string(), self.group.clone()])
     }
 
-    /// The arguments of useradd; `None`: the user exists. It has a home and a shell because the vendor's installer logs in as
-    /// this user.
+    /// The arguments of useradd; `None`: the user exists. It has a home and a shell because the vendor's installer logs
+    /// in as this user.
     pub fn user_args(&self) -> Option<Vec<String>> {
         let home = format!("/home/{}", self.user);
         self.uid.map(|uid| {
