@@ -69,7 +69,7 @@ fn wanted(wants: &Wants, what: &str) -> Result<String, String> {
     }
 }
 
-/// A single node computes over HCCS only, so that a fault of its network ports is a warning; with other nodes it is bad.
+/// The outcome for a fault of the network ports. It is a warning for a single node, which computes over HCCS only.
 fn wrong(scope: &Scope, seen: String, remedy: impl Into<String>) -> Outcome {
     if scope.profile.check.single_node { doubtful(seen, remedy) } else { bad(seen, remedy) }
 }
@@ -98,8 +98,7 @@ fn answers<'a, T>(
 }
 
 impl<T> Answers<'_, T> {
-    /// The good outcome, only if every card answered: a fault of one card can be reported without the others, but not that
-    /// all are well.
+    /// The good outcome, only if every card answered: "all are well" cannot be said while one answer is missing.
     fn good(self, seen: String) -> Result<Outcome, NotLooked> {
         self.silent.map_or(Ok(good(seen)), Err)
     }

@@ -42,7 +42,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
-/// Whether the node has the memory that the profile promises to all berths together.
+/// Whether the profile's numbers for berths fit each other and the node's CPUs.
 fn fits(scope: &Scope) -> Result<Outcome, NotLooked> {
     let cpu = looked(&scope.facts.cpu)?;
     let (rules, devices) = (&scope.profile.berth, &scope.profile.devices);

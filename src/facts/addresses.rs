@@ -1,4 +1,4 @@
-//! The addresses of the cards' network ports: from hccn_tool, and from /etc/hccn.conf, which sets them at the next start.
+//! The addresses of the cards' network ports: from hccn_tool, and from /etc/hccn.conf, for the driver's next start.
 
 use crate::host::{Host, RunError, Tool, find_text, read_text};
 use crate::model::check_facts::HccnConf;

@@ -1,5 +1,5 @@
-//! Others that will use or already use a mount point, although nothing is mounted there in the machine's namespace: units
-//! of systemd, and processes with a mount in their own namespace.
+//! Others that use a mount point, although nothing is mounted there in the machine's own namespace: units of systemd, and
+//! processes with a mount in their namespaces.
 
 use super::docker_unit::Unit;
 use super::mounts::{self, MountLine};

@@ -19,7 +19,7 @@ const MOST_NETWORKS: usize = 64;
 /// What may be said twice, by its name in the file.
 const KEYS: [&str; 3] = ["live-restore", "log-driver", "log-opts"];
 
-/// Reads the settings. Without a file, flags and defaults count. Fails without a unit, because the flags are then unknown.
+/// Reads the settings. Without a file, flags and defaults count. Fails without a unit: the flags are then unknown.
 pub fn gather(host: &dyn Host) -> Result<DaemonSettings, Fault> {
     let (service, _) = docker_unit::gather_within(host, TIMEOUT).map_err(Fault::host)?;
     let service = service

@@ -1,4 +1,4 @@
-//! The names of a disk: its serial number where no other disk has the same, else the WWID of its namespace or logical unit.
+//! The names of a disk: its serial number where no other disk has it, else the name of its namespace or logical unit.
 
 use super::lsblk::LsblkRow;
 use crate::host::block::Names;
@@ -22,7 +22,7 @@ pub(super) fn call<'a>(names: &Names, others: impl Iterator<Item = &'a Names> + 
     Called { own, shared_serial, wwid: names.wwid.clone() }
 }
 
-/// Names by what is written on a disk come and go with it.
+/// Whether a link is made from the disk itself. A link made from the disk's contents changes with them.
 fn stays(link: &str) -> bool {
     !["lvm-pv-uuid-", "md-uuid-", "dm-"].iter().any(|of| link.starts_with(of))
 }
@@ -65,8 +65,8 @@ fn ending(link: &str, serial: &str) -> Option<Ending> {
     }
 }
 
-/// Links that fit this disk's serial number, and lead to another disk with the same number. udev lets such a link lead to
-/// either disk, and after the next boot maybe to the other one. So the name stands for both.
+/// Links that fit this disk's serial number, and lead to another disk with the same number. udev lets such a link lead
+/// to either disk, and after the next boot maybe to the other one. So the name stands for both.
 pub(super) fn lost_links(
     kernel_name: &str,
     serial: &str,

@@ -78,8 +78,8 @@ fn daemon_file(host: &dyn Host, flags: &[Flag]) -> Result<DaemonFile, String> {
     }
 }
 
-/// Docker's data directory: from a flag, else the file, else the default. A file that is no JSON is skipped here; the plan
-/// refuses it.
+/// Docker's data directory: from a flag, else the file, else the default. A file that is no JSON is skipped here; the
+/// plan refuses it.
 fn root(flags: &[Flag], file: Option<&str>) -> PathBuf {
     let of_flag = flags.iter().find(|flag| flag.key == "data-root").and_then(|flag| flag.value.clone());
     let value: Value = file.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();

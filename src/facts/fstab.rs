@@ -67,8 +67,8 @@ fn parse_line(line: usize, text: &str) -> Result<FstabEntry, &'static str> {
     Ok(FstabEntry { line, spec: unescape(spec), target, kind: (*kind).to_owned(), options })
 }
 
-/// The same path in its short form: `/data/`, `//data` and `/srv/../data` are `/data`. Links are not followed, because one
-/// on a network file system whose server does not answer would hang us.
+/// The same path in its short form: `/data/`, `//data` and `/srv/../data` are `/data`. Links are not followed: one on a
+/// network file system whose server does not answer would hang us.
 fn tidy(target: &str) -> String {
     if !target.starts_with('/') {
         return target.to_owned();

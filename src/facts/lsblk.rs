@@ -39,7 +39,8 @@ impl LsblkRow {
 pub struct Question {
     columns: &'static str,
     timeout: Duration,
-    /// Columns that every device must have, else the answer is an error. If empty, a device without name or size is left out.
+    /// Columns that every device must have, else the answer is an error. If empty, a device without name and size is
+    /// left out.
     needs: &'static [&'static str],
 }
 

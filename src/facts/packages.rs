@@ -1,4 +1,4 @@
-//! The package manager: which one there is, packages that an interrupted run left half installed, and who has it locked.
+//! The package manager: which one there is, packages that an interrupted run left half installed, who has it locked.
 
 use crate::host::{Host, Tool, lock};
 use crate::model::docker_seen::{PackageManager, PackagesSeen};

@@ -1,5 +1,5 @@
-//! Running containers of any containerd, found by their shim processes. They include those of Kubernetes, of k3s with its
-//! own containerd, and those that a removed Docker left.
+//! Running containers of any containerd, found by their shim processes. They include those of Kubernetes, of k3s with
+//! its own containerd, and those that a removed Docker left.
 
 use crate::host::procs::has_ended;
 use crate::host::{Host, read_text};

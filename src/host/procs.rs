@@ -1,4 +1,4 @@
-//! Who has a device open: a scan of /proc. It only looks; processes may come and go while it does.
+//! Finds the processes that have a device open, by a scan of /proc. It only looks; processes may start and end meanwhile.
 
 use super::cgroups::{Cgroups, ProcessCgroup, RuleCache};
 use super::namespaces::{HostNode, Rights};
@@ -40,11 +40,11 @@ pub struct OpenDevice {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OpenDevices {
     pub open: Vec<OpenDevice>,
-    /// Whose processes have more open than is looked at, once for each device that they may have.
+    /// Groups of processes with more descriptors than are looked at, once for each device that they may have.
     pub unfinished: Vec<OpenDevice>,
     /// Processes of berths that keep files open where nobody can look, once for each device that they may have.
     pub hidden: Vec<OpenDevice>,
-    /// Processes that could not be looked into: then nobody found does not mean nobody there.
+    /// How many processes could not be looked into. If there are some, a device without a finding may still be in use.
     pub unreadable: u32,
     pub reason: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! Whether a file system has room, and room that is kept for a file. It asks the kernel, and never walks a tree.
+//! Whether a file system has room, and reserving room for a file. It asks the kernel, and never walks a tree.
 
 use rustix::fs::{FallocateFlags, Mode, OFlags, StatVfs, fallocate, open, statvfs};
 use rustix::io::Errno;

@@ -1,4 +1,4 @@
-//! Whether anybody in a container talks over its network now: its kernel's tables of sockets.
+//! Whether a process in a container uses the network now, by the kernel's tables of sockets.
 
 use super::{Host, read_text};
 use std::io;

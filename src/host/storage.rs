@@ -1,4 +1,4 @@
-//! Personal storage: one directory a user below the storage root, opened without following links.
+//! Personal storage: one directory for each user below the storage root, opened without following links.
 //!
 //! It makes and owns directories; it never removes or empties one.
 

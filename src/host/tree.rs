@@ -1,8 +1,8 @@
-//! Whole directory trees: comparing a copy with what it was made of, measuring, emptying. No link in them is followed.
+//! Whole directory trees: compares a copy with its original, measures, empties. No link in them is followed.
 //!
-//! A directory that one of our runs is still filling carries a mark (an extended attribute that only root can set) with
-//! the system's id, so that what is removed later is never somebody else's: a copy that another system made, or this
-//! machine before it was installed anew, may be all that is left.
+//! A directory that a run of berth is still filling carries a mark (an extended attribute that only root can set) with
+//! the system's id. Only marked directories are ever emptied. A copy made by another system, or by this machine before
+//! it was installed anew, has another id and stays: it may be the only copy left.
 
 use crate::model::docker_seen::Place;
 use rustix::fs::{

@@ -148,8 +148,8 @@ impl Step {
         }
     }
 
-    /// Whether this step does all the work of `other`, and to the same things. Identifiers that are chosen anew for each
-    /// plan are not compared.
+    /// Whether this step does all the work of `other`, and to the same things. Identifiers that each plan chooses anew
+    /// are not compared.
     pub fn is_same_work(&self, other: &Self) -> bool {
         self.key() == other.key() && self.covers(other)
     }

@@ -1,7 +1,7 @@
-//! Where file systems, volume managers and RAIDs keep their superblocks and the copies of them: data, with its sources.
+//! The table of places where file systems, volume managers and RAIDs keep superblocks and copies of them, with sources.
 //!
-//! A disk whose beginning was lost still has the copies. Each of these places must be blank; what lies there names it.
-//! Reads nothing itself.
+//! A disk whose beginning was lost still has the copies. On a blank disk all of these places are blank. It reads nothing
+//! itself.
 
 /// A structure, the places where it may be, and how it is recognised there.
 pub struct Copies {
