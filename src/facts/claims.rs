@@ -1,5 +1,5 @@
-//! Others that use a mount point, although nothing is mounted there in the machine's own namespace: units of systemd, and
-//! processes with a mount in their namespaces.
+//! Others that use a mount point, although nothing is mounted there in the machine's own namespace: units of systemd,
+//! and processes with a mount in their namespaces.
 
 use super::docker_unit::Unit;
 use super::mounts::{self, MountLine};
@@ -31,8 +31,8 @@ pub fn gather(
     Ok(claims)
 }
 
-/// A unit of that name comes before the one that systemd would make of a line in fstab, whether it is enabled or not; one
-/// that is masked keeps it from being mounted.
+/// A unit of that name comes before the one that systemd would make of a line in fstab, whether it is enabled or not;
+/// one that is masked keeps it from being mounted.
 fn units(host: &dyn Host, target: &Path) -> Result<Vec<Claim>, String> {
     let name = escape(target);
     let (mount, automount) = (format!("{name}.mount"), format!("{name}.automount"));

@@ -18,8 +18,8 @@ const KUBELETS: [&str; 6] = ["kubelet", "k3s", "k3s-server", "k3s-agent", "rke2"
 /// The kernel keeps 15 characters of a name.
 const CONTAINER_MANAGER: &str = "container-manag";
 
-/// `plugins`: words in the names of device plugins' sockets for these cards; `nodes`: what the names of their device nodes
-/// begin with.
+/// `plugins`: words in the names of device plugins' sockets for these cards; `nodes`: what the names of their device
+/// nodes begin with.
 pub fn gather(host: &dyn Host, plugins: &[&str], nodes: &str) -> Result<Conflicts, String> {
     let dir = Path::new("/proc");
     let entries = host.list(dir).map_err(|error| format!("{} cannot be read: {error}", dir.display()))?;

@@ -1,5 +1,5 @@
-//! Who uses a disk or a part of it: lsblk's tree (device-mapper and md tables, which it reads from /sys), mounts, swap, and
-//! the holders that the tree does not show.
+//! Who uses a disk or a part of it: lsblk's tree (device-mapper and md tables, which it reads from /sys), mounts, swap,
+//! and the holders that the tree does not show.
 
 use super::disks::{Surroundings, split};
 use super::lsblk::LsblkRow;

@@ -94,8 +94,8 @@ pub fn parse_health(text: &str) -> Option<String> {
     word_behind(text, "net health status:")
 }
 
-/// `dev_id:0, tls switch[0](0:disable, 1:enable), tls preconfigured[1](…), …`; the switch is off too where the answer is
-/// that no certificate was found.
+/// `dev_id:0, tls switch[0](0:disable, 1:enable), tls preconfigured[1](…), …`; the switch is off too where the answer
+/// is that no certificate was found.
 pub fn parse_tls(text: &str) -> Option<bool> {
     let Some((_, rest)) = text.split_once("tls switch[") else {
         return says_no_certificate(text).then_some(false);

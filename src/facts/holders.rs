@@ -264,8 +264,8 @@ fn passed_through(host: &dyn Host, subsystem: &str, dir: &str, found: &mut Holde
     }
 }
 
-/// A namespace of one path is below its controller, and has its number; one of several is below a subsystem, in which its
-/// controllers are. A number that is that of a subsystem only makes us refuse one disk too many.
+/// A namespace of one path is below its controller, and has its number; one of several is below a subsystem, in which
+/// its controllers are. A number that is that of a subsystem only makes us refuse one disk too many.
 fn is_of_controller(host: &dyn Host, disk: &str, dir: &str, controller: &str) -> bool {
     let number = disk.strip_prefix(controller).and_then(|rest| rest.strip_prefix('n'));
     let has_its_number = number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()));

@@ -97,8 +97,8 @@ fn is_older(host: &dyn Host, package: &Replaced) -> Result<bool, RunError> {
     host.run(&cmd.allow_exits(&[NO]).timeout(COMPARING)).map(|output| output.status == 0)
 }
 
-/// A table whose parts have a title at the start of the line (`Removing dependent packages:`), a package a line behind one
-/// space, and what a package takes the place of further in.
+/// A table whose parts have a title at the start of the line (`Removing dependent packages:`), a package a line behind
+/// one space, and what a package takes the place of further in.
 fn of_dnf(text: &str) -> Option<Losses> {
     let mut losses = Losses::default();
     let (mut has_table, mut title) = (false, "");

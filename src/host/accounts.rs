@@ -1,5 +1,5 @@
-//! The accounts of the agent's callers, and the members of groups. Where getent is missing or does not answer, the files
-//! are read.
+//! The accounts of the agent's callers, and the members of groups. Where getent is missing or does not answer, the
+//! files are read.
 
 use super::Host;
 use super::getent::{self, Answer, GroupRow, Row, UserRow};
@@ -47,8 +47,8 @@ pub fn member_by_uid(host: &dyn Host, uid: u32, group: &str, source: Source) -> 
     Member { account: Some(account), is_member, sure: is_member || (asked.sure && groups.sure) }
 }
 
-/// The uids of the accounts in a group, at most [`MOST_MEMBERS`]. Accounts whose primary group it is are found only in the
-/// node's own files: a directory service would have to list all its accounts.
+/// The uids of the accounts in a group, at most [`MOST_MEMBERS`]. Accounts whose primary group it is are found only in
+/// the node's own files: a directory service would have to list all its accounts.
 pub fn uids_in_group(host: &dyn Host, group: &str, mut source: Source) -> Vec<u32> {
     let local: Vec<Account> = in_file(host).iter().filter_map(account).collect();
     let found = rows::<GroupRow>(host, group, source);

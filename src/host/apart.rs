@@ -2,8 +2,8 @@
 //! their network has IPv6.
 //!
 //! One chain filters what containers send to each other over their bridge; the jump to it is in the chain that Docker
-//! leaves to administrators. The other filters what containers send to the host; its jump is in INPUT. Rules contain only
-//! addresses, ports and the bridge's name. Both chains are replaced in one transaction.
+//! leaves to administrators. The other filters what containers send to the host; its jump is in INPUT. Rules contain
+//! only addresses, ports and the bridge's name. Both chains are replaced in one transaction.
 
 use super::{Host, Output, Tool, apart_rules, sysctl};
 use crate::error::{Fault, FaultKind};
@@ -69,7 +69,8 @@ pub struct Neighbours {
     pub owners: BTreeMap<String, BTreeSet<IpAddr>>,
     /// Whether the network has IPv6.
     pub ipv6: bool,
-    /// The MAC addresses of the berths' interfaces. They are needed for IPv6: a berth can choose further addresses itself.
+    /// The MAC addresses of the berths' interfaces. They are needed for IPv6: a berth can choose further addresses
+    /// itself.
     pub macs: BTreeSet<Mac>,
     /// Ports of the host that berths reach all the same.
     pub host_ports: Vec<u16>,
@@ -129,8 +130,8 @@ impl Chains {
         })
     }
 
-    /// Replaces both chains at once, then makes sure of the jumps. Fails before that if the kernel does not show bridged
-    /// packets to iptables. `file` is where the rules are written for iptables-restore.
+    /// Replaces both chains at once, then makes sure of the jumps. Fails before that if the kernel does not show
+    /// bridged packets to iptables. `file` is where the rules are written for iptables-restore.
     pub fn replace(&self, host: &dyn Host, neighbours: &Neighbours, file: &Path) -> Result<(), Fault> {
         filter(host, &neighbours.bridge, self.ip)?;
         let rules = self.rules(neighbours)?;

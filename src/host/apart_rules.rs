@@ -1,4 +1,5 @@
-//! The rules between berths, as iptables-restore reads them. Pure: every word is an address, a number, or a checked name.
+//! The rules between berths, as iptables-restore reads them. Pure: every word is an address, a number, or a checked
+//! name.
 
 use super::apart::{Chains, Ip, Neighbours};
 use std::net::IpAddr;

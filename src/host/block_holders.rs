@@ -103,8 +103,9 @@ const LONG: Duration = Duration::from_secs(5);
 /// Namespaces that are named when they could not be looked at.
 const NAMED: usize = 16;
 
-/// Calls `each` with every mount line of each mount namespace except that of pid 1. A process with another root sees only
-/// a part of its namespace, and is read separately. Returns the namespaces that could not be read, named by a process.
+/// Calls `each` with every mount line of each mount namespace except that of pid 1. A process with another root sees
+/// only a part of its namespace, and is read separately. Returns the namespaces that could not be read, named by a
+/// process.
 pub fn other_mounts(proc_root: &Path, each: &mut dyn FnMut(u32, &str)) -> io::Result<Vec<String>> {
     mounts_until(proc_root, Instant::now() + LONG, each)
 }

@@ -1,5 +1,5 @@
-//! The one reader of accounts and groups of the host. It runs `getent`, because accounts may come from LDAP and a static
-//! program cannot load NSS modules. If getent does not answer, the caller decides whether the files count.
+//! The one reader of accounts and groups of the host. It runs `getent`, because accounts may come from LDAP and a
+//! static program cannot load NSS modules. If getent does not answer, the caller decides whether the files count.
 
 use super::{Host, RunError, Tool, read_text};
 use std::io;

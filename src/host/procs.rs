@@ -1,4 +1,5 @@
-//! Finds the processes that have a device open, by a scan of /proc. It only looks; processes may start and end meanwhile.
+//! Finds the processes that have a device open, by a scan of /proc. It only looks; processes may start and end
+//! meanwhile.
 
 use super::cgroups::{Cgroups, ProcessCgroup, RuleCache};
 use super::namespaces::{HostNode, Rights};
@@ -111,8 +112,8 @@ impl Meter {
 
 /// One entry for each process and device, in the order of pids.
 ///
-/// Of a process with more descriptors than are looked at, each device may be open that it could have opened: `nodes` say
-/// which those are. A device without a node there counts as one that everybody may open.
+/// Of a process with more descriptors than are looked at, each device may be open that it could have opened: `nodes`
+/// say which those are. A device without a node there counts as one that everybody may open.
 pub fn open_devices(
     proc_root: &Path,
     rdevs: &[(u32, u32)],
@@ -315,8 +316,8 @@ pub(super) fn devices_of_threads(
 /// Whoever looks at a descriptor: the directory of the process or thread, and the number.
 type See<'a> = dyn FnMut(&Path, &OsStr) + 'a;
 
-/// Each that a process has in any of its threads. A thread with the same numbers as the first shares them, nearly always:
-/// of it some are looked at, chosen anew each time, and all where they are few. Stops when the meter does.
+/// Each that a process has in any of its threads. A thread with the same numbers as the first shares them, nearly
+/// always: of it some are looked at, chosen anew each time, and all where they are few. Stops when the meter does.
 fn each_descriptor(dir: &Path, meter: &mut Meter, see: &mut See) -> io::Result<()> {
     of_one_table(dir, meter, see)?;
     // `dir` may be that of a thread: then the others are beside it.

@@ -237,7 +237,8 @@ fn same_bytes(mut a: impl io::BufRead, mut b: impl io::BufRead) -> io::Result<bo
     }
 }
 
-/// The first name in a tree whose contents, rights or place were changed between a moment and now, whatever its times say.
+/// The first name in a tree whose contents, rights or place were changed between a moment and now, whatever its times
+/// say.
 pub fn changed_since(root: &Path, when: SystemTime) -> io::Result<Option<PathBuf>> {
     // The kernel stamps with a clock that ticks; the last tick may be one before.
     const TICK: Duration = Duration::from_millis(20);

@@ -1,6 +1,6 @@
-//! The catalogue of base images: a TOML file that an admin may edit, and berth too, without losing a comment.
+//! The catalogue of base images: a TOML file. An admin may edit it, and berth edits it without losing comments.
 //!
-//! It names images; whether the engine has them is not its business.
+//! It only names images; it does not know which of them the engine has.
 
 use super::parse_toml;
 use crate::error::Fault;
@@ -40,7 +40,7 @@ pub struct CatalogueImage {
     pub id: Option<String>,
 }
 
-/// What an entry of the catalogue means: names can be given to something else, contents cannot.
+/// The content that an entry of the catalogue stands for. A name can later be given to other content, a pin cannot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Pin {
     /// Of a manifest in a registry: it can be fetched again, and is then the same.
@@ -55,7 +55,8 @@ impl CatalogueImage {
         digest.or_else(|| self.id.clone().map(Pin::Id))
     }
 
-    /// Made here out of a file: no registry has it, and whoever owns its name in one is somebody else.
+    /// Whether it was imported from a file on this node. No registry has it; the same name in a registry is another
+    /// image.
     pub fn is_imported(&self) -> bool {
         self.source.is_some() || is_import_name(&self.reference)
     }

@@ -1,4 +1,4 @@
-//! `profiles/*.toml`: what a kind of node looks like, and what its berths are given.
+//! `profiles/*.toml`: the hardware of a kind of node, and what its berths get.
 
 use super::bootstrap::Bootstrap;
 use crate::model::{Capability, CardId, Health, Size};
@@ -79,8 +79,8 @@ pub struct BerthRules {
     #[serde(default)]
     pub default_image: Option<String>,
     pub memory_per_card: Size,
-    /// What a user may ask for with `--memory`, for one berth however many cards it has; administrators may ask for more.
-    /// Where it is not said: twice what the berth's cards give.
+    /// What a user may ask for with `--memory`, for one berth however many cards it has; administrators may ask for
+    /// more. Where it is not said: twice what the berth's cards give.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_memory: Option<Size>,
     /// 0 sets no limit.

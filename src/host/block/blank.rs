@@ -142,7 +142,8 @@ fn names_in(bytes: &[u8], from: u64, size: u64) -> Vec<Trace> {
     found
 }
 
-/// The structures near the end. Each sector is compared, because their exact place depends on the end of a lost partition.
+/// The structures near the end. Each sector is compared, because their exact place depends on the end of a lost
+/// partition.
 fn names_at_end(end: &[u8], behind: u64) -> Vec<Trace> {
     const SECTOR: usize = 512;
     let rows = TABLE.iter().filter(|copies| matches!(copies.places, Places::End));

@@ -1,5 +1,5 @@
-//! The directory of editors' servers: archives that an admin puts there, and in `ready` the unpacked servers that berths
-//! see.
+//! The directory of editors' servers: archives that an admin puts there, and in `ready` the unpacked servers that
+//! berths see.
 //!
 //! It unpacks an archive once, and never removes an unpacked server: berths may be running it.
 
