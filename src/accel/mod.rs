@@ -54,7 +54,7 @@ pub trait Accelerator: Send + Sync {
     /// The cards in full, and what could not be read of them.
     fn look(&self, host: &dyn Host, config: &Config) -> (NpuFacts, Vec<Unreadable>);
 
-    /// A shorter look, for a caller that asks often: facts that cannot have changed are taken from `last`.
+    /// A shorter look, for a caller that asks often: while the cards are the same, ids and links are taken from `last`.
     fn look_again(&self, host: &dyn Host, config: &Config, last: &NpuFacts) -> NpuFacts;
 
     /// Health, memory and processes alone, without the ids of other sources and without links.

@@ -90,12 +90,12 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    /// For who must know, however long it takes.
+    /// A meter without limits, for callers that need a full answer however long it takes.
     pub(super) fn endless() -> Self {
         Self { used: 0, most: usize::MAX, until: Instant::now() + Duration::from_hours(24) }
     }
 
-    /// Another descriptor; `false` when it is one too many.
+    /// Counts one more descriptor; `false` when the limit is reached.
     pub(super) fn spend(&mut self) -> bool {
         // The clock is not asked each time.
         if self.used.is_multiple_of(256) && Instant::now() >= self.until {
@@ -112,8 +112,8 @@ impl Meter {
 
 /// One entry for each process and device, in the order of pids.
 ///
-/// Of a process with more descriptors than are looked at, each device may be open that it could have opened: `nodes`
-/// say which those are. A device without a node there counts as one that everybody may open.
+/// If a process has more descriptors than are looked at, it may have every device open that it has the right to open.
+/// The owner and mode in `nodes` say which those are. A device without an entry counts as one that everybody may open.
 pub fn open_devices(
     proc_root: &Path,
     rdevs: &[(u32, u32)],

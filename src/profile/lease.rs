@@ -11,10 +11,10 @@ pub struct LeaseRules {
     /// Between the announcement that a berth will be stopped and the stop.
     #[serde(with = "duration_text")]
     pub grace: Duration,
-    /// A berth that nobody waits for is told that its lease ends so long before; of a shorter lease a quarter.
+    /// How long before the end of its lease a berth that nobody waits for is told; of a shorter lease, a quarter.
     #[serde(with = "duration_text")]
     pub first_warning: Duration,
-    /// A new berth, or one that was started, is not asked back in this time.
+    /// For this time after its making or start, a berth is not asked to give its cards back.
     #[serde(with = "duration_text")]
     pub protected: Duration,
     /// What processes get between SIGTERM and SIGKILL when a lease ends.
@@ -26,12 +26,12 @@ pub struct LeaseRules {
     /// How long a stopped berth's container is kept.
     #[serde(with = "duration_text")]
     pub keep_stopped: Duration,
-    /// From when on a request that waits is overtaken by nobody.
+    /// After this time, no later request is served before a waiting one.
     #[serde(with = "duration_text")]
     pub overtaking: Duration,
-    /// How many may be served before a request that came first.
+    /// How many later requests may be served before an earlier one.
     pub overtaken: u32,
-    /// In which time the card-hours of the past count half.
+    /// The half-life of past card-hours: after this time they count half.
     #[serde(with = "duration_text")]
     pub half_life: Duration,
 }
@@ -60,7 +60,7 @@ impl Default for LeaseRules {
 const LONGEST_STOP: Duration = Duration::from_secs(600);
 
 impl LeaseRules {
-    /// What of it contradicts itself, in one sentence.
+    /// Why these values contradict each other, in one sentence; `None`: they do not.
     pub fn problem(&self) -> Option<String> {
         let said = |time: Duration| humantime::format_duration(time).to_string();
         if self.half_life.is_zero() {

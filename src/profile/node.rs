@@ -122,7 +122,7 @@ impl BerthRules {
         Size(self.memory_per_card.0.saturating_mul(u64::try_from(cards).unwrap_or(u64::MAX)))
     }
 
-    /// The most that a user gets: what the cards give is never too much.
+    /// The most memory that a user may ask for; never less than the cards give.
     pub fn most_memory_of(&self, cards: usize) -> Size {
         let given = self.memory_of(cards);
         self.max_memory.map_or(Size(given.0.saturating_mul(2)), |most| most.max(given))
