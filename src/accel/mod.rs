@@ -1,10 +1,10 @@
-//! What berth has to know of one kind of card, behind the trait [`Accelerator`], and what is the same for every kind.
+//! The trait [`Accelerator`] with all that differs between kinds of cards, and the code that all kinds share.
 //!
 //! A second accelerator is one new folder beside `ascend` that implements the trait, one line in [`of`], where the profile
 //! chooses, and the few places that CONTRIBUTING.md lists. No string outside this room names a kind's device nodes,
 //! variables or links (tests/cli/layering.rs looks for them).
 //!
-//! What asks the machine takes a [`Host`]: without one, an accelerator only knows names. It decides nothing about berths.
+//! Methods that ask the machine take a [`Host`]; the others only know names. Nothing here decides about berths.
 
 pub mod ascend;
 pub mod nodes;
@@ -34,7 +34,7 @@ pub fn of(profile: &Profile) -> &'static dyn Accelerator {
     }
 }
 
-/// For who looks at a node without a profile.
+/// The kind for commands that look at a node without a profile.
 pub const USUAL: &dyn Accelerator = &Ascend;
 
 /// One kind of card.
@@ -45,7 +45,7 @@ pub trait Accelerator: Send + Sync {
     /// What a card's device node is called in the dev directory.
     fn node_name(&self, card: CardId) -> String;
 
-    /// The way back: whose node it is that is called so. `None` for what is no card's.
+    /// The inverse of `node_name`: the card whose node has this name. `None` if it is no card's.
     fn named(&self, node: &str) -> Option<Named>;
 
     /// The variables that the sessions of a berth get: the ids of its cards on the host, and those inside.
@@ -54,28 +54,28 @@ pub trait Accelerator: Send + Sync {
     /// The cards in full, and what could not be read of them.
     fn look(&self, host: &dyn Host, config: &Config) -> (NpuFacts, Vec<Unreadable>);
 
-    /// The cards again, for a caller that asks often: as little is asked anew as the last look allows.
+    /// A shorter look, for a caller that asks often: while the cards are the same, ids and links are taken from `last`.
     fn look_again(&self, host: &dyn Host, config: &Config, last: &NpuFacts) -> NpuFacts;
 
     /// Health, memory and processes alone, without the ids of other sources and without links.
     fn table(&self, host: &dyn Host, tools: &Tools) -> NpuFacts;
 
-    /// What the tool says of cards that are not healthy: its own number of the card, error codes.
+    /// Unhealthy cards: the tool's own number of the card, and its error codes.
     fn errors(&self, host: &dyn Host, tools: &Tools, table: &NpuFacts) -> Vec<(u32, String)>;
 
     /// The driver and firmware that run. `cards` is how many the node should have.
     fn board(&self, host: &dyn Host, tools: &Tools, cards: u32) -> Result<Board, String>;
 
-    /// Cards on the PCI bus; seen without a driver too.
+    /// Cards on the PCI bus. This needs no driver.
     fn on_bus(&self, host: &dyn Host) -> Result<Vec<PciDevice>, String>;
 
-    /// Cards with one number reach each other over links of their own.
+    /// The number of the group of cards that reach each other over direct links.
     fn link_group(&self, card: CardId, topology: &[NpuTopology]) -> u32;
 
     /// What an operator has to know before one card is reset.
     fn before_reset(&self) -> &'static str;
 
-    /// Words of others that mean these cards.
+    /// Words by which other programs' requests and software for these cards are recognised.
     fn words(&self) -> &'static Words;
 
     /// The cards that a container's variables ask its runtime for.
@@ -89,18 +89,18 @@ pub trait Accelerator: Send + Sync {
         Ok(())
     }
 
-    /// What is not there yet, for people: a command that only looks makes nothing.
+    /// Tells people what `prepare` has not made yet: a command that only looks does not make it.
     fn unprepared(&self, _host: &dyn Host, _config: &Config) -> Option<&'static str> {
         None
     }
 
-    /// Where its parts are, when they are elsewhere than config and profile say.
+    /// The places of its parts, if they are not where config and profile say.
     fn places(&self, _config: &Config) -> Result<Option<Places>> {
         Ok(None)
     }
 }
 
-/// Whose a device node is.
+/// The card, or the part of one, to which a device node belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Named {
     pub card: CardId,
@@ -136,8 +136,8 @@ impl Asked {
     }
 }
 
-/// Words of containers, images, schedulers and device plugins that berth did not start. All but the programs are compared
-/// without regard to case.
+/// Words of containers, images, schedulers and device plugins that berth did not start. All but the programs are
+/// compared without regard to case.
 #[derive(Debug)]
 pub struct Words {
     /// Programs of runtimes that hand out none of these cards, whatever a container says. Any other may.

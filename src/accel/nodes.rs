@@ -1,5 +1,5 @@
-//! The one look at the cards' device nodes: which there are, under which number, and what is in the place of one. It opens
-//! none: opening a card's claims it.
+//! The one scan of the cards' device nodes: which exist, with which device number, and which paths have something else.
+//! It opens no node: opening a card's node claims the card.
 
 use super::{Accelerator, Named};
 use crate::host::namespaces::HostNode;
@@ -62,7 +62,7 @@ impl Nodes {
         self.whole.iter().copied().chain(parts).collect()
     }
 
-    /// Who may open them. A node that has gone since is nobody's.
+    /// Owner and mode of each node. Nodes that have gone since are left out.
     pub fn on_host(&self) -> Vec<HostNode> {
         self.paths.iter().filter_map(|path| HostNode::at(path).ok()).collect()
     }
@@ -139,7 +139,7 @@ pub fn examine(accel: &dyn Accelerator, dev: &Path, devices: &Devices) -> Result
     Ok(facts)
 }
 
-/// Something else in a node's place is a finding; not being allowed to look is none.
+/// The node at a path. Something else at the path is added to `wrong`. Fails only if it could not be looked at.
 fn node_of(at: At, path: &Path, wrong: &mut Vec<String>) -> Result<Option<DeviceNode>, String> {
     match at {
         At::Node(node) => return Ok(Some(node)),

@@ -1,4 +1,4 @@
-//! A third kind of card: what is not Ascend's is asked of whatever kind a node has.
+//! A third kind of card, to test that shared code asks the node's own kind and not Ascend's.
 
 use super::*;
 use crate::profile::{parse_toml, shipped_profile};

@@ -14,17 +14,18 @@ use crate::host::lock::lock_bootstrap;
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 
-/// What came of it.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Applied {
     pub done: Vec<Planned>,
     pub right: Vec<String>,
     pub notes: Vec<String>,
-    /// The rest goes on after a reboot.
+    /// The remaining steps run after a reboot.
     pub reboot: bool,
 }
 
-/// Looks again, decides again, asks, and does it. With a plan from a file, only that plan.
+/// Looks at the machine again, decides again, asks the operator, and executes the steps. With a plan from a file, a new
+/// decision that is not in that plan is refused.
 pub fn apply(
     context: &Context,
     wishes: &Wishes,
@@ -93,7 +94,7 @@ fn apply_locked(
     Ok(Applied { done: steps, right: draft.plan.right, notes: draft.notes, reboot })
 }
 
-/// All refusals together: the first is the error, the rest its lines.
+/// Returns all refusals as one error: the first is its message, the others are its further lines.
 pub fn refuse(draft: &Draft) -> Result<(), Fault> {
     let [first, ..] = draft.refusals.as_slice() else { return Ok(()) };
     let mut lines: Vec<String> = Vec::new();
@@ -120,7 +121,7 @@ fn is_begun(plan: &Plan, journal: &Journal) -> bool {
     journal.was_begun_after(plan.made_at) && plan.steps.iter().any(|planned| journal.knows(&planned.step))
 }
 
-/// What is left to do must be in the plan that the admin read. The file forbids; it never says how anything is done.
+/// Refuses each step that is not in the plan that the admin read. The steps executed are always the newly decided ones.
 fn hold_to(plan: &Plan, draft: &Draft) -> Result<(), Fault> {
     let is_agreed = |step: &Step| plan.steps.iter().any(|agreed| agreed.step.is_same_work(step));
     match draft.plan.steps.iter().find(|planned| !is_agreed(&planned.step)) {
@@ -133,7 +134,7 @@ fn hold_to(plan: &Plan, draft: &Draft) -> Result<(), Fault> {
     }
 }
 
-/// All steps, or those up to a reboot.
+/// Executes all steps, or those up to a reboot.
 fn run(context: &Context, steps: &[Planned], journal: &mut Journal, operator: &dyn Operator) -> Result<()> {
     let left = journal.unfinished();
     journal.begin(Timestamp::now())?;
@@ -178,7 +179,7 @@ fn run_each(
     Ok(())
 }
 
-/// Nobody can stop between what stops Docker and what starts it.
+/// Whether the operator stops the run here. A stop is not possible between stopping Docker and starting it.
 fn stops_here(operator: &dyn Operator, before: Option<&back::Before>) -> bool {
     before.is_none() && operator.wants_stop()
 }
@@ -215,7 +216,7 @@ fn execute(
     }
 }
 
-/// A plan that was applied leaves nothing to do.
+/// After a plan was applied, a new decision must find nothing left to do.
 fn check_converged(context: &Context, wishes: &Wishes, journal: &Journal) -> Result<()> {
     // What was named to be wiped is in use now.
     let wishes = Wishes { wipe: Vec::new(), ..wishes.clone() };

@@ -1,4 +1,4 @@
-//! What every part of bootstrap stands on: the machine, the config, the profile, and somebody to tell.
+//! What every part of bootstrap is given: the machine, the config, the profile, and the operator who is told.
 
 use super::Draft;
 use crate::accel::{self, Accelerator};
@@ -11,23 +11,23 @@ use std::path::{Path, PathBuf};
 
 pub struct Context<'a> {
     pub host: &'a dyn Host,
-    /// `/`; tests have a root of their own.
+    /// `/`; tests use another directory.
     pub root: &'a Path,
     pub config: &'a Config,
-    /// The profile that the config itself names, whatever the admin named for this run.
+    /// The profile that the config file names, even where the admin named another one for this run.
     pub own_profile: &'a str,
     pub profile: &'a Profile,
-    /// The config's file, whether it is there or not.
+    /// The path of the config file, which need not exist.
     pub config_path: PathBuf,
 }
 
 /// Who is told what happens, and who may ask for a stop between two steps.
 pub trait Operator {
     fn starts(&self, number: usize, of: usize, step: &Step);
-    /// What a long step is at.
+    /// Tells how far a long step is.
     fn says(&self, text: &str);
     fn ended(&self, step: &Step, error: Option<&Fault>);
-    /// Shows what will be done and asks whether it should be.
+    /// Shows the plan and asks for consent. Returns an error where the operator refuses.
     fn agrees(&self, draft: &Draft) -> anyhow::Result<()>;
     fn wants_stop(&self) -> bool;
 }
@@ -77,7 +77,7 @@ impl Operator for Silent {
     }
 }
 
-/// Disks cannot be looked at without root.
+/// Fails unless this process is root: only root can look at disks.
 pub fn check_rights() -> Result<(), Fault> {
     if rustix::process::geteuid().is_root() {
         return Ok(());
@@ -85,13 +85,13 @@ pub fn check_rights() -> Result<(), Fault> {
     Err(Fault::refused("looking at disks needs root").help("run it with sudo"))
 }
 
-/// Where the journal and the lock are.
+/// Makes the directory of the journal and the lock.
 pub fn make_directory(context: &Context) -> Result<(), Fault> {
     dirs::make_dir(&context.config.paths.state, 0o711).map_err(unwritable)?;
     dirs::make_dir(&context.directory(), 0o700).map_err(unwritable)
 }
 
-/// Before the first step it is a reason to refuse.
+/// Turns a write error that happens before the first step into a refusal.
 pub fn unwritable(fault: Fault) -> Fault {
     if fault.class != ErrorClass::Host {
         return fault;
@@ -101,9 +101,9 @@ pub fn unwritable(fault: Fault) -> Fault {
     )
 }
 
-/// What must hold before the first step of any plan: nothing is begun that could not be written down.
+/// Checks before the first step of any plan that the journal can be written.
 pub fn check_context(context: &Context) -> Result<(), Fault> {
-    /// Configuration, the journal and what package managers leave behind.
+    /// Room for configuration, the journal and files that package managers leave.
     const ROOM: u64 = 64 << 20;
     const FILES: u64 = 1000;
     let directory = context.directory();

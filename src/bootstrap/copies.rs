@@ -1,4 +1,4 @@
-//! Copies of whole trees: everything in them, compared with what they were made from.
+//! Copies whole directory trees, and compares each copy with its original.
 
 use super::Context;
 use crate::error::Fault;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 const COPYING: Duration = Duration::from_hours(24);
 
-/// Owners, modes, times, hard links, attributes, holes and special files.
+/// Copies a tree with owners, modes, times, hard links, attributes, holes and special files.
 pub(super) fn copy_tree(context: &Context, from: &Path, to: &Path) -> Result<()> {
     let cmd = Tool::Cp.cmd().args(["--archive", "--sparse=auto", "--no-target-directory", "--"]);
     let cmd = cmd.arg(format!("{}/.", from.display())).arg(to.display().to_string()).timeout(COPYING);
@@ -33,7 +33,7 @@ pub(super) fn check_same(from: &Path, to: &Path) -> Result<()> {
     }
 }
 
-/// Other file systems below would be copied into one, and hidden.
+/// Refuses a directory with other file systems mounted below it: the copy would merge and hide them.
 pub(super) fn check_nothing_below(context: &Context, dir: &Path) -> Result<()> {
     let lines = mounts::gather(context.host).map_err(Fault::host)?;
     let below =

@@ -16,7 +16,7 @@ pub(super) fn write(context: &Context, file: &WriteFile) -> Result<()> {
         .with_context(|| format!("writing {}", file.path.display()))
 }
 
-/// Writes a file of somebody else's: who may read it stays as it was, and a link to it stays a link.
+/// Writes a file that does not belong to berth. Its owner and mode stay, and a link to it stays a link.
 pub(super) fn replace(context: &Context, path: &Path, content: &str) -> Result<()> {
     const USUAL: u32 = 0o644;
     let doing = || format!("writing {}", path.display());

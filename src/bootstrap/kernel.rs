@@ -1,4 +1,4 @@
-//! Settings of the kernel, now. The file for the next boot is a step of its own.
+//! Sets kernel settings in the running kernel. Another step writes the file for the next boot.
 
 use crate::bootstrap::plan::ApplySysctl;
 use crate::host::sysctl;

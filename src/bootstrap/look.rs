@@ -1,5 +1,5 @@
-//! The look at disks, mounts and the machine itself, put together from facts. Any part that cannot be read makes it fail:
-//! nothing is decided about disks that were only half looked at.
+//! Collects the facts about disks, mounts and the machine. If one part cannot be read, the whole look fails: nothing is
+//! decided from half of the facts.
 
 use crate::bootstrap::observed::{BootSeen, BtrfsVolume, Directory, Machine, Mount, Observed};
 use crate::facts::disks::{self, Surroundings};
@@ -90,10 +90,10 @@ fn directory(host: &dyn Host, path: &Path) -> Result<Directory, String> {
     Ok(Directory { path, entries, link_to, is_no_directory, claims: Vec::new() })
 }
 
-/// Programs that make volumes; not every system image brings them.
+/// Programs that make volumes; not every system image contains them.
 const MAKERS: [&str; 3] = ["lvm", "mkfs.xfs", "mkfs.btrfs"];
 
-/// What is on each active volume.
+/// Adds to each active volume the file system that is on it.
 fn look_into(host: &dyn Host, lvm: Lvm) -> Result<Vec<VolumeGroup>, String> {
     let mut groups = lvm.groups;
     for group in &mut groups {
@@ -104,7 +104,7 @@ fn look_into(host: &dyn Host, lvm: Lvm) -> Result<Vec<VolumeGroup>, String> {
     Ok(groups)
 }
 
-/// UUID by device number and by path, for mounts.
+/// The UUIDs of file systems by device number and by path, to find those of mounts.
 fn file_systems_by_number(nodes: &[LsblkRow]) -> BTreeMap<String, String> {
     let all = nodes.iter().flat_map(LsblkRow::whole_tree);
     all.filter_map(|node| Some((node, node.uuid.as_ref()?)))
@@ -112,8 +112,8 @@ fn file_systems_by_number(nodes: &[LsblkRow]) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Mounts of disks and networks, and whatever is mounted where something of ours is to be; not the kernel's own and not
-/// those of containers, which come and go.
+/// Returns the mount if it is of a disk or a network, or at one of `targets`. `None` for the kernel's own mounts and
+/// for those of containers, which change all the time.
 fn mount(line: &MountLine, by_number: &BTreeMap<String, String>, targets: &[PathBuf]) -> Option<Mount> {
     let is_ours_to_be = targets.iter().any(|target| target == Path::new(&line.target));
     if !mounts::is_storage(line) && !is_ours_to_be {
@@ -128,7 +128,7 @@ fn mount(line: &MountLine, by_number: &BTreeMap<String, String>, targets: &[Path
     })
 }
 
-/// Members by UUID; btrfs itself says how many there should be.
+/// The btrfs file systems, with their members by UUID. The superblock says how many members there should be.
 fn btrfs(disks: &[Disk]) -> Result<Vec<BtrfsVolume>, String> {
     let mut found: BTreeMap<String, BtrfsVolume> = BTreeMap::new();
     for disk in disks {

@@ -1,7 +1,7 @@
-//! `berth bootstrap`: look, decide, apply. Deciding is pure and done anew in every run: what an interrupted run left
-//! is seen on the machine itself, and the journal only says what of it is ours.
+//! `berth bootstrap`: look, decide, apply. Deciding is pure, and every run decides anew. A run sees on the machine what
+//! an interrupted run left; the journal only says which part of it berth made.
 //!
-//! Steps run here on the caller's thread, one at a time, and are never dropped half way.
+//! Steps run on the caller's thread, one at a time. A step that has begun is always run to its end.
 
 mod apply;
 mod context;
@@ -38,19 +38,19 @@ use std::path::PathBuf;
 pub struct Wishes {
     pub wipe: Vec<String>,
     pub leave: Vec<String>,
-    /// Nobody watches: what the admin agreed to before a reboot is finished, and nothing else.
+    /// The run was started after a reboot, without an admin: it only finishes what the admin agreed to before.
     pub after_reboot: bool,
-    /// Where one was named, a name or a full path: what goes on after a reboot is called with it too.
+    /// The profile that the admin named, by name or full path. The run after a reboot is called with it too.
     pub profile: Option<String>,
 }
 
-/// What comes of looking and deciding.
+/// The result of looking and deciding.
 #[derive(Debug)]
 pub struct Draft {
     pub plan: Plan,
     pub refusals: Vec<Refusal>,
     pub notes: Vec<String>,
-    /// All that is left to do needs another boot first.
+    /// All remaining steps need a reboot first.
     pub awaits_reboot: bool,
 }
 
@@ -61,7 +61,7 @@ pub fn draft(context: &Context, wishes: &Wishes, now: Timestamp) -> Result<Draft
     Ok(decide(context, wishes, seen, &journal, now))
 }
 
-/// What plans are made from.
+/// All facts that plans are made from.
 fn look_at_all(context: &Context) -> Result<Observed, Fault> {
     let mut seen = look(context)?;
     docker::apply::look(context, &mut seen).map_err(not_seen)?;
@@ -69,14 +69,14 @@ fn look_at_all(context: &Context) -> Result<Observed, Fault> {
     Ok(seen)
 }
 
-/// Fresh facts about disks and what is mounted.
+/// Fresh facts about disks and mounts.
 fn look(context: &Context) -> Result<Observed, Fault> {
     let targets: Vec<PathBuf> =
         context.profile.bootstrap.disks.volumes().into_iter().map(|(_, target)| target).collect();
     look::gather(context.host, &targets, own::look(context)?).map_err(not_seen)
 }
 
-/// Nothing is decided about a machine that was only half looked at.
+/// The error for a machine of which a part could not be looked at.
 fn not_seen(why: String) -> Fault {
     Fault::refused(format!("this machine cannot be looked at: {why}"))
         .help("mend that, and run this again; nothing more was changed")
@@ -115,7 +115,7 @@ fn decide(context: &Context, wishes: &Wishes, seen: Observed, journal: &Journal,
     Draft { plan, refusals: part.refusals, notes: part.notes, awaits_reboot }
 }
 
-/// A machine that the profile was not written for is not changed at all.
+/// Refuses a machine that the profile was not written for.
 fn refuse_strangers(context: &Context, seen: &Observed, part: &mut Part) {
     let (rules, machine) = (&context.profile.check, &seen.machine);
     let profile = &context.profile.name;
@@ -137,7 +137,8 @@ fn refuse_strangers(context: &Context, seen: &Observed, part: &mut Part) {
     }
 }
 
-/// A disk that was put in while the machine was off is nobody's word to use it.
+/// After a reboot, refuses disks that the plan before did not have: no admin agreed to use a disk that was added
+/// while the machine was off.
 fn refuse_new_disks(disks: &mut Part, journal: &Journal) {
     let begun = journal.unfinished();
     let is_new = |step: &Step| match step {
@@ -205,7 +206,7 @@ fn is_of_volume(disk: &Disk) -> bool {
     disk.pv.is_some() || disk.signatures.iter().any(|signature| signature.kind == "btrfs")
 }
 
-/// The kernel's; where it cannot be read, no file system is made with what comes of it.
+/// A new UUID from the kernel. Empty if it cannot be read: then no file system is made.
 fn new_uuid(context: &Context) -> String {
     sysctl::read(context.host, sysctl::NEW_UUID).unwrap_or_default()
 }

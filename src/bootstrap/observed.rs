@@ -1,6 +1,6 @@
 //! What bootstrap looks at before it decides: plain facts, in an order that does not depend on kernel names.
 //!
-//! Two looks at an unchanged machine are equal, also when disks got other names in between.
+//! Two looks at an unchanged machine are equal, even if the kernel gave disks other names in between.
 
 use crate::model::disk::Disk;
 use crate::model::docker_seen::{DockerSeen, KernelSeen, PackagesSeen};
@@ -17,16 +17,16 @@ pub struct Observed {
     pub btrfs: Vec<BtrfsVolume>,
     pub mounts: Vec<Mount>,
     pub fstab: Fstab,
-    /// Those that something is to be mounted at.
+    /// The directories at which volumes will be mounted.
     pub directories: Vec<Directory>,
     pub docker: DockerSeen,
     pub packages: PackagesSeen,
     pub kernel: KernelSeen,
     pub own: OwnParts,
-    /// Where the profile has the driver installed.
+    /// Only if the profile asks for a driver.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<DriverSeen>,
-    /// Where the profile gives the cards addresses.
+    /// Only if the profile gives the cards addresses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hccn: Option<HccnSeen>,
     /// Looked at with the driver or the addresses.
@@ -61,7 +61,7 @@ pub struct Machine {
     pub kernel: String,
     /// Whether systemd runs here.
     pub systemd: bool,
-    /// Programs that are missing of those that some step may need.
+    /// Missing programs that a step may need.
     pub missing_tools: Vec<String>,
 }
 
@@ -76,7 +76,7 @@ pub struct Directory {
     /// A file, a link to nothing, or below a file: nothing can be mounted there.
     #[serde(default)]
     pub is_no_directory: bool,
-    /// Who else means it.
+    /// What else is configured to be mounted there.
     #[serde(default)]
     pub claims: Vec<Claim>,
 }
@@ -92,12 +92,12 @@ pub struct BtrfsVolume {
     pub expected_disks: u64,
 }
 
-/// A mount in pid 1's namespace, without those that are not of a disk.
+/// A mount of a disk or a network in pid 1's namespace, or any mount where one of our volumes is to be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
     pub target: String,
     pub kind: String,
-    /// Of the file system, where it is known.
+    /// The UUID of the file system, where it is known.
     pub uuid: Option<String>,
     pub options: Vec<String>,
 }
@@ -111,15 +111,15 @@ pub struct DriverSeen {
     pub packages: RunPackages,
 }
 
-/// Who has cards. Changes all the time: no part of what a plan must find unchanged.
+/// Who has cards. This changes all the time, so a plan stays valid when it changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CardsSeen {
     pub holders: Vec<String>,
-    /// Why somebody could have been missed.
+    /// Why the look may have missed a holder.
     pub not_looked: Option<String>,
 }
 
-/// This boot, and the one in which bootstrap last asked for another.
+/// The id of this boot, and of the boot in which bootstrap last asked for a reboot.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BootSeen {
     pub id: String,
@@ -127,12 +127,12 @@ pub struct BootSeen {
 }
 
 impl BootSeen {
-    /// Something was installed that works only after a reboot, and there was none yet.
+    /// Something was installed that needs a reboot, and the machine has not rebooted yet.
     pub fn is_awaited(&self) -> bool {
         self.marked.as_ref() == Some(&self.id)
     }
 
-    /// The reboot was: what stands behind it goes on.
+    /// The machine has rebooted: the steps after the reboot may run.
     pub fn is_over(&self) -> bool {
         self.marked.as_ref().is_some_and(|marked| *marked != self.id)
     }

@@ -1,4 +1,4 @@
-//! berth itself: program, profile, config, units, group and storage, from what the program carries in it.
+//! Installs berth itself: program, profile, config, units, group and storage. The files come out of the program.
 
 use super::Context;
 use crate::bootstrap::observed::Observed;
@@ -22,7 +22,7 @@ const UNIT_DIRECTORY: &str = "/etc/systemd/system";
 const SERVICE: &str = include_str!("../../systemd/berth.service");
 const SOCKET: &str = include_str!("../../systemd/berth.socket");
 
-/// What there should be, for the look.
+/// The parts that should be there, for the look.
 pub(super) fn look(context: &Context) -> Result<OwnParts, Fault> {
     let files: Vec<(PathBuf, String)> =
         wanted_files(context).into_iter().map(|wanted| (wanted.file.path, wanted.file.content)).collect();
@@ -38,7 +38,7 @@ pub(super) fn look(context: &Context) -> Result<OwnParts, Fault> {
 
 struct WantedFile {
     file: WriteFile,
-    /// The admin's from then on: written once, and never again.
+    /// True: the file is written once, and belongs to the admin from then on.
     once: bool,
 }
 
@@ -71,7 +71,7 @@ fn wanted_files(context: &Context) -> Vec<WantedFile> {
     wanted
 }
 
-/// What differs from the unit's own defaults.
+/// The text of the unit's drop-in; `None`: the unit's defaults fit.
 fn drop_in(context: &Context) -> Option<String> {
     let (paths, mut parts) = (&context.config.paths, Vec::new());
     if paths.storage != Path::new("/data/berth") || paths.state != Path::new("/var/lib/berth") {
@@ -84,7 +84,7 @@ fn drop_in(context: &Context) -> Option<String> {
     (!parts.is_empty()).then(|| parts.concat())
 }
 
-/// Pure but for the texts that the program carries.
+/// Plans the steps for berth itself. Pure; the texts come out of the program.
 pub(super) fn plan(context: &Context, seen: &Observed) -> Part {
     let mut part = Part::default();
     let own = &seen.own;
@@ -137,7 +137,7 @@ pub(super) fn plan(context: &Context, seen: &Observed) -> Part {
     part
 }
 
-/// A profile that others can write decides for root.
+/// Refuses a profile that other users can write to, because it decides what root does.
 fn refuse_open_profile(context: &Context, part: &mut Part) {
     let profile = Path::new(&context.config.profile);
     if !profile.is_absolute() {
@@ -151,7 +151,7 @@ fn refuse_open_profile(context: &Context, part: &mut Part) {
     }
 }
 
-/// The agent goes by its config, whatever profile was named to us.
+/// Notes that the agent uses the profile of its config, not the one that was named for this run.
 fn note_other_profile(context: &Context, path: &str, part: &mut Part) {
     let (wanted, own) = (context.config.profile.as_str(), context.own_profile);
     if own != wanted {
@@ -230,7 +230,7 @@ pub(super) fn make_directory(directory: &MakeDirectory) -> Result<(), Fault> {
     .help("look whose it is; then change its mode, or name another directory in the config"))
 }
 
-/// Enables and starts them, and waits until they are seen to run.
+/// Enables and starts the units, and waits until they run.
 pub(super) fn run_units(context: &Context, wanted: &RunUnits) -> Result<()> {
     const SETTLED: Duration = Duration::from_mins(1);
     let units: Vec<&str> = wanted.units.iter().map(String::as_str).collect();

@@ -1,4 +1,4 @@
-//! Machines and disks for tests: one of each kind, to be changed in one place.
+//! Sample machines and disks for tests: one of each kind, which a test then changes.
 
 use crate::bootstrap::observed::{BootSeen, Directory, Machine, Mount, Observed};
 use crate::model::disk::{Content, Disk, DiskId, Partition, Signature};

@@ -1,4 +1,4 @@
-//! What the tool's answer means, when it is no table.
+//! What npu-smi's answer means when it is not a table of cards.
 
 use super::Scope;
 use super::driver::install;
@@ -6,16 +6,17 @@ use super::outcome::looked;
 use crate::model::check_facts::NotLooked;
 use crate::model::facts::{NpuFacts, NpuTrouble};
 
-/// A driver that is not there is told from cards that a container has.
+/// Tells a missing driver from cards that are hidden because a container has one.
 pub(super) enum Driver<'a> {
     Shows(&'a NpuFacts),
     /// No driver, no tool, or no card: nothing answers for the cards.
     Absent(NotLooked),
-    /// The driver shows a mount namespace none of its cards when another has one of them.
+    /// A container has a card: then the driver shows no card to other mount namespaces.
     Held(NotLooked),
 }
 
-/// Could not look (a hang, a refusal) ends the check.
+/// What answers for the cards. `Err` where that could not be found out (npu-smi hangs or is not permitted): the check
+/// then ends.
 pub(super) fn driver<'a>(scope: &Scope<'a>) -> Result<Driver<'a>, NotLooked> {
     let npu = looked(&scope.facts.npu)?;
     let Some(error) = &npu.facts.error else { return Ok(Driver::Shows(&npu.facts)) };
@@ -37,7 +38,7 @@ pub(super) fn driver<'a>(scope: &Scope<'a>) -> Result<Driver<'a>, NotLooked> {
     }
 }
 
-/// No npu-smi is no driver, unless the driver's own files are there: then the tool is somewhere else.
+/// The answer where npu-smi is missing: no driver, unless the driver's files are there. Then the tool is elsewhere.
 fn without_tool<'a>(scope: &Scope<'a>) -> Result<Driver<'a>, NotLooked> {
     let tool = scope.config.tools.npu_smi.display();
     if let Some(version) = &looked(&scope.facts.driver)?.version {
@@ -52,7 +53,7 @@ fn without_tool<'a>(scope: &Scope<'a>) -> Result<Driver<'a>, NotLooked> {
     )))
 }
 
-/// The driver's table; without one there is nothing to look at.
+/// The driver's table; `Err` where there is none.
 pub(super) fn shown<'a>(scope: &Scope<'a>) -> Result<&'a NpuFacts, NotLooked> {
     match driver(scope)? {
         Driver::Shows(facts) => Ok(facts),

@@ -71,7 +71,7 @@ fn by_id(pci: &[PciDevice]) -> String {
     if parts.is_empty() { "no accelerator".into() } else { parts.join(", ") }
 }
 
-/// On the bus, in words; the simulated node's cards are on none.
+/// The cards on the PCI bus, as text. The simulated node's cards are on no bus.
 fn on_bus(scope: &Scope) -> String {
     if scope.profile.simulation.is_some() {
         return String::new();

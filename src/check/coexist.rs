@@ -1,4 +1,4 @@
-//! Others on the node: who hands out the same cards, and who has some of them now.
+//! Other users of the cards: schedulers that hand out the same cards, and who has cards now.
 
 use super::answer::shown;
 use super::outcome::{Outcome, bad, doubtful, good, list, looked};
@@ -135,7 +135,8 @@ fn add_open(held: &mut Held, containers: &Containers, open: &[OpenBy]) {
     }
 }
 
-/// What npu-smi lists on a card that no container has. Without npu-smi the kernel's own record stands.
+/// Adds the processes that npu-smi lists on cards that no container has. Without npu-smi, only the kernel's record of
+/// open cards is used.
 fn add_listed(held: &mut Held, scope: &Scope, containers: &Containers, open: &[OpenBy]) {
     let Ok(facts) = shown(scope) else { return };
     for device in &facts.devices {

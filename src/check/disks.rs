@@ -1,4 +1,4 @@
-//! Disks: the data volume, the root file system, what is mounted at boot, and the disks' own opinion.
+//! Disks: the data volume, the root file system, mounts at boot, and the disks' health by SMART.
 
 use super::outcome::{Outcome, bad, good, list, looked, skipped};
 use super::{Check, Need, On, Scope, Wants};
@@ -136,7 +136,7 @@ fn data(scope: &Scope) -> Result<Outcome, NotLooked> {
     Ok(good(seen))
 }
 
-/// Disks with nothing on them: where a data volume could be.
+/// Empty disks, from which a data volume could be made.
 fn empty_disks(disks: &[BlockDevice], least: Size) -> Vec<String> {
     let empty = |disk: &&BlockDevice| {
         disk.kind == "disk"
@@ -212,7 +212,7 @@ fn full(scope: &Scope) -> Result<Outcome, NotLooked> {
     Ok(good(list(&seen)))
 }
 
-/// Mounts without which the system is no system; these may well stop the boot.
+/// Mounts that the system needs: without one of them, the boot may stop.
 const SYSTEM: [&str; 8] = ["/", "/boot", "/boot/efi", "/efi", "/usr", "/var", "/tmp", "/var/log"];
 
 fn fstab(scope: &Scope) -> Result<Outcome, NotLooked> {
@@ -245,8 +245,8 @@ fn fstab(scope: &Scope) -> Result<Outcome, NotLooked> {
     Ok(good(format!("nothing among {} entries", fstab.entries.len())))
 }
 
-/// What the kernel calls a disk, by the order in which it was found. Names that somebody chose, such as those of LVM,
-/// have a directory of their own or begin otherwise.
+/// Whether the kernel gave this name, by the order in which it found disks. Chosen names, such as those of LVM, are in
+/// a subdirectory or begin with other letters.
 fn is_kernel_name(name: &str) -> bool {
     let numbered = |start: &str| {
         name.strip_prefix(start).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))

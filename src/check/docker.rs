@@ -1,4 +1,4 @@
-//! The Docker Engine: version, where its data is, what its logs may take, and the cloud's metadata.
+//! The Docker Engine: version, place of its data, limits of its logs, and access to the cloud's metadata.
 
 use super::disks::{describe, space_of};
 use super::outcome::{Outcome, bad, doubtful, good, list, looked, skipped};
@@ -101,7 +101,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
-/// The engine, or why the check has nothing to say: that it is missing is docker.version's to say.
+/// The engine, or the outcome "skipped" where there is none: only docker.version reports a missing engine as bad.
 fn engine<'a>(scope: &Scope<'a>) -> Result<Result<&'a DockerFacts, Outcome>, NotLooked> {
     Ok(match looked(&scope.facts.docker)? {
         DockerState::Answers(facts) => Ok(facts),

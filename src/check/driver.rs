@@ -1,4 +1,4 @@
-//! The driver: installed, complete, loaded, and its firmware and CANN beside it.
+//! The driver: whether it is installed, complete and loaded, and whether firmware and CANN fit it.
 
 use super::answer::{Driver, driver};
 use super::outcome::{Outcome, bad, doubtful, good, list, looked, skipped};
@@ -69,7 +69,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
-/// How the driver gets on the node.
+/// The remedy: how to install the driver on this node.
 pub(super) fn install(scope: &Scope) -> String {
     let wants = &scope.profile.bootstrap.driver;
     if wants.is_wanted() {
@@ -79,7 +79,7 @@ pub(super) fn install(scope: &Scope) -> String {
         .into()
 }
 
-/// What runs, else what is installed. With an npu-smi that hangs, nobody knows what runs.
+/// The running driver's version, else the installed one's; `None`: no driver. `Err` where npu-smi hangs.
 fn version_of(scope: &Scope) -> Result<Option<String>, NotLooked> {
     if let Driver::Shows(facts) = driver(scope)?
         && let Some(version) = &facts.driver_version

@@ -69,12 +69,12 @@ fn wanted(wants: &Wants, what: &str) -> Result<String, String> {
     }
 }
 
-/// One node alone computes over HCCS; what is wrong outside it matters only with others.
+/// The outcome for a fault of the network ports. It is a warning for a single node, which computes over HCCS only.
 fn wrong(scope: &Scope, seen: String, remedy: impl Into<String>) -> Outcome {
     if scope.profile.check.single_node { doubtful(seen, remedy) } else { bad(seen, remedy) }
 }
 
-/// What the cards answered, and why one of them did not.
+/// The answers of the cards, and the reason for the first one that is missing.
 struct Answers<'a, T> {
     found: Vec<(u32, &'a T)>,
     silent: Option<NotLooked>,
@@ -98,7 +98,7 @@ fn answers<'a, T>(
 }
 
 impl<T> Answers<'_, T> {
-    /// What is wrong with one card is known whatever the others answer; that all is well is not.
+    /// The good outcome, only if every card answered: "all are well" cannot be said while one answer is missing.
     fn good(self, seen: String) -> Result<Outcome, NotLooked> {
         self.silent.map_or(Ok(good(seen)), Err)
     }
@@ -131,7 +131,7 @@ fn address(scope: &Scope) -> Result<Outcome, NotLooked> {
     answers.good(seen)
 }
 
-/// Berths mount the file, and programs in them take the cards' addresses from it; the driver reads it at the next start.
+/// Judges /etc/hccn.conf. Programs in berths read the cards' addresses from it, and the driver at its next start.
 fn conf(scope: &Scope) -> Result<Outcome, NotLooked> {
     let kept = match looked(&scope.facts.hccn_conf)? {
         HccnConf::Addresses(kept) => kept,

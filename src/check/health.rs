@@ -1,4 +1,4 @@
-//! How the cards are: their health, and memory that nobody uses.
+//! The cards' health, and memory in use on cards that no process has.
 
 use super::answer::shown;
 use super::outcome::{Outcome, bad, doubtful, good, list, looked, skipped};

@@ -42,7 +42,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
-/// What one berth is promised and another, or the machine, cannot keep.
+/// Whether the profile's numbers for berths fit each other and the node's CPUs.
 fn fits(scope: &Scope) -> Result<Outcome, NotLooked> {
     let cpu = looked(&scope.facts.cpu)?;
     let (rules, devices) = (&scope.profile.berth, &scope.profile.devices);
@@ -75,7 +75,7 @@ fn fits(scope: &Scope) -> Result<Outcome, NotLooked> {
     Ok(doubtful(list(wrong), "change these keys of the profile"))
 }
 
-/// In one unit, so that seen and wanted compare at a glance.
+/// A size in GiB, so that seen and wanted have the same unit.
 fn gib(size: Size) -> String {
     format!("{} GiB", size.0 >> 30)
 }

@@ -1,6 +1,6 @@
 //! The checks of a node: a table of data, one file an area. docs/checks.md lists them.
 //!
-//! Pure: it judges facts that somebody else gathered, and reads, runs and changes nothing.
+//! Pure: it judges the facts that `gather` collected, and reads, runs and changes nothing itself.
 
 mod answer;
 mod cards;
@@ -29,7 +29,7 @@ use crate::check::seen::CheckFacts;
 use crate::model::check_facts::NotLooked;
 use crate::profile::{Config, Profile};
 
-/// What a check looks at. Each is gathered by a probe of its own, and only when a selected check needs it.
+/// A source of facts for checks. Each has its own probe, which runs only when a selected check needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Need {
     Npu,
@@ -60,7 +60,7 @@ pub enum Need {
     Holders,
 }
 
-/// Where a check makes sense.
+/// The nodes on which a check makes sense.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum On {
     Every,
@@ -68,14 +68,14 @@ pub enum On {
     Hardware,
 }
 
-/// What is wanted, before anything is looked at.
+/// The config and profile, from which a check says what it wants before any fact is there.
 #[derive(Clone, Copy)]
 pub struct Wants<'a> {
     pub profile: &'a Profile,
     pub config: &'a Config,
 }
 
-/// All that a check may know.
+/// Everything that a check may use.
 #[derive(Clone, Copy)]
 pub struct Scope<'a> {
     pub facts: &'a CheckFacts,
@@ -85,7 +85,7 @@ pub struct Scope<'a> {
 
 /// One row of the table.
 pub struct Check {
-    /// Stable: scripts select by it.
+    /// Never changes: scripts select checks by it.
     pub id: &'static str,
     pub title: &'static str,
     pub severity: Severity,
@@ -115,7 +115,7 @@ pub fn table() -> impl Iterator<Item = &'static Check> {
     AREAS.iter().flat_map(|(_, checks)| checks.iter())
 }
 
-/// Where a check belongs, for those who read a report.
+/// The title of the area to which a check belongs; `None`: there is no such check.
 pub fn area_of(id: &str) -> Option<&'static str> {
     AREAS.iter().find(|(_, checks)| checks.iter().any(|check| check.id == id)).map(|(area, _)| *area)
 }

@@ -1,4 +1,4 @@
-//! Time, and what the node must reach.
+//! The clock, and the registries that the node must reach.
 
 use super::outcome::{Outcome, bad, good, list, looked};
 use super::{Check, Need, On, Scope};

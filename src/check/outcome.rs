@@ -4,7 +4,7 @@ use crate::check::report::{CheckResult, CheckVerdict, Severity};
 use crate::model::check_facts::{Look, NotLooked};
 use crate::model::text::plain;
 
-/// Longer evidence helps nobody; tools and files may say anything.
+/// Evidence is cut at so many characters: the output of tools has no limit.
 const MOST_TEXT: usize = 300;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub fn skipped(reason: impl Into<String>) -> Outcome {
     Outcome::Skipped(reason.into())
 }
 
-/// The fact, or the end of the check: nothing is judged that was not looked at.
+/// Returns the fact, or `Err` to end the check as `could not look`.
 pub fn looked<T>(look: &Look<T>) -> Result<&T, NotLooked> {
     look.as_ref().map_err(Clone::clone)
 }

@@ -11,7 +11,7 @@ pub enum CheckVerdict {
     Ok,
     Warn,
     Fail,
-    /// Nothing is known: never to be taken for good.
+    /// The facts are missing. This is not a good result.
     CouldNotLook,
     /// It does not apply here, or the profile does not want it.
     Skipped,
@@ -35,13 +35,13 @@ impl fmt::Display for CheckVerdict {
 pub enum Severity {
     /// The node cannot be used as the profile wants it: `fail`.
     Required,
-    /// It works, and sooner or later somebody is sorry: `warn`.
+    /// The node works, but this should be mended before it causes trouble: `warn`.
     Advised,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckResult {
-    /// Stable.
+    /// Never changes: scripts select by it.
     pub id: String,
     pub title: String,
     pub severity: Severity,
@@ -57,7 +57,7 @@ pub struct CheckResult {
 }
 
 impl CheckResult {
-    /// A check that nobody could look at counts as the worst that it could have said.
+    /// Whether the check makes the report fail. `could not look` counts as bad as the check's severity allows.
     pub fn stops(&self) -> bool {
         match self.verdict {
             CheckVerdict::Fail => true,

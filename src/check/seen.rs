@@ -1,4 +1,4 @@
-//! What the checks look at. Each part was looked at, or says why not: there is no third way.
+//! The facts for the checks. Each part is either known, or has the reason why it is not.
 
 use crate::model::Holder;
 use crate::model::check_facts::{
@@ -9,22 +9,22 @@ use crate::model::facts::{BlockDevice, CpuFacts, DockerFacts, MemoryFacts, NpuFa
 use crate::model::observed::Fstab;
 use std::collections::BTreeMap;
 
-/// Why there is no answer of a probe that ended before its time: a mistake of ours.
+/// The reason for facts of a probe that panicked: a bug in berth.
 const BROKE_OFF: &str = "the probe broke off; this is a bug in berth";
 
-/// Of a part that no selected check needs, or whose probe broke off.
+/// The value of a part that no selected check needs, or whose probe panicked.
 pub fn not_asked<T>() -> Look<T> {
     Err(BROKE_OFF.to_owned().into())
 }
 
-/// A card that nobody could ask.
+/// The facts of a card that did not answer.
 pub fn silent_card(id: u32) -> HccnCard {
     HccnCard { id, address: not_asked(), link: not_asked(), health: not_asked(), tls: not_asked() }
 }
 
 #[derive(Debug, Clone)]
 pub struct CheckFacts {
-    /// Whether this process is root: some of what it may not see looks like a fault to others.
+    /// Whether this process is root: to other users, things that they may not read look like faults.
     pub root: bool,
     pub npu: Look<NpuLook>,
     pub board: Look<Board>,
@@ -116,7 +116,7 @@ pub struct SmartDisk {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DockerState {
-    /// None answers, or none that berth can use: why, and what to do.
+    /// No engine answers, or one that berth cannot use: why, and what to do.
     Unusable {
         why: String,
         remedy: String,
@@ -135,9 +135,9 @@ pub struct DriverAccount {
 /// Who has cards now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holders {
-    /// Whether the node of each card, by which its users are found, could be looked at.
+    /// Whether the device nodes of all cards could be looked at: holders are found by them.
     pub nodes: Look<()>,
-    /// Card, container; those of berths are marked.
+    /// Card, container, and whether the container is a berth's.
     pub containers: Look<Vec<(u32, Holder, bool)>>,
     /// Processes with a card open.
     pub processes: Look<Vec<OpenBy>>,

@@ -1,9 +1,9 @@
-//! Which checks somebody asked for: ids, and groups such as `npu`.
+//! Selects checks by the words on the command line: ids, and groups such as `npu`.
 
 use super::{Check, table};
 use crate::error::Fault;
 
-/// The checks of these words, in the table's order; all of them without words.
+/// The checks that the words name, in the table's order; without words, all checks. Fails for a word that names none.
 pub fn select(words: &[String]) -> Result<Vec<&'static Check>, Fault> {
     let words: Vec<&str> = words.iter().map(|word| word.trim()).filter(|word| !word.is_empty()).collect();
     if let Some(unknown) = words.iter().find(|word| !table().any(|check| names(check.id, word))) {

@@ -1,4 +1,4 @@
-//! The operating system: release, architecture, kernel, its settings, and the account of the driver.
+//! The operating system: release, architecture, kernel, kernel settings, and the driver's account.
 
 use super::outcome::{Outcome, bad, doubtful, good, list, looked};
 use super::{Check, Need, On, Scope, Wants};
@@ -71,7 +71,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
-/// Read besides what the profile names.
+/// A setting that is read in addition to those of the profile.
 pub const FORWARD: &str = "net.ipv4.ip_forward";
 
 fn named(value: Option<&String>, what: &str) -> Result<String, String> {
@@ -126,7 +126,8 @@ fn forward(scope: &Scope) -> Result<Outcome, NotLooked> {
     ))
 }
 
-/// Bootstrap's own file is left to it. A file that is read later may say otherwise; the last line of all counts.
+/// The command that switches forwarding on for every boot. It does not write to bootstrap's own file. Of several files
+/// with the setting, the last one read counts.
 fn forward_to_stay(profile: &Profile) -> String {
     let by_hand = format!("echo '{FORWARD} = 1' >> /etc/sysctl.conf");
     if profile.bootstrap.sysctl.contains_key(FORWARD) {
@@ -143,7 +144,7 @@ fn limits_wanted(wants: &Wants) -> Result<String, String> {
     Ok(list(limits))
 }
 
-/// What bootstrap sets, but for the setting that has a check of its own.
+/// The kernel settings that bootstrap sets, without the one that has its own check.
 fn limits_of(profile: &Profile) -> impl Iterator<Item = (&String, &u64)> {
     profile.bootstrap.sysctl.iter().filter(|(name, _)| *name != FORWARD)
 }

@@ -1,4 +1,4 @@
-//! The table itself. What each check says of a node is tested where facts are made: gather/tests.
+//! Tests of the table itself. What each check says of a node is tested in gather/tests.
 
 use super::*;
 use std::collections::BTreeSet;

@@ -1,14 +1,14 @@
-//! An account that is to be made: what of it there is, and who has its numbers. An answer that cannot be had is an
-//! error, for what looks free may be somebody's in a directory service.
+//! The account that bootstrap is to make: which parts of it exist, and who has its uid and gid. No answer is an error:
+//! numbers that are in no file may be in use in a directory service.
 
 use crate::host::Host;
 use crate::host::getent::{self, Answer, GroupRow, Row, UserRow};
 use crate::model::driver::AccountSeen;
 use std::time::Duration;
 
-/// Right after a boot, a directory service and a machine that is busy take their time.
+/// A directory service may answer slowly right after a boot, or when the machine is busy.
 const TIMEOUT: Duration = Duration::from_mins(1);
-/// Where somebody only looks, and looks again.
+/// For callers that only look, and can look again.
 const SOON: Duration = Duration::from_secs(5);
 
 /// Name and number that an account should have.
@@ -49,7 +49,7 @@ fn ids(row: &UserRow) -> Option<(u32, u32)> {
     row.uid.zip(row.gid)
 }
 
-/// The first that fits. Without getent the files are all there is.
+/// The first row that fits. Where there is no getent, only the files are read.
 fn entry<T: Row>(
     host: &dyn Host,
     key: &str,

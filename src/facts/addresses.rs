@@ -1,4 +1,4 @@
-//! The addresses of the cards' network ports: from hccn_tool, or as /etc/hccn.conf keeps them for the next start.
+//! The addresses of the cards' network ports: from hccn_tool, and from /etc/hccn.conf, for the driver's next start.
 
 use crate::host::{Host, RunError, Tool, find_text, read_text};
 use crate::model::check_facts::HccnConf;
@@ -22,7 +22,7 @@ pub fn gather(host: &dyn Host, tools: &Tools, cards: u32, with_gateway: bool) ->
     }
 }
 
-/// One card; an address that is not set is no error.
+/// Asks one card. An address that is not set is no error.
 pub fn gather_port(
     host: &dyn Host,
     tools: &Tools,
@@ -64,7 +64,7 @@ fn short(text: &str) -> String {
     text.trim().chars().take(80).collect()
 }
 
-/// What the file has for each card, or what is in its place.
+/// The addresses that the file has for each card, or what is at its path instead.
 pub fn look_at_conf(host: &dyn Host, cards: u32) -> Result<HccnConf, String> {
     match read_text(host, Path::new(CONF)) {
         Ok(text) => {
@@ -81,7 +81,7 @@ fn gather_conf(host: &dyn Host, cards: u32) -> Result<Vec<PortAddress>, String> 
     Ok(parse_conf(&find_text(host, Path::new(CONF))?.unwrap_or_default(), cards))
 }
 
-/// `address_0=29.1.137.205`; a card of which nothing is said has nothing.
+/// Parses lines such as `address_0=29.1.137.205`. A card without a line gets an empty entry.
 pub fn parse_conf(text: &str, cards: u32) -> Vec<PortAddress> {
     let value = |name: &str, card: u32| {
         let key = format!("{name}_{card}");

@@ -1,14 +1,14 @@
-//! Whether `berth bootstrap` is at work on this node, or waits for a reboot: then nobody is given cards.
+//! Whether `berth bootstrap` runs on this node or waits for a reboot: then no request gets cards.
 
 use crate::error::Fault;
 use crate::host::{Host, lock, read_text, sysctl};
 use std::io::ErrorKind;
 use std::path::Path;
 
-/// The file in bootstrap's directory that knows which boot must end.
+/// The file in bootstrap's directory that names the boot that must end.
 pub const MARKER: &str = "resume";
 
-/// Nobody is given cards while a bootstrap works on the node, or has put in a driver that needs a reboot.
+/// Fails while a bootstrap runs on the node, or has installed a driver that needs a reboot.
 pub fn check_not_at_work(host: &dyn Host, state: &Path) -> Result<(), Fault> {
     let directory = state.join("bootstrap");
     if lock::is_bootstrap_at_work(&directory)? {

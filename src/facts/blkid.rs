@@ -8,7 +8,7 @@ use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// `None`: there is none.
+/// The file system on the device; `None`: there is none.
 pub fn probe(host: &dyn Host, device: &str) -> Result<Option<FileSystem>, String> {
     // 2: nothing was recognised.
     let cmd = Tool::Blkid.cmd().args(["-p", "-o", "export", device]).timeout(TIMEOUT).allow_exits(&[2]);

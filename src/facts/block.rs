@@ -1,4 +1,4 @@
-//! Block devices as they are shown: a view of lsblk's rows.
+//! Block devices for `berth facts`, made from lsblk's rows.
 
 use super::lsblk::{self, LsblkRow};
 use crate::host::Host;

@@ -1,11 +1,11 @@
-//! CANN on this node, and in the names of the catalogue's images.
+//! The CANN version of this node, and those that the names of the catalogue's images contain.
 
 use crate::host::{Host, read_text};
 use crate::model::check_facts::CannSeen;
 use crate::profile::CatalogueImage;
 use std::path::Path;
 
-/// Where the toolkit says its version: the directory has a part for the architecture, and CANN 8.5 has another name.
+/// Directories of the toolkit; CANN 8.5 has another name. The version is in a subdirectory for the architecture.
 const TOOLKITS: [&str; 2] = ["/usr/local/Ascend/ascend-toolkit/latest", "/usr/local/Ascend/cann"];
 
 pub fn gather(host: &dyn Host, images: &[CatalogueImage]) -> Vec<CannSeen> {

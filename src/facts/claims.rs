@@ -1,5 +1,5 @@
-//! Who else means a mount point, although nothing of theirs is mounted there now: units of systemd, and what processes have
-//! mounted in namespaces of their own.
+//! Others that use a mount point, although nothing is mounted there in the machine's own namespace: units of systemd,
+//! and processes with a mount in their namespaces.
 
 use super::docker_unit::Unit;
 use super::mounts::{self, MountLine};
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 const PROPERTIES: &str = "--property=Id,LoadState,ActiveState,UnitFileState,FragmentPath,SourcePath,What";
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// Before it comes the unit that systemd makes of a line there, which is judged by the line.
+/// The source of units that systemd makes from fstab. These are left out here: the fstab line itself is judged.
 const FSTAB: &str = super::fstab::PATH;
 
 /// `own`: what is mounted in the machine's own namespace. `uuids`: file systems by device number.
@@ -31,8 +31,8 @@ pub fn gather(
     Ok(claims)
 }
 
-/// A unit of that name comes before the one that systemd would make of a line in fstab, whether it is enabled or not; one
-/// that is masked keeps it from being mounted.
+/// A unit of that name comes before the one that systemd would make of a line in fstab, whether it is enabled or not;
+/// one that is masked keeps it from being mounted.
 fn units(host: &dyn Host, target: &Path) -> Result<Vec<Claim>, String> {
     let name = escape(target);
     let (mount, automount) = (format!("{name}.mount"), format!("{name}.automount"));

@@ -1,4 +1,4 @@
-//! Whether the clock is kept right: what systemd knows, else what chrony knows.
+//! Whether the clock is synchronised: asks systemd, else chrony.
 
 use crate::host::{Host, Tool};
 use crate::model::check_facts::{Clock, Look, NotLooked};

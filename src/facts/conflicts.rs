@@ -1,4 +1,4 @@
-//! Others on this node that hand out cards: kubelet with a device plugin, container-manager, slurmd.
+//! Other programs on this node that hand out cards: kubelet with a device plugin, container-manager, slurmd.
 
 use crate::host::{Host, read_text};
 use crate::model::check_facts::{Conflicts, Look, NotLooked};
@@ -18,8 +18,8 @@ const KUBELETS: [&str; 6] = ["kubelet", "k3s", "k3s-server", "k3s-agent", "rke2"
 /// The kernel keeps 15 characters of a name.
 const CONTAINER_MANAGER: &str = "container-manag";
 
-/// `plugins`: words in the names of device plugins' sockets for these cards; `nodes`: what the names of their device nodes
-/// begin with.
+/// `plugins`: words in the names of device plugins' sockets for these cards; `nodes`: what the names of their device
+/// nodes begin with.
 pub fn gather(host: &dyn Host, plugins: &[&str], nodes: &str) -> Result<Conflicts, String> {
     let dir = Path::new("/proc");
     let entries = host.list(dir).map_err(|error| format!("{} cannot be read: {error}", dir.display()))?;
@@ -58,7 +58,7 @@ fn not_looked(path: &str, error: &io::Error) -> NotLooked {
     NotLooked::new(format!("{path} cannot be read: {error}"), "sudo berth check --only coexist")
 }
 
-/// What is not there says nothing.
+/// A path that does not exist counts as empty.
 fn if_there<T: Default>(path: &str, look: io::Result<T>) -> Look<T> {
     match look {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(T::default()),

@@ -1,5 +1,5 @@
-//! How dockerd is set up, as far as checks care: the flags of its unit, and daemon.json. What a flag says is not in the
-//! file too: dockerd does not start so.
+//! The settings of dockerd that checks need: from the flags of its unit, and from daemon.json. dockerd does not start
+//! when both set the same thing.
 
 use super::docker_unit;
 use crate::error::{Fault, FaultKind};
@@ -14,12 +14,12 @@ use std::time::Duration;
 
 pub const PATH: &str = "/etc/docker/daemon.json";
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// More networks than anybody names.
+/// The most networks that are read.
 const MOST_NETWORKS: usize = 64;
 /// What may be said twice, by its name in the file.
 const KEYS: [&str; 3] = ["live-restore", "log-driver", "log-opts"];
 
-/// No file is an engine with its flags and defaults. Without a unit nobody knows the flags.
+/// Reads the settings. Without a file, flags and defaults count. Fails without a unit: the flags are then unknown.
 pub fn gather(host: &dyn Host) -> Result<DaemonSettings, Fault> {
     let (service, _) = docker_unit::gather_within(host, TIMEOUT).map_err(Fault::host)?;
     let service = service
@@ -101,7 +101,8 @@ fn networks(file: &Map<String, Value>, flags: &[Flag]) -> Vec<String> {
         .collect()
 }
 
-/// What no host of the internet has: RFC 1918, RFC 6598, RFC 2544's benchmarks, link-local, and IPv6's local ranges.
+/// Whether the network is in public address space: not in RFC 1918, RFC 6598, RFC 2544's benchmarks, link-local, or
+/// IPv6's local ranges.
 fn is_public(network: &str) -> bool {
     match network.split('/').next().unwrap_or_default().parse::<IpAddr>() {
         Ok(IpAddr::V4(address)) => {
@@ -148,7 +149,7 @@ fn max_size(flags: &[Flag]) -> Option<String> {
     options.filter_map(|option| option.strip_prefix("max-size=")).next_back().map(short)
 }
 
-/// Without a value it is on.
+/// The flag `--live-restore`: without a value it is on. `None`: there is no such flag.
 fn live_restore(flags: &[Flag]) -> Option<bool> {
     let flag = flags.iter().rfind(|flag| flag.key == "live-restore")?;
     Some(!matches!(flag.value.as_deref(), Some("false" | "False" | "FALSE" | "f" | "F" | "0")))

@@ -1,4 +1,4 @@
-//! What a disk is called: its serial number where that is its own, else the name of its namespace or logical unit.
+//! The names of a disk: its serial number where no other disk has it, else the name of its namespace or logical unit.
 
 use super::lsblk::LsblkRow;
 use crate::host::block::Names;
@@ -7,13 +7,13 @@ use crate::model::disk::{DiskId, one_word};
 /// What is known of a disk's names among all disks of the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Called {
-    /// The one that no other disk has.
+    /// The name that no other disk has.
     pub(super) own: Option<String>,
     pub(super) shared_serial: Option<String>,
     pub(super) wwid: Option<String>,
 }
 
-/// Two namespaces of one controller have the same serial number, and cheap disks come with the same one.
+/// Chooses a unique name: two namespaces of one controller share a serial number, and so do some cheap disks.
 pub(super) fn call<'a>(names: &Names, others: impl Iterator<Item = &'a Names> + Clone) -> Called {
     let is_own = |name: &String| !others.clone().any(|other| other.has(name));
     let serial = names.serial.clone().filter(is_own);
@@ -22,7 +22,7 @@ pub(super) fn call<'a>(names: &Names, others: impl Iterator<Item = &'a Names> + 
     Called { own, shared_serial, wwid: names.wwid.clone() }
 }
 
-/// Names by what is written on a disk come and go with it.
+/// Whether a link is made from the disk itself. A link made from the disk's contents changes with them.
 fn stays(link: &str) -> bool {
     !["lvm-pv-uuid-", "md-uuid-", "dm-"].iter().any(|of| link.starts_with(of))
 }
@@ -65,8 +65,8 @@ fn ending(link: &str, serial: &str) -> Option<Ending> {
     }
 }
 
-/// Links to others with its serial number that would be its own, had udev not given them away: where two disks mean one link,
-/// it leads to one of them, and after the next boot maybe to the other. Such a name means both.
+/// Links that fit this disk's serial number, and lead to another disk with the same number. udev lets such a link lead
+/// to either disk, and after the next boot maybe to the other one. So the name stands for both.
 pub(super) fn lost_links(
     kernel_name: &str,
     serial: &str,
@@ -80,7 +80,7 @@ pub(super) fn lost_links(
     theirs.filter(|link| ending(link, serial).is_some_and(|found| lost.contains(&found))).cloned().collect()
 }
 
-/// What people may call it besides.
+/// Other names that people may type for the disk.
 pub(super) fn aliases(
     node: &LsblkRow,
     called: &Called,

@@ -1,5 +1,5 @@
-//! Who uses a disk or a part of it: lsblk's tree (device-mapper and md tables, which it reads from /sys), mounts, swap, and
-//! the holders that the tree does not show.
+//! Who uses a disk or a part of it: lsblk's tree (device-mapper and md tables, which it reads from /sys), mounts, swap,
+//! and the holders that the tree does not show.
 
 use super::disks::{Surroundings, split};
 use super::lsblk::LsblkRow;
@@ -31,7 +31,7 @@ fn add_uses(node: &LsblkRow, around: &Surroundings, uses: &mut Vec<Use>) {
     }
 }
 
-/// What another namespace has of a device that is mounted in the machine's own too says nothing new.
+/// Adds the mounts of a device. Mounts in other namespaces are added only if the machine's own namespace has none.
 fn add_mounts(number: &str, path: &str, around: &Surroundings, uses: &mut Vec<Use>) {
     let is_of_it = |mount: &&MountLine| mount.device == number || mount.source == path;
     let own: Vec<&MountLine> = around.mounts.iter().filter(is_of_it).collect();

@@ -1,4 +1,4 @@
-//! Whole disks, with everything that could be on them or use them. What could not be looked at is no empty disk.
+//! Whole disks, with everything that is on them or uses them. A disk that could not be looked at never counts as empty.
 
 use super::disk_names::{Called, aliases, call, identify};
 use super::disk_uses::uses_of;
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What is known beside lsblk when disks are judged.
+/// Facts from other sources than lsblk, with which disks are judged.
 pub struct Surroundings<'a> {
     pub mounts: &'a [MountLine],
     pub swaps: &'a [String],
@@ -26,7 +26,7 @@ pub struct Surroundings<'a> {
     pub holders: &'a Holders,
 }
 
-/// The signatures on one device, as wipefs finds them on the device itself; udev's memory may be old.
+/// The signatures that wipefs finds on the device itself; udev's database may be old.
 pub fn signatures(host: &dyn Host, path: &str) -> Result<Vec<Signature>, String> {
     let cmd = Tool::WipefsList.cmd().args(["--json", path]).timeout(TIMEOUT);
     parse_signatures(&host.run(&cmd).map_err(|error| error.to_string())?.stdout)

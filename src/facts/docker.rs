@@ -1,4 +1,4 @@
-//! Docker as an installation: program, unit, daemon.json, where its data are. Its engine is asked elsewhere.
+//! Docker's installation: program, unit, daemon.json, the place of its data. It does not ask the engine.
 
 use super::packages::is_installed;
 use super::{docker_unit, tasks};
@@ -60,7 +60,7 @@ pub fn gather(host: &dyn Host, wanted: Option<&Path>, systemd: bool) -> Result<D
     })
 }
 
-/// Where data are copied to before the copy is renamed.
+/// The directory to which data are copied, before the copy gets its final name.
 pub fn copy_of(root: &Path) -> PathBuf {
     let mut name = root.as_os_str().to_owned();
     name.push(".berth-copy");
@@ -78,7 +78,8 @@ fn daemon_file(host: &dyn Host, flags: &[Flag]) -> Result<DaemonFile, String> {
     }
 }
 
-/// A flag, the file, the default. A file that is no JSON says nothing here; the plan refuses it.
+/// Docker's data directory: from a flag, else the file, else the default. A file that is no JSON is skipped here; the
+/// plan refuses it.
 fn root(flags: &[Flag], file: Option<&str>) -> PathBuf {
     let of_flag = flags.iter().find(|flag| flag.key == "data-root").and_then(|flag| flag.value.clone());
     let value: Value = file.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
@@ -87,7 +88,7 @@ fn root(flags: &[Flag], file: Option<&str>) -> PathBuf {
     of_flag.or_else(of_file).unwrap_or_else(|| DEFAULT_ROOT.into()).into()
 }
 
-/// More than what dockerd makes when it starts for the first time.
+/// Whether the directory has more than dockerd makes when it starts for the first time.
 fn holds(host: &dyn Host, root: &Path) -> Result<bool, String> {
     let list = |dir: PathBuf| match host.list(&dir) {
         Ok(paths) => Ok(paths),

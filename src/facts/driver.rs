@@ -1,4 +1,4 @@
-//! The driver's own files: version.info, the firmware's beside it, ascend_install.info, and the kernel's part.
+//! The driver's files: its version.info, the firmware's, ascend_install.info, and the kernel module.
 
 use crate::host::{Host, read_text, sysctl};
 use crate::model::driver::DriverFacts;
@@ -47,7 +47,7 @@ pub fn gather(host: &dyn Host, driver: &Path) -> Result<DriverFacts, String> {
     })
 }
 
-/// The account that the driver was installed for; the usual one where nothing says another.
+/// The account that the driver was installed for; HwHiAiUser where no file names one.
 pub fn account_name(host: &dyn Host) -> Result<String, String> {
     let install = read_optional(host, Path::new(INSTALL_INFO))?.text();
     let plain =

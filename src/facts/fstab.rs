@@ -1,4 +1,4 @@
-//! /etc/fstab as text and as entries; a line that is none is named, never skipped.
+//! /etc/fstab as text and as entries. A line that cannot be parsed is an error that names it, and is never skipped.
 
 use crate::host::{Host, mountinfo};
 use crate::model::observed::{Fstab, FstabEntry, FstabError};
@@ -67,8 +67,8 @@ fn parse_line(line: usize, text: &str) -> Result<FstabEntry, &'static str> {
     Ok(FstabEntry { line, spec: unescape(spec), target, kind: (*kind).to_owned(), options })
 }
 
-/// `/data/`, `//data` and `/srv/../data` are where `/data` is. Links are not followed: one on a server that does not
-/// answer would hang us.
+/// The same path in its short form: `/data/`, `//data` and `/srv/../data` are `/data`. Links are not followed: one on a
+/// network file system whose server does not answer would hang us.
 fn tidy(target: &str) -> String {
     if !target.starts_with('/') {
         return target.to_owned();

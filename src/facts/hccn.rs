@@ -1,4 +1,4 @@
-//! The cards' network ports, from hccn_tool: four questions a card.
+//! The state of the cards' network ports, from hccn_tool: four questions for each card.
 
 use crate::host::{Host, RunError, Tool};
 use crate::model::check_facts::{HccnCard, Look, NotLooked};
@@ -10,7 +10,7 @@ const TLS: &str = "-tls";
 /// The vendor's guide to HCCL's errors: this answer means that TLS is off.
 const NO_CERTIFICATE: &str = "no certificate found";
 
-/// One card. After a question that hung, or a tool that is missing, the rest is not asked.
+/// Asks one card. After a question that hung, or if the tool is missing, the others are not asked.
 pub fn gather_card(host: &dyn Host, tools: &Tools, id: u32) -> HccnCard {
     let mut given_up: Option<NotLooked> = None;
     let mut ask = |what: &str| -> Look<String> {
@@ -94,8 +94,8 @@ pub fn parse_health(text: &str) -> Option<String> {
     word_behind(text, "net health status:")
 }
 
-/// `dev_id:0, tls switch[0](0:disable, 1:enable), tls preconfigured[1](…), …`; the switch is off too where the answer is
-/// that no certificate was found.
+/// `dev_id:0, tls switch[0](0:disable, 1:enable), tls preconfigured[1](…), …`; the switch is off too where the answer
+/// is that no certificate was found.
 pub fn parse_tls(text: &str) -> Option<bool> {
     let Some((_, rest)) = text.split_once("tls switch[") else {
         return says_no_certificate(text).then_some(false);

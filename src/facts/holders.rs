@@ -1,7 +1,7 @@
-//! Those who use a block device without the kernel's holding it for them: loop devices, open descriptors, mounts in other
-//! mount namespaces, exports. Opening exclusively sees none of these.
+//! Uses of a block device that an exclusive open does not detect: loop devices, open descriptors, mounts in other mount
+//! namespaces, exports to other machines.
 //!
-//! What cannot be looked at is told, never taken for nobody.
+//! What could not be looked at is reported in `unseen` or `blind`, and never counts as "not in use".
 
 use super::mounts::{self, MountLine};
 use crate::host::{Host, block, block_holders, read_text};
@@ -19,7 +19,7 @@ const MOST_UNSEEN: usize = 16;
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Holders {
     pub loops: Vec<Loop>,
-    /// Loop devices over something that cannot be looked at any more.
+    /// Loop devices whose backing file cannot be looked at any more.
     pub blind: Vec<Blind>,
     pub open: Vec<(Process, Number)>,
     pub elsewhere: Vec<(Process, MountLine)>,
@@ -37,7 +37,7 @@ pub struct Loop {
     pub offset: u64,
 }
 
-/// It is over a disk only if that has this size, where the loop device goes to its end.
+/// Such a loop device. It can be over a disk only if the disk has this size, where the device reaches the disk's end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blind {
     pub what: String,
@@ -153,7 +153,7 @@ fn gather_files(host: &dyn Host, number_of: NumberOf) -> Holders {
     found
 }
 
-/// Directories of another module are not there where it is not loaded.
+/// Lists a directory of a kernel module. It is empty where the module is not loaded.
 fn list(host: &dyn Host, dir: &str, found: &mut Holders) -> Vec<(String, String)> {
     let paths = match host.list(Path::new(dir)) {
         Ok(paths) => paths,
@@ -175,7 +175,7 @@ fn read(host: &dyn Host, path: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// The device at a path that somebody had given; `None`: it is no device.
+/// The number of the block device at a path; `None`: it is no block device.
 fn behind(path: &str, whose: &str, number_of: NumberOf, found: &mut Holders) -> Option<Number> {
     match number_of(Path::new(path)) {
         Ok(number) => number,
@@ -210,7 +210,7 @@ fn loops(host: &dyn Host, number_of: NumberOf, found: &mut Holders) {
     }
 }
 
-/// Exports are configured in configfs; where that is not mounted and the module is there, nobody can say what it has.
+/// Whether exports cannot be seen: the module is loaded, but configfs, where they are configured, is not mounted.
 fn is_hidden(host: &dyn Host, module: &str, dir: &str, found: &mut Holders) -> bool {
     let is_loaded = host.exists(Path::new(&format!("/sys/module/{module}")));
     let is_hidden = is_loaded && !host.exists(Path::new(dir));
@@ -238,7 +238,7 @@ fn nvme_target(host: &dyn Host, number_of: NumberOf, found: &mut Holders) {
     }
 }
 
-/// A whole controller with all its namespaces, whose node is no block device.
+/// Adds an export of a whole controller with all its namespaces. Its node is no block device.
 fn passed_through(host: &dyn Host, subsystem: &str, dir: &str, found: &mut Holders) {
     let path = read(host, &format!("{dir}/device_path")).filter(|path| path.starts_with('/'));
     let Some(path) = path else { return };
@@ -264,8 +264,8 @@ fn passed_through(host: &dyn Host, subsystem: &str, dir: &str, found: &mut Holde
     }
 }
 
-/// A namespace of one path is below its controller, and has its number; one of several is below a subsystem, in which its
-/// controllers are. A number that is that of a subsystem only makes us refuse one disk too many.
+/// A namespace of one path is below its controller, and has its number; one of several is below a subsystem, in which
+/// its controllers are. A number that is that of a subsystem only makes us refuse one disk too many.
 fn is_of_controller(host: &dyn Host, disk: &str, dir: &str, controller: &str) -> bool {
     let number = disk.strip_prefix(controller).and_then(|rest| rest.strip_prefix('n'));
     let has_its_number = number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()));

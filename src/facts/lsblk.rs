@@ -1,4 +1,4 @@
-//! The one reader of lsblk. Views for whoever needs less are made of its rows.
+//! The one reader of lsblk. Other modules make their own types from its rows.
 
 use crate::host::{Host, RunError, Tool};
 use serde_json::Value;
@@ -34,23 +34,24 @@ impl LsblkRow {
     }
 }
 
-/// What lsblk is asked for, and how long.
+/// The columns that lsblk is asked for, and the time limit.
 #[derive(Debug, Clone, Copy)]
 pub struct Question {
     columns: &'static str,
     timeout: Duration,
-    /// Without these of each device there is no answer. Else a device without name and size is left out.
+    /// Columns that every device must have, else the answer is an error. If empty, a device without name and size is
+    /// left out.
     needs: &'static [&'static str],
 }
 
-/// For whoever decides: a device that is only half known is none that may be left out.
+/// For decisions: a device with missing columns is an error, and is not left out.
 pub const TO_DECIDE: Question = Question {
     columns: "NAME,KNAME,PATH,MAJ:MIN,TYPE,SIZE,SERIAL,MODEL,TRAN,RO,RM,LOG-SEC,UUID",
     timeout: Duration::from_secs(30),
     needs: &["name", "kname", "path", "maj:min", "type", "size"],
 };
 
-/// For whoever shows them.
+/// For showing devices to people.
 pub const TO_SHOW: Question = Question {
     columns: "NAME,TYPE,SIZE,SERIAL,MODEL,FSTYPE,UUID,MOUNTPOINTS",
     timeout: Duration::from_secs(5),

@@ -1,4 +1,4 @@
-//! LVM's view: physical volumes, groups, logical volumes.
+//! LVM's physical volumes, groups and logical volumes.
 
 use crate::host::{Cmd, Host, RunError, Tool};
 use crate::model::disk::PhysicalVolume;

@@ -1,6 +1,6 @@
-//! What is on this host: each file has a pure parser and a `gather` that reads through [`Host`].
+//! Facts about this host. Each file has a pure parser, and a `gather` that reads through [`Host`].
 //!
-//! It judges nothing and changes nothing. What could not be read is `None`, with its reason beside it.
+//! It judges nothing and changes nothing. A fact that could not be read is `None`, and its reason is kept beside it.
 
 pub mod account;
 pub mod addresses;

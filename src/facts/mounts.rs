@@ -1,4 +1,4 @@
-//! What is mounted in pid 1's namespace, and what is swapped to.
+//! The mounts in pid 1's namespace and in others, and swap.
 
 use super::fstab::unescape;
 use crate::host::procs::has_ended;
@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 /// One line of mountinfo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MountLine {
-    /// Of this mount and no other, in whatever namespace.
+    /// Unique among all mounts in all namespaces.
     pub id: u64,
-    /// What is mounted above it elsewhere later comes here too.
+    /// The mount is a slave: later mounts below its master appear here too.
     pub is_slave: bool,
     /// `259:1`; btrfs and overlays have numbers of no device.
     pub device: String,
-    /// What of the file system is shown: all of it, or a directory of it.
+    /// The directory of the file system that is mounted; `/` is all of it.
     pub root: String,
     pub target: String,
     pub options: Vec<String>,
@@ -25,12 +25,12 @@ pub struct MountLine {
     pub source: String,
 }
 
-/// What the machine has mounted, whatever our own namespace shows.
+/// The mounts of pid 1, also when this process has its own namespace.
 pub fn gather(host: &dyn Host) -> Result<Vec<MountLine>, String> {
     gather_from(host, Path::new("/proc/1/mountinfo"))
 }
 
-/// What this process sees; anybody may ask.
+/// The mounts of this process; needs no rights.
 pub fn gather_own(host: &dyn Host) -> Result<Vec<MountLine>, String> {
     gather_from(host, Path::new("/proc/self/mountinfo"))
 }
@@ -74,8 +74,9 @@ fn parse_line(line: &str) -> Option<MountLine> {
     })
 }
 
-/// Where else this directory, or a part of it, can be written: in the machine's own namespace, by its target, and in those
-/// of processes, mostly of containers, by their ids. What is mounted over it later would not come there.
+/// Other places through which this directory, or a part of it, can be written to: mount points in the machine's own
+/// namespace, and pids of processes, mostly of containers, in other namespaces. A later mount over the directory is not
+/// seen in these places.
 pub fn also_at(host: &dyn Host, top: &Path) -> Result<(Vec<String>, Vec<u32>), String> {
     let own = gather(host)?;
     let Some((device, inner)) = place_of(&own, top) else { return Ok((Vec::new(), Vec::new())) };
@@ -106,8 +107,8 @@ pub fn is_storage(line: &MountLine) -> bool {
     line.source.starts_with("/dev/") || KINDS.contains(&line.kind.as_str())
 }
 
-/// File systems that processes have mounted at a place of the machine, in namespaces of their own, and that are mounted
-/// nowhere in its own. Containers, whose `/` is another one, have other places of that name.
+/// File systems that processes have mounted at this path in their own namespaces, and that the machine's namespace does
+/// not have. Containers are left out, because their `/` is another one.
 pub fn only_elsewhere(
     host: &dyn Host,
     own: &[MountLine],
@@ -135,7 +136,7 @@ pub fn only_elsewhere(
 const MOST: usize = 4 << 20;
 const LONG: Duration = Duration::from_secs(20);
 
-/// What each process sees, once for all who see the same.
+/// Calls `each` with the mounts of every process, once for all processes that see the same mounts.
 fn for_each_sight(host: &dyn Host, each: &mut dyn FnMut(u32, Vec<MountLine>)) -> Result<(), String> {
     let entries = host.list(Path::new("/proc")).map_err(|error| format!("/proc cannot be read: {error}"))?;
     let (keys, mut seen, until) = (RandomState::new(), BTreeSet::new(), Instant::now() + LONG);
@@ -192,7 +193,7 @@ pub fn files_in_use(host: &dyn Host, top: &Path) -> Result<Vec<String>, String> 
     Ok(below.map(|(path, what)| format!("{path}, {what}")).collect())
 }
 
-/// On which device a directory is, and where in its file system.
+/// The device that a directory is on, and the directory's path in that file system.
 fn place_of(lines: &[MountLine], top: &Path) -> Option<(String, PathBuf)> {
     let above = lines.iter().filter(|line| top.starts_with(&line.target));
     // The last of several at one place is the one that is seen.
@@ -201,7 +202,7 @@ fn place_of(lines: &[MountLine], top: &Path) -> Option<(String, PathBuf)> {
     Some((mount.device.clone(), Path::new(&mount.root).join(below)))
 }
 
-/// Devices and files that are swapped to.
+/// Devices and files that are used as swap.
 pub fn gather_swaps(host: &dyn Host) -> Result<Vec<String>, String> {
     let text = need_text(host, Path::new("/proc/swaps"))?;
     Ok(text.lines().skip(1).filter_map(|line| line.split_whitespace().next()).map(unescape).collect())

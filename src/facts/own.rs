@@ -1,4 +1,4 @@
-//! What of berth itself is on this machine already: program, files, group, storage, units.
+//! The parts of berth that are on this machine already: program, files, group, storage, units.
 
 use crate::host::getent::{self, Answer, GroupRow};
 use crate::host::{Host, Tool, files, find_text};
@@ -7,10 +7,10 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Directory services, and machines that are busy right after a boot, take their time.
+/// A directory service may answer slowly right after a boot, or when the machine is busy.
 const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// What is looked for.
+/// The parts to look for.
 pub struct Wanted<'a> {
     pub program: &'a Path,
     pub files: &'a [(PathBuf, String)],
@@ -49,7 +49,7 @@ fn presence_of_text(host: &dyn Host, path: &Path, content: &str) -> Result<Prese
     })
 }
 
-/// Where there is no getent, nobody can say that a directory has no such group.
+/// Whether the group exists. Fails where there is no getent, because a directory service may have the group.
 fn has_group(host: &dyn Host, group: &str) -> Result<bool, String> {
     match getent::ask::<GroupRow>(host, group, TIMEOUT) {
         Answer::Found(_) => Ok(true),
@@ -59,7 +59,7 @@ fn has_group(host: &dyn Host, group: &str) -> Result<bool, String> {
     }
 }
 
-/// Where there is no systemd, nothing is enabled.
+/// Whether systemctl answers yes about the unit; false where there is no systemd.
 fn says(host: &dyn Host, question: &str, unit: &str) -> bool {
     let cmd = Tool::Systemctl.cmd().args([question, "--quiet", unit]).timeout(TIMEOUT);
     host.run(&cmd.allow_any_exit()).is_ok_and(|output| output.status == 0)

@@ -1,5 +1,5 @@
-//! What a package manager says it would do to packages that are installed already, before it does anything. It is only
-//! asked: `apt-get --simulate`, `dnf --assumeno`, `yum --assumeno`.
+//! Asks a package manager what it would do to installed packages: `apt-get --simulate`, `dnf --assumeno`,
+//! `yum --assumeno`. Nothing is installed or removed.
 
 use crate::host::{Cmd, Host, RunError, Tool};
 use crate::model::docker_seen::PackageManager;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 const COMPARING: Duration = Duration::from_mins(1);
 
-/// What somebody would lose.
+/// Installed packages that would be removed or downgraded.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Losses {
     pub removed: Vec<String>,
@@ -25,7 +25,7 @@ impl Losses {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     Would(Losses),
-    /// It found no way to do what it was asked for, or its answer cannot be read; what it said.
+    /// It cannot install the packages, or its answer cannot be read; the text is its output.
     NoAnswer(String),
 }
 
@@ -46,7 +46,7 @@ struct Replaced<'a> {
     new: &'a str,
 }
 
-/// `question` must be one that changes nothing.
+/// Runs `question`, which must be a command that changes nothing, and reads the answer.
 pub fn gather(host: &dyn Host, manager: PackageManager, question: &Cmd) -> Result<Answer, RunError> {
     let output = host.run(&question.clone().allow_any_exit())?;
     let no_answer = || Ok(Answer::NoAnswer(format!("{}\n{}", output.stdout, output.stderr)));
@@ -97,8 +97,8 @@ fn is_older(host: &dyn Host, package: &Replaced) -> Result<bool, RunError> {
     host.run(&cmd.allow_exits(&[NO]).timeout(COMPARING)).map(|output| output.status == 0)
 }
 
-/// A table whose parts have a title at the start of the line (`Removing dependent packages:`), a package a line behind one
-/// space, and what a package takes the place of further in.
+/// A table whose parts have a title at the start of the line (`Removing dependent packages:`), a package a line behind
+/// one space, and what a package takes the place of further in.
 fn of_dnf(text: &str) -> Option<Losses> {
     let mut losses = Losses::default();
     let (mut has_table, mut title) = (false, "");

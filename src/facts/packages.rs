@@ -1,4 +1,4 @@
-//! The package manager: which one there is, what an interrupted run left half installed, who has it locked.
+//! The package manager: which one there is, packages that an interrupted run left half installed, who has it locked.
 
 use crate::host::{Host, Tool, lock};
 use crate::model::docker_seen::{PackageManager, PackagesSeen};
@@ -48,7 +48,7 @@ fn files(
     Ok(Some(names.filter(|name| name.ends_with(manager.suffix())).collect()))
 }
 
-/// Who has the package manager for themselves now; not part of what was seen, because it passes.
+/// The process that holds the package manager's lock now. Not part of the facts of a plan, because it soon changes.
 pub fn locked_by(manager: PackageManager) -> Option<u32> {
     let files: &[&str] = match manager {
         PackageManager::AptGet => {

@@ -1,4 +1,4 @@
-//! A vendor's processing accelerators on the PCI bus, from sysfs. Seen without a driver too.
+//! A vendor's processing accelerators on the PCI bus, from sysfs. This needs no driver.
 
 use crate::host::{Host, read_text};
 use crate::model::facts::PciDevice;

@@ -5,7 +5,7 @@ use crate::model::Size;
 use crate::model::driver::{PackagesSeen, RunFile};
 use std::path::Path;
 
-/// Nobody has that many packages; a directory of something else is not listed to the end.
+/// The most files that are listed: more are not the vendor's packages.
 const MOST: usize = 200;
 
 /// `top`: the root of the machine that is looked at.

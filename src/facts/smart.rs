@@ -1,4 +1,4 @@
-//! What disks think of their own health, from smartctl.
+//! The health of disks by SMART, from smartctl.
 
 use crate::host::{Host, Output, RunError, Tool};
 use crate::model::check_facts::{Look, NotLooked};
@@ -29,7 +29,8 @@ pub fn gather_disk(host: &dyn Host, name: &str) -> Look<Option<bool>> {
     judge(name, &output)
 }
 
-/// Its exit status is a set of bits: 1 its disk could not be opened, 3 the disk says that it is failing.
+/// Judges smartctl's answer. Its exit status is a set of bits: bit 1 says that the disk could not be opened, bit 3 that
+/// it is failing.
 pub fn judge(name: &str, output: &Output) -> Look<Option<bool>> {
     const FAILING: i32 = 1 << 3;
     const NOT_OPENED: i32 = 1 << 1;

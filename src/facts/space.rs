@@ -1,4 +1,4 @@
-//! Room on local file systems, from df. Those of other machines are left out: one that hangs would hang us.
+//! Free room on local file systems, from df. Network file systems are left out: one that hangs would hang us.
 
 use crate::host::{Host, Tool};
 use crate::model::check_facts::Space;

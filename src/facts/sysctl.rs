@@ -1,4 +1,4 @@
-//! Settings of the kernel: their values now, our file for the next boot, and files that undo it.
+//! Kernel settings: their values now, our file for the next boot, and later files that override it.
 
 use crate::host::{Host, find_text, sysctl};
 use crate::model::check_facts::{Look, NotLooked};
@@ -12,7 +12,7 @@ pub const FILE: &str = "/etc/sysctl.d/99-zz-berth.conf";
 const DIRECTORIES: [&str; 4] =
     ["/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d"];
 
-/// What the checks want to know: of several numbers the first, and each setting by itself.
+/// The values for checks, each with its own error. Of a setting with several numbers, the first counts.
 pub fn look<'a>(host: &dyn Host, names: impl IntoIterator<Item = &'a str>) -> BTreeMap<String, Look<u64>> {
     names.into_iter().map(|name| (name.to_owned(), first_number(host, name))).collect()
 }
@@ -26,7 +26,7 @@ fn first_number(host: &dyn Host, name: &str) -> Look<u64> {
     first.parse().map_err(|_| NotLooked::from(format!("{name} is {:?}", shortened(first))))
 }
 
-/// What bootstrap wants to know before it raises some. One that is there and no number is no setting to raise.
+/// The values for bootstrap, before it raises some. Fails for a setting whose value is no number: it cannot be raised.
 pub fn gather<'a>(host: &dyn Host, names: impl Iterator<Item = &'a String>) -> Result<KernelSeen, String> {
     let mut values = BTreeMap::new();
     for name in names {

@@ -1,5 +1,5 @@
-//! Containers that run under a containerd, seen by their shims: also those of Kubernetes, of k3s with a containerd of its
-//! own, and those that a Docker left when it was removed.
+//! Running containers of any containerd, found by their shim processes. They include those of Kubernetes, of k3s with
+//! its own containerd, and those that a removed Docker left.
 
 use crate::host::procs::has_ended;
 use crate::host::{Host, read_text};

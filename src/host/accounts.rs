@@ -1,12 +1,13 @@
-//! Who callers of the host are, and who is in a group. Where there is no getent, or it does not answer, the files are read.
+//! The accounts of the agent's callers, and the members of groups. Where getent is missing or does not answer, the
+//! files are read.
 
 use super::Host;
 use super::getent::{self, Answer, GroupRow, Row, UserRow};
 use std::time::Duration;
 
-/// A directory service that takes longer counts as away: somebody waits for the answer.
+/// A directory service that takes longer counts as not answering: a caller waits for the result.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// Of a group; nobody has more administrators.
+/// The most members of a group that are read.
 const MOST_MEMBERS: usize = 256;
 
 /// An account's name and primary group.
@@ -22,7 +23,7 @@ pub struct Account {
 pub struct Member {
     pub account: Option<Account>,
     pub is_member: bool,
-    /// False where a directory service did not answer, and might say more than the files do.
+    /// False where a directory service did not answer, so that it may know more than the files.
     pub sure: bool,
 }
 
@@ -30,7 +31,7 @@ pub struct Member {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     Getent,
-    /// For the while that a directory service does not answer.
+    /// The files only, while a directory service does not answer.
     Files,
 }
 
@@ -46,8 +47,8 @@ pub fn member_by_uid(host: &dyn Host, uid: u32, group: &str, source: Source) -> 
     Member { account: Some(account), is_member, sure: is_member || (asked.sure && groups.sure) }
 }
 
-/// The accounts that are in a group, as members or as their primary group: at most [`MOST_MEMBERS`]. Whose primary group it
-/// is, is known of the node's own accounts only: a directory would have to list all it has.
+/// The uids of the accounts in a group, at most [`MOST_MEMBERS`]. Accounts whose primary group it is are found only in
+/// the node's own files: a directory service would have to list all its accounts.
 pub fn uids_in_group(host: &dyn Host, group: &str, mut source: Source) -> Vec<u32> {
     let local: Vec<Account> = in_file(host).iter().filter_map(account).collect();
     let found = rows::<GroupRow>(host, group, source);
@@ -75,7 +76,7 @@ pub fn account_by_name(host: &dyn Host, name: &str) -> Option<Account> {
     rows::<UserRow>(host, name, Source::Getent).account(|account| account.name == name)
 }
 
-/// As its primary group or as a member.
+/// Whether the account is in the group, as its primary group or as a member.
 fn has_member(rows: &[GroupRow], account: &Account, group: &str) -> bool {
     rows.iter()
         .filter(|row| row.name == group)
@@ -107,12 +108,12 @@ fn rows<T: Row>(host: &dyn Host, key: &str, source: Source) -> Rows<T> {
     }
 }
 
-/// A file that cannot be read says nothing.
+/// The rows of the file; none if it cannot be read.
 fn in_file<T: Row>(host: &dyn Host) -> Vec<T> {
     getent::in_file(host).unwrap_or_default()
 }
 
-/// One without numbers is none.
+/// The account of a row; `None` if the row has no numbers.
 fn account(row: &UserRow) -> Option<Account> {
     Some(Account { name: row.name.clone(), uid: row.uid?, gid: row.gid? })
 }

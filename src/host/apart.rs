@@ -1,9 +1,9 @@
-//! Keeping berths from each other and from the host, in two chains of iptables of our own, and of ip6tables where their
-//! network has IPv6.
+//! Separates berths from each other and from the host, with two iptables chains of our own, and with ip6tables where
+//! their network has IPv6.
 //!
-//! One is jumped to from the chain that Docker leaves to administrators, for what containers send to each other over
-//! their bridge; one from INPUT, for what they send to the host. Rules are made of addresses, ports and the bridge's
-//! name alone. Both chains are replaced as one; between two looks nothing is half there.
+//! One chain filters what containers send to each other over their bridge; the jump to it is in the chain that Docker
+//! leaves to administrators. The other filters what containers send to the host; its jump is in INPUT. Rules contain
+//! only addresses, ports and the bridge's name. Both chains are replaced in one transaction.
 
 use super::{Host, Output, Tool, apart_rules, sysctl};
 use crate::error::{Fault, FaultKind};
@@ -60,16 +60,17 @@ impl Ip {
     }
 }
 
-/// What is to be kept apart.
+/// The berths that are to be separated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Neighbours {
     /// The interface on the host that all these containers share.
     pub bridge: String,
-    /// The addresses of each owner's berths; these may talk with each other.
+    /// The addresses of each owner's berths. Berths of one owner may talk with each other.
     pub owners: BTreeMap<String, BTreeSet<IpAddr>>,
     /// Whether the network has IPv6.
     pub ipv6: bool,
-    /// Of the berths' interfaces, where there is IPv6: a berth has addresses of that which it chose by itself.
+    /// The MAC addresses of the berths' interfaces. They are needed for IPv6: a berth can choose further addresses
+    /// itself.
     pub macs: BTreeSet<Mac>,
     /// Ports of the host that berths reach all the same.
     pub host_ports: Vec<u16>,
@@ -91,7 +92,7 @@ pub struct Chains {
     pub(super) host: String,
 }
 
-/// What a look found of them, in iptables' own words: they are compared with what they were, never read.
+/// The chains as iptables prints them. The text is only compared with earlier text, never parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
     between: Option<String>,
@@ -113,7 +114,7 @@ impl Chains {
         [[parent, "-j", &self.between], ["INPUT", "-j", &self.host]]
     }
 
-    /// The chain for what goes from container to container. A rule of Docker's that lets it all pass comes after it.
+    /// The chain that container-to-container packets pass first. Docker's rule that accepts them all comes after it.
     fn parent(&self, host: &dyn Host) -> Result<&'static str, Fault> {
         let is_there = self.ip == Ip::V4 || self.listed(host, USERS)?.is_some();
         Ok(if is_there { USERS } else { "FORWARD" })
@@ -129,8 +130,8 @@ impl Chains {
         })
     }
 
-    /// Replaces both chains at once, then sees to the jumps. Rules that no packet would
-    /// meet are not written. `file` is where the rules are put for iptables-restore.
+    /// Replaces both chains at once, then makes sure of the jumps. Fails before that if the kernel does not show
+    /// bridged packets to iptables. `file` is where the rules are written for iptables-restore.
     pub fn replace(&self, host: &dyn Host, neighbours: &Neighbours, file: &Path) -> Result<(), Fault> {
         filter(host, &neighbours.bridge, self.ip)?;
         let rules = self.rules(neighbours)?;
@@ -145,7 +146,7 @@ impl Chains {
         Ok(())
     }
 
-    /// Takes out whatever is there of them.
+    /// Removes the chains and jumps that are there.
     pub fn remove(&self, host: &dyn Host) -> Result<(), Fault> {
         for (parents, chain) in [(&[USERS, "FORWARD"][..], &self.between), (&["INPUT"], &self.host)] {
             if self.listed(host, chain)?.is_none() {
@@ -177,7 +178,7 @@ impl Chains {
         Ok(self.run(host, "-C", jump)?.status == 0)
     }
 
-    /// At the top, before whatever an administrator lets pass.
+    /// Makes sure that the jump is the first rule, before rules of an administrator that accept packets.
     fn jump_to(&self, host: &dyn Host, jump: &[&str; 3]) -> Result<(), Fault> {
         let inserted = self.run(host, "-I", jump)?;
         if inserted.status == 0 {
@@ -189,7 +190,7 @@ impl Chains {
         ))
     }
 
-    /// Tools before iptables 1.6.2 do not know that one could wait.
+    /// Runs iptables-restore, without its option to wait for the lock where it is older than 1.6.2.
     fn restore(&self, host: &dyn Host, file: &Path) -> Result<(), Fault> {
         let (file, tool) = (file.display().to_string(), self.ip.restore());
         let waiting = run(host, &tool, &["--wait", "--noflush", &file])?;
@@ -221,7 +222,7 @@ pub fn can_filter_bridges(host: &dyn Host) -> bool {
     host.exists(&sysctl::path_of(BRIDGE_FILTER)) || host.run(&dry).is_ok()
 }
 
-/// For this bridge alone, if not for all of them.
+/// Whether the kernel shows iptables the packets of this bridge, by its own setting or by the one for all bridges.
 pub fn is_filtered(host: &dyn Host, bridge: &str, ip: Ip) -> bool {
     let is_on = |path: &Path| sysctl::read_at(host, path).is_ok_and(|seen| seen == "1");
     interface(bridge).is_ok_and(|name| {
@@ -230,8 +231,8 @@ pub fn is_filtered(host: &dyn Host, bridge: &str, ip: Ip) -> bool {
     })
 }
 
-/// Without this the rules would be there, and no packet between two containers would ever meet them. Other bridges, such
-/// as those of virtual machines, stay as they are.
+/// Has the kernel show iptables the packets of this bridge; without that the rules would have no effect. Other bridges,
+/// such as those of virtual machines, are not changed.
 fn filter(host: &dyn Host, bridge: &str, ip: Ip) -> Result<(), Fault> {
     if is_filtered(host, bridge, ip) {
         return Ok(());
@@ -258,7 +259,7 @@ fn filter(host: &dyn Host, bridge: &str, ip: Ip) -> Result<(), Fault> {
     })
 }
 
-/// A name becomes a word of a rule.
+/// Checks an interface's name before it becomes a word of a rule.
 fn interface(name: &str) -> Result<&str, Fault> {
     let fits = !name.is_empty()
         && name.len() < NAME_LIMIT

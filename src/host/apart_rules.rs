@@ -1,12 +1,13 @@
-//! The rules between berths, as iptables-restore reads them. Pure: every word is an address, a number, or a checked name.
+//! The rules between berths, as iptables-restore reads them. Pure: every word is an address, a number, or a checked
+//! name.
 
 use super::apart::{Chains, Ip, Neighbours};
 use std::net::IpAddr;
 
-/// By which who has an address is asked and told; without these nobody reaches anybody, not even the node.
+/// The ICMPv6 types of neighbour discovery; without them no host on the network reaches another one.
 const NEIGHBOUR_DISCOVERY: [u8; 2] = [135, 136];
 
-/// A chain that is named is emptied first, others are left alone.
+/// The text for iptables-restore. It empties the chains that it names, and leaves others alone.
 pub(super) fn text(chains: &Chains, ip: Ip, neighbours: &Neighbours, bridge: &str) -> String {
     let Chains { between, host, .. } = chains;
     let mut lines = vec!["*filter".to_owned(), format!(":{between} - [0:0]"), format!(":{host} - [0:0]")];
@@ -50,7 +51,8 @@ fn of_one_owner(between: &str, ip: Ip, neighbours: &Neighbours) -> Vec<String> {
     lines
 }
 
-/// What the host began, and what anybody reaches from outside: the berths' SSH and the gateway.
+/// The rules for packets to the host. They accept answers to the host, and the ports that anybody reaches from outside:
+/// the berths' SSH and the gateway.
 fn to_the_host(chain: &str, neighbours: &Neighbours) -> Vec<String> {
     let (first, last) = neighbours.ssh_ports.ends();
     let ssh = format!("{first}:{last}");

@@ -1,6 +1,6 @@
-//! Block devices themselves: their stable names, their first and last bytes, and whether anybody holds them.
+//! Access to block devices: their stable names, their first and last bytes, and whether somebody else has them open.
 //!
-//! Opening exclusively is the kernel's own answer to "is this in use", in every mount namespace.
+//! Opening a device exclusively fails while the kernel has it in use in any mount namespace.
 
 mod blank;
 mod copies;
@@ -51,11 +51,11 @@ fn wiped_mark(serial: &str) -> Vec<u8> {
     format!("wiped by berth: {serial}\n").into_bytes()
 }
 
-/// A device that nobody else holds, and nobody can take while this lives.
+/// A device that is open exclusively: nobody else can do so while this value lives.
 #[derive(Debug)]
 pub struct Alone(File);
 
-/// Opens a whole disk for ourselves alone, if it is the one that the id says.
+/// Opens a whole disk exclusively. Fails unless it is the disk of this id and size.
 pub fn take_alone(host: &dyn Host, id: &DiskId, size_bytes: u64) -> Result<Alone, Fault> {
     let path = PathBuf::from(id.path());
     let wrong = |what: String| Fault::refused(format!("disk {}: {what}", id.serial));
@@ -81,7 +81,7 @@ pub fn take_alone(host: &dyn Host, id: &DiskId, size_bytes: u64) -> Result<Alone
 }
 
 impl Alone {
-    /// Overwrites both ends, so that nothing is recognised there any more but that it was wiped.
+    /// Overwrites both ends, so that no program recognises anything there, and leaves a mark that berth wiped it.
     pub fn wipe_ends(mut self, serial: &str) -> io::Result<()> {
         let size = self.0.seek(SeekFrom::End(0))?;
         let zeros = vec![0; usize::try_from(END.min(size)).unwrap_or_default()];
@@ -103,7 +103,7 @@ pub fn kernel_name(link: &Path) -> io::Result<String> {
     Ok(target.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default())
 }
 
-/// Waits for a device node: udev makes them late.
+/// Waits for a device node, because udev makes it some time after the device. Fails after `limit`.
 pub fn wait_for_node(path: &Path, limit: Duration) -> Result<(), Fault> {
     let deadline = Instant::now() + limit;
     loop {
@@ -118,12 +118,12 @@ pub fn wait_for_node(path: &Path, limit: Duration) -> Result<(), Fault> {
     }
 }
 
-/// Whether a device can be read at all. To programs that look for file systems, one that cannot looks like an empty one.
+/// Fails if the device cannot be read: programs that look for file systems take such a device for an empty one.
 pub fn check_readable(path: &Path) -> io::Result<()> {
     File::open(path)?.read_exact(&mut [0; 512])
 }
 
-/// Where mkfs.xfs was interrupted, the superblock says that it is still being made (`sb_inprogress`, byte 126).
+/// Whether mkfs.xfs finished: until then, byte 126 of the superblock (`sb_inprogress`) is set.
 pub fn is_xfs_complete(path: &Path) -> io::Result<bool> {
     let mut start = [0; 127];
     File::open(path)?.read_exact(&mut start)?;
@@ -139,7 +139,7 @@ pub fn btrfs_members(path: &Path) -> io::Result<u64> {
     Ok(u64::from_le_bytes(number))
 }
 
-/// The UUID of a btrfs that mkfs has not finished: until the end its superblock has another magic number.
+/// The UUID of a btrfs that mkfs did not finish: until then, its superblock has another magic number.
 pub fn half_made_btrfs(path: &Path) -> Option<String> {
     let mut superblock = [0; 0x48];
     let mut device = File::open(path).ok()?;

@@ -1,4 +1,4 @@
-//! Who holds a disk without mounting it here: open descriptors, and mounts that another mount namespace sees.
+//! Processes that use a disk without a mount in this namespace: by open descriptors, or by mounts in other namespaces.
 //!
 //! It only looks; processes may come and go while it does.
 
@@ -13,7 +13,7 @@ use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Other processes that have one of these block devices open and keep it.
+/// Other processes that keep one of these block devices open for longer than a moment.
 pub fn lasting_blocks(proc_root: &Path, rdevs: &[(u32, u32)]) -> OpenDevices {
     lasting(proc_root, FileType::BlockDevice, rdevs)
 }
@@ -23,7 +23,7 @@ pub fn lasting_characters(proc_root: &Path, rdevs: &[(u32, u32)]) -> OpenDevices
     lasting(proc_root, FileType::CharacterDevice, rdevs)
 }
 
-/// With patience: udev and its like look at a disk for a moment.
+/// Looks several times, because udev and similar programs open a disk for a moment.
 fn lasting(proc_root: &Path, kind: FileType, rdevs: &[(u32, u32)]) -> OpenDevices {
     const LOOKS: u32 = 15;
     const BETWEEN: Duration = Duration::from_millis(100);
@@ -103,9 +103,9 @@ const LONG: Duration = Duration::from_secs(5);
 /// Namespaces that are named when they could not be looked at.
 const NAMED: usize = 16;
 
-/// Tells `each` of every mount in each mount namespace but that of pid 1, line by line, as a process of it sees them. One
-/// that sees only a part of them, because it has another root, counts for itself. Answers with those that could not be
-/// looked at, each by a process of it.
+/// Calls `each` with every mount line of each mount namespace except that of pid 1. A process with another root sees
+/// only a part of its namespace, and is read separately. Returns the namespaces that could not be read, named by a
+/// process.
 pub fn other_mounts(proc_root: &Path, each: &mut dyn FnMut(u32, &str)) -> io::Result<Vec<String>> {
     mounts_until(proc_root, Instant::now() + LONG, each)
 }

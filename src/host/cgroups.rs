@@ -1,7 +1,7 @@
-//! The device cgroups of this machine: who may open which device, by the kernel's own record. It only reads.
+//! The device cgroups of this machine: which processes may open which device. It only reads.
 //!
-//! On version 1 each cgroup lists its rules. On version 2 the filter is a program, which cannot be read without
-//! `unsafe`: there is nothing to list, and `super::namespaces` looks at device nodes instead.
+//! With version 1 each cgroup lists its rules. With version 2 the filter is a program, which cannot be read without
+//! `unsafe`: then `super::namespaces` looks at device nodes instead.
 
 use super::mountinfo;
 use super::procs::parse_cgroup;
@@ -27,7 +27,7 @@ pub struct Cgroups {
     pub devices: Option<PathBuf>,
     /// Version 2's.
     pub unified: Option<PathBuf>,
-    /// Processes of other pid namespaces cannot be seen here: a cgroup without one may have them.
+    /// This process is not in the first pid namespace: a cgroup that looks empty may have processes that it cannot see.
     pub blind: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The machine's clocks, behind a trait: decisions ask the one that they were given, so that a test can turn it.
+//! The machine's clocks, behind a trait: code that decides about time is given a clock, so that a test can set it.
 
 use crate::model::clock::{BootTime, Now};
 use jiff::Timestamp;

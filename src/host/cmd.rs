@@ -1,4 +1,4 @@
-//! External programs: a closed list of tools, a command with its timeout, and what came of it.
+//! External programs: the closed list of tools, a command with its timeout, and its result.
 
 use crate::error::{Fault, FaultKind};
 use std::fmt;
@@ -212,7 +212,7 @@ pub enum RunError {
     NotStarted { command: String, source: std::io::Error },
 }
 
-/// What a program could not do is the host's trouble, unless the caller knows better.
+/// A failed program is a fault of the host, unless the caller says otherwise.
 impl From<RunError> for Fault {
     fn from(error: RunError) -> Self {
         let kind = match &error {

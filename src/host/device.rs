@@ -1,4 +1,4 @@
-//! Device numbers of nodes on the host, by path. It opens no node: opening a card's claims it.
+//! Device numbers of nodes on the host, by path. It opens no node: opening a card's node claims the card.
 
 use rustix::fs::FileType;
 use std::io;

@@ -1,4 +1,4 @@
-//! Directories of our own: state, run, one a berth.
+//! Directories that berth makes: state, run, and one for each berth.
 
 use crate::error::Fault;
 use std::fs::{self, DirBuilder, File};

@@ -1,4 +1,4 @@
-//! Whether a program needs a loader and libraries of the system that it runs on.
+//! Whether a program is static, so that it needs no loader and libraries of the system that it runs on.
 
 use crate::error::Fault;
 use object::elf::{FileHeader64, PT_INTERP};

@@ -1,4 +1,4 @@
-//! Small files of our own in a directory of our own, written together and made durable together.
+//! Small files that berth writes in its own directories; several of them are made durable together.
 
 use crate::error::Fault;
 use crate::model::observed::Presence;

@@ -1,7 +1,8 @@
-//! Keeping containers from 169.254.169.254, where clouds serve a host's credentials to whoever asks from it.
+//! Keeps containers from 169.254.169.254, where clouds give a host's credentials to any program on the host.
 //!
-//! It adds one rule to the chain that Docker leaves to administrators, and one to INPUT, for hosts that have the address
-//! themselves (a proxy of the cloud's agent): there packets from containers are not forwarded. It touches nothing else.
+//! It adds one rule to the chain that Docker leaves to administrators, and one to INPUT. The second is for hosts that
+//! have the address themselves (a proxy of the cloud's agent), to which packets are not forwarded. It changes nothing
+//! else.
 
 use super::{Host, Output, Tool};
 use crate::error::{Fault, FaultKind};

@@ -1,5 +1,5 @@
-//! The one reader of accounts and groups of the host. A static program cannot load NSS modules, so `getent` is asked:
-//! accounts may come from LDAP. What it means that nobody answers, and whether the files count then, is for the caller.
+//! The one reader of accounts and groups of the host. It runs `getent`, because accounts may come from LDAP and a
+//! static program cannot load NSS modules. If getent does not answer, the caller decides whether the files count.
 
 use super::{Host, RunError, Tool, read_text};
 use std::io;
@@ -38,7 +38,7 @@ pub struct GroupRow {
 pub enum Answer<T> {
     Found(Vec<T>),
     NotThere,
-    /// It does not answer, or with an error: a directory service may have the key or not.
+    /// It did not answer, or failed. The directory service may have the key.
     Silent(RunError),
     /// This machine has no getent: the files are all there is.
     NoGetent,

@@ -1,4 +1,4 @@
-//! Open descriptors from one process to another over a socket, and how a process gives its rights up.
+//! Passes open descriptors from one process to another over a socket, and takes rights from the own process.
 //!
 //! A program can only inherit standard input, output and errors without unsafe code. So the gateway's commands are
 //! started with a socket as their standard input; the first descriptor that comes over it is the real one.

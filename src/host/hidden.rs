@@ -1,5 +1,5 @@
-//! What a process can keep open without a descriptor: what it mapped into its memory, and files within files: on their way
-//! over a socket, or registered with an io_uring. It only looks.
+//! Files that a process keeps open without a descriptor: mapped into its memory, queued in a socket, or registered with
+//! an io_uring. It only looks.
 
 use super::procs::{Meter, each_entry, kind_of, living, read_small, vanished};
 use rustix::fs::FileType;

@@ -1,4 +1,5 @@
-//! The kernel's log: which processes it killed for want of memory. Names in it are chosen by those processes.
+//! The kernel's log: which processes the kernel killed for want of memory. Processes choose their own names, so that
+//! the names are hostile input.
 
 use crate::model::text::plain;
 use rustix::fs::{Mode, OFlags, open};

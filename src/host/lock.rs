@@ -1,4 +1,4 @@
-//! One agent a state directory: an advisory lock that ends with its process.
+//! Advisory locks that end with their process: one agent for each state directory, and one bootstrap at a time.
 
 use crate::error::Fault;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};

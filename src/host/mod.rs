@@ -1,6 +1,6 @@
-//! THE effect boundary: the only place that starts a program or touches a path of the host.
+//! The effect boundary: only this module starts programs and touches paths of the host.
 //!
-//! Everything above works on [`Host`], so that a fixture directory or a `FakeHost` can stand in for a machine.
+//! Other modules work on [`Host`], so that a fixture directory or a `FakeHost` can stand in for a machine.
 //! Effects that need more than paths and programs (device nodes, processes, personal storage) are small
 //! concrete modules beside the trait, not methods of it.
 #![allow(clippy::disallowed_methods, reason = "this module is the one door to the machine")]
@@ -54,7 +54,7 @@ pub use real::RealHost;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What the program may do to the machine. Six methods; resist a seventh.
+/// What the program may do to the machine. Six methods: an effect that needs a seventh belongs into a module beside it.
 pub trait Host: Send + Sync {
     /// Runs a program to its end, or kills it (and its process group) at its timeout.
     fn run(&self, cmd: &Cmd) -> Result<Output, RunError>;

@@ -1,4 +1,4 @@
-//! The one reader of a line of mountinfo. Views for whoever needs less are made of it.
+//! The one reader of mountinfo lines. Other modules make their own types from it.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;

@@ -1,9 +1,9 @@
-//! Device nodes in other mount namespaces: how a container that no engine here knows shows its devices where the
-//! device filter cannot be read. It only looks, and opens no node.
+//! Device nodes in other mount namespaces. Where device filters cannot be read (cgroup v2), these nodes show which
+//! devices a container has that no engine here knows. It only looks, and opens no node.
 //!
-//! A namespace counts when its /dev is its own, has the node, and a process in it may open that node: anybody can make
-//! a namespace and bind any node into it, without a right to use it. The host's own /dev, seen from a service's
-//! namespace, says nothing; nor do all the nodes of a privileged container.
+//! A namespace has a device if its /dev is its own, has the node, and a process in it may open that node. The last
+//! condition is needed because anybody can make a namespace and bind any node into it. The host's /dev, seen from a
+//! service's namespace, does not count; neither do the nodes of a privileged container, which has all of them.
 
 use super::cgroups::{Cgroups, RuleCache, exact};
 use super::procs::{has_ended, living, pids, read_small};

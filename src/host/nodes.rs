@@ -1,4 +1,4 @@
-//! Device nodes, and the few file system objects around them. It never replaces what it did not make.
+//! Makes and reads device nodes and the links beside them. It never replaces a file that berth did not make.
 
 use nix::sys::stat::{Mode, SFlag, major, makedev, minor, mknod};
 use std::fs;

@@ -1,6 +1,6 @@
-//! Directories of the person who runs the command line, opened step by step: what was looked at is what is written to,
-//! whoever changes a path meanwhile. Nothing of somebody else's is written to or through: root with another's HOME
-//! (`sudo -E`) would write where that person says. A link of one's own to what is one's own is followed, as dotfiles are.
+//! Directories of the user who runs the command line, opened one component at a time, so that a path that changes
+//! meanwhile does not lead elsewhere. Files and directories of other users are refused: root with another user's HOME
+//! (`sudo -E`) would write where that user wants. The user's own links are followed, because dotfiles often are links.
 
 use crate::error::Fault;
 use rustix::fs::{

@@ -1,4 +1,5 @@
-//! Who has a device open: a scan of /proc. It only looks; processes may come and go while it does.
+//! Finds the processes that have a device open, by a scan of /proc. It only looks; processes may start and end
+//! meanwhile.
 
 use super::cgroups::{Cgroups, ProcessCgroup, RuleCache};
 use super::namespaces::{HostNode, Rights};
@@ -40,11 +41,11 @@ pub struct OpenDevice {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OpenDevices {
     pub open: Vec<OpenDevice>,
-    /// Whose processes have more open than is looked at, once for each device that they may have.
+    /// Groups of processes with more descriptors than are looked at, once for each device that they may have.
     pub unfinished: Vec<OpenDevice>,
     /// Processes of berths that keep files open where nobody can look, once for each device that they may have.
     pub hidden: Vec<OpenDevice>,
-    /// Processes that could not be looked into: then nobody found does not mean nobody there.
+    /// How many processes could not be looked into. If there are some, a device without a finding may still be in use.
     pub unreadable: u32,
     pub reason: Option<String>,
 }
@@ -89,12 +90,12 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    /// For who must know, however long it takes.
+    /// A meter without limits, for callers that need a full answer however long it takes.
     pub(super) fn endless() -> Self {
         Self { used: 0, most: usize::MAX, until: Instant::now() + Duration::from_hours(24) }
     }
 
-    /// Another descriptor; `false` when it is one too many.
+    /// Counts one more descriptor; `false` when the limit is reached.
     pub(super) fn spend(&mut self) -> bool {
         // The clock is not asked each time.
         if self.used.is_multiple_of(256) && Instant::now() >= self.until {
@@ -111,8 +112,8 @@ impl Meter {
 
 /// One entry for each process and device, in the order of pids.
 ///
-/// Of a process with more descriptors than are looked at, each device may be open that it could have opened: `nodes` say
-/// which those are. A device without a node there counts as one that everybody may open.
+/// If a process has more descriptors than are looked at, it may have every device open that it has the right to open.
+/// The owner and mode in `nodes` say which those are. A device without an entry counts as one that everybody may open.
 pub fn open_devices(
     proc_root: &Path,
     rdevs: &[(u32, u32)],
@@ -315,8 +316,8 @@ pub(super) fn devices_of_threads(
 /// Whoever looks at a descriptor: the directory of the process or thread, and the number.
 type See<'a> = dyn FnMut(&Path, &OsStr) + 'a;
 
-/// Each that a process has in any of its threads. A thread with the same numbers as the first shares them, nearly always:
-/// of it some are looked at, chosen anew each time, and all where they are few. Stops when the meter does.
+/// Each that a process has in any of its threads. A thread with the same numbers as the first shares them, nearly
+/// always: of it some are looked at, chosen anew each time, and all where they are few. Stops when the meter does.
 fn each_descriptor(dir: &Path, meter: &mut Meter, see: &mut See) -> io::Result<()> {
     of_one_table(dir, meter, see)?;
     // `dir` may be that of a thread: then the others are beside it.

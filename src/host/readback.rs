@@ -1,4 +1,4 @@
-//! What the kernel says a running container has: device rules, device nodes, mounts, limits. It only reads.
+//! Reads from the kernel what a running container really has: device rules, device nodes, mounts, limits.
 //!
 //! The root file system belongs to the container: links in it are resolved inside it, never on the host, and no
 //! node in it is opened. A process id may be used again: everything is read through one handle on its directory

@@ -1,4 +1,4 @@
-//! Whether a file system has room, and room that is kept for a file. It asks the kernel, and never walks a tree.
+//! Whether a file system has room, and reserving room for a file. It asks the kernel, and never walks a tree.
 
 use rustix::fs::{FallocateFlags, Mode, OFlags, StatVfs, fallocate, open, statvfs};
 use rustix::io::Errno;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 const NEEDED_BYTES: u64 = 1 << 20;
 const NEEDED_FILES: u64 = 64;
 
-/// For users: what root keeps for itself is not theirs.
+/// Whether the file system is full for users, who cannot use the blocks reserved for root.
 pub fn is_full_for_users(path: &Path) -> io::Result<bool> {
     Ok(has_none_for_users(&statvfs(path)?))
 }
@@ -19,7 +19,7 @@ pub(super) fn has_none_for_users(stat: &StatVfs) -> bool {
     stat.f_blocks > 0 && stat.f_bavail == 0 || stat.f_files > 0 && stat.f_favail == 0
 }
 
-/// For the agent's own files, which are root's.
+/// Whether the file system is full for the agent, which may use the blocks reserved for root.
 pub fn is_full_for_us(path: &Path) -> io::Result<bool> {
     let stat = statvfs(path)?;
     let few_bytes = stat.f_blocks > 0 && stat.f_bfree.saturating_mul(stat.f_frsize) < NEEDED_BYTES;
@@ -34,8 +34,8 @@ pub fn file_system_of(path: &Path) -> PathBuf {
     path.ancestors().take_while(inside).last().unwrap_or(path).to_path_buf()
 }
 
-/// Keeps blocks for a file up to that size; how long it is does not change. Once more changes nothing. False where the
-/// file system cannot do that.
+/// Reserves blocks for a file up to that size, without changing its length. A second call changes nothing. Returns
+/// false where the file system cannot do that.
 pub fn reserve(file: &Path, bytes: u64) -> io::Result<bool> {
     let fd = open(file, OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
     match fallocate(&fd, FallocateFlags::KEEP_SIZE, 0, bytes) {

@@ -1,4 +1,4 @@
-//! Whether anybody in a container talks over its network now: its kernel's tables of sockets.
+//! Whether a process in a container uses the network now, by the kernel's tables of sockets.
 
 use super::{Host, read_text};
 use std::io;
@@ -10,8 +10,8 @@ const LISTENING: &str = "0A";
 const LOOPBACK_V6: &str = "00000000000000000000000001000000";
 const MAPPED: &str = "0000000000000000FFFF0000";
 
-/// Whether in the network namespace of this process nobody has a connection, or a socket at an address of its own: then
-/// its address may go and come back unnoticed. Loopback does not count.
+/// Whether no process in this process's network namespace has a connection, or a socket bound to its address. Then the
+/// address can go and come back without harm. Loopback does not count.
 pub fn are_quiet(host: &dyn Host, pid: u32) -> io::Result<bool> {
     let net = PathBuf::from(format!("/proc/{pid}/net"));
     for table in ["tcp", "tcp6", "udp", "udp6"] {
@@ -27,7 +27,7 @@ pub fn are_quiet(host: &dyn Host, pid: u32) -> io::Result<bool> {
     Ok(true)
 }
 
-/// `0: 0100007F:0016 00000000:0000 0A …`. A line that is not understood counts.
+/// Whether a line such as `0: 0100007F:0016 00000000:0000 0A …` is of such a socket. An unknown line counts as one.
 fn is_talk(line: &str, is_tcp: bool) -> bool {
     let mut words = line.split_ascii_whitespace().skip(1);
     let (Some(local), Some(remote), Some(state)) = (words.next(), words.next(), words.next()) else {

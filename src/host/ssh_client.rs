@@ -1,4 +1,4 @@
-//! The ssh client of the machine that a person sits at.
+//! Starts the ssh client of the machine on which the command line runs.
 
 use super::own_dir::{OwnDir, named};
 use crate::error::Fault;

@@ -1,5 +1,5 @@
-//! The ssh client's files of the person who runs the command line: one marked block of `~/.ssh/config`, and a
-//! known-hosts file of our own. Everything else in them is theirs and stays as it is, byte for byte.
+//! The ssh files of the user who runs the command line. berth writes one marked block of `~/.ssh/config`, and a
+//! known-hosts file of its own. Everything else in them stays as it is, byte for byte.
 
 use super::own_dir::OwnDir;
 use crate::error::Fault;

@@ -1,4 +1,4 @@
-//! Personal storage: one directory a user below the storage root, opened without following links.
+//! Personal storage: one directory for each user below the storage root, opened without following links.
 //!
 //! It makes and owns directories; it never removes or empties one.
 
@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 
 const ROOT: u32 = 0;
 
-/// The user's directory, made when there is none, 0700 and owned by the account that sessions run as. Another owner
-/// is replaced only when nobody works in it: it would be shut out. Root, as whom some images work, replaces nobody.
+/// Returns the user's directory, and makes it if it is missing: 0700, owned by the account that sessions run as. A
+/// different owner is replaced only while no berth uses the directory, because that owner would lose access. If
+/// sessions run as root, the owner stays.
 pub fn personal_dir(root: &Path, user: &str, uid: u32, gid: u32, in_use: bool) -> Result<PathBuf, Fault> {
     let root_fd = open_root(root)?;
     let path = root.join(user);
@@ -76,8 +77,8 @@ fn open_dir(root: &OwnedFd, name: &str) -> Result<OwnedFd, Errno> {
     fs::openat(root, name, flags, Mode::empty())
 }
 
-/// A read-only file system shows itself to the user as a broken berth: say it before. On a full one nothing has to be
-/// written for whoever has a directory, and they need a berth to clear up in it.
+/// Fails on a read-only file system, because a berth on it would be broken. Fails on a full one only if the user has no
+/// directory yet: a user who has one needs a berth to remove files.
 fn check_room(root: &Path, fd: &OwnedFd, is_there: bool) -> Result<(), Fault> {
     let stat = fs::fstatvfs(fd)
         .map_err(|errno| storage_fault(root, format!("looking at {}", root.display()), errno))?;

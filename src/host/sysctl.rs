@@ -1,5 +1,5 @@
-//! The kernel's settings in /proc/sys: what they are called, where they are, reading and writing. Not every system has the
-//! program sysctl.
+//! Kernel settings: names, paths in /proc/sys, reading and writing. It does not need the program sysctl, which some
+//! systems lack.
 
 use super::{Host, find_text, need_text, read_text};
 use crate::error::Fault;

@@ -1,8 +1,8 @@
-//! Whole directory trees: comparing a copy with what it was made of, measuring, emptying. No link in them is followed.
+//! Whole directory trees: compares a copy with its original, measures, empties. No link in them is followed.
 //!
-//! A directory that one of our runs is still filling carries a mark (an extended attribute that only root can set) with
-//! the system's id, so that what is removed later is never somebody else's: a copy that another system made, or this
-//! machine before it was installed anew, may be all that is left.
+//! A directory that a run of berth is still filling carries a mark (an extended attribute that only root can set) with
+//! the system's id. Only marked directories are ever emptied. A copy made by another system, or by this machine before
+//! it was installed anew, has another id and stays: it may be the only copy left.
 
 use crate::model::docker_seen::Place;
 use rustix::fs::{
@@ -237,7 +237,8 @@ fn same_bytes(mut a: impl io::BufRead, mut b: impl io::BufRead) -> io::Result<bo
     }
 }
 
-/// The first name in a tree whose contents, rights or place were changed between a moment and now, whatever its times say.
+/// The first name in a tree whose contents, rights or place were changed between a moment and now, whatever its times
+/// say.
 pub fn changed_since(root: &Path, when: SystemTime) -> io::Result<Option<PathBuf>> {
     // The kernel stamps with a clock that ticks; the last tick may be one before.
     const TICK: Duration = Duration::from_millis(20);
@@ -277,7 +278,7 @@ fn find(
     Ok(None)
 }
 
-/// How much room the contents take; a file with several names counts once.
+/// The bytes that the contents take on the disk; a file with several names counts once.
 pub fn measure(root: &Path) -> io::Result<u64> {
     let mut seen = HashSet::new();
     let mut bytes = 0;
@@ -307,12 +308,13 @@ fn add_up(dir: &OwnedFd, seen: &mut HashSet<(u64, u64)>, bytes: &mut u64, depth:
     Ok(())
 }
 
-/// The path without links; as it is where it is not there.
+/// The path with all links resolved; unchanged if it does not exist.
 pub fn real_path(path: &Path) -> PathBuf {
     fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf())
 }
 
-/// What a directory is like that data should go to; `known`: names by which dockerd's own is recognised.
+/// The state of a directory to which data should go. `known`: names of entries by which a data directory of dockerd is
+/// recognised.
 pub fn look_at(path: &Path, known: &[&str]) -> io::Result<Place> {
     let dir = match open_dir(CWD, path.as_os_str()) {
         Ok(dir) => dir,
@@ -346,7 +348,7 @@ pub fn begin(path: &Path) -> io::Result<()> {
     reopen(path)
 }
 
-/// Takes the mark away: what is there counts from now on.
+/// Removes the mark: the contents are complete.
 pub fn finish(path: &Path) -> io::Result<()> {
     match lremovexattr(path, MARK) {
         Ok(()) | Err(Errno::NODATA | Errno::NOENT | Errno::NOTSUP) => Ok(()),
@@ -354,7 +356,7 @@ pub fn finish(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Marks what was finished and nobody used yet: it is a copy again, to be made anew.
+/// Marks a finished directory that is not used yet as unfinished again, so that the copy is made anew.
 pub fn reopen(path: &Path) -> io::Result<()> {
     Ok(lsetxattr(path, MARK, &own_mark()?, XattrFlags::empty())?)
 }
@@ -377,7 +379,7 @@ fn mark_of(path: &Path) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// Removes all that is in a directory which carries our mark, and nothing else ever.
+/// Removes everything in a directory with our mark. Fails without the mark.
 pub fn empty(path: &Path) -> io::Result<()> {
     if mark_of(path)? != Some(own_mark()?) {
         return Err(io::Error::new(ErrorKind::PermissionDenied, "it is not marked as ours"));
@@ -408,7 +410,7 @@ pub fn discard(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Gives a directory its name, durably; all that is in it is on the disk before.
+/// Renames a directory durably, after everything in it is on the disk.
 pub fn settle(from: &Path, to: &Path) -> io::Result<()> {
     sync(from)?;
     fs::rename(from, to)?;

@@ -1,4 +1,4 @@
-//! Whether root may run or believe a file: nobody but root can have written it, or put it in another one's place.
+//! Whether root may run or trust a file: only root can have written it, or replaced it by another file.
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, openat, statat};
 use rustix::io::Errno;
@@ -16,7 +16,7 @@ pub struct Trusted {
     pub executable: bool,
 }
 
-/// The same of a program.
+/// Checks a program as [`check_root_only`] checks a file.
 pub fn check_program(top: &Path, path: &Path) -> Result<Trusted, String> {
     let trusted = check_root_only(top, path)?;
     if trusted.executable {

@@ -12,18 +12,18 @@ use std::fmt;
 pub enum BerthState {
     /// Written down before the first act; a crash leaves it so.
     Creating,
-    /// Stopped before; its container is brought back.
+    /// It was stopped; its container is being started again.
     Starting,
     /// Its container was verified and answered.
     Live,
-    /// Its container is to end, and to be kept.
+    /// Its container is being stopped, and will be kept.
     Stopping,
     /// Its container is kept and does not run; it has no cards.
     Stopped,
-    /// Its container is to go.
+    /// Its container is being removed.
     Releasing,
     Released,
-    /// The request did not come to its end; nothing of it is left.
+    /// The request failed; everything that it had made was removed.
     Undone,
 }
 
@@ -100,10 +100,10 @@ pub struct Berth {
     pub owner: String,
     pub name: String,
     pub state: BerthState,
-    /// Host ids, ascending. Inside, the driver numbers them 0..n-1 in this order. A stopped berth has none, an ended one
-    /// those that it had last.
+    /// Host ids, ascending. Inside, the driver numbers them 0..n-1 in this order. A stopped berth has none, an ended
+    /// one those that it had last.
     pub cards: Vec<CardId>,
-    /// How many it is made for, also while it is stopped.
+    /// For how many cards it was made. Kept while it is stopped.
     #[serde(default)]
     pub size: u32,
     pub port: u16,
@@ -123,7 +123,7 @@ pub struct Berth {
     /// Seconds of its lease at its beginning.
     #[serde(default)]
     pub lease: Option<u64>,
-    /// It ends with its lease, whoever waits; nobody is at it.
+    /// It ends with its lease, whether or not anybody waits: it was requested for work without a person.
     #[serde(default)]
     pub unattended: bool,
     /// When it is stopped, where that was announced.
@@ -140,11 +140,11 @@ pub struct Berth {
     pub conditions: Vec<Condition>,
 }
 
-/// Why a berth stands still.
+/// Why a berth is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StopReason {
-    /// Somebody said so.
+    /// A person stopped it.
     Asked,
     /// Its lease was over, and somebody waited for cards.
     Lease,

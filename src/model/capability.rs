@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// No other can be given: each of these stays inside the container.
+/// The only capabilities that a profile can name: none of them reaches out of the container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Capability {

@@ -1,4 +1,4 @@
-//! What `facts` finds for the checks. Each part was looked at, or says why not: there is no third way.
+//! Facts for the checks, collected by `facts`. Each part is either known, or has the reason why it is not.
 
 /// Why something is not known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub struct NodeFacts {
     /// The N of each davinciN.
     pub cards: Vec<u32>,
     pub missing_managers: Vec<String>,
-    /// What is in a node's place and is none, and what it is.
+    /// Paths where a node should be and something else is, and what that is.
     pub wrong: Vec<String>,
     /// The group that may open them.
     pub gid: Option<u32>,

@@ -1,6 +1,6 @@
-//! Times that are passed in: what a clock on the wall shows, and how long the machine has been up.
+//! Times that callers pass in: the wall clock, and the time since the machine was started.
 //!
-//! The wall clock may be set, forwards and back; only what people read and what outlives a boot is counted on it.
+//! The wall clock may be set forwards and back. It is used only for times that people read, or that outlive a boot.
 
 use jiff::Timestamp;
 use std::ops::{Add, AddAssign};

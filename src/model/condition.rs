@@ -1,11 +1,11 @@
-//! What is wrong with a live berth now: a code with its values and the time since when, never a sentence.
+//! What is wrong with a live berth now: a code, its values, and when it was first seen. Sentences are made elsewhere.
 
 use super::{CardId, card};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// What kind of thing it is; the worst come first.
+/// The kind of a condition; the worst come first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ConditionCode {
@@ -15,7 +15,7 @@ pub enum ConditionCode {
     Gone,
     /// Its container does not run.
     Dead,
-    /// Its container is there and stands still.
+    /// Its container is paused.
     Paused,
     /// After a start that berth did not make, its container reaches other devices than its own.
     DevicesChanged,
@@ -23,7 +23,7 @@ pub enum ConditionCode {
     CardLost,
     /// Somebody outside the berth has a card of it.
     CardTaken,
-    /// The health of a card of it is such that it would not be given out.
+    /// A card of it is too unhealthy to be given out.
     CardAlarm,
     /// Its port on the node does not lead to it, though its server answers.
     PortClosed,

@@ -1,10 +1,10 @@
-//! A whole disk as the guard sees it: what names it, what is written on it, and who uses it.
+//! A whole disk as the disk guard sees it: its names, what is written on it, and who uses it.
 
 use super::disk_use::{Use, read_uses};
 use serde::{Deserialize, Serialize};
 
-/// What stays the same when kernel names move: the name in /dev/disk/by-id, and what people type: its serial number, or its
-/// WWID where another disk has the same serial number.
+/// The names of a disk that stay when kernel names change: the one in /dev/disk/by-id, and the one that people type.
+/// People type the serial number, or the WWID where another disk has the same serial number.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct DiskId {
     pub serial: String,
@@ -101,14 +101,15 @@ pub struct Coverage {
 }
 
 impl Coverage {
-    /// The least chance to have seen data without any structure, of which this share of the disk is full, wherever it lies.
+    /// The least probability that this sample found data without a known structure that fill this share of the disk,
+    /// wherever they lie.
     pub fn chance(self, share: f64) -> f64 {
         // All pieces equally full is the worst case: (1-a)(1-b) is at most (1-(a+b)/2)².
         1.0 - (1.0 - share).powi(i32::try_from(self.random).unwrap_or(i32::MAX))
     }
 }
 
-/// What is on it where no signature is: a disk without one may still hold data.
+/// What a look at the blocks found. A disk without a signature may still hold data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Content {
@@ -125,7 +126,8 @@ pub fn has_project_quotas(options: &[String]) -> bool {
     options.iter().any(|option| matches!(option.as_str(), "prjquota" | "pquota"))
 }
 
-/// A name as it is shown and compared: the kernel pads serial numbers with blanks, udev makes one `_` of each run of them.
+/// A name as it is shown and compared: the kernel pads serial numbers with blanks, udev makes one `_` of each run of
+/// them.
 pub fn one_word(name: &str) -> String {
     name.split(|c: char| c.is_whitespace() || c == '\0')
         .filter(|word| !word.is_empty())
@@ -134,7 +136,7 @@ pub fn one_word(name: &str) -> String {
 }
 
 impl Disk {
-    /// Nothing on it, nobody on it.
+    /// Whether the disk holds nothing and nobody uses it.
     pub fn is_empty(&self) -> bool {
         self.signatures.is_empty()
             && self.partitions.is_empty()
@@ -161,7 +163,7 @@ impl Disk {
         format!("{} ({name}, {})", self.name, crate::model::Size(self.size_bytes))
     }
 
-    /// Whether somebody who types this means this disk, maybe among others.
+    /// Whether the typed name fits this disk. It may fit others too.
     pub fn is_called(&self, typed: &str) -> bool {
         let typed = one_word(typed.strip_prefix("/dev/disk/by-id/").unwrap_or(typed));
         let has = |name: &str| !typed.is_empty() && name == typed;

@@ -1,4 +1,4 @@
-//! Who uses a disk, with values: the guard decides by them, and only a person reads them as a sentence.
+//! The uses of a disk, as typed values. The disk guard decides by the values; the text is for people only.
 
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
@@ -36,7 +36,7 @@ pub enum Use {
         by: Exporter,
         name: String,
     },
-    /// It could not be seen whether somebody does.
+    /// It could not be seen whether somebody uses the disk.
     Unseen {
         what: String,
     },
@@ -72,12 +72,12 @@ impl Use {
         if let Self::Mounted { at } = self { Some(at) } else { None }
     }
 
-    /// Processes come and go on a machine that nobody has changed.
+    /// Whether the use may end at any time, because it is one of a process. A plan stays valid then.
     pub fn is_passing(&self) -> bool {
         matches!(self, Self::Open { .. } | Self::MountedElsewhere { .. } | Self::Unseen { .. })
     }
 
-    /// How it is ended, as an admin would do it.
+    /// What an admin can do to end the use.
     pub fn remedy(&self) -> String {
         match self {
             Self::Mounted { at } => format!("umount {at}"),

@@ -1,4 +1,4 @@
-//! What `berth bootstrap` sees of Docker, of the package manager and of the kernel's settings before it decides.
+//! Facts about Docker, the package manager and kernel settings, from which `berth bootstrap` decides.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -53,7 +53,7 @@ pub enum Neighbour {
     SnapDocker,
 }
 
-/// What a running engine says of itself. It counts more than what its files look like.
+/// What a running engine answers about itself. Where its files say something else, this counts.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct EngineSaid {
     /// Where its data are; of an engine with remapped users what is above their directory. Links resolved.
@@ -69,7 +69,7 @@ pub struct EngineSaid {
 }
 
 impl DockerSeen {
-    /// Whether anything would be missed if Docker looked elsewhere.
+    /// Whether there are data that Docker would not find if it used another directory.
     pub fn holds(&self) -> bool {
         self.root_holds || self.engine.as_ref().is_some_and(|engine| engine.holds)
     }

@@ -1,4 +1,4 @@
-//! The driver, its firmware, its account, its packages and the cards' network addresses, as `berth bootstrap` sees them.
+//! Facts about the driver, firmware, account, packages and network addresses, from which `berth bootstrap` decides.
 
 use super::Size;
 use super::version::compare;

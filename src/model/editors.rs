@@ -1,4 +1,4 @@
-//! Links to editors' servers: what the node writes for the berths, and sessions make at home.
+//! Links to editors' servers: the node writes the list, and sessions make the links in their home.
 
 use serde::{Deserialize, Serialize};
 

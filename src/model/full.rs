@@ -1,4 +1,4 @@
-//! A file system that is full, and what of berth's is on it.
+//! A file system that is full, and which of berth's directories is on it.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

@@ -44,7 +44,7 @@ pub enum Holder {
     Vnpu {
         ids: Vec<u32>,
     },
-    /// Somebody who could not be looked into: the card may be among what they have.
+    /// A process that could not be looked into: it may have the card.
     NotLooked {
         pid: u32,
         name: String,
@@ -54,7 +54,7 @@ pub enum Holder {
         #[serde(default)]
         what: Unseen,
     },
-    /// How many others there are, who are not named.
+    /// The number of further holders that are not listed.
     More {
         count: usize,
         /// Whether they have the card; else they may have it.

@@ -1,4 +1,4 @@
-//! What a look into an image finds: said by the program inside, read by the agent.
+//! Facts about an image: berth's program inside prints them, and the agent reads them.
 
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;

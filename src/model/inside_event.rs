@@ -1,7 +1,7 @@
 //! What an SSH server tells the agent about its clients: one line of JSON an event. Plain types, no I/O.
 //!
-//! In a berth, root can write such lines too: whoever reads them bounds and cleans what is in them ([`InsideEvent::read`])
-//! and says that it is the berth's word.
+//! Root in a berth can write such lines too. So a reader bounds and cleans the values ([`InsideEvent::read`]), and
+//! shows that the berth is their source.
 
 use super::text::clean;
 use jiff::Timestamp;
@@ -28,7 +28,7 @@ pub struct InsideEvent {
     /// Its address and port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<String>,
-    /// As many more of the same kind since the last one that was told.
+    /// The number of further events of this kind that were not reported since the last one.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub more: u64,
     #[serde(flatten)]

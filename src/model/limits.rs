@@ -1,4 +1,4 @@
-//! What one SSH client may take of a server, and which algorithms it may use: part of `berth.toml` and of
+//! Limits of one SSH client at a server, and the algorithms that it may use: part of `berth.toml` and of
 //! `session.json`. Text only, no files.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -70,7 +70,7 @@ impl SshLimits {
         *self == Self::default()
     }
 
-    /// What is wrong with them: a server that nobody could log in to.
+    /// Why these limits cannot be used, such as one that lets nobody log in; `None`: they can.
     pub fn problem(&self) -> Option<&'static str> {
         if self.login_time < Duration::from_secs(1) || self.login_time > Duration::from_hours(1) {
             Some("login-time must be from 1s to 1h")

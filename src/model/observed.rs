@@ -1,4 +1,5 @@
-//! What `facts` finds for `berth bootstrap`: volumes, fstab, who means a mount point, and what of berth is there.
+//! Facts for `berth bootstrap`, collected by `facts`: volumes, fstab, others that use a mount point, and berth's own
+//! parts.
 
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -36,7 +37,7 @@ pub enum Presence {
     Other,
 }
 
-/// Somebody who means a mount point, whether or not anything is mounted there now.
+/// Something that uses a mount point, or is configured to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "by", rename_all = "kebab-case")]
 pub enum Claim {

@@ -1,4 +1,4 @@
-//! What one of many may have at a time, and all of them together, so that nobody takes everything.
+//! A counter with two limits: one for each key (such as a user or an address), and one for all keys together.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -18,14 +18,14 @@ struct Taken<K> {
     all: usize,
 }
 
-/// One of them; given back when it is dropped.
+/// A place that was taken; dropping it gives it back.
 #[derive(Debug)]
 pub struct Place<K: Eq + Hash> {
     places: Arc<Places<K>>,
     key: K,
 }
 
-/// Why there is none, and how many there are.
+/// Which limit was reached, and its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Full {
     /// Whoever asks has as many as one may have.

@@ -1,4 +1,4 @@
-//! How many of something may happen: many at once, and then one in a time. It has no clock: the time is passed in.
+//! A token bucket: a burst at once, then one in each period. It has no clock: callers pass the time in.
 
 use super::clock::Moment;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Text that anybody may have written, made fit for a terminal, a log and the ledger: bounded, and in one line.
+//! Cleans text from untrusted sources for a terminal, a log and the ledger: bounded, printable, and in one line.
 
 /// Characters of a name or a message that are kept.
 const LIMIT: usize = 200;
@@ -17,7 +17,7 @@ pub fn clean_to(text: &str, limit: usize) -> String {
     kept
 }
 
-/// The character, or one in its place where it would not only be seen.
+/// The character, or a replacement if a terminal could do more with it than show it.
 pub fn plain(c: char) -> char {
     if c.is_control() || is_unseen(c) { '\u{fffd}' } else { c }
 }

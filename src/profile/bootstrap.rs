@@ -1,4 +1,4 @@
-//! `[bootstrap]` of a profile: what `berth bootstrap` makes of a bare node.
+//! `[bootstrap]` of a profile: how `berth bootstrap` sets up a bare node.
 
 use super::docker::DockerWants;
 use super::driver::{DriverWants, HccnWants};

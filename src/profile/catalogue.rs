@@ -1,6 +1,6 @@
-//! The catalogue of base images: a TOML file that an admin may edit, and berth too, without losing a comment.
+//! The catalogue of base images: a TOML file. An admin may edit it, and berth edits it without losing comments.
 //!
-//! It names images; whether the engine has them is not its business.
+//! It only names images; it does not know which of them the engine has.
 
 use super::parse_toml;
 use crate::error::Fault;
@@ -40,7 +40,7 @@ pub struct CatalogueImage {
     pub id: Option<String>,
 }
 
-/// What an entry of the catalogue means: names can be given to something else, contents cannot.
+/// The content that an entry of the catalogue stands for. A name can later be given to other content, a pin cannot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Pin {
     /// Of a manifest in a registry: it can be fetched again, and is then the same.
@@ -55,7 +55,8 @@ impl CatalogueImage {
         digest.or_else(|| self.id.clone().map(Pin::Id))
     }
 
-    /// Made here out of a file: no registry has it, and whoever owns its name in one is somebody else.
+    /// Whether it was imported from a file on this node. No registry has it; the same name in a registry is another
+    /// image.
     pub fn is_imported(&self) -> bool {
         self.source.is_some() || is_import_name(&self.reference)
     }
@@ -132,13 +133,13 @@ impl Catalogue {
         &self.images
     }
 
-    /// What requests get that name none: what an admin said, else what the profile says, else the first there is.
+    /// The image for requests that name none: the admin's choice, else the profile's, else the first in the catalogue.
     pub fn default_name<'a>(&'a self, profile: Option<&'a str>) -> Option<&'a str> {
         let first = || self.images.first().map(|image| image.name.as_str());
         self.default.as_deref().or(profile).or_else(first)
     }
 
-    /// Requests that name no image get this one.
+    /// Makes this image the one for requests that name none. Fails if it is not in the catalogue.
     pub fn set_default(&mut self, name: &str) -> Result<()> {
         self.resolve(name)?;
         self.document.insert("default", value(name));
@@ -192,7 +193,7 @@ impl Catalogue {
         Ok(())
     }
 
-    /// Whether it was there.
+    /// Removes an image. Returns whether it was in the catalogue.
     pub fn remove(&mut self, name: &str) -> bool {
         let Some(at) = self.images.iter().position(|image| image.name == name) else { return false };
         match self.document.get_mut("image") {
@@ -289,14 +290,14 @@ fn is_hash(text: &str) -> bool {
     })
 }
 
-/// Accounts inside images have names that we would not give: HwHiAiUser, vllm_user.
+/// Whether it can be an account's name in an image. Those allow more than berth's own names: HwHiAiUser, vllm_user.
 fn is_account(user: &str) -> bool {
     user.len() <= 32
         && user.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && user.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
 }
 
-/// `before` is what stands between it and what came before.
+/// The TOML table of an image. `before` is the text between it and the previous table.
 fn table(image: &CatalogueImage, before: String) -> Table {
     let mut table = Table::new();
     table.insert("name", value(image.name.as_str()));

@@ -1,4 +1,4 @@
-//! `[check]` of a profile: what `berth check` wants of a node of this kind. What is left out is not wanted.
+//! `[check]` of a profile: what `berth check` requires of a node of this kind. A key that is left out requires nothing.
 
 use crate::model::Size;
 use serde::{Deserialize, Serialize};

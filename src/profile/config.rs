@@ -1,4 +1,4 @@
-//! `berth.toml`: everything of one agent that touches the host. Every key has a default.
+//! `berth.toml`: the settings of one agent on its host, such as paths, tools and ports. Every key has a default.
 
 use crate::error::Fault;
 use crate::model::PortRange;

@@ -11,10 +11,10 @@ pub struct LeaseRules {
     /// Between the announcement that a berth will be stopped and the stop.
     #[serde(with = "duration_text")]
     pub grace: Duration,
-    /// A berth that nobody waits for is told that its lease ends so long before; of a shorter lease a quarter.
+    /// How long before the end of its lease a berth that nobody waits for is told; of a shorter lease, a quarter.
     #[serde(with = "duration_text")]
     pub first_warning: Duration,
-    /// A new berth, or one that was started, is not asked back in this time.
+    /// For this time after its making or start, a berth is not asked to give its cards back.
     #[serde(with = "duration_text")]
     pub protected: Duration,
     /// What processes get between SIGTERM and SIGKILL when a lease ends.
@@ -26,7 +26,7 @@ pub struct LeaseRules {
     /// How long a stopped berth's container is kept.
     #[serde(with = "duration_text")]
     pub keep_stopped: Duration,
-    /// From when on a request that waits is overtaken by nobody.
+    /// After this time, no later request is served before a waiting one.
     #[serde(with = "duration_text")]
     pub longest_wait: Duration,
     /// How many may be served before a request that came first.
@@ -56,7 +56,7 @@ impl Default for LeaseRules {
 const LONGEST_STOP: Duration = Duration::from_mins(10);
 
 impl LeaseRules {
-    /// What of it contradicts itself, in one sentence.
+    /// Why these values contradict each other, in one sentence; `None`: they do not.
     pub fn problem(&self) -> Option<String> {
         let said = |time: Duration| humantime::format_duration(time).to_string();
         if self.half_life.is_zero() {

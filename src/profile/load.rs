@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 pub const DEFAULT_CONFIG: &str = "/etc/berth/berth.toml";
 
-/// The config named by the caller must exist; the default one may be absent, then every key has its default.
+/// Reads the config. A file that the caller named must exist. Without the default file, every key has its default.
 pub fn load_config(host: &dyn Host, named: Option<&Path>) -> Result<Config> {
     let path = named.unwrap_or(Path::new(DEFAULT_CONFIG));
     // Fails only without a current directory, where a relative path leads nowhere anyway.
@@ -85,7 +85,7 @@ pub fn load_profile(host: &dyn Host, config: &Config) -> Result<Profile> {
     Ok(profile)
 }
 
-/// A name that nobody gave to a profile: those that there are.
+/// The error for a profile name that does not exist. It lists the names that do.
 fn unknown_profile(host: &dyn Host, config: &Config) -> Fault {
     let dir = &config.paths.profiles;
     let files = host.list(dir).unwrap_or_default();

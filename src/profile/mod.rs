@@ -1,4 +1,4 @@
-//! Configuration files: what an admin writes, with defaults, and errors that show where and what instead.
+//! Configuration files, with defaults. An error shows the place in the file and a valid key.
 //!
 //! `config` is one agent's file; `profile` says what a kind of node looks like; `catalogue` lists base images.
 

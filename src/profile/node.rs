@@ -1,4 +1,4 @@
-//! `profiles/*.toml`: what a kind of node looks like, and what its berths are given.
+//! `profiles/*.toml`: the hardware of a kind of node, and what its berths get.
 
 use super::bootstrap::Bootstrap;
 use crate::model::{Capability, CardId, Health, Size};
@@ -79,8 +79,8 @@ pub struct BerthRules {
     #[serde(default)]
     pub default_image: Option<String>,
     pub memory_per_card: Size,
-    /// What a user may ask for with `--memory`, for one berth however many cards it has; administrators may ask for more.
-    /// Where it is not said: twice what the berth's cards give.
+    /// What a user may ask for with `--memory`, for one berth however many cards it has; administrators may ask for
+    /// more. Where it is not said: twice what the berth's cards give.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_memory: Option<Size>,
     /// 0 sets no limit.
@@ -122,7 +122,7 @@ impl BerthRules {
         Size(self.memory_per_card.0.saturating_mul(u64::try_from(cards).unwrap_or(u64::MAX)))
     }
 
-    /// The most that a user gets: what the cards give is never too much.
+    /// The most memory that a user may ask for; never less than the cards give.
     pub fn most_memory_of(&self, cards: usize) -> Size {
         let given = self.memory_of(cards);
         self.max_memory.map_or(Size(given.0.saturating_mul(2)), |most| most.max(given))

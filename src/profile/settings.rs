@@ -1,5 +1,5 @@
-//! One agent's config and profile together, as it uses them: never changed, but replaced as a whole when they are read
-//! again. What a running agent cannot change is kept from before, and named.
+//! The config and profile that an agent uses, as one snapshot. When the files are read again, the snapshot is replaced
+//! as a whole. Values that a running agent cannot change are kept, and their keys are reported.
 
 use super::{Config, Profile};
 use serde_json::Value;
@@ -17,7 +17,7 @@ struct Fixed {
     keep: fn(&mut Settings, &Settings),
 }
 
-/// What the process holds open, what its live berths were made with, and where it finds them again.
+/// Keys of things that the agent holds open, with which it made live berths, or by which it finds them again.
 const FIXED: [Fixed; 14] = [
     Fixed { key: "paths.state", keep: |new, old| new.config.paths.state.clone_from(&old.config.paths.state) },
     Fixed { key: "paths.run", keep: |new, old| new.config.paths.run.clone_from(&old.config.paths.run) },
@@ -53,7 +53,7 @@ const FIXED: [Fixed; 14] = [
     Fixed { key: "simulation", keep: |new, old| new.profile.simulation.clone_from(&old.profile.simulation) },
 ];
 
-/// Keys whose value berths get that are made from now on, and the gateway when it is opened.
+/// Keys whose new value counts for berths made from now on, and for the gateway when it is next opened.
 const NEW_SERVERS: [&str; 2] = ["ssh.algorithms", "ssh.limits"];
 
 /// The keys that have another value now, by when it counts.
@@ -87,7 +87,8 @@ impl Settings {
         (new, changed)
     }
 
-    /// Each key with its value, as the files name them. No key of one file is one of the other, but `profile`, the name.
+    /// Each key with its value, as the files name them. No key of one file is one of the other, but `profile`, the
+    /// name.
     fn values(&self) -> [Value; 2] {
         // They came out of such a text, and can be written as one.
         [

@@ -1,5 +1,5 @@
-//! How others ask for these cards: variables that the Ascend runtime reads, names of devices, and words by which their
-//! software is known. Pure, and hostile input throughout.
+//! How containers that berth did not start ask for these cards: variables that the Ascend runtime reads, and names of
+//! devices. Also words that identify software for these cards. Pure; all input is hostile.
 
 use super::names;
 use crate::accel::{Asked, Words};
@@ -7,7 +7,7 @@ use crate::model::holder::ContainerReason;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// What the runtime reads: ids of the host.
+/// The variable that the runtime reads. It has ids of the host.
 pub(super) const VISIBLE: &str = "ASCEND_VISIBLE_DEVICES";
 const OPTIONS: &str = "ASCEND_RUNTIME_OPTIONS";
 /// The ascend runtime's own upper bound of a card number.
@@ -57,7 +57,8 @@ pub(super) fn by_variables(env: &[String]) -> Asked {
     }
 }
 
-/// What stands behind a name only the driver knows, so that one without a number is all cards.
+/// The cards that a device name asks for. A name without a number counts as all cards: only its driver knows what it
+/// means.
 pub(super) fn by_device(name: &str) -> Asked {
     let device = name.strip_prefix("/dev/").unwrap_or(name);
     let file = Path::new(device).file_name().and_then(|file| file.to_str());
@@ -68,7 +69,7 @@ pub(super) fn by_device(name: &str) -> Asked {
     if ids.is_empty() { Asked::All } else { Asked::Some(ids) }
 }
 
-/// `3`, `0-2`, `Ascend910-3` or `npu-3`; anything else the runtime refuses, so that nothing was given.
+/// The ids of `3`, `0-2`, `Ascend910-3` or `npu-3`. Empty for anything else: the runtime refuses it and gives no card.
 fn ids(token: &str, most: u32) -> std::ops::Range<u32> {
     let none = 0..0;
     let number = |text: &str| text.parse::<u32>().ok().filter(|id| *id <= most);

@@ -1,4 +1,4 @@
-//! What the driver calls device nodes: `davinciN` is a card's, `vdavinciN` a vNPU's. Pure.
+//! Names of device nodes: `davinciN` is a card, `vdavinciN` is a vNPU. Pure.
 
 use crate::accel::Named;
 use crate::model::CardId;

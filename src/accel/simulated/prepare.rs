@@ -1,6 +1,6 @@
 //! Making the simulated node under `<paths.state>/sim`.
 //!
-//! Run again it changes nothing; faults that were switched on stay on until the profile asks for others.
+//! A second run changes nothing. Faults that were switched on stay until the profile names other ones.
 
 use super::state::{SCHEMA, SimCard, SimState};
 use crate::accel::{Accelerator as _, Ascend, Places};

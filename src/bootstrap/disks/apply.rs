@@ -1,5 +1,5 @@
-//! Doing what was decided about disks. Each disk is approved again from fresh facts right before it is written to, and what
-//! writes to it comes from that proof: see `bootstrap::plan::proof`.
+//! Executes the disk steps. Each disk is approved again from fresh facts right before a step writes to it. The commands
+//! that write are made from that approval: see `bootstrap::plan::proof`.
 
 use super::decide;
 use crate::bootstrap::observed::Observed;
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// Commands that write a few blocks.
 const SHORT: Duration = Duration::from_mins(2);
-/// mkfs discards the whole device first, which takes its time on a big one.
+/// mkfs discards the whole device first, which takes long on a big one.
 const LONG: Duration = Duration::from_hours(1);
 
 pub(in crate::bootstrap) fn wipe(context: &Context, wipe: &WipeDisk) -> Result<()> {
@@ -30,7 +30,7 @@ fn refused(objections: Vec<String>) -> Fault {
     Fault::refused(objections.join("; ")).help("nothing was written to it; look again: berth bootstrap")
 }
 
-/// Takes up wherever an earlier run was interrupted: each part is looked at before it is made.
+/// Makes a volume. Continues where an earlier run was interrupted: each part is looked at before it is made.
 pub(in crate::bootstrap) fn make(context: &Context, volume: &MakeVolume) -> Result<()> {
     if volume.uuid.is_empty() {
         return Err(Fault::host("the kernel gave no random UUID").into());
@@ -53,7 +53,7 @@ fn refuse_mixed(seen: &Observed, name: &str, format: Format, disks: &[DiskPart])
     decide::mixed_blocks(seen, name, format, disks).map_or(Ok(()), |what| Err(refused(vec![what])))
 }
 
-/// Each is held until its turn.
+/// This process holds each disk until it runs pvcreate on it.
 fn make_physical_volumes(context: &Context, members: &Members) -> Result<()> {
     for held in members.take_new(context.host)? {
         run(context, held.pvcreate().timeout(SHORT))?;
@@ -80,7 +80,7 @@ fn make_logical_volume(context: &Context, volume: &MakeVolume, members: &Members
     settle(context)
 }
 
-/// Members that are in it already are left out; growing twice changes nothing.
+/// Adds disks to a volume. Disks that are members already are left out, so growing twice changes nothing.
 pub(in crate::bootstrap) fn grow(context: &Context, volume: &GrowVolume) -> Result<()> {
     let seen = look(context)?;
     let target = volume.target.display().to_string();
@@ -104,7 +104,7 @@ pub(in crate::bootstrap) fn grow(context: &Context, volume: &GrowVolume) -> Resu
     run(context, Tool::XfsGrowfs.cmd().arg(target).timeout(SHORT))
 }
 
-/// Gives the volume the room that its group still has.
+/// Extends the volume by the free room of its group.
 fn fill(context: &Context, members: &Members, group: &str) -> Result<()> {
     if look(context)?.group(group).is_none_or(|group| group.free_bytes == 0) {
         return Ok(());
@@ -112,7 +112,7 @@ fn fill(context: &Context, members: &Members, group: &str) -> Result<()> {
     run(context, members.lvextend().timeout(SHORT))
 }
 
-/// udev has seen what was written.
+/// Waits until udev has seen what was written.
 fn settle(context: &Context) -> Result<()> {
     run(context, Tool::Udevadm.cmd().args(["settle", "--timeout=60"]).timeout(SHORT))
 }

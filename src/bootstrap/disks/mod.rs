@@ -1,6 +1,6 @@
-//! Disks: empty ones become volumes, which are mounted for good; `/home` moves to one with its contents.
+//! Disks: empty disks become volumes, which are mounted at every boot; `/home` is moved to a volume with its contents.
 //!
-//! `decide` says what should be done, `apply` makes volumes, `mounts` writes fstab, `trees` moves directories.
+//! `decide` plans the steps, `apply` makes volumes, `mounts` writes fstab, `trees` moves directories.
 
 pub(in crate::bootstrap) mod apply;
 pub mod decide;

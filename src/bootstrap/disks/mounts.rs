@@ -1,4 +1,4 @@
-//! Mounting a volume for good: fstab first, so that a power cut leaves a system that mounts it at boot.
+//! Mounts a volume now and at every boot. fstab is written first, so that the system mounts it also after a power cut.
 
 use super::decide::edit_fstab;
 use crate::bootstrap::plan::AddMount;
@@ -45,7 +45,7 @@ pub(in crate::bootstrap) fn add(context: &Context, mount: &AddMount) -> Result<(
     }
 }
 
-/// The UUID of what is mounted where this should be; empty where it has none.
+/// The UUID of the file system at the mount point: `None` where nothing is mounted, empty where it has no UUID.
 fn mounted(context: &Context, mount: &AddMount) -> Result<Option<String>, Fault> {
     let seen = crate::bootstrap::look(context)?;
     let found = seen.mounted_at(&mount.target.display().to_string());

@@ -1,7 +1,7 @@
-//! Copying a directory's contents to a new volume, and comparing before anybody relies on the copy.
+//! Copies a directory's contents to a new volume, and compares the two before the volume is used.
 //!
-//! The old contents stay where they are. What is on the volume is removed only when it carries our mark, which says
-//! that a copy was never finished.
+//! The old contents stay where they are. Contents of the volume are removed only when they carry berth's mark of an
+//! unfinished copy.
 
 use crate::bootstrap::copies::{check_nothing_below, check_same, copy_tree};
 use crate::bootstrap::plan::MoveTree;
@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, bail};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-/// Where the volume is mounted meanwhile.
+/// Where the volume is mounted during the copy.
 const PLACE: &str = "/run/berth/new";
 const MOUNTING: Duration = Duration::from_mins(2);
 
@@ -74,7 +74,7 @@ fn fill(context: &Context, step: &MoveTree, place: &Path, operator: &dyn Operato
     tree::sync(place).with_context(writing)
 }
 
-/// An earlier run copied all of it and did not come to mount it. Whether people worked on it since, only they know.
+/// For a copy that an earlier run finished but did not mount: fails unless it still equals the original.
 fn check_finished(step: &MoveTree, place: &Path, operator: &dyn Operator) -> Result<()> {
     operator.says("comparing with what an earlier run copied");
     check_same(&step.from, place).map_err(|error| {
@@ -87,7 +87,7 @@ fn check_finished(step: &MoveTree, place: &Path, operator: &dyn Operator) -> Res
     })
 }
 
-/// What is written while it is copied would stay behind, below the mount.
+/// Refuses while a process works below the directory: what it writes during the copy would be hidden below the mount.
 fn check_nobody_works(context: &Context, from: &Path) -> Result<()> {
     const MOST: usize = 8;
     let proc_root = context.root.join("proc");
@@ -103,8 +103,8 @@ fn check_nobody_works(context: &Context, from: &Path) -> Result<()> {
         .into())
 }
 
-/// A container that has a part of it mounted goes on writing there, whatever is mounted over it here; so does the kernel
-/// to a file that it has as swap or as a device.
+/// Refuses while a container has a part of the directory mounted, or the kernel uses a file in it as swap or as a loop
+/// device: they would go on writing to the old directory below the new mount.
 fn check_not_given(context: &Context, from: &Path) -> Result<()> {
     let (targets, pids) = mounts::also_at(context.host, from).map_err(Fault::host)?;
     let proc_root = context.root.join("proc");
@@ -137,7 +137,7 @@ fn copy_once(context: &Context, from: &Path, place: &Path, operator: &dyn Operat
     }
 }
 
-/// Nobody has it mounted now.
+/// Fails while the volume is mounted.
 fn check_unused(context: &Context, step: &MoveTree) -> Result<(), Fault> {
     let seen = crate::bootstrap::look(context)?;
     let user = seen.mounts.iter().find(|mount| mount.uuid.as_deref() == Some(&step.to_uuid));

@@ -1,4 +1,4 @@
-//! Docker: what has to be asked before deciding, and configuring and running it.
+//! Docker: asks what the decision needs to know; then configures, starts and stops Docker.
 
 use super::back::{Before, put_back, take_back};
 use super::decide::{self, DockerInput, Running};
@@ -20,11 +20,11 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Starting Docker on a machine with many containers takes its time.
+/// Starting Docker on a machine with many containers takes long.
 const STARTING: Duration = Duration::from_mins(5);
 const CONTAINER_STOPS: u32 = 30;
 
-/// Steps before the disks, and those after.
+/// The steps that run before those of the disks, and the steps that run after them.
 pub(in crate::bootstrap) struct Parts {
     pub(in crate::bootstrap) tools: Part,
     pub(in crate::bootstrap) engine: Part,
@@ -42,7 +42,8 @@ pub(in crate::bootstrap) fn look(context: &Context, seen: &mut Observed) -> Resu
     Ok(())
 }
 
-/// As an installation, and as the engine that runs says. One that does not answer is refused where it matters.
+/// Looks at Docker's installation, and asks the running engine. Where the engine does not answer, the decision refuses
+/// what depends on the answer.
 fn see(context: &Context, systemd: bool) -> Result<DockerSeen, String> {
     let wanted = context.profile.bootstrap.data_root();
     let mut seen = docker::gather(context.host, wanted.as_deref(), systemd)?;
@@ -57,7 +58,7 @@ fn said(context: &Context) -> Result<EngineSaid> {
     wait_for(async move { Engine::connect(&socket).await?.said().await })
 }
 
-/// Asks what the decision needs, and decides.
+/// Asks what the decision needs to know, and decides.
 pub(in crate::bootstrap) fn plan(
     context: &Context,
     seen: &Observed,
@@ -96,7 +97,7 @@ pub(in crate::bootstrap) fn plan(
     Parts { tools, engine: part }
 }
 
-/// What the package manager would take away.
+/// Refuses packages whose installation would remove or downgrade others.
 fn foresee(context: &Context, part: &mut Part) {
     let steps: Vec<InstallPackages> = part
         .steps
@@ -121,16 +122,16 @@ fn running(context: &Context) -> Result<Running, String> {
     })
 }
 
-/// What there is, and what a stop would do to it.
+/// The containers, images and volumes in Docker, and what stopping Docker would do to them.
 pub(in crate::bootstrap) struct RunState {
     pub(in crate::bootstrap) inventory: Inventory,
-    /// Removed by Docker as soon as they stop.
+    /// Containers that Docker removes as soon as they stop.
     removed: Vec<Named>,
     live_restore: bool,
 }
 
 impl RunState {
-    /// Looked at anew right before anything stops.
+    /// Refuses while there are such containers. To be called with a new look right before anything stops.
     pub(in crate::bootstrap) fn check_none_removed(&self) -> Result<(), Fault> {
         let names: Vec<String> = self.removed.iter().map(|named| named.name.clone()).collect();
         match decide::removed_by_stop(&names) {
@@ -139,7 +140,7 @@ impl RunState {
         }
     }
 
-    /// Without those that may end, and be gone, at any time.
+    /// The inventory without containers that Docker may remove at any time.
     fn lasting(self) -> Inventory {
         let Self { mut inventory, removed, .. } = self;
         inventory.running.retain(|named| !removed.contains(named));
@@ -158,7 +159,7 @@ pub(in crate::bootstrap) fn run_state(context: &Context) -> Result<RunState> {
     })
 }
 
-/// Before daemon.json is changed, which makes a restart necessary, and before that restart.
+/// Refuses a restart that would lose containers. Called before daemon.json is changed, and again before the restart.
 fn check_restart(context: &Context) -> Result<()> {
     if !fresh(context)?.service.is_some_and(|service| service.is_active) {
         return Ok(());
@@ -170,7 +171,7 @@ fn check_restart(context: &Context) -> Result<()> {
     Ok(())
 }
 
-/// On the volume that is there, or on the one that is to be made.
+/// The free room for Docker's data in bytes: on the mounted volume, or on the one that the plan makes.
 fn room(seen: &Observed, context: &Context, to: &Path, disks: &Part) -> Option<u64> {
     let mount = &context.profile.bootstrap.disks.mount;
     let is_new = disks.steps.iter().find_map(|planned| match &planned.step {
@@ -193,7 +194,7 @@ pub(in crate::bootstrap) fn inventory(context: &Context) -> Result<Inventory> {
     wait_for(async move { Engine::connect(&socket).await?.inventory().await })
 }
 
-/// Everything else here is synchronous; an engine is not.
+/// Runs one question to the engine to its end: bootstrap is synchronous, the engine's client is not.
 pub(in crate::bootstrap) fn wait_for<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
@@ -204,7 +205,7 @@ pub(in crate::bootstrap) fn fresh(context: &Context) -> Result<DockerSeen, Fault
     see(context, true).map_err(crate::bootstrap::not_seen)
 }
 
-/// Where it tells Docker of another place, that may have been mounted only now.
+/// Writes daemon.json. Fails if a new place for Docker's data, which may just have been mounted, holds something else.
 pub(in crate::bootstrap) fn configure(
     context: &Context,
     step: &ConfigureDocker,
@@ -224,7 +225,8 @@ pub(in crate::bootstrap) fn configure(
     Ok(())
 }
 
-/// With what the file and the flags say now: an installation may have brought some. What was there before is given back.
+/// Merges the settings into daemon.json as it and the flags are now, because installing packages may have changed both.
+/// Returns the file's previous content; `None`: nothing had to change.
 pub(in crate::bootstrap) fn write_settings(
     context: &Context,
     step: &ConfigureDocker,
@@ -262,7 +264,8 @@ pub(in crate::bootstrap) fn run(
     }
 }
 
-/// Where a run ends between the step that changes or stops Docker and the one that starts it: what ran must not stay down.
+/// Starts Docker and its containers after a run that failed between the step that stops Docker and the one that starts
+/// it. Returns `error`, with what went wrong here.
 pub(in crate::bootstrap) fn start_after_all(
     context: &Context,
     operator: &dyn Operator,
@@ -277,7 +280,7 @@ pub(in crate::bootstrap) fn start_after_all(
     }
 }
 
-/// It runs, with its data where they should be.
+/// Starts Docker and checks that its data are where they should be.
 fn bring_up(context: &Context, step: &RunDocker) -> Result<()> {
     let seen = fresh(context)?;
     let service = seen.service.clone().unwrap_or_default();
@@ -329,7 +332,7 @@ fn check_all_there(context: &Context, to_restart: &RestartList, now: &Inventory)
     Ok(())
 }
 
-/// Starts what ran before, all that is there of it, and only then says what is lost and what does not start.
+/// Starts all containers that ran before and still exist. Only then fails, naming those that are lost or do not start.
 pub(in crate::bootstrap) fn restart_all(context: &Context, operator: &dyn Operator) -> Result<()> {
     let Some(to_restart) = restart_list::read(context)? else { return Ok(()) };
     let now = inventory(context)?;
@@ -352,7 +355,7 @@ pub(in crate::bootstrap) fn restart_all(context: &Context, operator: &dyn Operat
     restart_list::settle(context)
 }
 
-/// Both together: neither hides the other.
+/// Returns both errors in one, so that neither hides the other.
 fn told(all_there: Result<(), Fault>, failed: &[String]) -> Result<(), Fault> {
     if failed.is_empty() {
         return all_there;
@@ -366,7 +369,8 @@ fn told(all_there: Result<(), Fault>, failed: &[String]) -> Result<(), Fault> {
     })
 }
 
-/// All that run now, as gently as they allow. One that cannot be stopped keeps no other from it.
+/// Stops all running containers at once, each with its own stop signal. One that cannot be stopped does not keep the
+/// others from stopping.
 pub(in crate::bootstrap) fn stop_all(context: &Context, inventory: &Inventory) -> Result<()> {
     let socket = context.config.docker.socket.clone();
     wait_for(async {
@@ -393,7 +397,7 @@ pub(in crate::bootstrap) fn systemctl(context: &Context, args: &[&str]) -> Resul
     Ok(())
 }
 
-/// The socket first, which would start the service again.
+/// Stops Docker: the socket first, because systemd would start the service again through it.
 pub(in crate::bootstrap) fn stop_docker(context: &Context, has_socket: bool) -> Result<()> {
     if has_socket {
         systemctl(context, &["stop", "docker.socket"])?;
@@ -411,8 +415,8 @@ fn log_excerpt(context: &Context, since: Timestamp) -> String {
     telling_lines(&output.map(|output| output.stdout).unwrap_or_default())
 }
 
-/// Lines of dockerd that say why: what it prints plainly when it gives up, and what it logs as an error. The start that
-/// systemd tries again says the same once more. Shown to a person; nothing is decided by it.
+/// The lines of dockerd's log that say why it failed: plain lines printed when it gives up, and lines logged as errors.
+/// Each is returned once, although every new try of systemd repeats them. Only people read this; no decision does.
 fn telling_lines(log: &str) -> String {
     const QUIET: [&str; 4] = ["level=info", "level=debug", "level=warning", "level=trace"];
     let mut said: Vec<&str> = Vec::new();

@@ -1,5 +1,5 @@
-//! Going back: a new configuration with which Docker does not come up as it should is replaced by the one before, and
-//! what ran is started again. Only the run that made the change takes it back: later, people may have worked with it.
+//! Going back: if Docker does not start with a new configuration, berth restores the previous one and starts the
+//! containers again. Only the run that made the change takes it back: after that, users may have worked with it.
 
 use super::apply::{fresh, inventory, restart_all, start, stop_all, stop_docker, wait_for_engine};
 use crate::bootstrap::{Context, Operator, files};
@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 /// daemon.json as it was before this run changed it.
 pub(in crate::bootstrap) struct Before {
     pub(in crate::bootstrap) file: PathBuf,
-    /// `None`: there was no such file.
+    /// `None`: there was no daemon.json.
     pub(in crate::bootstrap) text: Option<String>,
     /// A copy of Docker's data that was made for the new configuration.
     pub(in crate::bootstrap) copy: Option<PathBuf>,
 }
 
-/// The error that made it necessary, and what came of going back.
+/// Goes back. Returns `error`, which made that necessary, together with the result of going back.
 pub(in crate::bootstrap) fn take_back(
     context: &Context,
     before: &Before,
@@ -50,7 +50,7 @@ pub(in crate::bootstrap) fn take_back(
     })
 }
 
-/// Where nothing was stopped yet: only the file becomes what it was.
+/// Restores the file only, for when Docker was not stopped yet.
 pub(in crate::bootstrap) fn put_back(
     context: &Context,
     before: &Before,
@@ -74,7 +74,7 @@ fn restore(context: &Context, before: &Before) -> Result<()> {
     context.host.remove(&file).with_context(|| format!("removing {}", file.display()))
 }
 
-/// Where the copy is kept.
+/// Restores the configuration and starts Docker. Returns where the copy of the data is kept, if there was one.
 fn go_back(context: &Context, before: &Before) -> Result<Option<PathBuf>> {
     let seen = fresh(context)?;
     // It may have started some of what ran, which must not go on in a copy. Asking one that is down would start it again.
@@ -98,7 +98,7 @@ fn go_back(context: &Context, before: &Before) -> Result<Option<PathBuf>> {
     Ok(kept)
 }
 
-/// Containers may have written into it, so that it is somebody's data now; and the next run needs its place.
+/// Renames the copy, because containers may have written to it and the next run needs its place. Returns the new path.
 fn set_aside(context: &Context, copy: &Path) -> Result<PathBuf> {
     const MOST: u32 = 20;
     let name = |number: u32| {

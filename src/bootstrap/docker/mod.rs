@@ -1,7 +1,7 @@
 //! Docker: its packages, its configuration, its data.
 //!
-//! `decide` says what should be done, `apply` asks before and carries out after, `move_data` moves its data, `back` undoes a configuration
-//! with which it does not run, `packages` installs.
+//! `decide` plans the steps. `apply` asks Docker before that, and executes the steps after. `move_data` moves Docker's
+//! data, `back` undoes a configuration with which Docker does not run, `packages` installs.
 
 pub(in crate::bootstrap) mod apply;
 pub(super) mod back;

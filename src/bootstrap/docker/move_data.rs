@@ -1,5 +1,6 @@
-//! Moving Docker's data: everything is stopped, copied, compared and only then switched to. Until the switch Docker
-//! starts with the old data at every boot, so that a copy of an earlier run is made anew and never used.
+//! Moves Docker's data: Docker is stopped, the data are copied and compared, and only then daemon.json names the copy.
+//! Until then Docker starts with the old data at every boot. So a copy that an earlier run left is never used, but
+//! made anew.
 
 use super::apply::{fresh, restart_all, run_state, start, stop_all, stop_docker, write_settings};
 use super::back::Before;
@@ -67,7 +68,7 @@ fn switch(context: &Context, step: &MoveDockerData) -> Result<Option<Before>> {
     Ok(written?.map(|before| Before { copy: Some(step.to.clone()), ..before }))
 }
 
-/// The volume is mounted: nothing must be written to a bare mount point, or to what somebody else mounted there.
+/// Fails unless our volume is mounted there: the data must not go to the empty mount point or to another file system.
 fn check_target(context: &Context, to: &Path) -> Result<()> {
     let seen = crate::bootstrap::look(context)?;
     for (name, target) in context.profile.bootstrap.disks.volumes() {
@@ -82,7 +83,7 @@ fn check_target(context: &Context, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The volume may have been mounted only now, and hold what nobody saw when the plan was made.
+/// Refuses when the new place holds other data. The volume may just have been mounted, after the plan was made.
 fn check_places(seen: &DockerSeen, to: &Path) -> Result<(), Fault> {
     for (path, place) in [(to.to_path_buf(), seen.wanted), (copy_of(to), seen.copy)] {
         if matches!(place, Place::Docker | Place::Taken) {
@@ -127,7 +128,8 @@ fn copy(context: &Context, step: &MoveDockerData, operator: &dyn Operator) -> Re
     tree::finish(to).and_then(|()| tree::sync(to)).with_context(|| format!("finishing {}", to.display()))
 }
 
-/// Nothing was switched: Docker and its containers go on with the old data. The copy is made anew by the next run.
+/// Starts Docker again with the old data after a failed copy, and returns `error` with the result. The next run makes a
+/// new copy.
 fn with_docker_back(context: &Context, operator: &dyn Operator, error: anyhow::Error) -> anyhow::Error {
     operator.says("starting Docker again with its old data");
     match start(context, "start").and_then(|()| restart_all(context, operator)) {

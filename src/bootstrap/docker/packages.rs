@@ -1,4 +1,4 @@
-//! Installing packages. What is installed is left as it is: names and files of installed packages are taken out first.
+//! Installs packages. Packages that are installed already are left out, so that they are not upgraded.
 
 use crate::bootstrap::plan::{InstallPackages, Part};
 use crate::bootstrap::{Context, Operator};
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 const LONG: Duration = Duration::from_mins(30);
 const SHORT: Duration = Duration::from_mins(2);
-/// Nobody is asked; what an admin changed in /etc stays, and so does every package that is there.
+/// apt-get asks no questions, keeps files in /etc that an admin changed, and removes no package.
 const APT: [&str; 11] = [
     "--yes",
     "--no-remove",
@@ -66,7 +66,8 @@ pub(in crate::bootstrap) fn install(
     })
 }
 
-/// apt-get refuses by itself to remove anything; the others would do unasked whatever they could not say.
+/// Fails if the packages would cost others. An unreadable answer is an error, except of apt-get: it removes nothing
+/// by itself.
 fn check_answer(manager: PackageManager, wanted: &[String], answer: Answer) -> Result<(), Fault> {
     match (answer, manager) {
         (Answer::Would(losses), _) => loss(manager, wanted, &losses).map_or(Ok(()), Err),
@@ -83,8 +84,8 @@ fn check_answer(manager: PackageManager, wanted: &[String], answer: Answer) -> R
     }
 }
 
-/// Refuses what would take somebody's packages away, before anything is begun. Names that no list has yet are for the
-/// step itself, which reads the lists anew and asks again.
+/// Refuses a plan whose packages would remove or downgrade others. Names that are in no list yet are not judged here:
+/// the step itself reads new lists and asks again.
 pub(in crate::bootstrap) fn foresee(context: &Context, step: &InstallPackages, part: &mut Part) {
     let found = match &step.from {
         Some(dir) => missing_files(context, step.manager, dir),
@@ -119,12 +120,12 @@ fn known_names(context: &Context, step: &InstallPackages) -> Result<Vec<String>>
 /// When a package manager is asked what it would do.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Asking {
-    /// From the lists that are there: a plan changes nothing, and fetches nothing.
+    /// For a plan, from the lists that are there: making a plan fetches nothing.
     Beforehand,
     Now,
 }
 
-/// What the manager would do.
+/// Asks the package manager what it would do.
 fn ask(
     context: &Context,
     manager: PackageManager,
@@ -151,7 +152,7 @@ fn ask(
     package_changes::gather(context.host, manager, &quiet(question.args(wanted.iter().cloned())))
 }
 
-/// `None`: nobody loses anything.
+/// The error for packages that would be removed or downgraded; `None`: there are none.
 fn loss(manager: PackageManager, wanted: &[String], losses: &Losses) -> Option<Fault> {
     if losses.is_empty() {
         return None;
@@ -195,7 +196,7 @@ fn quiet(cmd: Cmd) -> Cmd {
     cmd.env("DEBIAN_FRONTEND", "noninteractive").env("NEEDRESTART_SUSPEND", "1").timeout(LONG)
 }
 
-/// A failure shows the end of what was said, on either stream: scripts of packages complain on both.
+/// Runs the command. An error shows the last lines of both streams: scripts of packages write errors to both.
 fn run(context: &Context, cmd: Cmd) -> Result<Output> {
     let shown = format!("{} {}", cmd.tool.program().display(), cmd.args.first().map_or("", String::as_str));
     let output = context.host.run(&cmd.allow_any_exit()).map_err(|error| {
@@ -220,7 +221,7 @@ fn run(context: &Context, cmd: Cmd) -> Result<Output> {
         .into())
 }
 
-/// The last lines, in one.
+/// The last lines of a text, joined into one line.
 pub(in crate::bootstrap) fn tail(text: &str, lines: usize) -> String {
     const LONGEST: usize = 300;
     let said: Vec<String> = text
@@ -232,7 +233,7 @@ pub(in crate::bootstrap) fn tail(text: &str, lines: usize) -> String {
     said.get(said.len().saturating_sub(lines)..).unwrap_or(&[]).join(" / ")
 }
 
-/// Those of which none is installed, each with its alternatives.
+/// The wanted packages of which no alternative is installed, each as its list of alternatives.
 fn missing_of<'a>(context: &Context, step: &'a InstallPackages) -> Vec<Vec<&'a str>> {
     let alternatives = step.names.iter().map(|names| names.split('|').collect::<Vec<_>>());
     let is_there = |names: &[&str]| names.iter().any(|name| is_installed(context, step.manager, name));
@@ -273,15 +274,15 @@ fn nowhere(names: &[&str], said: &str) -> Fault {
 
 /// Which of several alternatives is installed.
 enum Choice<'a> {
-    /// An empty name is always there.
+    /// This one can be installed. An empty name stands for installing none.
     Found(&'a str),
-    /// None comes without a loss; what the first one would cost.
+    /// Each alternative would remove or downgrade other packages; the error is that of the first one.
     Lossy(Fault),
-    /// What the manager said of the last one.
+    /// None is available; what the package manager said of the last one.
     Nowhere(String),
 }
 
-/// The first one that there is, and that takes nothing away.
+/// The first alternative that is available and removes or downgrades nothing.
 fn first_available<'a>(
     context: &Context,
     manager: PackageManager,
@@ -304,7 +305,7 @@ fn first_available<'a>(
     lossy.map_or(Choice::Nowhere(said), Choice::Lossy)
 }
 
-/// Whether there is such a package, and what it would cost. `Err`: why there is none.
+/// Whether the package is available, and what it would remove or downgrade. `Err`: why it is not available.
 fn look_for(
     context: &Context,
     manager: PackageManager,
@@ -355,7 +356,7 @@ struct PackageFile {
     path: String,
 }
 
-/// Files of packages for this machine that are not installed.
+/// The package files in the directory that fit this machine and are not installed.
 fn missing_files(context: &Context, manager: PackageManager, dir: &Path) -> Result<Vec<String>> {
     let doing = || format!("looking at the packages in {}", dir.display());
     let paths = context.host.list(dir).with_context(doing)?;
@@ -398,7 +399,7 @@ fn describe(context: &Context, manager: PackageManager, path: &Path) -> Result<P
     Ok(PackageFile { name: name.to_owned(), arch: arch.to_owned(), path })
 }
 
-/// As Rust and as packages call processors.
+/// Whether a package of this architecture fits this machine: Rust and packages name architectures differently.
 fn is_for(manager: PackageManager, arch: &str) -> bool {
     if matches!(arch, "all" | "noarch") {
         return true;

@@ -1,5 +1,5 @@
-//! What was in Docker before it was stopped, written down until all of it is back: which containers ran, and what has
-//! to be seen again. A run that ends in between leaves it to the next.
+//! What was in Docker before it was stopped: which containers ran, and what existed. The list is kept in a file until
+//! all of it is back, so that the next run can go on where a run was interrupted.
 
 use crate::bootstrap::Context;
 use crate::engine::{Inventory, Named};
@@ -15,9 +15,9 @@ const SCHEMA: u32 = 1;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::bootstrap) struct RestartList {
     schema: u32,
-    /// To be started again.
+    /// Containers to start again.
     pub(in crate::bootstrap) running: Vec<Named>,
-    /// To be there again.
+    /// Containers that must exist again, running or not.
     pub(in crate::bootstrap) containers: Vec<String>,
     pub(in crate::bootstrap) images: Vec<String>,
 }
@@ -26,7 +26,7 @@ pub(in crate::bootstrap) fn path(context: &Context) -> PathBuf {
     context.directory().join("docker-stopped.json")
 }
 
-/// `None`: nothing is to be started again.
+/// Reads the list. `None`: nothing has to be started again.
 pub(in crate::bootstrap) fn read(context: &Context) -> Result<Option<RestartList>, Fault> {
     let path = path(context);
     let wrong = |why: String| {
@@ -45,7 +45,7 @@ pub(in crate::bootstrap) fn read(context: &Context) -> Result<Option<RestartList
     Ok(Some(to_restart))
 }
 
-/// Adds what is there now to what is on the list already; durable on return.
+/// Adds what is in Docker now to the list, and returns the whole list. It is durable on return.
 pub(in crate::bootstrap) fn add(context: &Context, now: Inventory) -> Result<RestartList> {
     let mut to_restart = read(context)?.unwrap_or_default();
     to_restart.schema = SCHEMA;
@@ -66,7 +66,7 @@ pub(in crate::bootstrap) fn add(context: &Context, now: Inventory) -> Result<Res
     Ok(to_restart)
 }
 
-/// All of it is back.
+/// Removes the list, when everything is back.
 pub(in crate::bootstrap) fn settle(context: &Context) -> Result<()> {
     let path = path(context);
     context.host.remove(&path).with_context(|| format!("removing {}", path.display()))

@@ -1,4 +1,4 @@
-//! Setting the cards' network addresses, and asking the cards afterwards.
+//! Sets the cards' network addresses, and asks the cards afterwards whether they have them.
 
 use super::cards;
 use crate::bootstrap::Context;

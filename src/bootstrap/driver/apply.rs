@@ -1,4 +1,4 @@
-//! What the driver's part of a plan needs beside the disks: looking, and putting the question.
+//! Collects the facts about the driver and the cards' addresses, and calls `decide` with them.
 
 use super::decide::{self, Addresses};
 use super::{cards, reboot};
@@ -13,7 +13,7 @@ use crate::model::driver::{HccnSeen, PackagesSeen};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Adds to `seen` what the profile makes interesting.
+/// Adds to `seen` the facts about driver and addresses, where the profile asks for them.
 pub(in crate::bootstrap) fn look(context: &Context, seen: &mut Observed) -> Result<(), Fault> {
     seen.boot = reboot::look(context)?;
     let wants = &context.profile.bootstrap;
@@ -48,7 +48,8 @@ fn look_at_driver(context: &Context) -> Result<DriverSeen, String> {
     })
 }
 
-/// Right after a boot the driver may still be starting its cards: then they are asked until they answer.
+/// Asks the cards for their addresses. Right after a boot the driver may still start them, so it asks again for two
+/// minutes.
 fn look_at_addresses(context: &Context, is_after_boot: bool) -> Result<HccnSeen, String> {
     const PATIENCE: Duration = Duration::from_mins(2);
     const PAUSE: Duration = Duration::from_secs(2);
@@ -66,7 +67,7 @@ fn look_at_addresses(context: &Context, is_after_boot: bool) -> Result<HccnSeen,
     }
 }
 
-/// The driver's part of the plan. Beside it: whether all that it needs is a reboot.
+/// Returns the driver's part of the plan, and whether the driver waits only for a reboot.
 pub(in crate::bootstrap) fn plan(
     context: &Context,
     wishes: &Wishes,

@@ -51,7 +51,7 @@ pub(in crate::bootstrap) fn look(context: &Context) -> CardsSeen {
     CardsSeen { holders: found.into_iter().collect(), not_looked }
 }
 
-/// Right before something is done to the cards.
+/// Fails while somebody has a card. Called right before something is done to the cards.
 pub(in crate::bootstrap) fn check_free(context: &Context) -> Result<(), Fault> {
     let seen = look(context);
     let not_looked = seen.not_looked.map(|why| format!("who has cards could not be looked at: {why}"));
@@ -63,7 +63,7 @@ pub(in crate::bootstrap) fn check_free(context: &Context) -> Result<(), Fault> {
         .help("release the berths, and stop the containers and processes (berth cards shows them)"))
 }
 
-/// What npu-smi lists. One that fails hides nobody: each process with a card open was seen already.
+/// The processes that npu-smi lists. If npu-smi fails, the list is empty: the scan of /proc finds processes without it.
 fn listed(context: &Context) -> Vec<(CardId, u32, String)> {
     let (npu, _) = context.accel().look(context.host, context.config);
     let of_device = |device: &NpuDevice| {
@@ -77,8 +77,8 @@ fn listed(context: &Context) -> Vec<(CardId, u32, String)> {
     npu.devices.iter().flat_map(of_device).collect()
 }
 
-/// Containers that run and have a card, berths among them, and whom else the kernel lets use one. Without Docker's
-/// socket there is no Docker.
+/// Running containers that have a card, berths included, and others that the kernel lets use one. Where Docker's socket
+/// is missing, there is no Docker to ask.
 fn containers(context: &Context, nodes: &Nodes) -> Result<Outsiders> {
     let socket = &context.config.docker.socket;
     if !context.host.exists(socket) {

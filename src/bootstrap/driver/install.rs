@@ -1,4 +1,4 @@
-//! Running the vendor's packages, and believing only what is on the disk afterwards.
+//! Runs the vendor's packages, then checks on the disk what they installed. Their exit status alone is not trusted.
 
 use super::cards;
 use super::decide::installed_misfit;
@@ -15,13 +15,13 @@ use std::path::Path;
 use std::time::Duration;
 
 const LOG: &str = "/var/log/ascend_seclog/ascend_install.log";
-/// Sums over some hundred megabytes.
+/// For the package's checksums over some hundred megabytes.
 const CHECK: Duration = Duration::from_mins(10);
-/// Modules are compiled, and eight cards' firmware is written.
+/// For compiling kernel modules, or writing the firmware of eight cards.
 const INSTALL: Duration = Duration::from_hours(2);
 const SHORT: Duration = Duration::from_mins(1);
 
-/// What of the account is missing.
+/// Makes the missing parts of the account.
 pub(in crate::bootstrap) fn make_account(context: &Context, account: &MakeAccount) -> Result<()> {
     let made = [(Tool::Groupadd, account.group_args()), (Tool::Useradd, account.user_args())];
     for (tool, args) in made {
@@ -68,7 +68,8 @@ pub(in crate::bootstrap) fn install(
     }
 }
 
-/// Nobody but root has had a hand in the package, and nobody has a card: both looked at right before it runs.
+/// Fails if a user other than root could have written the package, or if somebody has a card. To be called right before
+/// the package runs.
 fn approve(context: &Context, run: &InstallRun) -> Result<(), Fault> {
     let path = run.path.display();
     let trusted = trust::check_program(context.root, &run.path)
@@ -88,7 +89,7 @@ fn look(context: &Context) -> Result<DriverFacts, Fault> {
         .map_err(|why| Fault::host(format!("looking at what is installed: {why}")))
 }
 
-/// What is wrong with what the package left on the disk, whatever it said.
+/// What is wrong with the files that the package left on the disk, whatever the package said; `None`: they are right.
 fn problem(files: &DriverFacts, run: &InstallRun) -> Option<String> {
     let installed = match run.kind {
         PackageKind::Driver => files.package(),
@@ -137,7 +138,7 @@ fn failed(problem: &str, cmd: &Cmd, output: &Output, log: &str) -> Fault {
     Fault::host(format!("{problem}: {shown}")).help(help)
 }
 
-/// What the vendor's packages say when they fail, and what mends it.
+/// Error messages of the vendor's packages, and the help for each.
 const HELP: [(&str, &str); 7] = [
     (
         "list of missing tools",
@@ -165,7 +166,7 @@ fn lines_of(output: &Output) -> Vec<String> {
     output.stdout.lines().chain(output.stderr.lines()).map(plain).collect()
 }
 
-/// A line of theirs without colours and other control characters.
+/// A line of a package's output without colours and other control characters.
 fn plain(line: &str) -> String {
     const MOST: usize = 300;
     let mut text = String::new();

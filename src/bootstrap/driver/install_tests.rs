@@ -1,4 +1,4 @@
-//! Simulated packages in a root of their own: what they print, leave behind and get wrong.
+//! Simulated packages in a test directory: what they print, leave behind and get wrong.
 #![allow(clippy::disallowed_methods, reason = "the tests make a root of their own")]
 
 use super::super::reboot::Ending;

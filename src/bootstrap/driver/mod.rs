@@ -1,6 +1,7 @@
 //! The Ascend driver: its packages, the account that it runs as, the cards' addresses, and the reboot.
 //!
-//! `decide` says what should be done, `apply` looks and orders, `install` runs packages, `addresses` sets them, `reboot` goes on after it.
+//! `decide` plans the steps, `apply` collects the facts for it, `install` runs packages, `addresses` sets addresses,
+//! and `reboot` continues the run after a reboot.
 
 pub(in crate::bootstrap) mod addresses;
 pub(in crate::bootstrap) mod apply;

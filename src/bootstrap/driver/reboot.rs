@@ -1,6 +1,7 @@
-//! The reboot in the middle: the marker that knows which boot must end, and the unit that goes on in the next.
+//! The reboot in the middle of a run: a marker file names the boot that must end, and a unit continues in the next.
 //!
-//! It never reboots. The marker is there before anything is installed, so that a power cut counts as a reboot too.
+//! It never reboots the machine. The marker is written before anything is installed, so that a power cut counts as the
+//! reboot too.
 
 use super::decide::resume_unit;
 use crate::bootstrap::observed::{BootSeen, Observed};
@@ -35,8 +36,7 @@ pub(in crate::bootstrap) fn boot_id(context: &Context) -> Result<String, Fault> 
     Ok(id)
 }
 
-/// How this run goes on after the reboot: with the same config, the same profile, and the disks left alone that were.
-/// What was to be wiped is not wiped again.
+/// How the run is continued after the reboot: with the same config, profile and `--leave`. It is not given `--wipe`.
 pub(in crate::bootstrap) fn resume(
     context: &Context,
     wishes: &Wishes,
@@ -70,7 +70,7 @@ fn text(path: &Path) -> Result<String, String> {
     path.to_str().map(str::to_owned).ok_or_else(|| format!("{} is no text", path.display()))
 }
 
-/// The unit first: a marker without one would wait for ever.
+/// Writes the unit, then the marker: without a unit, nothing would ever remove the marker.
 pub(in crate::bootstrap) fn prepare(context: &Context, resume: &ResumeAfterBoot) -> Result<()> {
     if let Some(unit) = &resume.unit {
         context
@@ -91,23 +91,23 @@ pub(in crate::bootstrap) fn prepare(context: &Context, resume: &ResumeAfterBoot)
         .with_context(|| format!("writing {}", path.display()))
 }
 
-/// How a run ended that could have left a marker.
+/// How a run ended.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::bootstrap) struct Ending {
-    /// It went on after a reboot.
+    /// The run continued another one after a reboot.
     pub(in crate::bootstrap) was_resumed: bool,
     pub(in crate::bootstrap) failed: bool,
     /// It installed a package, so that a reboot is needed, whatever else went wrong.
     pub(in crate::bootstrap) installed: bool,
 }
 
-/// Whether a run that begins now goes on after a reboot.
+/// Whether a run that begins now continues another one after a reboot.
 pub(in crate::bootstrap) fn is_resumed(context: &Context) -> Result<bool, Fault> {
     Ok(look(context)?.is_over())
 }
 
-/// The run behind the reboot has ended, well or badly: no other boot starts it again. Nor does one go on with a run that
-/// failed before it had installed anything: that is the admin's to look at. Else a marker of this boot stays.
+/// Removes the marker when the run after the reboot has ended, with or without success, so that no later boot starts it
+/// again. Also after a run that failed before it installed anything: an admin has to look at that. Otherwise it stays.
 pub(in crate::bootstrap) fn forget(context: &Context, ending: Ending) -> Result<(), Fault> {
     let is_given_up = ending.failed && (ending.was_resumed || !ending.installed);
     let seen = look(context)?;

@@ -1,7 +1,7 @@
-//! The disk guard: what speaks against writing to a disk, all of it at once, and the only way to a value that allows it.
+//! The disk guard: lists every objection to writing to a disk, and gives an [`Approved`] only if there is none.
 //!
-//! [`Approved`] has no public constructor and is never stored: it is won again from fresh facts right before each
-//! step that destroys.
+//! [`Approved`] has no public constructor and is never stored: each step that destroys data gets a new one from fresh
+//! facts, right before it writes.
 
 use super::contents;
 use crate::bootstrap::observed::Observed;
@@ -9,18 +9,18 @@ use crate::model::Size;
 use crate::model::disk::{Content, Disk, DiskId, HALF_BTRFS, Signature};
 use crate::model::disk_use::Use;
 
-/// What a disk may be like.
+/// What may be on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expected<'a> {
     /// Nothing on it.
     Empty,
     /// Nothing on it, or what an interrupted run of ours wrote: an LVM member of this UUID, or a btrfs of that one.
     Own { member: &'a str, group: &'a str, file_system: &'a str },
-    /// Anything may be on it, because a person named it; nobody may use it.
+    /// Anything may be on it, because a person named the disk. It must not be in use.
     Named,
 }
 
-/// Proof that a disk was checked.
+/// Proof that the guard has no objection to writing to a disk.
 #[derive(Debug)]
 pub struct Approved {
     id: DiskId,
@@ -36,7 +36,7 @@ impl Approved {
     }
 }
 
-/// Looks at the disk in fresh facts. All objections come together.
+/// Checks the disk in fresh facts. `Err`: all objections.
 pub fn approve(
     seen: &Observed,
     id: &DiskId,
@@ -60,7 +60,7 @@ pub fn approve(
     if found.is_empty() { Ok(Approved { id: id.clone(), size }) } else { Err(found) }
 }
 
-/// Everything that speaks against writing to this disk, with who holds it.
+/// Every objection to writing to this disk, and who uses it. Empty: it may be written to.
 pub fn objections(disk: &Disk, expected: Expected) -> Vec<String> {
     let name = disk.describe();
     let own = is_own(disk, expected);
@@ -106,7 +106,8 @@ fn is_own(disk: &Disk, expected: Expected) -> bool {
     disk.partitions.is_empty() && !disk.signatures.is_empty() && disk.signatures.iter().all(is_part)
 }
 
-/// The logical volume of the group that is being made: mounted, it would have a use of its own.
+/// Whether the use is only the logical volume of the group that is being made. A mount of that volume is a use of its
+/// own, and an objection.
 fn is_own_volume(used: &Use, expected: Expected) -> bool {
     matches!(expected, Expected::Own { group, .. } if used.is_volume_of(group))
 }

@@ -15,7 +15,7 @@ pub enum PackagesFor {
 }
 
 impl PackagesFor {
-    /// As the journal calls it.
+    /// The word for it in the journal.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Docker => "docker",
@@ -24,25 +24,25 @@ impl PackagesFor {
     }
 }
 
-/// Installs what is missing; what is there is neither upgraded nor downgraded.
+/// Installs missing packages; installed packages are neither upgraded nor downgraded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstallPackages {
     pub purpose: PackagesFor,
     pub manager: PackageManager,
-    /// Packages; of several alternatives in one entry (`a|b`) the first that there is, and `a|` only if there is one.
+    /// Packages. Of several alternatives in one entry (`a|b`) the first available one is taken; `a|` is optional.
     pub names: Vec<String>,
-    /// Package files are taken from this directory, and from nowhere else.
+    /// The directory with the package files, the only source; `None`: the system's repositories.
     pub from: Option<PathBuf>,
 }
 
-/// What daemon.json should say. `None`: nothing of ours.
+/// The settings for daemon.json. `None`: berth does not set this one.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct DaemonSettings {
     pub data_root: Option<PathBuf>,
     pub log_max_size: Option<String>,
     pub log_max_file: u32,
     pub live_restore: bool,
-    /// Networks and the prefix of each in them.
+    /// Address ranges, and the prefix length of each network that Docker cuts from them.
     pub address_pools: Vec<(String, u8)>,
     pub ascend_runtime: Option<PathBuf>,
 }
@@ -71,7 +71,7 @@ pub struct MoveDockerData {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunDocker {
     pub restart: bool,
-    /// Where its data have to be then.
+    /// Where Docker's data must be after the start.
     pub data_root: Option<PathBuf>,
     /// Names of containers that the restart stops for a moment.
     pub stops: Vec<String>,
@@ -187,7 +187,7 @@ impl CloseMetadata {
     }
 }
 
-/// What a step interrupts, where it does.
+/// Says which containers a step interrupts; empty where it interrupts none.
 fn stopping(containers: &[String], how: &str) -> String {
     const SHOWN: usize = 8;
     if containers.is_empty() {

@@ -1,4 +1,4 @@
-//! A plan as a file, and whether it still holds for the machine it is applied to.
+//! A plan as a file, and whether it is still valid for the machine on which it is applied.
 
 use super::{Plan, SCHEMA};
 use crate::bootstrap::observed::Observed;
@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use std::path::Path;
 
-/// A plan that is older was made for another day's machine.
+/// An older plan is refused: the machine may have changed too much.
 const MAX_AGE: SignedDuration = SignedDuration::from_hours(12);
 
 pub fn write_plan(host: &dyn Host, path: &Path, plan: &Plan) -> Result<(), Fault> {
@@ -42,7 +42,7 @@ fn outdated(what: String) -> Result<(), Fault> {
     Err(Fault::refused(what).help("look again and make a new plan: berth bootstrap --out FILE"))
 }
 
-/// Refuses a plan that was made elsewhere or long ago.
+/// Refuses a plan that was made on another machine, or too long ago.
 pub fn check_made_for(plan: &Plan, now: &Observed, at: Timestamp) -> Result<(), Fault> {
     if plan.seen.machine.id != now.machine.id {
         return outdated("the plan was made on another machine".into());
@@ -63,7 +63,7 @@ pub fn check_still_true(plan: &Plan, now: &Observed) -> Result<(), Fault> {
     outdated(format!("the machine has changed since the plan was made: {}", changed.join("; ")))
 }
 
-/// What is different, in words; never by a kernel name.
+/// Describes the differences for people. Disks are not named by their kernel names.
 fn differences(then: &Observed, now: &Observed) -> Vec<String> {
     let mut found = Vec::new();
     for disk in &then.disks {
@@ -99,7 +99,7 @@ fn serial(disk: &Disk) -> &str {
     disk.id.as_ref().map_or("without a serial number", |id| &id.serial)
 }
 
-/// A disk without an id can only be compared with those that have none either.
+/// Finds the disk with the same id. A disk without an id is the same as one that looks the same.
 fn same<'a>(disk: &Disk, among: &'a [Disk]) -> Option<&'a Disk> {
     match &disk.id {
         Some(id) => among.iter().find(|other| other.id.as_ref() == Some(id)),
@@ -107,7 +107,8 @@ fn same<'a>(disk: &Disk, among: &'a [Disk]) -> Option<&'a Disk> {
     }
 }
 
-/// Kernel names aside, and processes that come and go: the guard asks for these anew.
+/// Compares two disks without their kernel names, and without processes that may end at any time: the guard looks for
+/// those again.
 fn is_same(a: &Disk, b: &Disk) -> bool {
     let lasting = |disk: &Disk| {
         let mut lasting = Disk { name: String::new(), ..disk.clone() };

@@ -1,4 +1,4 @@
-//! What is on a disk, and would be lost: with values in a plan, in words for people.
+//! What is on a disk and would be lost: typed values in a plan, and text for people.
 
 use crate::model::Size;
 use crate::model::disk::{Content, Disk, Partition, Signature, Trace};
@@ -20,16 +20,16 @@ pub enum Holds {
     Data,
 }
 
-/// All that is lost with a disk.
+/// Everything that is lost when a disk is wiped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Held {
     Things(Vec<Holds>),
-    /// As plans and journals of schema 1 say it.
+    /// The text that plans and journals of schema 1 have instead.
     Words(String),
 }
 
-/// What is on a disk. What is left of something counts only where nothing else is.
+/// What is on a disk. Remains of old structures are listed only where nothing else was found.
 pub fn contents(disk: &Disk) -> Vec<Holds> {
     let mut found: Vec<Holds> = disk.signatures.iter().cloned().map(Holds::Signature).collect();
     found.extend(disk.group().map(|group| Holds::PartOf { group: group.to_owned() }));

@@ -1,7 +1,8 @@
-//! What bootstrap began and what it finished: one line of JSON an event, on the disk before the next thing happens.
+//! The journal of steps that bootstrap began and finished: one line of JSON for each event, which is on the disk before
+//! bootstrap goes on.
 //!
-//! A journal that cannot be understood is never taken for an empty one. The one exception is its last line, when the
-//! power went while it was written: what it would have said had not begun.
+//! A journal that cannot be read is an error, never an empty journal. Only an incomplete last line is ignored: the
+//! power failed while it was written, and its step had not begun.
 
 use super::Step;
 use crate::error::Fault;
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// Since 2, its steps are those of a plan of schema 2.
+/// From schema 2 on, its steps are those of a plan of schema 2.
 pub const SCHEMA: u32 = 2;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,7 +27,7 @@ pub struct Entry {
     pub key: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub what: Option<Step>,
-    /// Why it failed, or what is waited for.
+    /// Why the step failed, or the id of the boot that must end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
 }
@@ -38,9 +39,9 @@ pub enum JournalEvent {
     Started,
     Done,
     Failed,
-    /// Begun in an earlier run, and found done when somebody looked.
+    /// An earlier run began it, and a later run saw that it is done.
     Settled,
-    /// Goes on after a reboot.
+    /// The run continues after a reboot.
     Reboot,
     Finished,
 }
@@ -53,7 +54,7 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Reads what there is, changing nothing. `run` names the run that will write.
+    /// Reads the journal and changes nothing. `run` is the id of the run that will write to it.
     pub fn read(host: &dyn Host, path: &Path, run: &str) -> Result<Self, Fault> {
         let text = match read_text(host, path) {
             Ok(text) => text,
@@ -104,7 +105,7 @@ impl Journal {
         self.write(at, JournalEvent::Finished, None, None)
     }
 
-    /// Steps that were started, and of which nobody knows that they are done.
+    /// Steps that were started and not noted as done.
     pub fn unfinished(&self) -> Vec<Step> {
         let mut open: Vec<Step> = Vec::new();
         for entry in &self.entries {
@@ -121,7 +122,7 @@ impl Journal {
         open
     }
 
-    /// File systems that were made and that nobody was asked to mount yet: nothing of anybody can be on them.
+    /// UUIDs of file systems that were made and not mounted yet: nobody can have data on them.
     pub fn fresh_volumes(&self) -> Vec<String> {
         let mut fresh: Vec<String> = Vec::new();
         for entry in self.entries.iter().filter(|entry| entry.event == JournalEvent::Started) {
@@ -136,8 +137,8 @@ impl Journal {
         fresh
     }
 
-    /// Serial numbers of disks that were wiped by runs of which none came to its end: nobody asks for that twice. A power
-    /// cut may take the line that says so; the next run sees that nothing is left to wipe, and settles it.
+    /// Serial numbers of disks that were wiped since the last run that finished: they are not wiped again. If a power
+    /// cut took the line that says so, the next run sees that the disk is empty, and notes the wipe as settled.
     pub fn wiped(&self) -> Vec<String> {
         let since = self
             .entries
@@ -163,7 +164,7 @@ impl Journal {
         last(&[JournalEvent::Started], causes) > last(&[JournalEvent::Done], &[cure])
     }
 
-    /// The boot that a run asked to end, if none was begun since.
+    /// The id of the boot that the last run asked to end; `None` if another run has begun since.
     pub fn awaited_reboot(&self) -> Option<&str> {
         let last = self.entries.last().filter(|entry| entry.event == JournalEvent::Reboot)?;
         last.text.as_deref()
@@ -181,7 +182,7 @@ impl Journal {
         self.entries.iter().any(|entry| entry.event == JournalEvent::Begun && entry.at >= at)
     }
 
-    /// Whether some run started this.
+    /// Whether any run started this step.
     pub fn knows(&self, step: &Step) -> bool {
         let is_it = |known: &Step| step.is_same_work(known);
         self.entries
@@ -213,7 +214,7 @@ impl Journal {
     }
 }
 
-/// `Err(None)`: of a newer schema.
+/// Parses a line. `Err(None)`: it is of a newer schema.
 fn parse(line: &str) -> Result<Entry, Option<String>> {
     let value: serde_json::Value = serde_json::from_str(line).map_err(|error| Some(error.to_string()))?;
     if value.get("schema").and_then(serde_json::Value::as_u64).is_some_and(|schema| schema > SCHEMA.into()) {

@@ -1,6 +1,6 @@
-//! A plan is data: what was seen, what is to be done in which order, what is right already, and what forbids it all.
+//! A plan is data: the facts, the steps in their order, what is right already, and the refusals.
 //!
-//! Deciding happens in the parts (`disks`, `docker`, `driver`, `own`), and so does doing; here is only what all speak of.
+//! The parts (`disks`, `docker`, `driver`, `own`) decide and execute. This module has only the types that they share.
 
 mod approve;
 mod docker_steps;
@@ -39,25 +39,26 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// Since 2, what a disk holds, what a file is for and who else runs containers are codes; before they were words.
+/// From schema 2 on, three things are codes that were text before: what a disk holds, the purpose of a file, and other
+/// programs that run containers.
 pub const SCHEMA: u32 = 2;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     pub schema: u32,
-    /// Which berth made it.
+    /// The version of berth that made the plan.
     pub version: String,
     pub made_at: Timestamp,
     pub profile: String,
-    /// The facts that it was made from: it holds for a machine that still looks like that.
+    /// The facts that it was made from. The plan is valid only while the machine still looks like that.
     pub seen: Observed,
     pub steps: Vec<Planned>,
-    /// What is already as the profile wants it.
+    /// Things that are already as the profile wants them.
     pub right: Vec<String>,
 }
 
 impl Plan {
-    /// What a person should think of before agreeing, in a few words each; never empty.
+    /// The dangers that a person should know before agreeing, in a few words each; never empty.
     pub fn dangers(&self) -> Vec<String> {
         let steps = || self.steps.iter().map(|planned| &planned.step);
         let destroyed = |step: &Step| match step.danger() {
@@ -88,7 +89,7 @@ pub struct Planned {
     pub why: String,
 }
 
-/// What forbids a plan: nothing is done while there is one.
+/// A reason not to apply a plan. No step is executed while there is one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     pub what: String,
@@ -101,7 +102,7 @@ pub struct Part {
     pub steps: Vec<Planned>,
     pub right: Vec<String>,
     pub refusals: Vec<Refusal>,
-    /// What the admin should know, and what changes nothing.
+    /// Information for the admin that changes no step.
     pub notes: Vec<String>,
 }
 

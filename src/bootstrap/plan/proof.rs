@@ -1,7 +1,7 @@
-//! Every command that destroys what is on a disk. Each can be had from a proof alone, and no other file names these
-//! programs: the layering test sees to that.
+//! Every command that destroys data on a disk. Each command can only be made from a proof. No other file names these
+//! programs: the layering test checks that.
 //!
-//! A proof is made by the guard from fresh facts, and never stored. It makes commands, and runs none.
+//! The guard makes a proof from fresh facts; a proof is never stored. It makes commands, and does not run them.
 
 use super::approve::{Approved, Expected, approve};
 use super::{DiskPart, Format, GrowVolume, MakeVolume, WipeDisk, group_name, label, volume_tag};
@@ -15,11 +15,11 @@ use std::io;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
-/// A disk that a person named, and that nobody uses.
+/// Proof that a person named this disk, and that nobody uses it.
 #[derive(Debug)]
 pub struct Named(Approved);
 
-/// The same, held by this process alone.
+/// The same disk, opened exclusively by this process.
 #[derive(Debug)]
 pub struct NamedAlone<'a> {
     disk: &'a Approved,
@@ -37,13 +37,13 @@ impl Named {
 }
 
 impl NamedAlone<'_> {
-    /// Lets go of the disk: wipefs takes it for itself.
+    /// The wipefs command. Closes the disk, because wipefs opens it exclusively.
     pub fn wipefs(self) -> Cmd {
         drop(self.alone);
         Tool::Wipefs.cmd().args(["--all", &self.disk.id().path()])
     }
 
-    /// So that nothing is recognised there any more.
+    /// Overwrites both ends of the disk, so that no program recognises anything there.
     pub fn clear_ends(self) -> io::Result<()> {
         self.alone.wipe_ends(&self.disk.id().serial)
     }
@@ -53,7 +53,7 @@ fn take(host: &dyn Host, disk: &Approved) -> Result<Alone, Fault> {
     take_alone(host, disk.id(), disk.size().0)
 }
 
-/// A disk that holds nothing, or what an interrupted run of ours wrote.
+/// Proof that a disk holds nothing, or only what an interrupted run of ours wrote.
 #[derive(Debug)]
 struct Member {
     disk: Approved,
@@ -63,12 +63,12 @@ struct Member {
     is_clean: bool,
 }
 
-/// The disks that a volume is made over, or that are added to it: all of them were approved.
+/// Proof that all disks may be written to from which a volume is made, or which are added to it.
 #[derive(Debug)]
 pub struct Members<'a> {
     name: &'a str,
     format: Format,
-    /// Of the file system; empty where it is there already.
+    /// The file system's UUID; empty for a volume that exists already.
     uuid: &'a str,
     disks: Vec<Member>,
 }
@@ -78,7 +78,7 @@ impl<'a> Members<'a> {
         Self::of(seen, &volume.name, volume.format, &volume.uuid, volume.disks.iter())
     }
 
-    /// Those that are in it already are left out.
+    /// Approves the disks to add. Disks that are members already are left out.
     pub fn prove_new(seen: &Observed, volume: &'a GrowVolume) -> Result<Self, Vec<String>> {
         let is_new =
             |part: &&DiskPart| !seen.disk(&part.id.serial).is_some_and(|disk| is_part_of(disk, &volume.name));
@@ -113,20 +113,21 @@ impl<'a> Members<'a> {
         group_name(self.name)
     }
 
-    /// Those that LVM does not know yet, all of them before the first is written to, so that none is left half way.
+    /// Opens exclusively the disks on which pvcreate has not run yet. It opens all of them before the first is written
+    /// to, so that a disk in use stops the step before it has changed anything.
     pub fn take_new(&self, host: &dyn Host) -> Result<Vec<MemberAlone<'_>>, Fault> {
         let new = self.disks.iter().filter(|member| !member.is_physical_volume);
         new.map(|member| Ok(MemberAlone { member, alone: take(host, &member.disk)? })).collect()
     }
 
-    /// All of them at once, for btrfs.
+    /// Opens all disks exclusively, for btrfs.
     pub fn take_all(&self, host: &dyn Host) -> Result<MembersAlone<'_>, Fault> {
         let alone: Result<Vec<Alone>, Fault> =
             self.disks.iter().map(|member| take(host, &member.disk)).collect();
         Ok(MembersAlone { members: self, alone: alone? })
     }
 
-    /// A new group, or more disks for the one that an interrupted run made.
+    /// The command that makes the volume group, or adds the missing disks to one that an interrupted run made.
     pub fn vgcreate(&self) -> Option<Cmd> {
         let outside = self.outside();
         if outside.len() < self.disks.len() {
@@ -137,7 +138,7 @@ impl<'a> Members<'a> {
         (!outside.is_empty()).then(|| cmd.args(outside))
     }
 
-    /// `None`: all of them are in the group.
+    /// The command that adds the disks to the group; `None`: all of them are in it.
     pub fn vgextend(&self) -> Option<Cmd> {
         let outside = self.outside();
         (!outside.is_empty()).then(|| Tool::Vgextend.cmd().arg(self.group()).args(outside))
@@ -147,14 +148,14 @@ impl<'a> Members<'a> {
         self.disks.iter().filter(|member| !member.is_in_group).map(|member| member.disk.id().path()).collect()
     }
 
-    /// The room that the group still has: behind what is striped over the first disks, or over as much as all of them
-    /// have, comes a linear part. It is for a volume that is there.
+    /// The command that extends an existing volume by the free room of its group. The new part is linear, also behind a
+    /// striped one.
     pub fn lvextend(&self) -> Cmd {
         let path = format!("{}/{}", self.group(), self.name);
         Tool::Lvextend.cmd().args(["--extents", "+100%FREE", "--stripes", "1", &path])
     }
 
-    /// The volume over these disks, from facts that are newer than the group: it has them and no others.
+    /// The volume over these disks. `seen` must be newer than the group. Fails unless the group has just these disks.
     pub fn volume(&self, seen: &Observed) -> Result<Volume<'_, Unseen>, Vec<String>> {
         let group = self.group();
         // By the identifiers that pvcreate wrote: udev may be about to make their links anew.
@@ -191,7 +192,7 @@ fn is_part_of(disk: &Disk, volume: &str) -> bool {
     disk.group() == Some(&group_name(volume)) || of_btrfs
 }
 
-/// One disk, held by this process alone.
+/// One disk, opened exclusively by this process.
 #[derive(Debug)]
 pub struct MemberAlone<'a> {
     member: &'a Member,
@@ -199,8 +200,8 @@ pub struct MemberAlone<'a> {
 }
 
 impl MemberAlone<'_> {
-    /// Lets go of the disk: pvcreate takes it for itself. Without `--yes`: should it find a signature that we did not, it
-    /// asks, gets no answer, and stops.
+    /// The pvcreate command. Closes the disk, because pvcreate opens it exclusively. It has no `--yes`: if pvcreate
+    /// finds a signature that we did not see, it asks, gets no answer, and stops.
     pub fn pvcreate(self) -> Cmd {
         drop(self.alone);
         let (uuid, path) = (&self.member.pv_uuid, self.member.disk.id().path());
@@ -208,7 +209,7 @@ impl MemberAlone<'_> {
     }
 }
 
-/// All disks of a volume, held by this process alone.
+/// All disks of a volume, opened exclusively by this process.
 #[derive(Debug)]
 pub struct MembersAlone<'a> {
     members: &'a Members<'a>,
@@ -216,7 +217,7 @@ pub struct MembersAlone<'a> {
 }
 
 impl MembersAlone<'_> {
-    /// Lets go of the disks: mkfs takes them for itself.
+    /// The mkfs command. Closes the disks, because mkfs opens them exclusively.
     pub fn mkfs_btrfs(self) -> Cmd {
         drop(self.alone);
         let members = self.members;
@@ -230,7 +231,7 @@ impl MembersAlone<'_> {
         cmd.args(members.disks.iter().map(|member| member.disk.id().path()))
     }
 
-    /// Lets go of the disks: btrfs takes them for itself.
+    /// The command that adds the disks to a btrfs. Closes them, because btrfs opens them exclusively.
     pub fn add_to_btrfs(self, target: &Path) -> Cmd {
         drop(self.alone);
         let paths = self.members.disks.iter().map(|member| member.disk.id().path());
@@ -238,11 +239,11 @@ impl MembersAlone<'_> {
     }
 }
 
-/// Nobody has looked at what is on it.
+/// State of a volume: its contents have not been looked at.
 #[derive(Debug)]
 pub struct Unseen;
 
-/// There is no file system on it, or one that mkfs did not finish.
+/// State of a volume: it has no file system, or one that mkfs did not finish.
 #[derive(Debug)]
 pub struct Proved;
 
@@ -263,7 +264,7 @@ pub enum Found<'a> {
 }
 
 impl<'a> Volume<'a, Unseen> {
-    /// `None`: an interrupted run made it.
+    /// The command that makes the logical volume; `None`: an interrupted run made it.
     pub fn lvcreate(&self) -> Option<Cmd> {
         if self.is_made {
             return None;
@@ -280,7 +281,7 @@ impl<'a> Volume<'a, Unseen> {
         Path::new("/dev").join(self.members.group()).join(self.members.name)
     }
 
-    /// By what is on the device now.
+    /// Judges the volume by the file system that is on the device now. `Err`: something else is on it.
     pub fn prove(self, found: Option<&FileSystem>) -> Result<Found<'a>, String> {
         let proved = Volume { members: self.members, is_made: true, state: PhantomData };
         match found {

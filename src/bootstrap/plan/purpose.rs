@@ -1,4 +1,4 @@
-//! What a file of the system is for: a code in a plan, words that follow "write /path: " for people.
+//! The purpose of a system file: a code in a plan, and for people the text that follows "write /path: ".
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -15,9 +15,9 @@ pub enum FilePurpose {
     KernelSettings,
     /// Where Docker's data are.
     DockerVolume(PathBuf),
-    /// A file of somebody else's, whose text a step of its own changes.
+    /// A file that does not belong to berth, and whose text another step changes.
     Replaced,
-    /// As plans and journals of schema 1 say it.
+    /// The text that plans and journals of schema 1 have instead.
     #[serde(untagged)]
     Words(String),
 }

@@ -1,6 +1,6 @@
-//! Everything that bootstrap can do to a machine, as data that owns all it needs.
+//! The steps that bootstrap can execute, as data. A step contains everything that its execution needs.
 //!
-//! `describe` is the one text for the plan, the prompt, the log and the journal.
+//! `describe` gives the same text for the plan, the prompt, the log and the journal.
 
 use super::docker_steps::{
     ApplySysctl, CloseMetadata, ConfigureDocker, InstallPackages, MoveDockerData, RunDocker,
@@ -24,7 +24,7 @@ pub enum Step {
     MakeAccount(MakeAccount),
     InstallRun(InstallRun),
     ResumeAfterBoot(ResumeAfterBoot),
-    /// Ends this run: the rest needs another boot.
+    /// Ends this run: the remaining steps need a reboot.
     AskReboot,
     SetAddresses(SetAddresses),
     InstallPackages(InstallPackages),
@@ -62,7 +62,7 @@ pub struct WipeDisk {
 pub struct DiskPart {
     pub id: DiskId,
     pub size: Size,
-    /// Chosen beforehand, so that an interrupted run knows its own work again.
+    /// Chosen when the plan is made, so that a later run recognises what an interrupted run made.
     pub pv_uuid: String,
 }
 
@@ -84,7 +84,7 @@ pub struct MakeVolume {
     pub uuid: String,
 }
 
-/// Adds empty disks to a volume of ours; none: uses room that it has already.
+/// Adds empty disks to a volume of ours. Without disks, only extends the volume by the free room of its group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GrowVolume {
     pub name: String,
@@ -93,7 +93,7 @@ pub struct GrowVolume {
     pub target: PathBuf,
 }
 
-/// Copies a directory's contents to a volume that is not mounted yet, compares, and leaves the old ones where they are.
+/// Copies a directory's contents to a volume that is not mounted yet, and compares. The old contents stay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MoveTree {
     pub from: PathBuf,
@@ -121,7 +121,7 @@ pub struct WriteFile {
 }
 
 impl Step {
-    /// The same for the same thing to do, in every run: what the journal calls it.
+    /// The step's name in the journal. The same work has the same key in every run.
     pub fn key(&self) -> String {
         match self {
             Self::WipeDisk(wipe) => format!("disk.wipe:{}", wipe.disk.serial),
@@ -148,8 +148,8 @@ impl Step {
         }
     }
 
-    /// Whether it says to do the other, as far as that is left: the same to the same things. Identifiers that are made
-    /// anew for each plan do not count.
+    /// Whether this step does all the work of `other`, and to the same things. Identifiers that each plan chooses anew
+    /// are not compared.
     pub fn is_same_work(&self, other: &Self) -> bool {
         self.key() == other.key() && self.covers(other)
     }
@@ -224,7 +224,7 @@ impl Step {
         }
     }
 
-    /// Names of running containers that it stops.
+    /// Names of running containers that the step stops.
     pub fn stops(&self) -> &[String] {
         match self {
             Self::MoveDockerData(data) => &data.stops,
@@ -243,7 +243,7 @@ impl Step {
         }
     }
 
-    /// What it comes down to, as an admin would type it.
+    /// The step as the commands that an admin would type.
     pub fn commands(&self) -> Vec<String> {
         match self {
             Self::WipeDisk(wipe) => vec![format!("wipefs --all {}", wipe.disk.path())],
@@ -353,7 +353,7 @@ pub fn group_name(volume: &str) -> String {
     format!("berth_{volume}")
 }
 
-/// What a volume group of ours has written on it.
+/// The LVM tag of a volume group of ours.
 pub fn volume_tag(volume: &str) -> String {
     format!("berth.volume.{volume}")
 }

@@ -1,16 +1,16 @@
-//! Steps for the driver, its firmware, and the cards' network: data that owns all it needs, as in `step`.
+//! Steps for the driver, its firmware, and the cards' network, as data: see `step`.
 
 use crate::model::Size;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
 
-/// Makes the account that the driver runs as; what of it is there already stays.
+/// Makes the missing parts of the account that the driver runs as: group, user, membership.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MakeAccount {
     pub user: String,
     pub group: String,
-    /// `None`: there is one.
+    /// The uid for a new user; `None`: the user exists.
     pub uid: Option<u32>,
     pub gid: Option<u32>,
 }
@@ -31,14 +31,14 @@ pub struct InstallRun {
     pub size: Size,
     pub user: String,
     pub group: String,
-    /// The other of driver and firmware is there when this one is installed: then they must fit each other.
+    /// After this package both driver and firmware are installed, so that they must fit each other.
     pub completes: bool,
 }
 
-/// Notes this boot, and has bootstrap go on after the next one.
+/// Notes the id of this boot, and lets bootstrap continue after the next one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResumeAfterBoot {
-    /// Where there is no systemd, nobody goes on by itself.
+    /// `None` where there is no systemd: then an admin must continue.
     pub unit: Option<ResumeUnit>,
 }
 
@@ -83,7 +83,8 @@ impl MakeAccount {
         self.gid.map(|gid| vec!["--gid".into(), gid.to_string(), self.group.clone()])
     }
 
-    /// With a home and a shell: the vendor's installer logs in as this user.
+    /// The arguments of useradd; `None`: the user exists. It has a home and a shell because the vendor's installer logs
+    /// in as this user.
     pub fn user_args(&self) -> Option<Vec<String>> {
         let home = format!("/home/{}", self.user);
         self.uid.map(|uid| {
@@ -105,7 +106,7 @@ impl InstallRun {
         format!("install {} {} from {} ({})", self.kind, self.version, self.path.display(), self.size)
     }
 
-    /// `--quiet`: without it the package asks at a terminal, and where there is none it asks for ever.
+    /// The package's arguments. Without `--quiet` the package asks questions, and without a terminal it asks for ever.
     pub fn args(&self) -> Vec<String> {
         let mut args = vec!["--full".to_owned()];
         if self.kind == PackageKind::Driver {
@@ -151,7 +152,7 @@ impl SetAddresses {
 }
 
 impl NewAddress {
-    /// What `hccn_tool` is called with, one call after the other.
+    /// The arguments of the calls of `hccn_tool`, one call after the other.
     pub fn calls(&self) -> Vec<Vec<String>> {
         let card = self.card.to_string();
         let call = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();

@@ -33,13 +33,13 @@ pub(super) fn state(config: &Config) -> Look<DockerState> {
     Ok(DockerState::Unusable { why: fault.message, remedy })
 }
 
-/// What only root may see is looked at as root.
+/// Turns an error into the reason why the engine was not looked at. Another user than root is told to use sudo.
 pub(super) fn not_looked(fault: Fault) -> NotLooked {
     let denied = (fault.kind == FaultKind::Denied).then(|| "sudo berth check".to_owned());
     NotLooked { remedy: denied.or(fault.help), reason: fault.message }
 }
 
-/// Asks each at the same time.
+/// Asks all registries at the same time.
 pub(super) fn registries(config: &Config, names: &[String]) -> Look<Vec<(String, Result<(), String>)>> {
     let asked = ask(async {
         let engine = Engine::connect(&config.docker.socket).await?;
@@ -49,7 +49,7 @@ pub(super) fn registries(config: &Config, names: &[String]) -> Look<Vec<(String,
     asked?.map_err(|error| not_looked(flatten(&error)))
 }
 
-/// Who has cards: containers by the engine's record, processes by the kernel's.
+/// Who has cards: containers as the engine records it, processes as the kernel does.
 pub(super) fn holders(
     host: &dyn Host,
     accel: &'static dyn Accelerator,
@@ -120,7 +120,8 @@ fn outside(seen: Outsiders, berths: &BTreeSet<String>) -> Look<Vec<(u32, Holder,
     Ok(seen.held.into_iter().map(|(card, holder)| (card.0, holder.clone(), berth(&holder))).collect())
 }
 
-/// By labels and name together: a copy of a berth's image has its labels, and another name.
+/// The ids of berths' containers, found by labels and name together: a container from a copy of a berth's image has the
+/// labels, but another name.
 async fn berths(engine: &Engine) -> Result<BTreeSet<String>> {
     let named = |container: &crate::engine::OwnedContainer| {
         container.berth.as_ref().is_some_and(|berth| {

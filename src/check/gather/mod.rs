@@ -1,4 +1,4 @@
-//! `berth check`: looks at a node from many sides at once, and judges what it saw. It changes nothing.
+//! `berth check`: runs all probes of a node at the same time, then judges the facts. It changes nothing.
 
 mod docker;
 
@@ -26,10 +26,10 @@ struct ProbeInput<'a> {
     profile: &'a Profile,
 }
 
-/// What a probe saw, on its way to the facts.
+/// Writes the result of a probe into the facts.
 type Seen = Box<dyn FnOnce(&mut CheckFacts) + Send>;
 
-/// Runs these checks. The whole takes as long as the slowest probe that they need.
+/// Runs these checks. That takes as long as the slowest probe that they need.
 pub fn run(host: &dyn Host, config: &Config, profile: &Profile, checks: &[&'static Check]) -> CheckReport {
     let began = Instant::now();
     let node = ProbeInput { host, accel: accel::of(profile), config, profile };
@@ -63,7 +63,7 @@ fn milliseconds(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Each probe on a thread of its own: one that hangs holds up nobody but itself.
+/// Runs each probe on its own thread, so that one that hangs does not delay the others.
 fn gather(node: ProbeInput, needs: &BTreeSet<Need>) -> (CheckFacts, Vec<ProbeTime>) {
     let mut facts = CheckFacts::nothing(rustix::process::geteuid().is_root());
     let mut times = Vec::new();
@@ -164,7 +164,7 @@ fn conflicts(node: ProbeInput) -> Result<Conflicts, String> {
     facts::conflicts::gather(node.host, words.plugins, words.nodes)
 }
 
-/// As this process sees them: another user may not look at those of pid 1.
+/// The mounts of this process, not of pid 1: users other than root may not read those.
 fn mounts(host: &dyn Host) -> Result<Vec<Mounted>, String> {
     let lines = facts::mounts::gather_own(host)?;
     let mounted = |mut line: facts::mounts::MountLine| {
@@ -176,7 +176,7 @@ fn mounts(host: &dyn Host) -> Result<Vec<Mounted>, String> {
     Ok(lines.into_iter().map(mounted).collect())
 }
 
-/// Where the driver's files are: where berths get them from.
+/// The host's directory with the driver's files, from which berths mount them.
 fn driver_dir(profile: &Profile) -> PathBuf {
     let usual = Path::new(facts::driver::DRIVER);
     let mount = profile.mounts.iter().find(|mount| mount.target() == usual);
@@ -189,7 +189,7 @@ fn cann(node: ProbeInput) -> Look<Vec<CannSeen>> {
     Ok(facts::cann::gather(node.host, catalogue.images()))
 }
 
-/// One thread a card: a card that hangs does not hide the others.
+/// Asks each card on its own thread, so that a card that hangs does not hide the others.
 fn hccn(node: ProbeInput) -> Vec<HccnCard> {
     let (host, tools) = (node.host, &node.config.tools);
     thread::scope(|scope| {
@@ -200,7 +200,7 @@ fn hccn(node: ProbeInput) -> Vec<HccnCard> {
     })
 }
 
-/// One thread a disk.
+/// Asks each disk on its own thread.
 fn smart(host: &dyn Host) -> Look<Vec<SmartDisk>> {
     let names = facts::smart::disks(host)?;
     Ok(thread::scope(|scope| {

@@ -1,6 +1,6 @@
-//! Whether a device holds anything: its ends, every place where copies of superblocks are kept, and a random sample.
+//! Whether a device is blank: reads its ends, every place where copies of superblocks are kept, and a random sample.
 //!
-//! Only reads. What it cannot read is no blank device.
+//! It never writes. A device that cannot be read does not count as blank.
 
 use super::copies::{Copies, Places, TABLE, places};
 use super::{END, wiped_mark};
@@ -21,9 +21,9 @@ const SAMPLE: u64 = 2048;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Look {
     pub content: Content,
-    /// What the places say that are known.
+    /// Structures found at known places.
     pub traces: Vec<Trace>,
-    /// Where it is blank, unless it was wiped by us.
+    /// How much was read; only for a blank device that berth has not wiped.
     pub coverage: Option<Coverage>,
 }
 
@@ -33,7 +33,7 @@ impl From<Content> for Look {
     }
 }
 
-/// Looks at a device; with `alone` it must be nobody's.
+/// Looks at a device. With `alone` it is opened exclusively.
 pub fn look_at_content(path: &Path, serial: &str, alone: bool) -> Look {
     let exclusive = if alone { OFlags::EXCL } else { OFlags::empty() };
     let device = match open(path, OFlags::RDONLY | OFlags::CLOEXEC | exclusive, Mode::empty()) {
@@ -68,7 +68,7 @@ fn look_into(mut device: File, serial: &str) -> io::Result<Look> {
     look_between(&mut device, size)
 }
 
-/// A disk whose first blocks were lost may still have all its data behind them.
+/// Looks at the blocks between the ends: a disk whose first blocks were lost may still have its data.
 fn look_between(device: &mut File, size: u64) -> io::Result<Look> {
     // Reading ahead would read most of the disk.
     fadvise(&*device, 0, None, Advice::Random)?;
@@ -117,7 +117,7 @@ fn blocks_of_copies(size: u64) -> BTreeMap<u64, Vec<(u64, &'static Copies)>> {
     blocks
 }
 
-/// Anew at each look: who looks twice sees more, and no pattern of data can hide from it.
+/// Random positions, new ones at each look, so that no pattern of data stays unseen.
 fn sample(size: u64) -> impl Iterator<Item = u64> {
     let piece = size / SAMPLE;
     let random = RandomState::new();
@@ -130,7 +130,7 @@ fn is_at(bytes: &[u8], from: u64, offset: u64, copies: &Copies) -> bool {
     place.and_then(|place| bytes.get(place..)).is_some_and(|rest| rest.starts_with(magic))
 }
 
-/// By the exact places of the table.
+/// The structures at the exact places of the table.
 fn names_in(bytes: &[u8], from: u64, size: u64) -> Vec<Trace> {
     let mut found: Vec<Trace> = places(size)
         .into_iter()
@@ -142,7 +142,8 @@ fn names_in(bytes: &[u8], from: u64, size: u64) -> Vec<Trace> {
     found
 }
 
-/// Their exact place goes by the end of a partition that nobody knows any more, and so each sector is looked at.
+/// The structures near the end. Each sector is compared, because their exact place depends on the end of a lost
+/// partition.
 fn names_at_end(end: &[u8], behind: u64) -> Vec<Trace> {
     const SECTOR: usize = 512;
     let rows = TABLE.iter().filter(|copies| matches!(copies.places, Places::End));

@@ -1,7 +1,7 @@
-//! Where file systems, volume managers and RAIDs keep their superblocks and the copies of them: data, with its sources.
+//! The table of places where file systems, volume managers and RAIDs keep superblocks and copies of them, with sources.
 //!
-//! A disk whose beginning was lost still has the copies. Each of these places must be blank; what lies there names it.
-//! Reads nothing itself.
+//! A disk whose beginning was lost still has the copies. On a blank disk all of these places are blank. It reads
+//! nothing itself.
 
 /// A structure, the places where it may be, and how it is recognised there.
 pub struct Copies {
@@ -115,9 +115,9 @@ pub static TABLE: &[Copies] = &[
 const BCACHE: &[u8] = b"\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81";
 const BCACHEFS: &[u8] = b"\xc6\x85\x73\xf6\x66\xce\x90\xa9\xd9\x6a\x60\xcf\x80\x3d\xf7\xef";
 
-/// Where first partitions begin, and those behind a small first one: with DOS's 63 sectors, directly behind a GPT, at 1 MiB
-/// (parted, sfdisk, Windows), behind Microsoft's reserved partition (16, 32 or 128 MiB), behind an EFI system partition
-/// of the usual sizes, or behind that, /boot and swap.
+/// Where first partitions begin, and those behind a small first one: with DOS's 63 sectors, directly behind a GPT, at 1
+/// MiB (parted, sfdisk, Windows), behind Microsoft's reserved partition (16, 32 or 128 MiB), behind an EFI system
+/// partition of the usual sizes, or behind that, /boot and swap.
 const BASES: [u64; 32] = [
     0,
     63 * 512,
@@ -188,8 +188,8 @@ fn ext_groups(block: u64, length: u64) -> Vec<u64> {
     groups.into_iter().map(|number| number * group + first).collect()
 }
 
-/// Where the second group begins, for each number of groups and each end that a file system may have had; all of them where
-/// they have the greatest size.
+/// Where the second group begins, for each number of groups and each end that a file system may have had; all of them
+/// where they have the greatest size.
 fn xfs_groups(base: u64, size: u64) -> Vec<u64> {
     const BLOCK: u64 = 4 * KIB;
     const GREATEST: u64 = TIB - BLOCK;

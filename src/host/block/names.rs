@@ -1,5 +1,5 @@
-//! What the kernel itself says of a disk: the one reader of the names that people type and that are compared before a write,
-//! and of the way to it. Never udev's memory.
+//! The one reader of a disk's names: those that people type, and that are compared before a write. It also reads the
+//! transport of NVMe disks. All comes from the kernel, never from udev's database.
 
 use crate::host::{Host, read_text};
 use crate::model::disk::one_word;
@@ -9,7 +9,7 @@ use std::path::Path;
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Names {
     pub serial: Option<String>,
-    /// Of the namespace or logical unit, not only of the controller.
+    /// The id of the namespace or logical unit, not only of the controller.
     pub wwid: Option<String>,
 }
 

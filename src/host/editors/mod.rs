@@ -1,6 +1,7 @@
-//! The directory of editors' servers: archives that an admin put there, and beside them, in `ready`, what berths see.
+//! The directory of editors' servers: archives that an admin puts there, and in `ready` the unpacked servers that
+//! berths see.
 //!
-//! It unpacks an archive once, and never removes what is unpacked: berths may be running it.
+//! It unpacks an archive once, and never removes an unpacked server: berths may be running it.
 
 mod product;
 

@@ -8,10 +8,10 @@ use crate::model::facts::NpuFacts;
 use crate::profile::Tools;
 use std::thread;
 
-/// More cards than that are not ill one by one.
+/// The most cards that are asked for their errors. If more cards are unhealthy, the fault is not in single cards.
 const MOST_ASKED: usize = 4;
 
-/// The board of the first card that answers: one driver and one firmware are for all.
+/// The board facts of the first card that answers: all cards have the same driver and firmware.
 pub fn gather_board(host: &dyn Host, tools: &Tools, cards: u32) -> Result<Board, String> {
     let mut first = None;
     for id in 0..cards.min(16) {
@@ -31,7 +31,7 @@ pub fn gather_board(host: &dyn Host, tools: &Tools, cards: u32) -> Result<Board,
     Err(first.unwrap_or_else(|| "there is no card to ask".into()))
 }
 
-/// npu-smi's words of a card that it does not have.
+/// Whether npu-smi says that it does not have this card.
 fn says_lost(output: &Output) -> bool {
     output.stdout.contains("Invalid card id") || output.stderr.contains("Invalid card id")
 }

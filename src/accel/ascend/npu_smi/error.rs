@@ -1,6 +1,6 @@
-//! What it means when npu-smi gives no table, and what can be done. Pure.
+//! The meaning of npu-smi's errors, when it gives no table, and their remedies. Pure.
 //!
-//! "Could not look" (hang, missing, not permitted) is never worded as if the cards had been looked at.
+//! Where npu-smi hangs, is missing or is not permitted, the text says "could not look", and nothing about the cards.
 
 use crate::host::{Output, RunError};
 use crate::model::facts::{NpuError, NpuTrouble};

@@ -1,6 +1,7 @@
-//! npu-smi, the driver's tool: its main table, its optional queries, and what sysfs says where they are refused.
+//! npu-smi, the driver's tool: its main table and its optional queries. Where a query is refused, sysfs is read
+//! instead.
 //!
-//! The main table decides. A query that is refused or not understood takes nothing away from it.
+//! Only the main table is needed. If a query is refused or not understood, the facts of the main table stay valid.
 
 pub mod detail;
 pub mod error;
@@ -19,7 +20,7 @@ use crate::profile::{Config, Tools};
 use std::collections::BTreeSet;
 use table::Table;
 
-/// Everything about the cards. What could not be read is named beside it.
+/// All facts about the cards, and the list of those that could not be read.
 pub fn gather(host: &dyn Host, config: &Config) -> (NpuFacts, Vec<Unreadable>) {
     let tools = &config.tools;
     let mut unreadable = Vec::new();
@@ -55,8 +56,8 @@ pub fn gather(host: &dyn Host, config: &Config) -> (NpuFacts, Vec<Unreadable>) {
     (facts, unreadable)
 }
 
-/// Not every card and release knows of vNPUs: where one refuses, the others are not asked. What was cut is so until
-/// npu-smi says otherwise.
+/// The cards that are cut into vNPUs. Some cards and releases have no vNPUs: after one refusal the others are not
+/// asked. Without an answer, a card counts as cut if it was before.
 fn cuts(host: &dyn Host, tools: &Tools, devices: &[NpuDevice], before: &[NpuCut]) -> Vec<NpuCut> {
     let mut found = Vec::new();
     for device in devices {
@@ -83,8 +84,8 @@ pub fn gather_table(host: &dyn Host, tools: &Tools) -> NpuFacts {
     facts
 }
 
-/// The cards alone, for a caller that asks often: ids and topology are taken over from the last full look
-/// while the same cards are there; other cards are looked at in full.
+/// A short look, for a caller that asks often: ids and topology are taken from the last full look while the same
+/// cards are there. With other cards, it is a full look.
 pub fn refresh(host: &dyn Host, config: &Config, last: &NpuFacts) -> NpuFacts {
     let tools = &config.tools;
     let (mut facts, table) = look(host, tools);
@@ -178,7 +179,7 @@ fn finish(facts: &mut NpuFacts, table: Table) {
     }
 }
 
-/// One entry a card of which anything is known: from the tool's rows, else from sysfs by bus id.
+/// One entry for each card with known topology: from the tool's rows, else from sysfs by bus id.
 fn topology(facts: &mut NpuFacts, rows: &[topo::Row], nodes: &[NumaNode]) -> Vec<NpuTopology> {
     let id_of = |npu: u32| {
         let by_id = facts.devices.iter().find(|device| device.id == npu);

@@ -1,4 +1,4 @@
-//! Single rows of the table of `npu-smi info`. Pure. It knows nothing of how rows follow each other.
+//! Single rows of the table of `npu-smi info`. Pure. The order of rows is for `table`.
 
 use crate::model::Health;
 use crate::model::facts::NpuProcess;

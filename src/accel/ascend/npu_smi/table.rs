@@ -1,10 +1,10 @@
 //! The main table of `npu-smi info`, any width and any generation. Pure: text in, rows and warnings out.
 //!
-//! Lines are split on `|`, never at fixed columns. A line of no known kind is kept as a warning. A card whose
-//! second row is missing is not reported: nobody may take half a row for a healthy card.
+//! Lines are split on `|`, never at fixed columns. An unknown line is kept as a warning. A card whose second row is
+//! missing is left out, because its health is then not known for certain.
 //!
-//! Names of processes are their owners' words, and npu-smi prints them as they are, line ends too. A row is as wide as its
-//! table, and no piece of a row with a line end in it is: such pieces say nothing about other cards.
+//! Processes choose their own names, and npu-smi prints names as they are, line ends included. A whole row is as wide
+//! as its table; a piece of a row that a line end broke is not. So no such piece is read as a row of another card.
 
 use super::row::{First, ProcessRow, Second, cells, is_second, looks_like_card, warn};
 use crate::model::facts::NpuDevice;

@@ -1,10 +1,10 @@
-//! Disks of different block sizes: LVM takes no such group, and finds out after it has written on the first.
+//! Disks of different block sizes: LVM refuses to put them into one group, but only after it has written to the first.
 
 use crate::bootstrap::observed::Observed;
 use crate::bootstrap::plan::{DiskPart, Format, Part, Step, group_name};
 use std::collections::BTreeMap;
 
-/// What would be mixed, if anything: these disks, and those that are in the volume's group already.
+/// Says which block sizes differ among these disks and those already in the volume's group; `None`: all are the same.
 pub fn mixed_blocks(seen: &Observed, name: &str, format: Format, disks: &[DiskPart]) -> Option<String> {
     if format == Format::Btrfs {
         return None;

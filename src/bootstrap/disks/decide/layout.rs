@@ -1,4 +1,4 @@
-//! From wishes to steps: volumes that are there, disks that are free, volumes to make and to grow, mounts.
+//! Plans the disk steps: finds existing volumes and free disks, then plans volumes to make, to grow and to mount.
 
 use super::blocks::refuse_mixed;
 use super::mounts::plan_mount;
@@ -11,14 +11,14 @@ use crate::model::disk::{Disk, DiskId};
 use crate::profile::{DiskWants, Layout};
 use std::path::PathBuf;
 
-/// What decides beside the facts.
+/// The input of the decision besides the facts.
 pub struct DisksInput<'a> {
     pub wants: &'a DiskWants,
     /// Serial numbers that the admin typed after `--wipe`.
     pub wipe: &'a [String],
     /// Steps that an earlier run started and did not finish.
     pub unfinished: &'a [Step],
-    /// File systems that earlier runs made and nobody was asked to mount yet.
+    /// File systems that earlier runs made, and for which no mount step has started yet.
     pub fresh: &'a [String],
     /// A new UUID at every call.
     pub new_uuid: &'a dyn Fn() -> String,
@@ -138,7 +138,7 @@ fn share_out(seen: &Observed, request: &DisksInput, volumes: Vec<Wanted>, supply
     }
 }
 
-/// What a run that was interrupted had added already: the file system may not know of it yet.
+/// The disks that an interrupted run had added already. The file system may not use them yet.
 fn half_grown(seen: &Observed, request: &DisksInput, name: &str) -> Option<Vec<DiskPart>> {
     let begun = request.unfinished.iter().find_map(|step| match step {
         Step::GrowVolume(volume) if volume.name == name => Some(&volume.disks),
@@ -163,7 +163,7 @@ fn make(wanted: &Wanted, disks: Vec<DiskPart>, uuid: String) -> MakeVolume {
     MakeVolume { name: wanted.name.into(), format, disks, uuid }
 }
 
-/// With the identifiers that they have already, where a run had begun to add them.
+/// The disks as members. One that an earlier run had begun to add keeps its identifier; the others get new ones.
 fn members(disks: &[&Disk], begun: &[DiskPart], request: &DisksInput) -> Vec<DiskPart> {
     let with_id = disks.iter().filter_map(|disk| disk.id.clone().map(|id| (id, disk.size_bytes)));
     let part = |(id, size): (DiskId, u64)| {
@@ -177,7 +177,7 @@ fn member(id: DiskId, size: Size, uuid: &str) -> DiskPart {
     DiskPart { id, size, pv_uuid: as_lvm_uuid(uuid) }
 }
 
-/// LVM writes the 32 characters of a UUID in groups of its own: 6-4-4-4-4-4-6.
+/// A UUID as LVM writes it, in groups of 6-4-4-4-4-4-6 characters.
 fn as_lvm_uuid(uuid: &str) -> String {
     let plain: String = uuid.chars().filter(char::is_ascii_alphanumeric).collect();
     let mut rest = plain.as_str();
@@ -190,7 +190,7 @@ fn as_lvm_uuid(uuid: &str) -> String {
     groups.join("-")
 }
 
-/// Contents that move, and the mount.
+/// Adds the last steps for a volume: moving contents to it, and mounting it.
 fn finish(
     seen: &Observed,
     request: &DisksInput,
@@ -246,13 +246,13 @@ fn finish(
     plan_mount(seen, wanted, uuid, part);
 }
 
-/// A run began to mount it; where fstab says nothing of it, it never was.
+/// Whether an earlier run began to mount it. If fstab has no line for it, it was never mounted.
 fn mount_was_begun(request: &DisksInput, uuid: &str) -> bool {
     request.unfinished.iter().any(|step| matches!(step, Step::AddMount(mount) if mount.uuid == uuid))
 }
 
 fn grow(wanted: &Wanted, disks: Vec<DiskPart>, free_bytes: u64, part: &mut Part) {
-    /// Less than this is LVM's rounding.
+    /// A smaller difference comes from LVM's rounding.
     const WORTH_IT: u64 = 64 << 20;
     let why = if disks.is_empty() {
         "it has room that the file system does not use"

@@ -1,6 +1,7 @@
-//! Decisions about disks: which empty ones become which volumes, what is adopted, what grows, and what forbids it all.
+//! Decisions about disks: which empty disks become which volumes, which existing volumes are used or grown, and what
+//! is refused.
 //!
-//! Pure: facts and wishes in, steps and refusals out. What is written on a disk decides, never its kernel name.
+//! Pure: facts and wishes in, steps and refusals out. What is written on a disk counts, never its kernel name.
 
 mod blocks;
 mod layout;

@@ -1,4 +1,4 @@
-//! Mounts of our volumes: what fstab should say, and when it must not be touched.
+//! Mounts of our volumes: what fstab should contain, and when bootstrap must not edit it.
 
 use super::layout::Wanted;
 use crate::bootstrap::observed::{Mount, Observed};
@@ -9,7 +9,7 @@ use crate::model::observed::{Claim, FstabEntry};
 /// `nofail`: a server whose data disk is gone must still boot. `pquota`: personal storage has limits.
 const XFS_OPTIONS: &str = "defaults,nofail,pquota,x-systemd.device-timeout=60s";
 const BTRFS_OPTIONS: &str = "defaults,nofail,x-systemd.device-timeout=60s";
-/// With `nofail` alone people could log in before their homes are there, and work in what is below.
+/// With `nofail` alone users could log in before their homes are mounted, and write to the directory below the mount.
 const BEFORE_LOGINS: &str = "x-systemd.before=systemd-user-sessions.service";
 const NEEDED: &str = "nofail";
 const MARK: &str = "# berth: volume ";
@@ -74,7 +74,7 @@ pub(super) fn plan_mount(seen: &Observed, wanted: &Wanted, uuid: &str, part: &mu
     }
 }
 
-/// Whether it can be mounted there, and nobody else means that place for another file system.
+/// Whether the volume can be mounted there. It cannot where something else is configured to use that mount point.
 fn is_free(seen: &Observed, target: &str, uuid: &str, part: &mut Part) -> bool {
     let Some(directory) = seen.directories.iter().find(|known| known.path == target) else { return true };
     let before = part.refusals.len();
@@ -121,7 +121,7 @@ fn is_free(seen: &Observed, target: &str, uuid: &str, part: &mut Part) -> bool {
     part.refusals.len() == before
 }
 
-/// What is ours, and behind it what an admin had added to the line; not what would undo it.
+/// Our mount options, followed by those that an admin had added, without options that would undo ours.
 fn with_theirs(ours: &str, theirs: &[String]) -> String {
     const AGAINST: [&str; 6] = ["noauto", "fail", "noquota", "nopquota", "prjquota", "pqnoenforce"];
     let key = |option: &str| option.split('=').next().unwrap_or_default().to_owned();
@@ -135,7 +135,7 @@ fn is_safe(entry: &FstabEntry, format: Format) -> bool {
     has_needed && (format == Format::Btrfs || has_project_quotas(&entry.options))
 }
 
-/// The text of fstab with the mount in it: in place of a line for the same file system, else at the end.
+/// Returns fstab with the mount in it: in place of a line for the same file system, else at the end.
 pub fn edit_fstab(text: &str, mount: &AddMount) -> String {
     let line = mount.fstab_line();
     let spec = format!("UUID={}", mount.uuid);

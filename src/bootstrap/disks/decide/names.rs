@@ -1,4 +1,4 @@
-//! Names of disks as people type them, and the disks that they mean.
+//! Finds the disks that a person named on the command line.
 
 use crate::bootstrap::observed::Observed;
 use crate::bootstrap::plan::Part;
@@ -6,7 +6,7 @@ use std::fmt;
 
 pub(super) const HELP: &str = "berth facts shows serial numbers; a WWID or a name in /dev/disk/by-id names a disk without one of its own";
 
-/// What a name was typed for.
+/// The option after which a name was typed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Naming {
     Leave,
@@ -22,8 +22,8 @@ impl fmt::Display for Naming {
     }
 }
 
-/// What was typed, as the names by which disks are known here. One that means no disk is refused: it may be a slip. One that
-/// means several leaves all of them alone, and wipes none.
+/// Returns the identifying names of the disks that were typed. A name that fits no disk is refused: it may be a typing
+/// error. A name that fits several disks protects all of them after `--leave`, and wipes none after `--wipe`.
 pub fn resolve(seen: &Observed, option: Naming, typed: &[String], part: &mut Part) -> Vec<String> {
     let mut found = Vec::new();
     for name in typed {

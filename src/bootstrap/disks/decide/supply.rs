@@ -1,5 +1,5 @@
-//! Which disks may be used: those that the profile means, that nobody uses and that hold nothing, or nothing that
-//! anybody still needs.
+//! Which disks may be used: the profile selects them, no process uses them, and they are empty or an admin asked to
+//! wipe them.
 
 use super::layout::{DisksInput, Wanted};
 use super::volumes::Existing;
@@ -14,7 +14,7 @@ use crate::profile::DiskWants;
 use std::collections::BTreeMap;
 
 pub(super) struct Supply<'a> {
-    /// Empty, or empty after their wipe.
+    /// Disks that are empty, or will be after they are wiped.
     pub(super) free: Vec<&'a Disk>,
     /// Serial numbers of the disks that are wiped.
     pub(super) wiped: Vec<String>,
@@ -59,7 +59,7 @@ pub(super) fn take_stock<'a>(
     supply
 }
 
-/// That a disk is empty is a statement with a chance to be wrong, and who agrees to a plan should know which.
+/// Notes how sure it is that each disk is empty, because the admin should know that before agreeing to a plan.
 fn say_how_sure(free: &[&Disk], part: &mut Part) {
     let mut looked: BTreeMap<Coverage, Vec<String>> = BTreeMap::new();
     for disk in free {
@@ -90,7 +90,7 @@ fn grown_by(step: &Step) -> &[DiskPart] {
     }
 }
 
-/// A member of no group, by the UUID that the journal has, and nothing else.
+/// Whether the disk holds only an LVM member with the UUID that the journal has, and is in no group.
 fn is_orphan(disk: &Disk, begun: &DiskPart) -> bool {
     let expected = Expected::Own { member: &begun.pv_uuid, group: "", file_system: "" };
     disk.pv.as_ref().is_some_and(|pv| pv.group.is_none()) && objections(disk, expected).is_empty()
@@ -135,7 +135,7 @@ fn help_for(disk: &Disk) -> String {
     }
 }
 
-/// A disk that is named in the profile must be there.
+/// Refuses when a disk that the profile names is not there.
 fn refuse_unknown(seen: &Observed, wants: &DiskWants, part: &mut Part) {
     for serial in &wants.serials {
         let what = match seen.disks.iter().filter(|disk| disk.is_called(serial)).count() {
@@ -149,7 +149,7 @@ fn refuse_unknown(seen: &Observed, wants: &DiskWants, part: &mut Part) {
     }
 }
 
-/// Why this disk is not meant, if it is not.
+/// Why the profile does not select this disk; `None`: it does.
 pub(super) fn why_left(disk: &Disk, wants: &DiskWants) -> Option<String> {
     if wants.leave.iter().any(|name| disk.is_called(name)) {
         return Some("it is named to be left alone".into());
@@ -176,7 +176,7 @@ fn system_mount(disk: &Disk) -> Option<&str> {
     disk.uses.iter().filter_map(Use::mounted_at).find(|target| SYSTEM.contains(target))
 }
 
-/// Whether a disk is part of a volume that is there, or of one that an interrupted run goes on with.
+/// Whether a disk is part of an existing volume, or of one that an interrupted run began.
 fn belongs(seen: &Observed, disk: &Disk, volumes: &[Wanted]) -> bool {
     let serial = disk.id.as_ref().map(|id| id.serial.as_str());
     volumes.iter().any(|wanted| match &wanted.existing {
@@ -196,7 +196,7 @@ fn belongs(seen: &Observed, disk: &Disk, volumes: &[Wanted]) -> bool {
     })
 }
 
-/// Every disk with the reason why it is no empty disk for us.
+/// Lists every disk with the reason why it cannot be used as an empty disk.
 pub(super) fn explain(seen: &Observed, wants: &DiskWants) -> String {
     let reasons: Vec<String> = seen
         .disks

@@ -1,4 +1,4 @@
-//! Every way in which disks can be found, and what is decided about them.
+//! Every state in which disks can be, and what is decided about them.
 
 use super::{DisksInput, plan};
 use crate::bootstrap::observed::{BtrfsVolume, Observed};

@@ -1,4 +1,4 @@
-//! What disks are called, and what is said of those that cannot be used.
+//! Names of disks, and the messages about disks that cannot be used.
 
 use super::tests::{asked, decide, refusals, steps};
 use super::{Naming, resolve};

@@ -17,9 +17,9 @@ pub(super) enum Existing {
         uuid: String,
         free_bytes: u64,
     },
-    /// A run had begun to make it: the same again.
+    /// An earlier run had begun to make it: the same step is planned again.
     Unfinished(MakeVolume),
-    /// It is there and must not be used; the reason is among the refusals.
+    /// It exists and must not be used; the reason is among the refusals.
     Refused,
 }
 
@@ -77,7 +77,7 @@ pub(super) fn find(
     }
 }
 
-/// The UUID of a volume of ours, by what is written on it.
+/// The UUID of the file system on a volume that berth made, read from its disks.
 fn uuid_of<'a>(seen: &'a Observed, name: &str) -> Option<&'a str> {
     let (tag, label) = (volume_tag(name), label(name));
     let group = seen.groups.iter().find(|group| group.tags.contains(&tag));
@@ -87,13 +87,14 @@ fn uuid_of<'a>(seen: &'a Observed, name: &str) -> Option<&'a str> {
     xfs.or_else(|| btrfs().map(|volume| volume.uuid.as_str()))
 }
 
-/// Whether a volume of ours is what is mounted at this place.
+/// Whether the file system that is mounted at `target` is the volume `name`.
 pub fn is_mounted_at(seen: &Observed, name: &str, target: &str) -> bool {
     let mounted = seen.mounted_at(target).and_then(|mount| mount.uuid.as_deref());
     mounted.is_some() && mounted == uuid_of(seen, name)
 }
 
-/// A volume is used only if all of its disks may be: a disk of another server that was put in to be read has one too.
+/// Why an existing volume must not be used; `None`: it may. All of its disks must be allowed by the profile, because a
+/// disk from another server may carry a berth volume too.
 fn against_adoption(seen: &Observed, name: &str, wants: &DiskWants) -> Option<String> {
     let (tag, label) = (volume_tag(name), label(name));
     let group = seen.groups.iter().find(|group| group.tags.contains(&tag));
@@ -200,7 +201,7 @@ fn find_btrfs(seen: &Observed, name: &str, begun: Option<&MakeVolume>, part: &mu
     }
 }
 
-/// Whether an interrupted run got as far as writing on any of its disks: what somebody else put there since is not its.
+/// Whether the interrupted run had already written to one of the disks. Data that others wrote since do not count.
 fn is_touched(seen: &Observed, begun: &MakeVolume) -> bool {
     let group = begun.group();
     let is_its = |member: &DiskPart| {
@@ -214,7 +215,8 @@ fn own<'a>(begun: &'a MakeVolume, member: &'a DiskPart, group: &'a str) -> Expec
     Expected::Own { member: &member.pv_uuid, group, file_system: &begun.uuid }
 }
 
-/// The same volume again, if all of its disks are there, meant, and hold nothing but what that run wrote.
+/// Continues with the same volume. Refuses unless all of its disks are there, the profile selects them, and they hold
+/// only what the interrupted run wrote.
 fn resume(seen: &Observed, begun: &MakeVolume, wants: &DiskWants, part: &mut Part) -> Existing {
     let mut against = Vec::new();
     let group = begun.group();

@@ -1,6 +1,6 @@
-//! Merging what we want into daemon.json: what an admin wrote stays, unless it is the very thing that is asked for.
+//! Merges berth's settings into daemon.json. What an admin wrote stays, except the settings that the profile asks for.
 //!
-//! dockerd does not start when a flag of its unit and a key of the file say the same thing, so flags count too.
+//! dockerd does not start when a flag of its unit and a key of the file set the same thing, so flags are read too.
 
 use super::json::Json;
 use crate::bootstrap::plan::DaemonSettings;
@@ -8,13 +8,13 @@ use crate::model::docker_seen::Flag;
 use serde_json::{Value, json};
 use std::path::Path;
 
-/// What comes of merging.
+/// The result of merging.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Merged {
     pub text: String,
-    /// What is new, `"live-restore": true`; none: the file is right.
+    /// The settings that are new, such as `"live-restore": true`; empty: the file is right.
     pub changes: Vec<String>,
-    /// What the admin has otherwise, and stays.
+    /// Settings that the admin has set to another value, and that stay.
     pub notes: Vec<String>,
 }
 
@@ -25,7 +25,7 @@ pub struct Unmergeable {
     pub help: String,
 }
 
-/// `path`: the file's, for errors. `has_swarm`: a swarm does not go with live-restore.
+/// Merges the settings. `path` is the file's, for errors. `has_swarm`: a swarm does not work with live-restore.
 pub fn merge(
     path: &str,
     text: Option<&str>,
@@ -60,14 +60,14 @@ fn no_json(path: &str, why: &str) -> Unmergeable {
     }
 }
 
-/// What dockerd takes for the keys that are read here; with anything else it does not start.
+/// The types that dockerd accepts for the keys that are read here; with another type it does not start.
 #[derive(Clone, Copy)]
 enum Shape {
     Text,
     Truth,
     List,
     Object,
-    /// An object of texts: `"max-file": 3` is none.
+    /// An object whose values are strings: `"max-file": 3` is wrong.
     Texts,
 }
 
@@ -158,7 +158,8 @@ impl Merge<'_> {
         Ok(())
     }
 
-    /// Another driver than Docker's own is an admin's choice; so is a size that is there.
+    /// Sets the size of logs. A log driver other than Docker's default, or a size that is set already, is the admin's
+    /// choice and stays.
     fn logs(&mut self, size: Option<&str>, files: u32) {
         let Some(size) = size else { return };
         if self.flag("log-driver").is_some() || self.flag("log-opts").is_some() {
@@ -232,7 +233,7 @@ impl Merge<'_> {
         }
     }
 
-    /// Registered, never made the default: a berth's container has runc.
+    /// Registers Ascend's runtime, and never makes it the default: the containers of berths use runc.
     fn runtime(&mut self, program: Option<&Path>) {
         if self.json.field("default-runtime").and_then(Json::text).is_some_and(|name| name != "runc") {
             self.notes.push(

@@ -1,4 +1,4 @@
-//! JSON that keeps the order in which a person wrote it. It knows nothing of Docker.
+//! JSON that keeps the order of keys as a person wrote them. It knows nothing of Docker.
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
@@ -14,7 +14,7 @@ pub(super) enum Json {
 }
 
 impl Json {
-    /// An empty text is an empty object, as it is to dockerd.
+    /// Parses a text. An empty text is an empty object, as it is to dockerd.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         if text.trim().is_empty() {
             return Ok(Self::Object(Vec::new()));
@@ -22,7 +22,7 @@ impl Json {
         serde_json::from_str(text).map_err(|error| error.to_string())
     }
 
-    /// With the indentation of the text that it came from.
+    /// Prints the value with the indentation of `text`, from which it was parsed.
     pub(super) fn print_like(&self, text: &str) -> String {
         let indent = text.lines().skip(1).find_map(|line| {
             let width = line.len() - line.trim_start_matches([' ', '\t']).len();
@@ -42,7 +42,7 @@ impl Json {
         fields.iter().map(|(key, _)| key.as_str())
     }
 
-    /// Of a key that is there twice the last one counts, as it does to dockerd.
+    /// The value of a key. If the key is there twice the last one counts, as it does to dockerd.
     pub(super) fn field(&self, key: &str) -> Option<&Self> {
         let Self::Object(fields) = self else { return None };
         fields.iter().rev().find(|(name, _)| name == key).map(|(_, value)| value)
@@ -79,7 +79,7 @@ impl Json {
         }
     }
 
-    /// The object in a field, made where there is none, or `null`. `None`: something else is there.
+    /// The object in a field; one is made where the field is missing or `null`. `None`: the field has another type.
     pub(super) fn object_in(&mut self, key: &str) -> Option<&mut Self> {
         if self.field(key).is_none_or(|value| *value == Self::Plain(Value::Null)) {
             self.set(key, Self::Object(Vec::new()));

@@ -1,6 +1,6 @@
 //! What `berth bootstrap` should do about Docker, packages and the kernel's settings.
 //!
-//! Pure: facts and wishes in, steps and refusals out. Nothing here speaks to an engine.
+//! Pure: facts and wishes in, steps and refusals out. Nothing here asks the engine.
 
 mod daemon_json;
 mod json;
@@ -25,7 +25,7 @@ use crate::profile::Bootstrap;
 use root::Root;
 use std::path::{Path, PathBuf};
 
-/// What decides beside the facts.
+/// The input of the decision besides the facts.
 pub struct DockerInput<'a> {
     pub wants: &'a Bootstrap,
     pub close_metadata: bool,
@@ -33,24 +33,24 @@ pub struct DockerInput<'a> {
     pub unfinished: &'a [Step],
     /// An earlier run changed daemon.json, and dockerd may not have read it yet.
     pub is_stale: bool,
-    /// What runs, or why nobody could tell. Empty where Docker does not run.
+    /// The running containers, or why the engine could not be asked. Empty where Docker does not run.
     pub running: Result<Running, String>,
     /// Names of containers that an earlier run stopped and did not start again.
     pub to_restart: &'a [String],
-    /// How large Docker's data are, and how much room there is or will be for them.
+    /// The size of Docker's data, and the room that there is or will be for them, both in bytes.
     pub data_bytes: Option<u64>,
     pub room: Option<u64>,
-    /// The process that has the package manager for itself.
+    /// The process that holds the package manager's lock.
     pub locked_by: Option<u32>,
 }
 
-/// Containers that run.
+/// The running containers.
 #[derive(Debug, Default, Clone)]
 pub struct Running {
     pub names: Vec<String>,
     /// Those of them that Docker removes as soon as they stop.
     pub removed: Vec<String>,
-    /// Whether they go on while Docker restarts, as the engine itself says.
+    /// Whether containers go on while Docker restarts (live-restore), as the engine says.
     pub live_restore: Option<bool>,
 }
 
@@ -119,7 +119,7 @@ fn is_possible(seen: &Observed, part: &mut Part) -> bool {
     true
 }
 
-/// What daemon.json should say, and what comes of merging it with what it says.
+/// The settings that daemon.json should have, and the result of merging them into the file as it is.
 fn configuration(
     seen: &Observed,
     request: &DockerInput,
@@ -165,7 +165,7 @@ fn settings(seen: &Observed, request: &DockerInput, root: &Root) -> DaemonSettin
     }
 }
 
-/// Without the volume, dockerd would fill the bare mount point on the root disk.
+/// Has dockerd wait for the mount of its volume: otherwise dockerd would fill the root disk below the mount point.
 fn plan_drop_in(seen: &Observed, request: &DockerInput, part: &mut Part) {
     let Some(root) = request.wanted_root() else { return };
     let content = drop_in(&root);
@@ -210,7 +210,7 @@ fn plan_run(seen: &Observed, request: &DockerInput, changes: &Changes, part: &mu
     part.add(Step::RunDocker(RunDocker { restart, data_root, stops }), why);
 }
 
-/// With live-restore in force they go on running.
+/// The containers that a restart of Docker stops: none while live-restore is in force.
 fn stopped_by_restart(seen: &Observed, request: &DockerInput, part: &mut Part) -> Vec<String> {
     let docker = &seen.docker;
     let flagged = docker
@@ -227,7 +227,7 @@ fn stopped_by_restart(seen: &Observed, request: &DockerInput, part: &mut Part) -
     running(request, part)
 }
 
-/// Whoever runs is named before he is stopped.
+/// The running containers, so that the plan names them. Refuses where they are not known or would be lost.
 fn running(request: &DockerInput, part: &mut Part) -> Vec<String> {
     match &request.running {
         Ok(running) => {
@@ -244,7 +244,7 @@ fn running(request: &DockerInput, part: &mut Part) -> Vec<String> {
     }
 }
 
-/// Nothing could start those again: to stop them is to destroy what is in them.
+/// Refuses containers that Docker removes when they stop: that destroys what is in them. `None`: there are none.
 pub fn removed_by_stop(names: &[String]) -> Option<Refusal> {
     (!names.is_empty()).then(|| Refusal {
         what: format!(

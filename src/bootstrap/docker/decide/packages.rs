@@ -6,7 +6,7 @@ use crate::bootstrap::plan::{InstallPackages, PackagesFor, Part, Step};
 use crate::model::docker_seen::PackageManager;
 use crate::profile::Layout;
 
-/// Parts of Docker that are named like it, and are no engine.
+/// Endings of packages that have Docker in their name, and are not the engine.
 const NO_ENGINE: [&str; 7] = ["-cli", "-compose", "-buildx", "-doc", "-registry", "-scan", "-model"];
 
 pub(super) fn plan_docker(seen: &Observed, request: &DockerInput, part: &mut Part) {
@@ -35,7 +35,8 @@ pub(super) fn plan_docker(seen: &Observed, request: &DockerInput, part: &mut Par
     part.add(Step::InstallPackages(step), why);
 }
 
-/// Docker's packages bring a containerd of their own, and its firewall rules: containers that run would lose theirs.
+/// Refuses to install Docker while another containerd runs containers: Docker's packages replace that containerd, and
+/// change the firewall rules of its containers.
 fn refuse_tasks(seen: &Observed, part: &mut Part) {
     for tasks in &seen.docker.tasks {
         let pids: Vec<String> = tasks.pids.iter().take(5).map(u32::to_string).collect();
@@ -54,7 +55,7 @@ fn refuse_tasks(seen: &Observed, part: &mut Part) {
     }
 }
 
-/// Programs that make volumes, where the layout needs them. To be planned before the disks.
+/// Plans the packages with the programs that make volumes, if the layout needs them. They come before the disks' steps.
 pub fn plan_tools(seen: &Observed, request: &DockerInput) -> Part {
     let mut part = Part::default();
     let needed: &[(&str, &str)] = match request.wants.disks.layout {
@@ -98,7 +99,7 @@ fn is_begun(request: &DockerInput, purpose: PackagesFor) -> bool {
         .any(|step| matches!(step, Step::InstallPackages(packages) if packages.purpose == purpose))
 }
 
-/// `None`: it cannot be done; the reason is among the refusals.
+/// Plans to install the packages. `None`: that cannot be done; the reason is among the refusals.
 fn install(
     seen: &Observed,
     request: &DockerInput,

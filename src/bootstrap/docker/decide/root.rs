@@ -1,4 +1,4 @@
-//! Where Docker's data are, where they should be, and whether they can go there.
+//! Where Docker's data are, where they should be, and whether they can be moved there.
 
 use super::{DockerInput, running};
 use crate::bootstrap::observed::Observed;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// What is to be done about the data.
 pub(super) enum Root {
     AsItIs,
-    /// Nothing is lost when Docker looks elsewhere.
+    /// There are no data to move: daemon.json only has to name the new place.
     Switch {
         to: PathBuf,
     },
@@ -21,7 +21,7 @@ pub(super) enum Root {
     },
 }
 
-/// Whether there is anything to move: then its size matters.
+/// The directory to which data have to be moved. The data's size then matters. `None`: nothing has to be moved.
 pub fn needs_move(seen: &Observed, wants: &Bootstrap) -> Option<PathBuf> {
     let wanted = wants.data_root()?;
     let is_elsewhere = Path::new(&seen.docker.root) != wanted;
@@ -59,7 +59,7 @@ pub(super) fn decide(seen: &Observed, request: &DockerInput, part: &mut Part) ->
     Root::Switch { to }
 }
 
-/// The engine itself says that its data are not where its configuration has them.
+/// Refuses when the engine says that its data are not where its configuration puts them.
 pub fn elsewhere(docker: &DockerSeen) -> Option<Refusal> {
     let said = docker.engine.as_ref()?;
     let refuse = |what: String, help: &str| Some(Refusal { what, help: Some(help.to_owned()) });
@@ -82,7 +82,7 @@ pub fn elsewhere(docker: &DockerSeen) -> Option<Refusal> {
     None
 }
 
-/// Why data that are there cannot be moved as files, as the engine says. To be looked at before anything stops.
+/// Refuses when the engine says that its data cannot be copied as files. To be checked before anything stops.
 pub fn immovable(docker: &DockerSeen) -> Option<Refusal> {
     let said = docker.engine.as_ref();
     let of_engine = said.and_then(|said| said.driver.clone());

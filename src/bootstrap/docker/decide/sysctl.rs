@@ -1,4 +1,4 @@
-//! Settings of the kernel: what is too low is raised, now and for every boot; what is higher stays.
+//! Kernel settings: a value that is too low is raised, now and for every boot; a higher value stays.
 
 use super::DockerInput;
 use crate::bootstrap::observed::Observed;

@@ -1,4 +1,4 @@
-//! Every way in which Docker, packages and settings can be found, and what is decided about them.
+//! Every state in which Docker, packages and settings can be, and what is decided about them.
 
 use super::*;
 use crate::bootstrap::plan::{InstallPackages, MoveDockerData, PackagesFor};

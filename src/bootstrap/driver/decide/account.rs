@@ -1,4 +1,4 @@
-//! The account that the driver runs as. One that is there stays as it is: files and images rely on its numbers.
+//! The account that the driver runs as. An existing account is not changed: files and images rely on its uid and gid.
 
 use crate::bootstrap::plan::{MakeAccount, Part, Step};
 use crate::model::driver::AccountSeen;

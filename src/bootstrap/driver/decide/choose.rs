@@ -1,5 +1,4 @@
-//! One choice for the driver and one for the firmware: what is installed stays, a package is installed, or neither will
-//! do.
+//! The choice for the driver, and likewise for the firmware: keep the installed one, install a package, or refuse.
 
 use super::name::{self, Named};
 use super::pair::{Fit, fit};
@@ -23,7 +22,7 @@ impl Choice {
     }
 }
 
-/// What one of the two is chosen by.
+/// The input of the choice of a driver or a firmware.
 pub(super) struct Chooser<'a> {
     pub(super) seen: &'a DriverSeen,
     pub(super) wants: &'a DriverWants,
@@ -31,7 +30,7 @@ pub(super) struct Chooser<'a> {
     pub(super) kind: PackageKind,
     /// The version that is installed, and whether whole.
     pub(super) installed: Option<(&'a str, bool)>,
-    /// The driver that a firmware has to go with.
+    /// The driver that the firmware must be compatible with.
     pub(super) driver: Option<&'a str>,
 }
 
@@ -157,7 +156,7 @@ impl Chooser<'_> {
         }
     }
 
-    /// What is there instead, and why it will not do.
+    /// Names the packages that are there, and why each does not fit.
     fn found(&self) -> String {
         const MOST: usize = 10;
         let files = &self.seen.packages.files;

@@ -1,4 +1,4 @@
-//! The fleet's table of addresses: one line a card, this node's by its name or machine id.
+//! The fleet's table of addresses, with one line for each card. A node finds its lines by its name or machine id.
 
 use std::net::Ipv4Addr;
 
@@ -16,8 +16,8 @@ pub(super) struct Row {
     pub(super) gateway: Option<Ipv4Addr>,
 }
 
-/// The first line names the columns, in any order: host, card, address, netmask, and where wanted gateway. Empty lines
-/// and those that start with # say nothing. No quotes: no value needs them.
+/// Parses the table. The first line names the columns, in any order: host, card, address, netmask, and optionally
+/// gateway. Empty lines and lines that start with # are skipped. Quotes are not supported: no value needs them.
 pub(super) fn parse(text: &str) -> Result<Vec<Row>, String> {
     let mut lines = text
         .trim_start_matches('\u{feff}')

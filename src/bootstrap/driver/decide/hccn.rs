@@ -1,4 +1,4 @@
-//! The addresses of the cards' network ports: which they should have, and which of them are to be set.
+//! The addresses of the cards' network ports: which they should have, and which have to be set.
 
 use super::csv::{self, Row};
 use super::install::refuse_held;
@@ -8,19 +8,19 @@ use crate::model::driver::{HccnSeen, PortAddress};
 use crate::profile::{HccnWants, WantedAddress};
 use std::net::Ipv4Addr;
 
-/// What decides beside the facts.
+/// The input of the decision besides the facts.
 pub struct Addresses<'a> {
     pub wants: &'a HccnWants,
     /// How many cards the node has.
     pub cards: u32,
-    /// What is in the table, where the profile names one, or why it could not be read.
+    /// The text of the table, if the profile names one, or why it could not be read.
     pub csv: Option<Result<String, String>>,
     pub hostname: &'a str,
-    /// A driver is installed before: the cards cannot be asked now.
+    /// The driver needs a reboot first, so that the cards cannot be asked now.
     pub after_reboot: bool,
 }
 
-/// The step that gives cards their addresses, where they have others.
+/// Plans the step that sets addresses, if the cards have other ones.
 pub fn plan_addresses(seen: &Observed, request: &Addresses) -> Part {
     let mut part = Part::default();
     if !request.wants.is_wanted() {
@@ -69,7 +69,7 @@ fn reason(ports: &[NewAddress], now: &HccnSeen) -> String {
     format!("{}{source}", shown.collect::<Vec<_>>().join(", "))
 }
 
-/// Whether a port has what is wanted; a gateway only where one is.
+/// Whether a port has the wanted address. Its gateway is compared only if one is wanted.
 fn has(port: &PortAddress, wanted: &WantedAddress) -> bool {
     let is = |seen: &Option<String>, wanted: Ipv4Addr| {
         seen.as_deref().is_some_and(|text| text.parse() == Ok(wanted))
@@ -89,7 +89,7 @@ fn new_address(wanted: &WantedAddress) -> NewAddress {
     }
 }
 
-/// This node's addresses, sorted by card; or everything that is wrong with them.
+/// This node's addresses, sorted by card; `Err`: everything that is wrong with them.
 fn wanted(request: &Addresses, machine_id: &str) -> Result<Vec<WantedAddress>, Vec<String>> {
     let mut found = Vec::new();
     let mut wanted = match &request.csv {
@@ -123,14 +123,14 @@ fn of_row(row: &Row) -> WantedAddress {
     WantedAddress { card: row.card, address: row.address, netmask: row.netmask, gateway: row.gateway }
 }
 
-/// By machine id, by its whole name, or by the first part of it.
+/// Whether a row is this node's: by machine id, by its full host name, or by the first part of that name.
 fn is_this(row: &Row, hostname: &str, machine_id: &str) -> bool {
     let first = hostname.split('.').next().unwrap_or(hostname);
     let names = [hostname, first, machine_id];
     names.iter().any(|name| !name.is_empty() && row.host.eq_ignore_ascii_case(name))
 }
 
-/// One address twice is a fault of the whole fleet, wherever the two are.
+/// Names each address that is in the table twice, on whatever nodes: that is wrong for the whole fleet.
 fn duplicates(rows: &[Row]) -> Vec<String> {
     let mut sorted: Vec<&Row> = rows.iter().collect();
     sorted.sort_by_key(|row| (row.address, row.line));
@@ -150,7 +150,7 @@ fn same_addresses(wanted: &[WantedAddress]) -> Vec<String> {
         .collect()
 }
 
-/// Each card once, none too many.
+/// Names cards without a row, with several rows, and those that the node does not have.
 fn count_problems(wanted: &[WantedAddress], cards: u32) -> Vec<String> {
     let mut found = Vec::new();
     for card in 0..cards {

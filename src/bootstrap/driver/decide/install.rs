@@ -1,4 +1,4 @@
-//! From wishes to steps: account, driver and firmware in their order, and the reboot behind them.
+//! Plans the driver's steps: account, driver and firmware in the right order, then the reboot.
 
 use super::account::plan_account;
 use super::choose::{Choice, Chooser};
@@ -7,14 +7,14 @@ use crate::bootstrap::observed::{CardsSeen, DriverSeen, Machine, Observed};
 use crate::bootstrap::plan::{InstallRun, PackageKind, Part, ResumeAfterBoot, Step};
 use crate::profile::DriverWants;
 
-/// What decides beside the facts.
+/// The input of the decision besides the facts.
 pub struct DriverInput<'a> {
     pub wants: &'a DriverWants,
-    /// `vendor:device` of a card; empty: not looked for.
+    /// `vendor:device` of a card; empty: the PCI bus is not searched for cards.
     pub pci_ids: &'a [String],
     /// Steps that an earlier run started and did not finish.
     pub unfinished: &'a [Step],
-    /// How the rest goes on after the reboot.
+    /// How the remaining steps are run after the reboot.
     pub resume: &'a ResumeAfterBoot,
 }
 
@@ -80,7 +80,7 @@ fn choose(
     driver.zip(firmware)
 }
 
-/// False: refused.
+/// Refuses a driver and a firmware that do not fit each other. Returns false if it refused.
 fn check_pair(
     seen: &DriverSeen,
     driver: &Choice,
@@ -114,7 +114,8 @@ fn check_pair(
     }
 }
 
-/// Fresh: the driver first, for only a driver can write firmware. Over a driver that works: the firmware first.
+/// Orders the installations. Without a working driver the driver comes first, because only a driver can write firmware.
+/// With a working one the firmware comes first.
 fn in_order(seen: &DriverSeen, driver: &Choice, firmware: &Choice, wants: &DriverWants) -> Vec<InstallRun> {
     let mut both = vec![(PackageKind::Driver, driver), (PackageKind::Firmware, firmware)];
     if seen.files.is_complete() && seen.files.module_loaded {
@@ -165,7 +166,7 @@ fn say_right(seen: &Observed, driver: &DriverSeen, own: &Choice, firmware: &Choi
     }
 }
 
-/// What the packages need of this machine.
+/// Refuses a machine that lacks something that the packages need.
 fn check_machine(
     machine: &Machine,
     seen: &DriverSeen,
@@ -210,7 +211,7 @@ fn headers_command(os: &str, kernel: &str) -> String {
     }
 }
 
-/// Nobody may have a card while its driver, its firmware or its address changes.
+/// Refuses while somebody has a card: its driver, firmware or address must not change then.
 pub(super) fn refuse_held(seen: &Observed, to: &str, part: &mut Part) {
     if seen.driver.as_ref().is_some_and(|driver| !driver.files.module_loaded) {
         return;

@@ -1,5 +1,5 @@
-//! Decisions about the driver: which packages are installed in which order, who it runs as, which addresses the cards
-//! get, and what forbids it all.
+//! Decisions about the driver: which packages are installed in which order, the account that it runs as, the addresses
+//! that the cards get, and what is refused.
 //!
 //! Pure: facts and wishes in, steps and refusals out. It installs nothing.
 

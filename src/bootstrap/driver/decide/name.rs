@@ -1,4 +1,4 @@
-//! What the vendor's names say: product, kind, version, architecture.
+//! Reads the vendor's file names: product, kind, version, architecture.
 
 use crate::bootstrap::plan::PackageKind;
 use crate::model::version::is_version;
@@ -8,11 +8,11 @@ pub(super) struct Named {
     pub(super) product: String,
     pub(super) kind: PackageKind,
     pub(super) version: String,
-    /// As Rust and `uname -m` call it; firmware is for every machine.
+    /// As Rust and `uname -m` call it; `None` for firmware, which fits every architecture.
     pub(super) arch: Option<String>,
 }
 
-/// What a package of this product is called: the vendor names the product behind `hdk`, or for A3 before it.
+/// How the file names of this product begin: the vendor writes the product after `hdk`, but for A3 before it.
 pub(super) fn begin(product: &str) -> String {
     if product.eq_ignore_ascii_case("A3") {
         format!("Atlas-{product}-hdk-npu-")

@@ -1,10 +1,10 @@
-//! Which firmware goes with which driver: what the driver itself says, else what is known of its releases.
+//! Which firmware is compatible with which driver: the driver's own files say it, else a table of releases.
 
 use crate::model::driver::DriverFacts;
 use crate::model::version::{is_same, is_within};
 
-/// Releases of the driver and the firmware that the vendor's release notes name beside them. A driver works with more
-/// than these, and says with which once it is installed; the most exact row counts: 24.1.rc1 before 24.1.
+/// Driver releases, and the firmware that the vendor's release notes name for each. A driver works with more than
+/// these: once installed, its files say with which. The most exact row counts: 24.1.rc1 before 24.1.
 const KNOWN: [(&str, &[&str]); 7] = [
     ("23.0", &["7.1"]),
     ("24.1.rc1", &["7.1"]),
@@ -18,9 +18,9 @@ const KNOWN: [(&str, &[&str]); 7] = [
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Fit {
     Yes,
-    /// What it goes with instead.
+    /// They are not compatible; the firmware that would be.
     No(String),
-    /// Seen only once both are installed.
+    /// It is known only once both are installed.
     Unknown,
 }
 
@@ -39,7 +39,7 @@ pub(super) fn fit(driver: &str, firmware: &str, installed: &DriverFacts) -> Fit 
     }
 }
 
-/// What is wrong with driver and firmware as they are installed now, by the driver's own word.
+/// Why the installed driver and firmware do not fit, by the driver's own files; `None`: they fit, or nothing says so.
 pub fn installed_misfit(files: &DriverFacts) -> Option<String> {
     let (Some(driver), Some(firmware)) = (files.package(), &files.firmware) else { return None };
     if files.firmware_ranges.is_empty() {

@@ -1,4 +1,4 @@
-//! The unit that goes on after the reboot, as systemd wants it written.
+//! The systemd unit that continues bootstrap after the reboot.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ const COMMAND: &str = "/usr/local/bin/berth bootstrap --apply --yes --after-rebo
 const MARKER: &str = "/var/lib/berth/bootstrap/resume";
 const STATE: &str = "RequiresMountsFor=/var/lib/berth\n";
 
-/// `words`: the program and what it is called with. `Err`: a word that a unit cannot hold.
+/// Returns the unit's text. `words` is the command line. `Err`: a word that cannot be written into a unit.
 pub fn resume_unit(words: &[String], marker: &Path, state: &Path) -> Result<String, String> {
     let command: Vec<String> = words.iter().map(|word| quote(word)).collect::<Result<_, _>>()?;
     let (marker, state) = (quote_path(marker)?, quote_path(state)?);
@@ -17,7 +17,7 @@ pub fn resume_unit(words: &[String], marker: &Path, state: &Path) -> Result<Stri
         .replace(STATE, &format!("RequiresMountsFor={state}\n")))
 }
 
-/// One word of a command line: systemd expands `%` and `$`, and splits at spaces.
+/// Quotes one word of a command line, in which systemd expands `%` and `$`, and splits at spaces.
 fn quote(word: &str) -> Result<String, String> {
     if word.is_empty() || word.chars().any(char::is_control) {
         return Err(format!("{word:?} cannot stand in a systemd unit"));
@@ -27,7 +27,7 @@ fn quote(word: &str) -> Result<String, String> {
     Ok(if word.chars().all(is_plain) { escaped } else { format!("\"{escaped}\"") })
 }
 
-/// A path alone on its line.
+/// Quotes a path that stands alone on its line.
 fn quote_path(path: &Path) -> Result<String, String> {
     let text = path.to_str().filter(|text| !text.contains(|c: char| c.is_control() || c.is_whitespace()));
     let text = text.ok_or_else(|| format!("{} cannot stand in a systemd unit", path.display()))?;

@@ -1,4 +1,4 @@
-//! What makes a good node a bad one: for each check at least one thing.
+//! Changes that make a good node a bad one: at least one for each check.
 
 use super::machine::*;
 use super::*;

@@ -1,4 +1,4 @@
-//! What was not looked at is never ok: each source is lost alone, over a good node.
+//! A check without its facts is never `ok`: each test takes one source away from a good node.
 
 use super::*;
 use crate::check::seen::Holders;

@@ -1,4 +1,4 @@
-//! Every check on a good node and on a bad one: what tools print goes in, verdicts come out.
+//! Every check on a good node and on a bad one. The input is the output of tools, the result is verdicts.
 
 mod bad;
 mod looked;

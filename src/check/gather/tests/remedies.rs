@@ -1,4 +1,4 @@
-//! Remedies do what they say on this node, and no harm.
+//! Tests that remedies fit the node, and do no harm.
 
 use super::*;
 use crate::model::check_facts::NodeFacts;
