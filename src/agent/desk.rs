@@ -1,10 +1,8 @@
 //! Connections to the API, and the limits for one caller: connections, time for a request, bytes of a request.
 //!
 //! A caller over a limit is told which one. Root has places of its own, so that an administrator gets in while
-//! others flood the agent.
-//! Users who come through the gateway have places of their own, too. Accounts that berth does not know share a few
-//! places, because
-//! one person may have thousands of such accounts (`/etc/subuid`).
+//! others flood the agent. Users who come through the gateway have places of their own, too. Accounts that berth
+//! does not know share a few places, because one person may have thousands of such accounts (`/etc/subuid`).
 
 use super::answer::Failure;
 use super::listen::Peer;
@@ -28,15 +26,16 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 
-/// Connections of one user: enough for tools, editors and a few requests that wait.
+/// Connections of one user, and of all users: enough for tools, editors and a few requests that wait.
 const EACH: usize = 64;
 const ALL: usize = 512;
 /// Connections of root. No other caller can use them.
 const FOR_ROOT: usize = 128;
-/// Connections of all accounts that are no user's, together; also the limit for each of them.
+/// Connections of all accounts that berth does not know, and of each of them.
 const FOR_STRANGERS: usize = 32;
 const STRANGER: usize = 8;
-/// How many connections at a time are told that they are too many. Further ones are closed without an answer.
+/// How many connections of one caller, and of all, can be told at a time that they are too many. Further ones are
+/// closed without an answer.
 const TOLD_EACH: usize = 16;
 const TOLD_ALL: usize = 128;
 /// Time limit for the head of a request, and again for its body.
