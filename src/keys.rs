@@ -117,7 +117,7 @@ fn public_lines(keys: &[PrivateKey]) -> Result<String, Fault> {
     Ok(lines.map_err(|error| bug(&error))?.join("\n"))
 }
 
-/// The private keys of a `host_key` file. An error when there is none.
+/// The private keys of a `host_key` file. An error when one of them is not an OpenSSH private key.
 pub fn read_host_keys(private: &str) -> Result<Vec<PrivateKey>, Fault> {
     let wrong = |error| Fault::host(format!("this is not an OpenSSH private key: {error}"));
     let starts: Vec<usize> = private.match_indices(KEY_BEGIN).map(|(at, _)| at).collect();

@@ -23,7 +23,7 @@ impl Engine {
     }
 }
 
-/// Whether this message is the registry's own answer: the image does not exist, or needs a login.
+/// Whether this message is the registry's own answer, such as that the image does not exist or needs a login.
 fn is_answer(status: u16, message: &str) -> bool {
     const WORDS: [&str; 6] = [
         "manifest unknown",
