@@ -22,7 +22,7 @@ pub struct NewBerth {
     /// Seconds. They count from when the berth's SSH server answers.
     pub lease: Option<u64>,
     pub unattended: bool,
-    /// The ticket of the request that becomes this berth.
+    /// The ticket of the request that becomes this berth; below, the tickets that it overtakes.
     pub ticket: Option<i64>,
     pub overtaken: Vec<i64>,
 }
@@ -462,7 +462,7 @@ fn read_berth(row: &rusqlite::Row) -> rusqlite::Result<Berth> {
     })
 }
 
-/// Why and when a berth was stopped. While it is still being stopped, only the reason counts.
+/// Why and when a berth was stopped; `None` until it is stopped.
 fn read_stop(row: &rusqlite::Row, first: usize) -> rusqlite::Result<Option<Stop>> {
     let reason: Option<String> = row.get(first)?;
     let Some(at) = optional_time_at(row, first + 1)? else { return Ok(None) };
