@@ -46,7 +46,8 @@ pub(super) fn not_from_a_registry(image: &CatalogueImage) -> Fault {
 }
 
 impl Node {
-    /// Fetches an image that the engine does not have, and checks that it is the pinned content.
+    /// Fetches an image that the engine does not have, by its pinned digest where it has one. An error for an image
+    /// that only this node had.
     pub(super) async fn fetch(&self, image: &CatalogueImage, progress: &ProgressSender) -> Result<ImageInfo> {
         match image.pin() {
             Some(Pin::Digest(digest)) if !image.is_imported() => {

@@ -142,7 +142,7 @@ impl Node {
         (Arc::new(Self::open_with(config, clock).unwrap()), dir)
     }
 
-    /// Records an event of the agent. A failure is only logged.
+    /// Records an event of the agent, for a test that looks back at it.
     #[cfg(test)]
     pub async fn tell(&self, kind: &'static str, text: &str) {
         let event = self.event(kind, "agent", text);

@@ -1,14 +1,19 @@
-//! Input on its way from the client to a program or a socket, and how the client is slowed down when that is slow.
+//! Input on its way from the client to a program or a socket, and how a client is slowed down when its reader is
+//! slow.
 //!
-//! russh opens a channel's window again as soon as data comes in, read or not, and gives no way to open it later.
-//! Not reading from the connection is no brake either: the client's own window updates and signals come on it, and
-//! a program that waits for those (`cat` both ways) would wait for ever. What russh has is a hook for the *size*
-//! that windows are opened to next, one for all channels of a connection: [`super::windows`] says which. Here is what
-//! waits, and who is behind. A russh with our changes (`scripts/lib/russh-*.diff`) asks for each channel, and opens a window
-//! when it is told to: with it, who is behind has none until its reader has caught up ([`InputQueue::reopen`]).
-//! A client that ignores its windows is disconnected: what waits in one connection has a limit. What waits in all
-//! connections of one user has one too: near it their windows are small, and beyond it their largest connection goes.
-//! Where too much waits in all together, the user makes room for whom most does.
+//! russh opens a channel's window again as soon as data comes in, whether or not it was read, and has no call to
+//! open it later. berth cannot stop reading the connection either: the client's own window updates and signals come
+//! on it, and a program that waits for those (`cat` both ways) would wait for ever. What russh has is a hook for
+//! the *size* that windows are opened to next, one size for all channels of a connection; [`super::windows`]
+//! computes it. This module has the data that waits, and knows which channels are behind.
+//!
+//! A russh with our changes (`scripts/lib/russh-*.diff`) asks for each channel's size, and opens a window when it
+//! is told to. With it, a channel that is behind has no window until its reader has caught up
+//! ([`InputQueue::reopen`]).
+//!
+//! The data that waits is limited three times. Per connection: a client that sends more than its windows allow is
+//! disconnected. Per user: near the limit the user's windows are small, and beyond it the user's largest connection
+//! is ended. In the whole process: beyond the limit, the user with most data waiting loses a connection.
 
 use super::windows::{PLENTY, Reader, TOO_MUCH, TRICKLE, WINDOW, Windows, own_window};
 use crate::ssh::connection::closing::{Closer, Why};

@@ -1,5 +1,5 @@
-//! A session's program as its channel sees it: how it is asked for, its streams, its signals. Who it runs as is said by
-//! whoever launches it.
+//! A session's program as its channel sees it: how it is started, its streams, its signals. An implementation of
+//! [`Launch`] decides which account it runs as.
 
 use super::session::ProgramPlan;
 use super::terminal::{Control, Terminal};

@@ -1,4 +1,4 @@
-//! One session channel as a state machine: what the client asks in, an answer and orders out. Pure: no I/O.
+//! One session channel as a state machine: a client's request goes in, an answer and orders come out. Pure: no I/O.
 //!
 //! A second machine, [`Ending`], says when the output of a program that has exited is complete.
 

@@ -1,7 +1,7 @@
-//! One channel and one socket, joined: bytes both ways, each direction's end on its own.
+//! Joins one channel and one socket: carries bytes both ways. Each direction ends by itself.
 //!
-//! The socket is read only as fast as the client's window takes it; what the client sends waits in its
-//! [`InputQueue`]. A tunnel knows neither who opened it nor where the socket leads.
+//! The socket is read only as fast as the client's window allows. What the client sends waits in its
+//! [`InputQueue`]. A tunnel does not know who opened it or where the socket leads.
 
 use super::input::{InputQueue, Inputs, UntilDropped};
 use crate::ssh::connection::activity::ChannelPlace;

@@ -1,4 +1,4 @@
-//! One connection as its handler knows it: who it is, what it may open, what is told of it.
+//! One connection as its handler sees it: who the client is, what it may open, and which events it reports.
 
 use super::activity::{Activity, ChannelPlace, Places};
 use super::admission::Stage;

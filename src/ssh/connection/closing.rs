@@ -1,4 +1,4 @@
-//! Ending one connection from our side: why, and how its task is told.
+//! Ends one connection from our side: the reasons, and how the connection's task is told.
 
 use russh::Disconnect;
 use std::fmt;

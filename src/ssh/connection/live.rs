@@ -1,4 +1,4 @@
-//! Everybody who is logged in to one server. It never keeps a connection alive: it only knows how to end one.
+//! The connections that are logged in to one server. It never keeps a connection alive; it only can end one.
 
 use super::activity::Activity;
 use super::closing::{Closer, Why};
