@@ -85,7 +85,8 @@ impl Node {
         Ok(facts)
     }
 
-    /// As [`Node::npu`], but with any earlier answer, for values that rarely change, such as versions.
+    /// As [`Node::npu`], with an answer that may be `npu-smi-max-age` old, for values that rarely change, such as
+    /// versions.
     pub(crate) async fn npu_lately(&self) -> Result<Arc<NpuFacts>> {
         self.npu(self.now().boot.before(self.settings().config.tools.npu_smi_max_age)).await
     }

@@ -4,14 +4,15 @@
 //! A new connection is never refused because others have not logged in yet. When all places are taken, one is
 //! freed. The rules are applied in this order:
 //! 1. from the *stage* of login in which most connections wait. So a client that only opens connections competes
-//! with others that do the same, and never with one that has come further. Later stages cost the client more: the
-//! last but one needs the mathematics of a key exchange, the last a key that may log in;
+//!    with others that do the same, and never with one that has come further. Later stages cost the client more:
+//!    the last but one needs the mathematics of a key exchange, the last a key that may log in;
 //! 2. from the *address* that has most connections in that stage, so that one client first pushes out its own;
 //! 3. the connection that has waited longest *without coming further*.
 //!
 //! Let there be `n` places. A client that comes further with every round trip is safe while fewer than `n / 6`
 //! other connections enter the same stage in one round trip, from whatever address (`n`, where the whole flood
 //! stops at one stage).
+//!
 //! It must never forget a connection: a place is given back when its [`Place`] is dropped.
 
 use std::collections::{BTreeMap, HashMap};

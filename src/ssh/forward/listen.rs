@@ -1,6 +1,6 @@
-//! Listeners on behalf of a client: each accepted connection becomes a channel to it.
+//! Listeners on behalf of a client. For each connection that one accepts, a channel to the client is opened.
 //!
-//! They live as long as the connection that asked for them, and are never on anything but loopback.
+//! Listeners end with the connection that asked for them, and are never on anything but loopback.
 
 use super::SocketOrder;
 use super::socket_of_user::{Made, socket_of_user};

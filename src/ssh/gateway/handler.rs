@@ -1,4 +1,5 @@
-//! What russh calls for one connection to the gateway. Thin, and it must never wait for a program or another host.
+//! What russh calls for one connection to the gateway. It decides little, and must never wait for a program or
+//! another host.
 
 use super::gate::Gate;
 use super::jump::{self, Wish};

@@ -1,5 +1,5 @@
-//! What russh calls for one connection. Thin: it asks `auth` and the session's state machine, answers at once,
-//! and hands orders to the channel's task. It must never wait for a program or another host.
+//! What russh calls for one connection. It asks `auth` and the session's state machine, answers at once, and passes
+//! orders to the channel's task. It must never wait for a program or another host.
 
 use super::auth::{self, Grant, Refusal};
 use super::berth::InsideBerth;

@@ -1,7 +1,8 @@
-//! `berth inside session`: from root to the session user, then exec. A process of its own, so that no thread of
-//! the server ever changes its identity and no unsafe code runs between fork and exec.
+//! `berth inside session`: changes from root to the session user and then executes the program. It is a process of
+//! its own, so that no thread of the server ever changes its identity, and no unsafe code runs between fork and
+//! exec.
 //!
-//! It must not run anything of the image before the last privilege is gone.
+//! It must not run anything of the image before it has given up the last privilege.
 
 use super::account::Account;
 use super::descriptors;
