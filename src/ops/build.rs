@@ -309,7 +309,7 @@ fn environment(accel: &dyn Accelerator, berth: &Berth) -> Vec<(String, String)> 
     environment
 }
 
-/// The groups that may open these nodes; on a real node, that of HwHiAiUser.
+/// The groups that may open these nodes; on a real node, that of `HwHiAiUser`.
 fn node_groups(devices: &[DeviceNode]) -> Result<Vec<u32>> {
     let mut groups = BTreeSet::new();
     for device in devices {

@@ -26,11 +26,11 @@ pub(in crate::ssh) struct InsideHandler {
     berth: Arc<InsideBerth>,
     connection: ClientConnection,
     grant: Option<Grant>,
-    /// The last one, and the fingerprint of its key.
+    /// The last refusal, and the fingerprint of its key.
     refusal: Option<(Refusal, String)>,
     user: String,
     channels: Channels,
-    /// Made with the first.
+    /// Made with the first listener.
     listeners: Option<Listeners>,
 }
 
