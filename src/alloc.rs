@@ -1,7 +1,7 @@
 //! Which cards a request gets. Pure: no host, no clock, no randomness.
 //!
-//! A server has at most 16 cards, so every choice is looked at (cards that are alike are one) and the best one taken;
-//! what "best" means is one comparison, [`Score`], and not spread over a search.
+//! A server has at most 16 cards, so every choice is compared and the best one taken (cards that are alike count as
+//! one choice). What "best" means is one comparison, [`Score`]; it is not spread over a search.
 
 pub mod cpus;
 
@@ -16,11 +16,11 @@ pub const MOST_CARDS: usize = 16;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slot {
     pub id: CardId,
-    /// Healthy, with nobody on it.
+    /// Healthy, and held by nobody.
     pub free: bool,
-    /// Cards of one number reach each other over links of their own.
+    /// Cards with the same number reach each other over direct links.
     pub link: u32,
-    /// Cards of one number hang on one NUMA node.
+    /// Cards with the same number are attached to the same NUMA node.
     pub numa: u32,
 }
 
@@ -39,7 +39,7 @@ pub enum NoFit {
         asked: i64,
         known: Vec<CardId>,
     },
-    /// Asked for by id, and not free.
+    /// These cards were asked for by id and are not free.
     Taken(Vec<CardId>),
     TooFew {
         asked: usize,

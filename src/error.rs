@@ -1,4 +1,4 @@
-//! Error classes, exit codes, and how an error is shown. It knows nothing of where errors come from.
+//! Error classes, exit codes, and how an error is shown. It knows no cause of any particular error.
 //!
 //! A [`Fault`] is the leaf that says whose problem it is; `anyhow` contexts above it say what we were doing.
 
@@ -9,9 +9,9 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ErrorClass {
-    /// The words of the call are wrong.
+    /// The arguments of the call are wrong.
     Usage,
-    /// A guard, a quota, or a thing that is not the caller's.
+    /// Not allowed: a guard or a quota forbids it, or it belongs to somebody else.
     Refused,
     /// A check failed.
     CheckFailed,
@@ -19,9 +19,9 @@ pub enum ErrorClass {
     Host,
     /// The Docker Engine, or a container or image in it.
     Docker,
-    /// Cards, names or ports are taken now; later it may work.
+    /// Cards, names or ports are taken now. A later try may succeed.
     Busy,
-    /// Our own mistake.
+    /// A mistake in berth itself.
     Bug,
 }
 
@@ -51,10 +51,10 @@ impl ErrorClass {
     }
 }
 
-/// What went wrong, where a caller does something else because of it. The message is for people: no code reads it.
+/// What went wrong, for code that decides by it. The message is for people; no code reads it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum FaultKind {
-    /// Nobody asks.
+    /// No code decides by it.
     #[default]
     Other,
     /// This user may not look at it.
@@ -67,12 +67,12 @@ pub enum FaultKind {
     NoEngine,
     /// The Docker Engine and berth have no version of its API in common.
     EngineVersion,
-    /// Docker removes that container already.
+    /// Docker is already removing that container.
     BeingRemoved,
 }
 
 impl FaultKind {
-    /// What the kernel says of a path or a socket.
+    /// The kind of an I/O error on a path or a socket.
     pub fn of_io(error: &std::io::Error) -> Self {
         match error.kind() {
             std::io::ErrorKind::PermissionDenied => Self::Denied,
@@ -85,7 +85,7 @@ impl FaultKind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
     pub class: ErrorClass,
-    /// Within this process; the API answers with the class.
+    /// For code of this process. The API sends the class only.
     #[serde(skip)]
     pub kind: FaultKind,
     pub message: String,

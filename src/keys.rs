@@ -1,4 +1,4 @@
-//! Keys: the host key of a berth, and public keys as people hand them in. Text in, text out; no files.
+//! Makes host keys, and reads public keys that people hand in. Text in, text out; no files.
 
 use crate::error::{ErrorClass, Fault};
 use crate::model::text::plain;
@@ -10,19 +10,19 @@ use russh::keys::{Algorithm, HashAlg, PublicKey, parse_public_key_base64};
 use std::fmt;
 use std::ops::Deref;
 
-/// Longer than any real key with its comment.
+/// The longest line that is read: longer than any real key with its comment.
 const LINE_LIMIT: usize = 16 << 10;
 const COMMENT_LIMIT: usize = 256;
 const RSA_MINIMUM: u32 = 2048;
-/// Of the host keys that we make: as many bits as resist for as long as the rest does.
+/// Bits of the RSA host keys that we make: as strong as the rest of the connection.
 const RSA_BITS: usize = 3072;
 const KEY_BEGIN: &str = "-----BEGIN OPENSSH PRIVATE KEY-----";
 
-/// The private half never shows itself in logs or debug output.
+/// A private key. It never appears in logs or debug output.
 pub struct Secret(String);
 
 impl Secret {
-    /// For text that was read back.
+    /// Wraps a key that was read from a file.
     pub fn new(private_openssh: String) -> Self {
         Self(private_openssh)
     }
@@ -41,8 +41,8 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The host key of a server, in each type that clients need: `private_openssh` goes to the file `host_key`, one key
-/// after the other; the other halves, a line each, to known_hosts files.
+/// The host key of a server, one key of each type that clients need. `private_openssh` is written to the file
+/// `host_key`, one key after the other. The public halves, one on each line, go to known_hosts files.
 #[derive(Debug)]
 pub struct HostKey {
     pub private_openssh: Secret,
@@ -50,7 +50,7 @@ pub struct HostKey {
 }
 
 impl HostKey {
-    /// A key of ours that was kept.
+    /// Reads a stored host key. An error when it is not a valid private key.
     pub fn read(private: Secret) -> Result<Self, Fault> {
         let public_openssh = public_lines(&read_host_keys(&private)?)?;
         Ok(Self { private_openssh: private, public_openssh })
@@ -83,14 +83,14 @@ impl HostKeyType {
     }
 }
 
-/// Makes a host key of each type. Takes a moment: finding the primes of RSA does.
+/// Makes a host key of each type. It takes a moment, because the primes of RSA have to be found.
 pub fn generate_host_key() -> Result<HostKey> {
     let made = HostKeyType::ALL.into_iter().map(HostKeyType::make).collect::<Result<Vec<_>, _>>();
     let made = made.map_err(|error| bug(&error)).context("making a host key")?;
     written(&made).context("writing a host key")
 }
 
-/// The host key with the types that it lacks, where it was made before there were so many; `None` where it has all.
+/// The host key with its missing types added, for a key from an older version; `None` when it has all types.
 pub fn complete_host_key(private: &Secret) -> Result<Option<HostKey>> {
     let mut keys = read_host_keys(private)?;
     let missing: Vec<_> =
@@ -117,7 +117,7 @@ fn public_lines(keys: &[PrivateKey]) -> Result<String, Fault> {
     Ok(lines.map_err(|error| bug(&error))?.join("\n"))
 }
 
-/// The private keys of a `host_key` file, which has one or more.
+/// The private keys of a `host_key` file. An error when one of them is not an OpenSSH private key.
 pub fn read_host_keys(private: &str) -> Result<Vec<PrivateKey>, Fault> {
     let wrong = |error| Fault::host(format!("this is not an OpenSSH private key: {error}"));
     let starts: Vec<usize> = private.match_indices(KEY_BEGIN).map(|(at, _)| at).collect();
@@ -131,12 +131,12 @@ pub fn read_host_keys(private: &str) -> Result<Vec<PrivateKey>, Fault> {
     texts.into_iter().map(|text| PrivateKey::from_openssh(text).map_err(wrong)).collect()
 }
 
-/// The public lines of a private host key of ours.
+/// The public lines of one of our private host keys, one for each type.
 pub fn public_half(private: &Secret) -> Result<String, Fault> {
     public_lines(&read_host_keys(private)?)
 }
 
-/// Lines for a known_hosts file: one for each type of a server's key.
+/// The lines for a known_hosts file, one for each type of a server's key.
 pub fn known_hosts(name: &str, host_key: &str) -> String {
     host_key.lines().map(|key| format!("{name} {key}")).collect::<Vec<_>>().join("\n")
 }
@@ -145,7 +145,7 @@ fn bug(error: &russh::keys::ssh_key::Error) -> Fault {
     Fault::bug(error.to_string())
 }
 
-/// A public key that was found good.
+/// A public key that was checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicKeyInfo {
     /// `ssh-ed25519`, `ecdsa-sha2-nistp256`, `ssh-rsa`, …
@@ -164,7 +164,7 @@ impl PublicKeyInfo {
     }
 }
 
-/// Reads one public key; more than one is refused.
+/// Reads one public key. An error when there is none, more than one, or a bad one.
 pub fn parse_public_key(text: &str) -> Result<PublicKeyInfo, Fault> {
     let mut keys = parse_public_keys(text)?;
     match (keys.pop(), keys.len()) {
@@ -192,7 +192,7 @@ pub fn parse_public_keys(text: &str) -> Result<Vec<PublicKeyInfo>, Fault> {
     if keys.is_empty() { Err(refuse("there is no public key here")) } else { Ok(keys) }
 }
 
-/// One line of `authorized_keys`, for comparison with what a client offers.
+/// Reads one line of `authorized_keys`, to compare it with what a client offers.
 pub(crate) fn read_line(line: &str) -> Result<(PublicKey, PublicKeyInfo), Fault> {
     if line.len() > LINE_LIMIT {
         return Err(refuse("the line is too long for a public key"));
@@ -247,7 +247,7 @@ fn check_type(key_type: &str, line: &str) -> Result<(), Fault> {
     })
 }
 
-/// Names from a key can come from anybody: a bounded, harmless piece of them is enough to recognise them by.
+/// A name from a key, cut and made printable, as anybody can write it. Enough to recognise the key by.
 fn printable(text: &str) -> String {
     text.chars().take(40).map(plain).collect()
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use std::future::Future;
 use tokio::sync::mpsc;
 
-/// Lines that may wait for a slow reader.
+/// How many lines may wait for a client that reads slowly.
 const QUEUE: usize = 256;
 
 pub(super) type Answer<T> = Result<Json<T>, Failure>;
@@ -39,8 +39,8 @@ impl IntoResponse for Failure {
     }
 }
 
-/// Runs the work on a task of its own, so that a client that hangs up does not stop it halfway, and streams
-/// what it tells.
+/// Runs the work on a task of its own and streams its progress and result. A client that hangs up does not stop the
+/// work halfway.
 pub(super) fn stream_work<T, Work, F>(work: Work) -> Response
 where
     T: Serialize + Send + 'static,
@@ -77,7 +77,7 @@ where
     ndjson(body)
 }
 
-/// A body out of a queue of lines.
+/// An answer whose body is the lines of this queue.
 pub(super) fn ndjson(lines: mpsc::Receiver<Bytes>) -> Response {
     let stream = futures_util::stream::unfold(lines, |mut lines| async move {
         lines.recv().await.map(|line| (Ok::<_, std::convert::Infallible>(line), lines))

@@ -1,7 +1,9 @@
-//! Connections to the API for users at the gateway. Who is behind them is said here, by the agent itself.
+//! Connections to the API for users who are logged in at the gateway. The agent itself says which user each of them
+//! belongs to.
 //!
-//! A command of the gateway has one socket, its channel: for each byte that it writes there it gets a connection.
-//! Channel and connections end with the user's SSH connection, whether or not the command does.
+//! A command of the gateway has one socket to the agent, its channel. For each byte that the command writes there,
+//! the agent opens one connection.
+//! The channel and its connections end when the user's SSH connection ends, even if the command still runs.
 
 use super::listen::Peer;
 use crate::host::handover::send_descriptor;
@@ -17,21 +19,22 @@ use tokio::net::UnixStream;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
-/// Connections that wait to be served.
+/// How many connections may wait to be served.
 const QUEUE: usize = 64;
 
-/// Where the gateway brings its channels.
+/// The gateway's end: it hands over the channel of each command here.
 #[derive(Clone)]
 pub(super) struct Broker {
     lines: mpsc::Sender<(Line, Peer)>,
-    /// The agent's threads: the gateway, which has its own, only brings the channels.
+    /// The runtime of the agent, which serves the connections. The gateway has threads of its own and only hands
+    /// channels over.
     agent: Handle,
 }
 
-/// Where they come out.
+/// The agent's end: the connections that commands of the gateway opened.
 pub(super) struct Channels(mpsc::Receiver<(Line, Peer)>);
 
-/// A connection that came through a channel. When the user has gone it has ended, as if the command had closed it.
+/// A connection that came through a channel. It reads as closed once the user's SSH connection has ended.
 pub(super) struct Line {
     stream: UnixStream,
     gone: Fuse<BoxFuture<'static, ()>>,
@@ -48,12 +51,12 @@ impl Line {
     }
 }
 
-/// Comes back when the user's SSH connection has ended.
+/// Returns when the user's SSH connection has ended.
 async fn gone(mut connected: watch::Receiver<()>) {
     while connected.changed().await.is_ok() {}
 }
 
-/// To be called on the agent's threads.
+/// Makes both ends. Must be called on the agent's runtime.
 pub(super) fn brokered() -> (Broker, Channels) {
     let (lines, receiver) = mpsc::channel(QUEUE);
     (Broker { lines, agent: Handle::current() }, Channels(receiver))
@@ -75,7 +78,7 @@ impl crate::ssh::gateway::Api for Broker {
 }
 
 impl Broker {
-    /// Until the command closes its channel.
+    /// Answers requests for connections until the command closes its channel.
     async fn answer(
         &self,
         user: &str,

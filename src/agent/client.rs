@@ -20,13 +20,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UnixStream;
 
-/// An answer that is not streamed is short; anything longer is not the agent's.
+/// The longest answer that is not streamed. The agent never sends a longer one.
 const ANSWER_LIMIT: usize = 64 << 20;
-/// A line of a stream.
+/// The longest line of a streamed answer.
 const LINE_LIMIT: usize = 1 << 20;
 /// How long a call that does no long work may take.
 const CALL_TIMEOUT: Duration = Duration::from_mins(1);
-/// How long a call waits to be let in.
+/// How long a call waits for an agent that has no free place for the connection.
 const FULL_PATIENCE: Duration = Duration::from_secs(5);
 const FULL_PAUSE: Duration = Duration::from_millis(100);
 
@@ -37,7 +37,7 @@ pub struct Client {
 
 enum Way {
     Socket(PathBuf),
-    /// Of a command of the gateway: a connection for each byte.
+    /// The channel of a command of the gateway: the agent opens one connection for each byte that is written to it.
     Channel(Arc<StdStream>),
 }
 
@@ -84,7 +84,7 @@ impl Client {
         }
     }
 
-    /// A call that tells while it works.
+    /// A call whose answer tells progress first and ends with a result or an error.
     pub async fn stream<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -137,7 +137,7 @@ impl Client {
     }
 }
 
-/// An agent that has its hands full is there: one waits for it a while.
+/// Connects. Waits a while where the agent runs and its queue of connections is full.
 async fn connect(socket: &Path) -> Result<UnixStream, Fault> {
     let deadline = tokio::time::Instant::now() + FULL_PATIENCE;
     loop {
@@ -188,7 +188,7 @@ async fn shake_hands(stream: UnixStream) -> Result<SendRequest<Full<Bytes>>> {
     Ok(sender)
 }
 
-/// All of an answer that is not streamed.
+/// The whole body of an answer that is not streamed.
 async fn whole(response: Response<Incoming>) -> Result<Bytes> {
     let body = Limited::new(response.into_body(), ANSWER_LIMIT).collect().await;
     Ok(body.map_err(|error| Fault::host(format!("reading the agent's answer: {error}")))?.to_bytes())
@@ -212,7 +212,7 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// `None` at the end.
+    /// The next line; `None` at the end of the answer.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>> {
         loop {
             if let Some(end) = self.pending.iter().position(|byte| *byte == b'\n') {

@@ -1,8 +1,8 @@
-//! Connections to the API, and what one caller may take of the agent: connections, time for a request, bytes of it.
+//! Connections to the API, and the limits for one caller: connections, time for a request, bytes of a request.
 //!
-//! Who is over a limit is told which one, and root has places of its own: whoever mends a flooded node gets in. So have
-//! those who come through the gateway, and accounts that berth does not know, which have few: one person may have
-//! thousands of those (`/etc/subuid`).
+//! A caller over a limit is told which one. Root has places of its own, so that an administrator gets in while
+//! others flood the agent. Users who come through the gateway have places of their own, too. Accounts that berth
+//! does not know share a few places, because one person may have thousands of such accounts (`/etc/subuid`).
 
 use super::answer::Failure;
 use super::listen::Peer;
@@ -26,40 +26,41 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 
-/// One person's tools, editors and a few waits.
+/// Connections of one user, and of all users: enough for tools, editors and a few requests that wait.
 const EACH: usize = 64;
 const ALL: usize = 512;
-/// Of root, which nobody else takes.
+/// Connections of root. No other caller can use them.
 const FOR_ROOT: usize = 128;
-/// Of all accounts together that are no user's, and of each of them.
+/// Connections of all accounts that berth does not know, and of each of them.
 const FOR_STRANGERS: usize = 32;
 const STRANGER: usize = 8;
-/// Connections that are told, at the same moment, that they are too many; others end without a word.
+/// How many connections of one caller, and of all, can be told at a time that they are too many. Further ones are
+/// closed without an answer.
 const TOLD_EACH: usize = 16;
 const TOLD_ALL: usize = 128;
-/// From the connection to the end of a request's head, and from there to the end of its body.
+/// Time limit for the head of a request, and again for its body.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 const BODY_TIME: Duration = Duration::from_secs(10);
-/// Of those who are only told that they are too many.
+/// Time limit for a connection that is only told that it is one too many.
 const SHORT_TIME: Duration = Duration::from_secs(2);
-/// A request's head; nothing of ours is near it.
+/// The longest head of a request. berth's own clients send much less.
 const HEAD_BYTES: usize = 16 << 10;
 const HEADERS: usize = 64;
-/// No request is longer: the largest carries a file of public keys.
+/// The longest body of a request. The largest one that berth sends carries a file of public keys.
 pub(super) const BODY_BYTES: usize = 256 << 10;
-/// Between two looks whether a descriptor came free.
+/// How long to wait for a free file descriptor before the next try.
 const NO_DESCRIPTOR: Duration = Duration::from_millis(50);
 
-/// Where all connections are served.
+/// Serves all connections and counts them.
 pub(super) struct Desk {
     app: Router,
     node: Arc<Node>,
     counters: Counters,
-    /// Kept by each connection: it closes when all have ended.
+    /// Each connection has a clone. The receiving end closes when all connections have ended.
     served: mpsc::Sender<Infallible>,
 }
 
-/// Whose connections are counted together.
+/// A group of callers whose connections are counted together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Root,
@@ -69,7 +70,7 @@ enum Kind {
 }
 
 impl Kind {
-    /// It must not ask anybody: whoever comes has no place yet.
+    /// The group of this caller. It must not look anything up or wait: the connection has no place yet.
     fn of(peer: &Peer, is_known: impl Fn(u32) -> bool) -> Self {
         match peer {
             Peer::Uid(0) => Self::Root,
@@ -121,14 +122,14 @@ impl Counters {
 }
 
 impl Desk {
-    /// The desk, and what ends when it and all of its connections have.
+    /// Returns the desk, and a receiver that closes when the desk and all of its connections have ended.
     pub(super) fn new(app: Router, node: Arc<Node>) -> (Arc<Self>, mpsc::Receiver<Infallible>) {
         let (served, ended) = mpsc::channel(1);
         let desk = Self { app, node, counters: Counters::new(), served };
         (Arc::new(desk), ended)
     }
 
-    /// Serves one connection on a task of its own, or says why not.
+    /// Serves one connection on a task of its own, or answers why it is refused.
     pub(super) fn serve<I>(self: &Arc<Self>, io: I, peer: Peer)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -238,7 +239,7 @@ fn too_many(kind: Kind, full: Full) -> Fault {
     }
 }
 
-/// Takes connections until the agent stops.
+/// Accepts connections until the agent stops.
 pub(super) async fn receive(listener: UnixListener, desk: Arc<Desk>) {
     // Given up for a moment where there is no other descriptor, so that even then it is seen who asks.
     let mut spare = tokio::net::UnixDatagram::unbound().ok();
@@ -268,7 +269,7 @@ pub(super) async fn receive(listener: UnixListener, desk: Arc<Desk>) {
     }
 }
 
-/// As [`receive`], for those who come through the gateway.
+/// As [`receive`], for connections that come through the gateway.
 pub(super) async fn receive_channels(mut channels: super::broker::Channels, desk: Arc<Desk>) {
     loop {
         tokio::select! {

@@ -1,4 +1,4 @@
-//! The stream of events: what there is, and then what comes.
+//! The stream of events: those in the ledger first, then each new one.
 
 use super::answer::encode;
 use super::types::ErrorBody;
@@ -9,16 +9,17 @@ use axum::body::Bytes;
 use std::sync::Arc;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-/// Events that one look at the ledger brings, at most.
+/// How many events are read from the ledger at a time.
 const BATCH: u32 = 1000;
 
-/// The stream's two ends. One batch waits for its reader: whoever does not read holds no more than that.
+/// Both ends of the stream. It holds one batch, so that a client that does not read costs no more memory than that.
 pub(super) fn queue() -> (Sender<Bytes>, Receiver<Bytes>) {
     channel(1)
 }
 
-/// Ends when the reader goes away, when there is no more and nobody wants to follow, or with an error as its last
-/// line.
+/// Sends the events. It ends when the reader has gone, or when all were sent and the reader does not follow. After
+/// an error, the last
+/// line is that error.
 pub(super) async fn send_events(
     node: Arc<Node>,
     caller: Caller,

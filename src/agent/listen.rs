@@ -11,11 +11,11 @@ use tokio::net::{UnixListener, UnixStream};
 /// Who connected.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Peer {
-    /// By SO_PEERCRED.
+    /// A process with this uid, as the kernel says (SO_PEERCRED).
     Uid(u32),
     /// A user who is logged in at the gateway, which handed this connection out.
     Gateway(String),
-    /// The kernel would not say, and then nothing is allowed.
+    /// The kernel did not say who it is. Such a caller may do nothing.
     Unknown,
 }
 
@@ -25,7 +25,8 @@ impl Peer {
     }
 }
 
-/// A socket from systemd, else `berth.sock` in the run directory. Anybody may connect: the kernel says who it is.
+/// The socket that systemd handed over, else `berth.sock` in the run directory. Anybody may connect; the kernel
+/// says who it is.
 pub(super) fn listen(paths: &Paths) -> Result<UnixListener> {
     let listener = match handed_over()? {
         Some(listener) => listener,

@@ -1,6 +1,6 @@
-//! The daemon: one HTTP/JSON API on a unix socket, and the work that goes on without anybody asking.
+//! The daemon: one HTTP/JSON API on a unix socket, and the loops that work in the background.
 //!
-//! Handlers parse, call `ops` and answer; they decide nothing. The caller is who the kernel says.
+//! Handlers parse, call `ops` and answer; they decide nothing. Who calls is what the kernel says.
 
 mod answer;
 mod broker;
@@ -21,10 +21,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// What requests get to come to their end when the agent is told to stop.
+/// How long running requests may take to finish when the agent is told to stop.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
-/// Runs until SIGTERM or SIGINT. Containers go on without it.
+/// Runs the agent until SIGTERM or SIGINT. Containers go on running without it.
 pub async fn run(config: Config, reread: Reread) -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
         return Err(Fault::refused("the agent must run as root")
@@ -65,7 +65,8 @@ pub async fn run(config: Config, reread: Reread) -> Result<()> {
     }
 }
 
-/// Stops the node when somebody says so, and comes back when its end takes too long.
+/// Stops the node when `told` resolves, and returns when the running requests take longer than [`DRAIN_LIMIT`] to
+/// finish.
 async fn stopped_too_long(node: &Node, told: impl Future<Output = ()>) {
     told.await;
     tracing::info!("stopping; containers go on");
@@ -76,7 +77,7 @@ async fn stopped_too_long(node: &Node, told: impl Future<Output = ()>) {
 /// Reads the config again, as the agent read it when it started.
 pub type Reread = Box<dyn Fn() -> Result<Config> + Send + Sync>;
 
-/// SIGTERM or SIGINT, caught from now on.
+/// Catches SIGTERM and SIGINT from now on. The future that it returns resolves at the first of them.
 fn told_to_stop() -> Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate()).context("catching SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("catching SIGINT")?;

@@ -28,13 +28,13 @@ use std::time::Duration;
 
 /// `berth cards` shows health that is at most this old.
 const FRESH: Duration = Duration::from_secs(2);
-/// Of the newest events, where nobody says how many.
+/// How many of the newest events are sent where the request does not say.
 const LAST: u32 = 1000;
 
 type Shared = State<Arc<Node>>;
 type Body<T> = Result<Json<T>, JsonRejection>;
 type Asked<T> = Result<Query<T>, QueryRejection>;
-/// What the path names.
+/// The values in the path of a request.
 struct Part<T>(T);
 
 pub(super) fn router(node: Arc<Node>) -> Router {

@@ -1,4 +1,5 @@
-//! The API's own shapes, version 1; what they carry is in `model`, `ledger` and `ops`. docs/api.md describes them.
+//! The types of the API's version 1. Types that they contain are in `model`, `ledger` and `ops`. docs/api.md
+//! describes them.
 
 use crate::error::Fault;
 use crate::ledger::{Event, User};
@@ -21,7 +22,7 @@ pub enum Line<T> {
     Error(Fault),
 }
 
-/// An answer that is not streamed and went wrong.
+/// The error of an answer that is not streamed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ErrorBody {
     pub error: Fault,
@@ -29,16 +30,16 @@ pub struct ErrorBody {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Version {
-    /// Of the API.
+    /// The version of the API.
     pub api: u32,
-    /// Of berth.
+    /// The version of berth.
     pub version: String,
     pub instance: String,
     pub profile: String,
     pub simulated: bool,
 }
 
-/// `GET /v1/health`: what the agent does by itself, in numbers.
+/// `GET /v1/health`: how the agent's loops do, in numbers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct HealthView {
     pub tasks: Vec<TaskView>,
@@ -50,9 +51,9 @@ pub struct Cards {
     pub schema: u32,
     pub tool_version: Option<String>,
     pub driver_version: Option<String>,
-    /// Why the cards could not be looked at, if so.
+    /// Why npu-smi could not list the cards; absent where it could.
     pub error: Option<NpuError>,
-    /// Why it could not be looked at who has them, if so.
+    /// Why the holders of the cards could not be found out; absent where they could.
     #[serde(default)]
     pub not_looked: Option<String>,
     pub cards: Vec<CardView>,

@@ -1,7 +1,7 @@
-//! Which CPUs a berth gets: those near its cards, and no card's share is another's. Pure.
+//! Which CPUs a berth gets: those near its cards. No two cards share a CPU. Pure.
 //!
-//! Cards with the same CPUs nearby form a pool. CPUs that are near no card belong to the nearest pool, by the distance of
-//! their NUMA nodes. A pool is cut into as many shares as it has cards, so that a card's share never depends on who
+//! Cards with the same nearby CPUs form a pool. CPUs that are near no card go to the nearest pool, by the distance
+//! of their NUMA nodes. A pool is cut into as many shares as it has cards. So a card's share never depends on who
 //! asked first.
 
 use crate::model::CardId;
@@ -26,12 +26,12 @@ pub struct NumaCpus {
 struct Pool {
     cards: Vec<CardId>,
     near: BTreeSet<u32>,
-    /// The near ones first, then those that came to it.
+    /// The CPUs near the pool's cards first, then those that were near no card.
     cpus: Vec<u32>,
 }
 
 impl Pool {
-    /// What the card at this place may call its own; nothing where there are fewer CPUs than cards.
+    /// The share of the card at this place in the pool; empty where there are fewer CPUs than cards.
     fn share(&self, place: usize) -> &[u32] {
         let (cpus, cards) = (self.cpus.len(), self.cards.len());
         if cpus < cards {
@@ -41,8 +41,8 @@ impl Pool {
     }
 }
 
-/// The CPUs of a berth with these cards that was promised so many CPUs, or is not limited. `None` where nothing is gained
-/// by keeping it anywhere: the topology is not known, or there are fewer CPUs than cards.
+/// The CPUs for a berth with these cards. It was promised a number of CPUs, or is not limited. `None` where pinning
+/// gains nothing: the topology is not known, or there are fewer CPUs than cards.
 pub fn for_berth(
     cards: &[CardId],
     promised: Option<f64>,
@@ -122,7 +122,8 @@ fn adopt(pools: &mut [Pool], nodes: &[NumaCpus], online: &BTreeSet<u32>) {
     }
 }
 
-/// As the firmware says; between equals to the pool that has the fewest CPUs for a card, and then by their numbers.
+/// Orders pools for a node: first by the distance that the firmware gives, then by how few CPUs a pool has for each
+/// card, then by CPU numbers.
 fn distance(pool: &Pool, node: &NumaCpus, nodes: &[NumaCpus], cpus: &BTreeSet<u32>) -> impl Ord + use<> {
     let of_pool = nodes.iter().filter(|other| !pool.near.is_disjoint(&other.cpus));
     let told = of_pool.filter_map(|other| node.distances.get(&other.id)).min().copied();

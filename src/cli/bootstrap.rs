@@ -126,7 +126,7 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What a person is shown of a step.
+/// A step as `--json` shows it.
 fn as_json(planned: &Planned) -> Value {
     let step = &planned.step;
     json!({
@@ -135,7 +135,7 @@ fn as_json(planned: &Planned) -> Value {
     })
 }
 
-/// What was said with this command, to be said again: the next one decides anew.
+/// The options of this command, to be given again with the next one, which decides anew.
 fn words_again(global: &Global, args: &Args) -> String {
     let mut words = String::new();
     let mut add = |flag: &str, value: &str| {
@@ -158,7 +158,7 @@ fn words_again(global: &Global, args: &Args) -> String {
     words
 }
 
-/// The plan for people; on standard output when it is the result, else beside it.
+/// Prints the plan for people: on standard output when the plan is the result, else on standard error.
 fn show_draft(draft: &Draft, line: impl Fn(&str)) {
     let plan = &draft.plan;
     if !plan.steps.is_empty() {
@@ -220,14 +220,14 @@ struct Screen {
     stop: Arc<Stop>,
 }
 
-/// What somebody typed; `None`: a signal came first.
+/// What the administrator typed; `None` when a signal came first.
 type Answer = io::Result<Option<String>>;
 
-/// A signal asks to stop: between two steps, and at a question at once.
+/// Whether a signal asked bootstrap to stop. It stops between two steps, or at a question at once.
 #[derive(Default)]
 struct Stop {
     is_wanted: AtomicBool,
-    /// Who waits for an answer now.
+    /// Wakes the question that waits for an answer now.
     asking: Mutex<Option<mpsc::Sender<Answer>>>,
 }
 
@@ -240,14 +240,15 @@ impl Stop {
         *self.asking.lock().unwrap_or_else(PoisonError::into_inner) = sender;
     }
 
-    /// Whether a question ended by it.
+    /// Asks bootstrap to stop. Returns whether a question was waiting and ended by this.
     fn want(&self) -> bool {
         self.is_wanted.store(true, Ordering::SeqCst);
         let asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
         asking.as_ref().is_some_and(|sender| sender.send(Ok(None)).is_ok())
     }
 
-    /// A line from `read`, which goes on waiting on its thread when a signal comes first; the program ends then.
+    /// A line from `read`; `None` when a signal comes first. `read` then goes on waiting on its thread until the
+    /// program ends.
     fn answer(&self, read: impl FnOnce() -> io::Result<String> + Send + 'static) -> Answer {
         let (sender, receiver) = mpsc::channel();
         self.set_asking(Some(sender.clone()));
@@ -308,7 +309,8 @@ impl Operator for Screen {
     }
 }
 
-/// A signal never ends a step in the middle: it is kept until the step has ended. A second one is no stronger.
+/// Catches signals from now on. A signal never interrupts a step: it is remembered until the step has ended. A
+/// second one changes nothing.
 fn watch_signals() -> Result<Arc<Stop>> {
     let stop = Arc::new(Stop::default());
     let seen = Arc::clone(&stop);

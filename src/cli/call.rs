@@ -1,4 +1,4 @@
-//! What every command that asks the agent shares: a runtime, a client, words for people.
+//! Shared by all commands that call the agent: the runtime, the client, and texts for times.
 
 use super::Global;
 use crate::agent::client::Client;
@@ -16,7 +16,7 @@ impl Global {
     }
 }
 
-/// Runs a call on a small runtime: a command does one thing.
+/// Runs one call on a runtime with a single thread and returns its result.
 pub(crate) fn wait_for<T>(call: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -35,7 +35,7 @@ pub(crate) fn berth_path(name: &str) -> Result<String, Fault> {
     Err(Fault::usage(format!("{shown:?} is not a berth's name")).help("write NAME, or OWNER/NAME"))
 }
 
-/// A path segment out of a name that a person typed.
+/// The name that a person typed as one segment of a URL path; an error where it cannot be one.
 pub(crate) fn segment(what: &str, name: &str) -> Result<String, Fault> {
     let fits = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
     if !name.is_empty() && name != "." && name != ".." && name.bytes().all(fits) {
@@ -45,7 +45,7 @@ pub(crate) fn segment(what: &str, name: &str) -> Result<String, Fault> {
     Err(Fault::usage(format!("{shown:?} is not the name of {what}")))
 }
 
-/// `8h`, `2days`; also used for `--wait`.
+/// Reads a time such as `8h` or `2days`; also used for `--wait`.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
         return Err(format!(
@@ -56,7 +56,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
         .map_err(|error| format!("write a duration such as 30m, 8h or 2days ({error})"))
 }
 
-/// A part of a second counts as one: a lease of 500ms is not none.
+/// The time in seconds, rounded up: 500ms are one second, never none.
 pub(crate) fn whole_seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }

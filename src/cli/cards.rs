@@ -34,7 +34,8 @@ pub(crate) fn run(global: &Global, _args: Args) -> Result<ExitCode> {
     }
 }
 
-/// Scripts that look for a free card learn that none was looked for.
+/// The error for cards that could not be looked at, so that the exit code tells a script that the answer is
+/// incomplete.
 fn not_looked(cards: &Cards) -> Option<Fault> {
     if let Some(error) = &cards.error {
         let fault = Fault::host(format!("the cards could not be looked at: {}", error.meaning));
@@ -58,7 +59,7 @@ fn show(cards: &Cards, now: Timestamp) {
     }
 }
 
-/// What is wrong with more than one card is said once, below.
+/// Reasons that more than one card has. They are shown once, below the table.
 fn shared_reasons(cards: &Cards) -> Vec<&str> {
     let mut shared = Vec::new();
     let reasons = || cards.cards.iter().filter_map(|card| card.unusable.as_deref());

@@ -12,7 +12,7 @@ use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Where no terminal says how wide it is.
+/// The width to print for where there is no terminal.
 const COLUMNS: u16 = 100;
 
 /// Check whether this node is fit to be shared
@@ -75,7 +75,7 @@ fn look(
     Ok(gather::run(host, &config, &profile, checks))
 }
 
-/// All checks, after something was changed; people get a line, and what failed is the error.
+/// Runs all checks after a change. Prints one line for people; the error names the checks that failed.
 pub(super) fn conclude(global: &Global, config: &Config, profile: &Profile) -> Result<ExitCode> {
     let checks = check::select(&[])?;
     let report = look(&RealHost::default(), config.clone(), profile.clone(), &checks)?;
@@ -85,7 +85,7 @@ pub(super) fn conclude(global: &Global, config: &Config, profile: &Profile) -> R
     end(&report)
 }
 
-/// A path is relative to where the caller is, not to the config.
+/// The profile that the caller named. A relative path starts at the caller's directory, not at the config's.
 pub(super) fn named_profile(named: &str) -> Result<String> {
     if !is_file(named) {
         return Ok(named.to_owned());
@@ -181,7 +181,7 @@ fn add(table: &mut Table, check: &CheckResult) {
     ]);
 }
 
-/// What an admin does next, once for all that it mends: the evidence stands above.
+/// Prints what an administrator does next, once for all checks that it mends. The evidence is printed above it.
 fn show_remedy(report: &CheckReport, remedy: &str, columns: usize) {
     render::line("");
     let mut checks = report.checks.iter().filter(|check| check.remedy.as_deref() == Some(remedy)).peekable();
@@ -197,7 +197,7 @@ fn show_remedy(report: &CheckReport, remedy: &str, columns: usize) {
     }
 }
 
-/// Folded at spaces; what is longer than a line stays whole, so that it can be copied.
+/// Prints a field, wrapped at spaces. A word that is longer than a line stays whole, so that it can be copied.
 fn field(name: &str, text: &str, columns: usize) {
     let text = render::printable(text);
     let mut line = format!("  {name}  ");

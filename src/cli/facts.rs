@@ -39,13 +39,14 @@ pub(crate) fn run(global: &Global, _args: Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Facts need no profile; one that is there says which cards these are, and where.
+/// The node's kind of card. Facts need no profile; where one exists, it names the kind and the places to look.
 fn accelerator(host: &RealHost, config: &mut Config) -> &'static dyn Accelerator {
     let attached = load_profile(host, config).and_then(|mut profile| cards_of(host, config, &mut profile));
     attached.unwrap_or(accel::USUAL)
 }
 
-/// Nobody but `engine` speaks to Docker; facts do without it when it is away.
+/// What Docker says, asked through `engine`. An error when Docker does not answer; the other facts are shown all
+/// the same.
 fn docker_facts(config: &Config) -> Result<DockerFacts, String> {
     let looked = wait_for(async { Engine::connect(&config.docker.socket).await?.facts().await });
     looked.map_err(|error| flatten(&error).message)
@@ -156,7 +157,7 @@ fn add_disks(table: &mut Table, disks: &[BlockDevice], depth: usize) {
     }
 }
 
-/// Names come from tools and images.
+/// A table cell with unprintable characters removed: names come from tools and images.
 fn text(content: &str) -> Cell {
     Cell::new(render::printable(content).replace('\n', " "))
 }

@@ -1,7 +1,8 @@
-//! `berth gateway …`: what the gateway starts for a user who logged in there. Not for people.
+//! `berth gateway …`: what the gateway starts for a user who logged in there. People do not call it.
 //!
-//! It becomes nobody before it does anything else. What the user sent is split into words here and parsed as commands of this program; it never
-//! becomes a program, a path or a shell's line.
+//! It changes to the account `nobody` before it does anything else. It splits what the user sent into words and
+//! parses them as a command of this program. What the user sent never becomes a program, a path or a line for a
+//! shell.
 
 use super::{end, menu, remote};
 use crate::error::Fault;
@@ -45,10 +46,10 @@ enum What {
     },
 }
 
-/// A user at the gateway.
+/// A user who is logged in at the gateway, for the command that runs for them.
 #[derive(Clone)]
 pub(crate) struct Visit {
-    /// Connections to the agent come through it.
+    /// The socket over which the command asks for connections to the agent.
     pub(crate) channel: Arc<UnixStream>,
     login: String,
     port: u16,
@@ -59,7 +60,7 @@ impl Visit {
         self.login.split('@').next().unwrap_or_default()
     }
 
-    /// How to get here.
+    /// What a person types to run a command here, such as `ssh USER@NODE`.
     pub(crate) fn prefix(&self) -> String {
         match self.port {
             22 => format!("ssh {}", self.login),
@@ -108,7 +109,7 @@ fn enter(args: &Args) -> Result<Visit> {
     Ok(Visit { channel: Arc::new(channel), login: args.login.clone(), port: args.port })
 }
 
-/// As a shell would split it: quotes and backslashes, nothing else.
+/// Splits a line into words as a shell would, with quotes and backslashes and nothing else.
 fn words(line: OsString) -> Result<Vec<String>, Fault> {
     let line = line.into_string().map_err(|_| Fault::usage("the command is not UTF-8"))?;
     shlex::split(&line).ok_or_else(|| {

@@ -1,4 +1,4 @@
-//! `berth inside …`: what runs inside a berth's container. Not for people: the agent and the server call it.
+//! `berth inside …`: what runs inside a berth's container. The agent and the server call it; people do not.
 
 use super::render;
 use crate::model::inside_event::InsideEvent;
@@ -98,7 +98,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// On standard output, where the agent reads it.
+/// Writes the event to standard output, where the agent reads it.
 fn tell(event: &InsideEvent) {
     if let Some(line) = event.line() {
         render::line(&line);
@@ -118,7 +118,8 @@ fn scp(arguments: Vec<OsString>) -> ExitCode {
     ExitCode::from(status)
 }
 
-/// `BERTH_LOG`, not `RUST_LOG`: the image's environment is here, and people set the latter for their own programs.
+/// Logs to standard error. It reads `BERTH_LOG` and not `RUST_LOG`, because the image's environment may set
+/// `RUST_LOG` for other programs.
 fn log_to_stderr() {
     let filter = EnvFilter::try_from_env("BERTH_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();

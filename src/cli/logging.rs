@@ -4,7 +4,7 @@ use crate::host::terminal;
 use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
-/// `BERTH_LOG` takes the usual filters; info is one line a step, a berth, a login.
+/// Starts logging. `BERTH_LOG` takes the usual filters; `info` is one line for each step, berth and login.
 pub(crate) fn start() {
     let filter = EnvFilter::try_from_env("BERTH_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let color = std::io::stderr().is_terminal() && terminal::takes_codes();

@@ -1,6 +1,6 @@
-//! The menu of the gateway: for whoever logs in there with a terminal and says nothing. It runs the same commands.
+//! The menu of the gateway, for a user who logs in with a terminal and gives no command. It runs the same commands.
 //!
-//! Plain lines, one question at a time: it works on any terminal, also on one that can do nothing.
+//! It prints plain lines and asks one question at a time, so that it works on any terminal.
 
 use super::call::parse_duration;
 use super::gateway::Visit;
@@ -9,10 +9,11 @@ use crate::model::name;
 use std::io::{BufRead as _, Read as _};
 use std::process::ExitCode;
 
-/// Longer than anything that is asked for.
+/// The longest line that is read as an answer.
 const LINE_LIMIT: u64 = 1024;
 
-/// What can be chosen, the words of its command, what is good to see before, and the questions that complete it.
+/// One choice: its text, the words of its command, the command to show before it, and the questions that complete
+/// it.
 struct Item {
     key: &'static str,
     text: &'static str,
@@ -21,7 +22,8 @@ struct Item {
     asks: &'static [Ask],
 }
 
-/// A question; an answer becomes one word, after an option where there is one. An empty answer leaves it out.
+/// A question. The answer becomes one word of the command, after its option where it has one. With an empty answer
+/// the option is left out.
 struct Ask {
     text: &'static str,
     option: Option<&'static str>,
@@ -106,7 +108,7 @@ fn show() {
     render::line("  q  quit");
 }
 
-/// `false` when the input ended in the middle.
+/// Asks the questions of a choice and runs its command. `false` when the input ended before all were answered.
 fn perform(visit: &Visit, item: &Item) -> bool {
     let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     for shown in item.shows {
@@ -130,7 +132,7 @@ fn perform(visit: &Visit, item: &Item) -> bool {
     true
 }
 
-/// What is no answer is asked again at once; an empty one goes on.
+/// Asks until the answer is valid or empty. `None` at the end of the input.
 fn ask_until_good(question: &Ask) -> Option<String> {
     loop {
         let answer = ask(question.text)?;
@@ -144,7 +146,7 @@ fn ask_until_good(question: &Ask) -> Option<String> {
     }
 }
 
-/// An answer never becomes an option.
+/// The words that an answer adds to the command. An answer is never read as an option.
 fn as_words(question: &Ask, answer: String) -> Vec<String> {
     match question.option {
         Some(option) => vec![format!("{option}={answer}")],
@@ -153,7 +155,7 @@ fn as_words(question: &Ask, answer: String) -> Vec<String> {
     }
 }
 
-/// `None` at the end of the input.
+/// Asks and returns the line that was typed; `None` at the end of the input.
 fn ask(question: &str) -> Option<String> {
     render::bytes(format!("{question}: ").as_bytes());
     let mut line = Vec::new();

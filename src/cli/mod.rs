@@ -1,4 +1,5 @@
-//! The command line: one file a verb (arguments, call, rendering). Parses and renders, nothing else.
+//! The command line: one file for each verb (arguments, call, rendering). It parses and renders, and decides
+//! nothing.
 
 mod agent;
 mod berths;
@@ -58,18 +59,18 @@ pub(crate) struct Global {
     /// Print the result as JSON
     #[arg(long, global = true)]
     json: bool,
-    /// Set where a command runs for a user at the gateway.
+    /// The user at the gateway for whom this command runs; `None` on the node itself.
     #[arg(skip)]
     visit: Option<gateway::Visit>,
 }
 
 impl Global {
-    /// For a command of the gateway.
+    /// The global options of a command that runs for a user at the gateway.
     fn of_visit(visit: gateway::Visit, json: bool) -> Self {
         Self { config: None, json, visit: Some(visit) }
     }
 
-    /// Where the config is, or would be.
+    /// The path of the config file, whether or not it exists.
     pub(crate) fn config_path(&self) -> PathBuf {
         let named = self.config.as_ref().filter(|path| !path.is_empty());
         let path = named.map_or_else(|| PathBuf::from(DEFAULT_CONFIG), PathBuf::from);
@@ -117,7 +118,8 @@ enum Command {
     Gateway(gateway::Args),
 }
 
-/// Parses, runs, prints an error if there is one; the exit code is part of the contract.
+/// Parses and runs the command, and prints its error if there is one. The exit code is part of the contract with
+/// scripts.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -131,7 +133,7 @@ pub fn main() -> ExitCode {
     end(run(cli), |fault| fault)
 }
 
-/// The exit code; an error is said, as `say` would have it.
+/// The exit code for this result. An error is first changed by `say`, then printed.
 fn end(result: Result<ExitCode>, say: impl FnOnce(Fault) -> Fault) -> ExitCode {
     match result.and_then(|code| Ok(render::check_written().map(|()| code)?)) {
         Ok(code) => code,
@@ -171,7 +173,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
     }
 }
 
-/// Points config and profile at where the node's cards are, for a command that looks and makes nothing.
+/// Changes config and profile to where the node's cards are, for a command that only looks. Returns the kind of
+/// card.
 fn cards_of(host: &RealHost, config: &mut Config, profile: &mut Profile) -> Result<&'static dyn Accelerator> {
     let accel = accel::of(profile);
     accel::attach(accel, config, profile)?;

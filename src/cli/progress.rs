@@ -1,4 +1,4 @@
-//! Progress on standard error: a line a step, a bar a layer on a terminal.
+//! Progress on standard error: one line for each step and, on a terminal, one bar for each layer of an image.
 
 use super::render;
 use crate::host::terminal;

@@ -1,4 +1,4 @@
-//! The commands that are offered at the gateway: the same verbs, without those that touch a file or start a program.
+//! The commands that the gateway offers: the same verbs, without those that touch a file or start a program.
 
 use super::gateway::Visit;
 use super::{
@@ -64,7 +64,8 @@ fn parse(visit: &Visit, words: Vec<String>) -> Result<Cli, clap::Error> {
     Cli::from_arg_matches(&command(visit).try_get_matches_from(words)?)
 }
 
-/// With the words that a person types to get here.
+/// The parser for these commands. Its texts show commands as a person types them from outside, such as `ssh
+/// USER@NODE list`.
 fn command(visit: &Visit) -> clap::Command {
     let prefix = visit.prefix();
     let jump = visit.jump();
@@ -106,8 +107,8 @@ fn in_words_of(verb: clap::Command, verbs: &[(String, String)]) -> clap::Command
     .mut_subcommands(|inner| in_words_of(inner, verbs))
 }
 
-/// What the texts of the command line call a verb, and what it is called here. What is not offered keeps its words: an
-/// administrator types it on the node.
+/// For each verb: how the texts of the command line call it, and how it is called over the gateway. A verb that the
+/// gateway does not offer keeps its name, because an administrator types it on the node.
 fn spoken_verbs(visit: &Visit) -> Vec<(String, String)> {
     let (prefix, me) = (visit.prefix(), visit.user());
     let mut verbs = Vec::new();
@@ -125,7 +126,7 @@ fn spoken_verbs(visit: &Visit) -> Vec<(String, String)> {
     verbs
 }
 
-/// Each whole verb, such as ` user key list`.
+/// All verbs with their subcommands, such as ` user key list`.
 fn offered(of: &clap::Command, path: &str) -> Vec<String> {
     let mut verbs = Vec::new();
     for verb in of.get_subcommands().filter(|verb| verb.get_name() != "help") {
@@ -140,7 +141,7 @@ fn offered(of: &clap::Command, path: &str) -> Vec<String> {
     verbs
 }
 
-/// An error's help speaks of commands as they are typed here.
+/// The fault with the commands in its help changed to how they are typed over the gateway.
 fn advise(visit: &Visit, fault: Fault) -> Fault {
     let verbs = spoken_verbs(visit);
     Fault { help: fault.help.as_ref().map(|help| render::in_words_of(help, &verbs)), ..fault }

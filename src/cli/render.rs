@@ -9,7 +9,7 @@ use serde::Serialize;
 use std::io::{self, Write};
 use std::sync::OnceLock;
 
-/// `berth: what is wrong`, and how to mend it where somebody can.
+/// Prints `berth: what is wrong` and, where somebody can mend it, how.
 pub(crate) fn error(fault: &Fault) {
     eprintln!("berth: {}", printable(&fault.message));
     if let Some(help) = &fault.help {
@@ -17,10 +17,10 @@ pub(crate) fn error(fault: &Fault) {
     }
 }
 
-/// Why a part of the result is lost, such as a disk that is full.
+/// Why a part of the result could not be written, such as a full disk.
 static LOST: OnceLock<String> = OnceLock::new();
 
-/// The result must be whole: what was lost makes an error of a command that did its work.
+/// An error when a part of the result could not be written, even if the command did its work.
 pub(crate) fn check_written() -> Result<(), Fault> {
     match LOST.get() {
         Some(error) => Err(Fault::host(format!("the result could not be written: {error}"))),
@@ -44,10 +44,10 @@ pub(crate) fn bytes(content: &[u8]) {
     }
 }
 
-/// What commands are called where this one runs; said once.
+/// Pairs of a command's usual name and its name where this program runs. Set once.
 static SPOKEN: OnceLock<Vec<(String, String)>> = OnceLock::new();
 
-/// From here on, notes call commands by the second word where they said the first.
+/// From now on notes replace the first name of each pair with the second.
 pub(crate) fn speak(words: Vec<(String, String)>) {
     SPOKEN.get_or_init(|| words);
 }
@@ -110,12 +110,13 @@ pub(crate) fn show_table(table: &Table) {
     }
 }
 
-/// Names and messages can come from images, tools and users: what is not only seen never reaches a terminal.
+/// The text without characters that a terminal would act on or not show: names and messages can come from images,
+/// tools and users.
 pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c == '\n' { c } else { plain(c) }).collect()
 }
 
-/// The same for what is a line by itself.
+/// As [`printable`], for text that must stay on one line.
 pub(crate) fn one_line(text: &str) -> String {
     text.chars().map(plain).collect()
 }

@@ -1,4 +1,4 @@
-//! `berth renew`: a lease that starts anew.
+//! `berth renew`: starts a berth's lease anew.
 
 use super::call::{berth_path, parse_duration, relative, wait_for, whole_seconds};
 use super::{Global, render};

@@ -59,13 +59,13 @@ fn client_words(view: &BerthView, known_hosts: &Path, address: IpAddr, command: 
     words
 }
 
-/// What people type, and editors show.
+/// The `Host` name of a berth in an ssh config, which people type and editors show.
 pub(crate) fn alias(berth: &Berth) -> String {
     format!("berth-{}-{}", berth.owner, berth.name)
 }
 
-/// The name under which known_hosts files know a berth's key: its port may be another's tomorrow, and another node may have
-/// a user and a berth of the same names. No name has an `@`.
+/// The name of a berth's key in known_hosts files. It is not the node's name and port: another berth may have the
+/// port tomorrow, and another node may have a user and a berth of the same names. No name has an `@`.
 pub(crate) fn key_alias(view: &BerthView) -> String {
     let berth = &view.berth;
     format!("berth-{}@{}@{}", berth.owner, berth.name, plain_name(&view.ssh_host))
@@ -75,12 +75,13 @@ pub(crate) fn known_hosts_lines(view: &BerthView) -> Option<String> {
     view.berth.host_key.as_ref().map(|key| known_hosts(&key_alias(view), key))
 }
 
-/// A node's name as part of an alias: neither a pattern nor two words, nor a directory.
+/// A node's name as part of an alias, with all characters replaced that would make it a pattern, two words or a
+/// path.
 pub(crate) fn plain_name(host: &str) -> String {
     host.chars().map(|c| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c } else { '-' }).collect()
 }
 
-/// What a person types.
+/// The command that a person types to log in.
 pub(crate) fn command_line(view: &BerthView) -> String {
     let berth = &view.berth;
     render::printable(&format!("ssh -p {} {}@{}", berth.port, berth.ssh_user, view.ssh_host))
@@ -93,7 +94,7 @@ pub(crate) fn jump_line(view: &BerthView) -> Option<String> {
     Some(render::printable(&format!("ssh -J {jump} {}@{}", berth.ssh_user, berth.name)))
 }
 
-/// Writes the berth's host key where only this berth's connections look for it.
+/// Writes the berth's host key to a known_hosts file that only connections to this berth use. Returns its path.
 fn pin(view: &BerthView) -> Result<PathBuf> {
     let berth = &view.berth;
     let line = known_hosts_lines(view).ok_or_else(|| {

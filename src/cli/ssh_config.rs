@@ -167,7 +167,7 @@ impl Found {
         gate.into_iter().chain(berths).collect()
     }
 
-    /// The gateway's own block. It names the user where all berths are one's.
+    /// The gateway's own block. It names the user where all berths belong to one user.
     fn gate(&self, gateway: &GatewayView) -> Block {
         let owners: BTreeSet<&str> = self.views.iter().map(|view| view.berth.owner.as_str()).collect();
         let alias = format!("berth-gateway-{}", plain_name(&gateway.host));
@@ -209,7 +209,7 @@ fn block(view: &BerthView, jump: Option<&str>) -> Block {
 }
 
 impl Block {
-    /// For people who append it to a file, and the host key to another.
+    /// The block for people who append it to a file, and append the host key to another.
     fn plain(&self) -> String {
         let mut known = String::new();
         for line in self.known_hosts.iter().flat_map(|lines| lines.lines()) {
@@ -219,7 +219,7 @@ impl Block {
         format!("{known}{}", self.text())
     }
 
-    /// With the host key in the file of our own, and no other key accepted.
+    /// The block with the host key in berth's own known_hosts file. It accepts no other key.
     fn pinned(&self) -> String {
         let file = ssh_files::KNOWN_HOSTS;
         format!("{}  UserKnownHostsFile ~/.ssh/{file}\n  StrictHostKeyChecking yes\n", self.text())

@@ -1,4 +1,4 @@
-//! `berth stop`, `berth start`: cards go back and come again, and the container stays.
+//! `berth stop`, `berth start`: give a berth's cards back and get them again, while its container is kept.
 
 use super::call::{berth_path, parse_duration, relative, wait_for, whole_seconds};
 use super::progress::Shown;

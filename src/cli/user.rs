@@ -235,7 +235,7 @@ fn user_path(name: &str) -> Result<String, Fault> {
     Ok(format!("/v1/users/{}", segment("a user", name)?))
 }
 
-/// Base64 has characters that mean something in a query.
+/// The fingerprint escaped for a URL query: base64 has characters with a meaning there.
 fn in_query(fingerprint: &str) -> Result<String, Fault> {
     if !fingerprint.starts_with("SHA256:")
         || fingerprint.contains(|c: char| !c.is_ascii_graphic() || c == '&')

@@ -1,6 +1,6 @@
 //! What kind of image archive a file is: a root file system for `docker import`, or what `docker save` wrote.
 //!
-//! It looks at the names of the first entries only, and unpacks nothing to disk.
+//! It reads the names of the first entries only, and unpacks nothing to disk.
 
 use crate::error::Fault;
 use anyhow::{Context as _, Result};
@@ -25,7 +25,7 @@ pub enum ArchiveKind {
     Saved,
 }
 
-/// Tells what it is and rewinds it.
+/// Says which kind of archive the file is, and rewinds it. An error when it is neither kind.
 pub fn detect(file: &mut File) -> Result<ArchiveKind> {
     let kind = detect_in(file).context("looking into the image archive")?;
     file.rewind().context("rewinding the image archive")?;
@@ -106,7 +106,7 @@ impl Entry {
     }
 }
 
-/// Octal digits, or with the highest bit set a big-endian number.
+/// A number as tar writes it: octal digits, or a big-endian number where the highest bit is set.
 fn octal(field: &[u8]) -> Option<u64> {
     let (first, rest) = field.split_first()?;
     if first & 0x80 != 0 {

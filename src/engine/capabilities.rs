@@ -1,8 +1,8 @@
-//! What berths' capabilities are beside Docker's own set. Pure.
+//! The capabilities that a profile adds to Docker's default set, or takes from it. Pure.
 
 use crate::model::Capability;
 
-/// What to add to Docker's own set, and what to take from it, for what a profile wants.
+/// For what the profile wants: the capabilities to add to Docker's default set, and those to drop from it.
 pub(super) fn changes(wanted: &[Capability]) -> (Vec<String>, Vec<String>) {
     let is_docker_s = |capability: &Capability| Capability::TAKEN.contains(capability);
     let names =
@@ -15,7 +15,7 @@ pub(super) fn changes(wanted: &[Capability]) -> (Vec<String>, Vec<String>) {
 /// Docker's default set, as bits.
 const DOCKER_S: [u32; 14] = [0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31];
 
-/// The most that a berth's processes may ever have.
+/// All capabilities that a berth's processes may ever have, as bits.
 pub(super) fn most(wanted: &[Capability]) -> u64 {
     let without = DOCKER_S.into_iter().filter(|bit| Capability::TAKEN.iter().all(|one| one.bit() != *bit));
     without.chain(wanted.iter().map(|one| one.bit())).fold(0, |set, bit| set | 1 << bit)

@@ -1,4 +1,4 @@
-//! What one container was given, out of Docker's record of it: pure, and hostile input throughout.
+//! What one container was given, read from Docker's record of it. Pure. The record is hostile input.
 
 use super::software;
 use crate::accel::{Accelerator, Asked, CardNode, Named, Words};
@@ -11,17 +11,18 @@ use std::path::{Path, PathBuf};
 
 const MAX_ENTRIES: usize = 4096;
 
-/// Which of the engine's runtimes do nothing with a container's variables. Any other may hand out cards by them.
+/// The engine's runtimes that ignore a container's environment variables. Any other runtime may hand out cards by
+/// them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Runtimes {
     default: String,
     plain: BTreeSet<String>,
 }
 
-/// What an engine's own runtimes are called that have no program in its answer.
+/// Names of the engine's built-in runtimes, for which its answer names no program.
 const BUILT_IN: [&str; 3] = ["runc", "io.containerd.runc.v2", "io.containerd.runtime.v1.linux"];
 
-/// The program that a runtime's path leads to, behind all links; `None` when that cannot be told.
+/// The program that a runtime's path leads to once all links are followed; `None` when that is not known.
 pub(crate) type ProgramAt<'a> = dyn Fn(&str) -> Option<PathBuf> + 'a;
 
 impl Runtimes {
@@ -55,17 +56,19 @@ pub(crate) type NumbersAt<'a> = dyn Fn(&Path) -> io::Result<Vec<(u32, u32)>> + '
 /// What a container was given that can be a card.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Claim {
-    /// With the cards' software in it. Others, such as monitors, have only what they have open.
+    /// The container is privileged and has the cards' software in it. Without that software (a monitor, say) it
+    /// holds only the cards that its processes have open.
     privileged: bool,
     requested: Asked,
     paths: Vec<PathBuf>,
     rules: Vec<DeviceRule>,
-    /// By its variables, under a runtime that may read them.
+    /// The cards that its environment variables ask for, where its runtime may hand out cards by them.
     visible: Asked,
 }
 
 impl Claim {
-    /// `None` when the record does not say: that is no answer, and not the answer *nothing*.
+    /// Reads the claim from Docker's record. `None` when the record is incomplete; that must not be taken for *no
+    /// cards*.
     pub(crate) fn of(
         inspect: &ContainerInspectResponse,
         runtimes: &Runtimes,
@@ -91,7 +94,8 @@ impl Claim {
         })
     }
 
-    /// The cards of these that it has, and how. `numbers_at` tells the device numbers at a path of the host.
+    /// Which of these cards the container has, and for which reason. `numbers_at` returns the device numbers at a
+    /// path of the host.
     pub(crate) fn cards(
         &self,
         cards: &[CardNode],
@@ -143,8 +147,9 @@ impl Claim {
     }
 }
 
-/// A request that names a driver of devices: CDI's `huawei.com/npu=3`, or one that is asked for by capability. What
-/// stands behind a name only the driver knows, so that a name that may be a card's and has no number is all of them.
+/// The cards that a device request asks for: CDI's `huawei.com/npu=3`, or a driver that is asked for by capability.
+/// Only the driver knows what a name stands for. So a name that may be a card's and has no number counts as all
+/// cards.
 fn requested(request: &DeviceRequest, accel: &dyn Accelerator) -> Asked {
     let driver = request.driver.as_deref().unwrap_or_default();
     let ids = || request.device_ids.iter().flatten().take(MAX_ENTRIES);

@@ -20,7 +20,8 @@ use std::time::Duration;
 pub(crate) const SHORT: Duration = Duration::from_secs(30);
 /// Creating and starting touch disks and the network.
 pub(crate) const LONG: Duration = Duration::from_mins(2);
-/// bollard's own limit must never be the one that strikes: uploads of images take as long as they take.
+/// bollard's own time limit. It must never be the one that is reached, because uploads of images can take very
+/// long.
 const BOLLARD_SECONDS: u64 = 24 * 3600;
 const MESSAGE_LIMIT: usize = 600;
 
@@ -50,11 +51,11 @@ impl fmt::Display for Api {
 
 /// Docker 18.09, which the oldest Snt9b system images bring.
 pub const OLDEST: Api = Api::new(1, 39);
-/// The newest that bollard's types describe.
+/// The newest version that bollard's types describe.
 const NEWEST: Api = Api::new(1, 53);
 pub(crate) const OWN_CGROUP_NAMESPACE: Api = Api::new(1, 41);
 
-/// What berth would use of newer engines, and since which API version there is.
+/// Features of newer engines that berth uses, each with the API version that brought it.
 const FEATURES: [(Api, &str); 2] = [
     (OWN_CGROUP_NAMESPACE, "own cgroup namespace for each berth (Docker 20.10)"),
     (Api::new(1, 44), "read-only mounts that are read-only in their submounts too (Docker 25)"),
@@ -79,7 +80,8 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Finds the engine and the API version that both sides speak.
+    /// Connects and agrees on an API version. An error when the engine does not answer, or has no version in common
+    /// with berth.
     pub async fn connect(socket: &Path) -> Result<Self> {
         let connection = Arc::new(RwLock::new(Arc::new(negotiate(socket).await?)));
         Ok(Self { socket: Arc::new(socket.to_path_buf()), connection })
@@ -112,7 +114,7 @@ impl Engine {
         &self.socket
     }
 
-    /// Whether it answers at all.
+    /// An error when the engine does not answer.
     pub async fn ping(&self) -> Result<()> {
         let docker = self.docker();
         self.call(Duration::from_secs(10), docker.ping()).await?;
@@ -154,7 +156,7 @@ impl Engine {
         }
     }
 
-    /// As [`Engine::call`], where *there is none* is an answer.
+    /// As [`Engine::call`], but `None` when the engine says that there is no such thing.
     pub(crate) async fn call_optional<T>(
         &self,
         limit: Duration,
@@ -205,7 +207,7 @@ fn open(path: &str, api: Api) -> Result<Docker, Error> {
     Docker::connect_with_unix(path, BOLLARD_SECONDS, &version)
 }
 
-/// The newest version that both speak.
+/// The newest version that both speak; an error when there is none.
 fn agree(engine: &SystemVersion) -> Result<Api, Fault> {
     let of = |text: &Option<String>| text.as_deref().and_then(Api::parse);
     let newest =
@@ -226,13 +228,14 @@ fn agree(engine: &SystemVersion) -> Result<Api, Fault> {
     }
 }
 
-/// An engine refuses a path whose version it does not speak; without one it always answers.
+/// The request without a version in its path. An engine refuses a version that it does not speak, and always
+/// answers without one.
 fn unversioned(request: BollardRequest) -> BollardRequest {
     with_path(request, "/version")
 }
 
-/// bollard drops the version from its paths (it joins an absolute path to them), and then an engine answers in
-/// its newest dialect, which our types may not describe.
+/// The request with this version in its path. bollard drops the version (it joins an absolute path to it), and the
+/// engine would then answer in its newest version, which our types may not describe.
 fn versioned(request: BollardRequest, api: Api) -> BollardRequest {
     let path = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
     if path.starts_with(&format!("/v{api}/")) {
@@ -250,8 +253,8 @@ fn with_path(mut request: BollardRequest, path: &str) -> BollardRequest {
     request
 }
 
-/// The engine reads this header as base64 for URLs and silently forgets credentials in the other alphabet,
-/// which bollard writes.
+/// The request with its credentials in base64 for URLs. bollard writes the other alphabet, with which the engine
+/// ignores the credentials without an error.
 fn url_safe_credentials(mut request: BollardRequest) -> BollardRequest {
     if let Some(value) = request.headers_mut().get_mut("X-Registry-Auth")
         && let Ok(text) = value.to_str()
@@ -286,7 +289,8 @@ fn fault_of(socket: &Path, error: &Error) -> Fault {
     }
 }
 
-/// What others hold is *busy*: a port or a name can be free a moment later.
+/// The fault for an error answer. A port or a name that is taken is of class `Busy`, because it can be free a
+/// moment later.
 fn of_answer(status: u16, message: &str) -> Fault {
     let message = clean(message);
     let taken = message.contains("port is already allocated")
@@ -316,7 +320,7 @@ fn unreachable_engine(socket: &Path, why: &str) -> Fault {
         .help("start it (systemctl start docker), or set docker.socket in the config")
 }
 
-/// What the kernel said of the socket, wherever in the chain it stands.
+/// The kind of the I/O error that is somewhere in this chain.
 fn kind_of_io(error: &(dyn std::error::Error + 'static)) -> FaultKind {
     let mut causes = std::iter::successors(Some(error), |error| error.source());
     match causes.find_map(|cause| cause.downcast_ref::<io::Error>()) {
@@ -334,7 +338,7 @@ fn root_cause(error: &dyn std::error::Error) -> String {
     cause.to_string()
 }
 
-/// Docker's messages carry text out of images and registries: one line, printable, bounded.
+/// A message of Docker as one printable line of bounded length: it can carry text from images and registries.
 pub(crate) fn clean(text: &str) -> String {
     let one_line: String = text
         .trim()

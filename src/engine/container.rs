@@ -1,4 +1,4 @@
-//! The container of a berth as Docker's create body. Pure: no clock, no host, no engine.
+//! The body of Docker's request to create a berth's container. Pure: no clock, no host, no engine.
 //!
 //! It must never hand out more than the spec names: no privilege, no other runtime, exact device permissions.
 
@@ -17,9 +17,10 @@ use std::time::Duration;
 
 /// Where the SSH server of a berth listens inside.
 pub const SSH_PORT: &str = "22/tcp";
-/// A node may have `default-runtime = ascend`, which hands out cards by an environment variable.
+/// Always named, because a node may have `default-runtime = ascend`, which hands out cards by an environment
+/// variable.
 pub const RUNTIME: &str = "runc";
-/// Reading and writing, but not `m`: no second node of a card can be made.
+/// Read and write, but not `m`: processes in the container cannot make another node of a card.
 pub const DEVICE_PERMISSIONS: &str = "rw";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +40,7 @@ pub struct BindMount {
 #[derive(Debug, Clone, PartialEq)]
 pub struct ContainerSpec {
     pub name: String,
-    /// `sha256:…`, never a tag, which may have moved.
+    /// `sha256:…`, never a tag: a tag can be given to another image.
     pub image_id: String,
     pub hostname: String,
     pub labels: BTreeMap<String, String>,
@@ -68,7 +69,7 @@ pub struct ContainerSpec {
     pub stop_after: Duration,
 }
 
-/// The create body. Whatever an image or the engine's config could turn is said explicitly.
+/// The body. It sets every value explicitly that an image or the engine's config could otherwise change.
 pub fn body(spec: &ContainerSpec, api: Api) -> ContainerCreateBody {
     let (entrypoint, arguments) = split_command(&spec.command);
     ContainerCreateBody {
@@ -142,13 +143,13 @@ fn host_config(spec: &ContainerSpec, api: Api) -> HostConfig {
     }
 }
 
-/// Soft and hard alike: a session's programs get what there is without asking for it.
+/// The limit of open files, soft and hard alike, so that programs have it without raising their soft limit.
 fn nofile(most: u64) -> ResourcesUlimits {
     let most = i64::try_from(most).ok();
     ResourcesUlimits { name: Some("nofile".into()), soft: most, hard: most }
 }
 
-/// Whatever the engine's default driver is, this one can be read back and does not fill a disk.
+/// The log driver, named whatever the engine's default is: berth can read this one, and it does not fill a disk.
 pub(crate) fn log_config(max_size: &str, max_file: &str) -> HostConfigLogConfig {
     HostConfigLogConfig {
         typ: Some("json-file".into()),
@@ -167,7 +168,8 @@ fn device(node: &DeviceNode) -> DeviceMapping {
     }
 }
 
-/// A mount (not a bind): a source that is missing is an error, where a bind would make an empty directory.
+/// A mount in Docker's newer form. Docker refuses it where its source is missing; with a bind, Docker would make an
+/// empty directory.
 pub(crate) fn mount(mount: &BindMount) -> Mount {
     Mount {
         typ: Some(MountType::BIND),
@@ -184,7 +186,7 @@ fn port_bindings(listen: SocketAddr) -> HashMap<String, Option<Vec<PortBinding>>
     HashMap::from([(SSH_PORT.to_owned(), Some(vec![binding]))])
 }
 
-/// A CPU is a second of work a second: as many nanoseconds as Docker counts.
+/// CPUs in Docker's unit: nanoseconds of CPU time for each second.
 pub(crate) fn nano_cpus(cpus: f64) -> Option<i64> {
     let time = Duration::try_from_secs_f64(cpus).ok()?;
     i64::try_from(time.as_nanos()).ok().filter(|nanos| *nanos > 0)

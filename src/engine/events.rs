@@ -1,6 +1,6 @@
-//! When to look again: a tick for each change of a container, and whether the engine is there.
+//! When to look again: one tick for each change of a container, and whether the engine answers.
 //!
-//! Ticks carry no facts: what a container is now is asked, not concluded from events, so that losing one does no harm.
+//! A tick carries no facts. The reader asks the engine what a container is now, so that a lost event does no harm.
 
 use super::client::Engine;
 use crate::error::flatten;
@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// A silent stream may be a hanging engine.
+/// How long the stream may be silent before the engine is asked whether it still answers.
 const SILENCE: Duration = Duration::from_secs(30);
 const ACTIONS: [&str; 9] =
     ["create", "start", "die", "destroy", "pause", "unpause", "rename", "restart", "oom"];
@@ -28,7 +28,7 @@ pub struct Feed {
     pub problem: Option<String>,
 }
 
-/// Watches until every receiver is gone; reconnects by itself.
+/// Watches until all receivers are dropped, and reconnects by itself.
 pub fn watch(engine: Engine) -> watch::Receiver<Feed> {
     let (sender, receiver) = watch::channel(Feed::default());
     tokio::spawn(async move {
@@ -68,7 +68,7 @@ async fn run(engine: &Engine, sender: &watch::Sender<Feed>) {
     }
 }
 
-/// The engine may have come back as another version.
+/// Connects and agrees on a version again, because the engine may have come back as another version.
 async fn connect(engine: &Engine) -> Result<()> {
     engine.reconnect().await?;
     engine.ping().await
@@ -82,8 +82,8 @@ fn tick(sender: &watch::Sender<Feed>) {
     });
 }
 
-/// Until the stream ends; returns why, if it is known. The engine replays what happened since we connected, so
-/// nothing falls between the first tick and the stream.
+/// Sends ticks until the stream ends, and returns why it ended, if that is known. The engine replays what happened
+/// since we connected, so no event is lost between the first tick and the stream.
 async fn follow(engine: &Engine, since: SystemTime, sender: &watch::Sender<Feed>) -> Option<String> {
     let since = since.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let filters = HashMap::from([("type", vec!["container"]), ("event", ACTIONS.to_vec())]);

@@ -1,4 +1,5 @@
-//! Base images in the engine: inspect, list, pull, import, load, remove. Which of them people may use is the catalogue's.
+//! Base images in the engine: inspect, list, pull, import, load, remove. The catalogue decides which of them users
+//! may have.
 
 use super::archive::ArchiveKind;
 use super::client::{Engine, LONG, SHORT, clean};
@@ -19,7 +20,7 @@ use std::io;
 use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
 
-/// A pull or an upload in which nothing moves for this long has failed.
+/// A pull or an upload without progress for this long has failed.
 const STALLED: Duration = Duration::from_mins(5);
 const CHUNK: usize = 256 << 10;
 const MAX_LOADED: usize = 64;
@@ -28,10 +29,10 @@ const MAX_LOADED: usize = 64;
 pub struct ImageInfo {
     pub id: String,
     pub tags: Vec<String>,
-    /// `repository@sha256:…`, under which registries have it.
+    /// `repository@sha256:…`: the names under which registries have this very content.
     pub digests: Vec<String>,
     pub size: u64,
-    /// As the image says it: a name, a number, or `user:group`; empty is root.
+    /// The image's `USER`: a name, a number, or `user:group`. Empty means root.
     pub user: String,
     pub env: Vec<String>,
     pub entrypoint: Vec<String>,
@@ -58,7 +59,8 @@ pub struct PullProgress {
 }
 
 impl ImageInfo {
-    /// The digest under which this reference's repository has it; `None` for what was made on this node.
+    /// The digest under which this reference's repository has the image; `None` for an image that was made on this
+    /// node.
     pub fn digest_in(&self, reference: &str) -> Option<String> {
         let wanted = repository(reference);
         self.digests.iter().find_map(|known| {
@@ -97,7 +99,7 @@ impl Engine {
         Ok(images)
     }
 
-    /// Pulls it and returns what came. Only a stream that ended well and said so is a success.
+    /// Pulls the image and returns it. An error unless Docker's stream ended and said that it succeeded.
     pub async fn pull(
         &self,
         reference: &str,
@@ -126,7 +128,8 @@ impl Engine {
         self.present(&reference).await
     }
 
-    /// Makes an image of a root file system; its name is `reference`. The tar is streamed, never held in memory.
+    /// Makes an image named `reference` from the tar of a root file system. The tar is streamed, never held in
+    /// memory.
     pub async fn import_rootfs(
         &self,
         tar: std::fs::File,
@@ -163,8 +166,8 @@ impl Engine {
         Ok(loaded)
     }
 
-    /// Imports or loads, whichever it is. A saved archive of one image gets the name `reference` besides its own.
-    /// `sent` hears how many bytes Docker has taken.
+    /// Imports or loads the archive, depending on its kind. A saved archive of one image gets the name `reference`
+    /// besides its own. `sent` is told how many bytes Docker has taken.
     pub async fn add_archive(
         &self,
         mut tar: std::fs::File,
@@ -201,7 +204,7 @@ impl Engine {
         self.present(&format!("{repo}:{tag}")).await
     }
 
-    /// Absent is fine; one that a container uses is refused by Docker.
+    /// Removes the image. No error when it is absent; Docker refuses while a container uses it.
     pub async fn remove_image(&self, reference: &str) -> Result<()> {
         let docker = self.docker();
         let options = RemoveImageOptionsBuilder::default().build();
@@ -217,7 +220,8 @@ impl Engine {
         })
     }
 
-    /// Reads a stream of messages to its end; an error in it, or silence, is an error.
+    /// Reads a stream of messages to its end. Fails at an error message in it, and after [`STALLED`] without a
+    /// message.
     async fn drain<T>(
         &self,
         stream: impl Stream<Item = Result<T, Error>>,
@@ -262,7 +266,7 @@ fn progress_of(message: CreateImageInfo) -> PullProgress {
     PullProgress { layer, status, current: count(detail.current), total: count(detail.total) }
 }
 
-/// `Loaded image: name:tag` and `Loaded image ID: sha256:…`, one a line.
+/// The images in Docker's answer to a load: lines such as `Loaded image: name:tag` and `Loaded image ID: sha256:…`.
 fn loaded_from(text: &str) -> Vec<String> {
     text.lines()
         .filter_map(|line| {
@@ -274,7 +278,7 @@ fn loaded_from(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Docker's words for what can go wrong with a registry, and what to do about each.
+/// Adds to a fault of a registry what the reader can do about it, by Docker's message.
 fn explain(reference: &str, fault: Fault) -> Fault {
     let server = super::registry::server_of(reference);
     let said = fault.message.to_lowercase();

@@ -1,4 +1,4 @@
-//! What an engine has: containers, those that run, images. It decides nothing.
+//! The containers (all, and running ones) and images of an engine. It decides nothing.
 
 use super::client::{Engine, SHORT};
 use super::labels::name_of;
@@ -18,7 +18,7 @@ pub struct Inventory {
     pub running: Vec<Named>,
     /// Ids of all containers, running or not.
     pub containers: Vec<String>,
-    /// Ids of images, those between layers left out.
+    /// Ids of images, without intermediate ones.
     pub images: Vec<String>,
 }
 
@@ -44,7 +44,7 @@ impl Engine {
         Ok(found)
     }
 
-    /// Those that Docker removes, with all that is in them, as soon as they stop (`docker run --rm`).
+    /// Which of these containers Docker removes with their data as soon as they stop (`docker run --rm`).
     pub async fn removed_when_stopped(&self, running: &[Named]) -> Result<Vec<Named>> {
         let mut found = Vec::new();
         for named in running {
@@ -57,7 +57,7 @@ impl Engine {
         Ok(found)
     }
 
-    /// Whether containers go on running while Docker itself restarts, as the engine that runs now has it.
+    /// Whether the running engine keeps containers alive while it restarts (live-restore).
     pub async fn has_live_restore(&self) -> Result<bool> {
         let info =
             self.call(SHORT, self.docker().info()).await.context("asking the Docker Engine about itself")?;

@@ -1,4 +1,4 @@
-//! The labels by which we know our own containers. Anybody with Docker can write labels: parsing trusts nothing.
+//! The labels that mark berth's containers. Anybody who can use Docker can write labels, so parsing trusts nothing.
 
 use super::client::{Engine, SHORT, clean};
 use crate::model::{CardId, card};
@@ -15,7 +15,7 @@ const MAX_TEXT: usize = 256;
 /// What a container's labels say of its berth.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BerthLabels {
-    /// Which agent's it is: two agents on one node leave each other's alone.
+    /// The agent that made it. Two agents on one node leave each other's containers alone.
     pub instance: String,
     pub id: i64,
     pub owner: String,
@@ -49,7 +49,7 @@ impl BerthLabels {
         labels
     }
 
-    /// `None` for anything that [`BerthLabels::build`] would not have written.
+    /// Reads the labels. `None` for any that [`BerthLabels::build`] would not have written.
     pub fn parse(labels: &HashMap<String, String>) -> Option<Self> {
         let text = |key: &str| {
             labels
@@ -93,7 +93,7 @@ fn parse_cards(text: &str) -> Option<Vec<CardId>> {
 pub struct OwnedContainer {
     pub container_id: String,
     pub container_name: String,
-    /// `None` when its other labels make no sense: somebody else wrote them.
+    /// `None` when its other labels are not valid: berth did not write them.
     pub berth: Option<BerthLabels>,
     pub running: bool,
     /// Docker's word: created, running, paused, exited, …
@@ -115,7 +115,8 @@ impl Engine {
 }
 
 impl Engine {
-    /// Every container that says it is a berth, of whichever agent. Anybody can write that label.
+    /// Every container that is labelled as a berth, of whichever agent. Anybody who can use Docker can write that
+    /// label.
     pub async fn list_labelled(&self) -> Result<Vec<OwnedContainer>> {
         let filters = HashMap::from([("label", vec!["berth.instance".to_owned()])]);
         let options = ListContainersOptionsBuilder::default().filters(&filters).build();
@@ -136,7 +137,7 @@ pub(crate) fn owned(container: ContainerSummary) -> Option<OwnedContainer> {
     })
 }
 
-/// Docker writes `/name`, and further names for old-style links.
+/// The container's name, without the `/` that Docker writes before it and without names from old-style links.
 pub(crate) fn name_of(container: &ContainerSummary) -> String {
     let names = container.names.as_deref().unwrap_or_default();
     let own = names.iter().find(|name| name.matches('/').count() == 1).or(names.first());

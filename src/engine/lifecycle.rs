@@ -30,7 +30,7 @@ pub struct ContainerState {
     pub error: Option<String>,
     pub oom_killed: bool,
     pub address: Option<IpAddr>,
-    /// In the engine's words: it only tells one start from another.
+    /// The engine's own text. It is only compared, to tell one start from another.
     pub started_at: Option<String>,
 }
 
@@ -46,7 +46,7 @@ impl Engine {
         Ok(made.id)
     }
 
-    /// A container that runs already is fine. A port that somebody else has is a fault of class `Busy`.
+    /// Starts it. No error when it runs already. A port that is taken is a fault of class `Busy`.
     pub async fn start(&self, id: &str) -> Result<()> {
         let docker = self.docker();
         self.call(LONG, docker.start_container(checked(id)?, None::<StartContainerOptions>))
@@ -54,7 +54,7 @@ impl Engine {
             .with_context(|| format!("starting container {}", short(id)))
     }
 
-    /// Asks it to end, and kills it after `seconds`. Absent or stopped is fine.
+    /// Asks it to end, and kills it after `seconds`. No error when it is absent or stopped already.
     pub async fn stop(&self, id: &str, seconds: u32) -> Result<()> {
         let options =
             StopContainerOptionsBuilder::default().t(i32::try_from(seconds).unwrap_or(i32::MAX)).build();
@@ -66,8 +66,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Removes it with its anonymous volumes. Absent is fine, and so is one that is being removed already,
-    /// for which this waits.
+    /// Removes it with its anonymous volumes. No error when it is absent. When Docker removes it already, this
+    /// waits until it is gone.
     pub async fn remove(&self, id: &str, force: bool) -> Result<()> {
         let doing = || format!("removing container {}", short(id));
         let options = RemoveContainerOptionsBuilder::default().force(force).v(true).build();
@@ -105,7 +105,7 @@ impl Engine {
             .with_context(|| format!("inspecting container {}", short(id)))
     }
 
-    /// The last lines that it wrote, both streams, bounded and printable.
+    /// The last lines that it wrote to both streams, bounded and printable.
     pub async fn logs_tail(&self, id: &str, lines: usize) -> Result<String> {
         let (stdout, stderr) = self.output(id, &lines.to_string(), LOG_LIMIT).await?;
         Ok(printable_lines(&[stdout, stderr].concat()))
@@ -170,7 +170,7 @@ pub fn address_of(inspect: &ContainerInspectResponse) -> Option<IpAddr> {
     found.first().copied()
 }
 
-/// Ids and names become part of a URL's path.
+/// The id or name, checked to be safe as a part of a URL's path; else an error.
 pub(super) fn checked(id: &str) -> Result<&str, Fault> {
     let fits = !id.is_empty()
         && id.len() <= 256

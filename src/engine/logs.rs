@@ -1,6 +1,6 @@
-//! What a container writes to its standard output, line by line as it comes, each with the engine's time.
+//! What a container writes to its standard output: each line as it comes, with the engine's time.
 //!
-//! It believes nothing of what is in a line; the time before it is the engine's, not the container's.
+//! The content of a line is not trusted. The time before it is the engine's, not the container's.
 
 use super::client::Engine;
 use anyhow::{Context as _, Result};
@@ -9,7 +9,7 @@ use bollard::query_parameters::LogsOptionsBuilder;
 use futures_util::{Stream, StreamExt as _};
 use jiff::Timestamp;
 
-/// One line, without its end. Long ones come in pieces of what the engine keeps together.
+/// One line without its newline. The engine splits a long line into several pieces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutputLine {
     pub at: Timestamp,
@@ -17,7 +17,7 @@ pub struct OutputLine {
 }
 
 impl Engine {
-    /// How many pieces of output there are up to the last one of one of these times, and with it; 0 where there is none.
+    /// The number of pieces up to and including the last one that has one of these times; 0 where none has.
     pub async fn pieces_until(&self, id: &str, times: &[Timestamp]) -> Result<usize> {
         if times.is_empty() {
             return Ok(0);
@@ -32,12 +32,13 @@ impl Engine {
         Ok(until)
     }
 
-    /// Lines after so many pieces, the ones that were written already and those to come, until the container stops.
+    /// The lines after the first `skip` pieces: those that were written already, then each new one until the
+    /// container stops.
     pub fn follow_output(&self, id: &str, skip: usize) -> impl Stream<Item = Result<OutputLine>> + use<> {
         self.pieces(id, true).skip(skip).filter_map(|piece| std::future::ready(piece.transpose()))
     }
 
-    /// What was written to standard output; `None` for what has no time.
+    /// The pieces of standard output; `None` in place of a piece without a time.
     fn pieces(&self, id: &str, follow: bool) -> impl Stream<Item = Result<Option<OutputLine>>> + use<> {
         let options =
             LogsOptionsBuilder::default().follow(follow).stdout(true).stderr(false).timestamps(true).build();
@@ -58,7 +59,7 @@ impl Engine {
     }
 }
 
-/// `2025-01-02T03:04:05.123456789Z text`
+/// Reads one line such as `2025-01-02T03:04:05.123456789Z text`.
 fn read_line(bytes: &[u8]) -> Option<OutputLine> {
     let text = String::from_utf8_lossy(bytes);
     let (at, text) = text.split_once(' ')?;

@@ -1,8 +1,10 @@
-//! Docker: the only user of bollard. It decides nothing about berths; it makes, reads back and removes what it is told.
+//! Docker: the only user of bollard. It decides nothing about berths: it makes, reads back and removes what it is
+//! told to.
 //!
-//! `client` speaks to one engine; `container` is the pure body of a berth's container, `lifecycle` its life;
-//! `labels` are how we know our own; `readback` compares what was asked with what the kernel gave; `scan` finds who
-//! else has cards; `events` says when to look again; `said` what it tells of itself; `image`, `archive`, `registry` and `probe` are about base images.
+//! `client` speaks to one engine. `container` is the pure body of a berth's container, `lifecycle` creates, starts
+//! and removes it. `labels` mark our own containers. `readback` compares what was asked for with what the kernel
+//! gave. `scan` finds other containers that have cards. `events` says when to look again. `said` reads what the
+//! engine says of itself. `image`, `archive`, `registry` and `probe` are about base images.
 
 pub mod archive;
 mod capabilities;

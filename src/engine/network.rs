@@ -1,4 +1,4 @@
-//! The bridge network of berths: its interface on the host, who is on it, and a container that leaves and comes back.
+//! The bridge network of berths: its interface on the host, its containers, and reconnecting a container to it.
 
 use super::client::{Engine, LONG, SHORT, clean};
 use super::lifecycle::checked;
@@ -10,7 +10,7 @@ use bollard::query_parameters::InspectNetworkOptions;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-/// Docker's own option for the name of a bridge.
+/// The option of a Docker network that names its bridge.
 const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub struct BridgeNetwork {
 /// How a container is reached on a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
-    /// Those that Docker gave it.
+    /// The addresses that Docker gave it.
     pub addresses: Vec<IpAddr>,
     pub mac: Option<Mac>,
 }
@@ -42,8 +42,8 @@ impl Engine {
         bridge_of(network).with_context(doing)
     }
 
-    /// A container that runs leaves its network and comes back: Docker publishes its ports anew. Its processes go on; its
-    /// address may be another one.
+    /// Disconnects a running container from its network and connects it again, so that Docker publishes its ports
+    /// anew. Its processes go on. Its address may change.
     pub async fn connect_anew(&self, network: &str, container: &str) -> Result<()> {
         let docker = self.docker();
         let (network, container) = (checked(network)?, checked(container)?);

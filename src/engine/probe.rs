@@ -1,7 +1,7 @@
-//! What is inside an image, found by running our own binary in it once: users, shells, libraries.
+//! What is inside an image (users, shells, libraries), found by running our own binary in it once.
 //!
-//! The container gets no network, no devices, no writable disk, and little of everything else; it is removed whatever
-//! happens. Its answer is hostile input.
+//! The container gets no network, no devices, no writable disk, and little of everything else. It is removed
+//! whatever happens. What it prints is hostile input.
 
 use super::client::{Engine, LONG, SHORT, clean};
 use super::container::{BindMount, RUNTIME, log_config, mount};
@@ -19,36 +19,36 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const BINARY: &str = "/opt/berth/bin/berth";
-/// Long enough for a disk that is busy, short enough for somebody who waits.
+/// Time limit for one probe: long enough for a busy disk, short enough for a user who waits.
 pub const PROBE_LIMIT: Duration = Duration::from_secs(30);
 const ANSWER_LIMIT: usize = 64 << 10;
 const MEMORY: i64 = 256 << 20;
 
 /// The label of probes, so that those of an agent that was killed can be found and removed.
 pub const PROBE_LABEL: &str = "berth.probe";
-/// Which process of the agent began it.
+/// The label that says which process of the agent began the probe.
 const PROCESS_LABEL: &str = "berth.probe.process";
 
-/// No other process had this, also not one with the same pid.
+/// A value that no other process has, not even a later one with the same pid.
 static PROCESS: LazyLock<String> = LazyLock::new(|| {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     format!("{}-{}", std::process::id(), since.as_nanos())
 });
 
-/// What the engine may take for all else beside the run.
+/// Time limit for the engine's work besides the run itself.
 const ENGINE_LIMIT: Duration = Duration::from_secs(20);
-/// How long an answer waits for the removal of its container, which goes on behind it.
+/// How long the answer waits for the container's removal. After that the removal goes on in the background.
 const REMOVAL_LIMIT: Duration = Duration::from_secs(10);
-/// Between two tries to remove one, while the engine is slow or away.
+/// The first pause between two tries to remove a container while the engine is slow or does not answer.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
-/// A container that the engine has not answered for may still come: it is looked for this often.
+/// How often to look for a container whose creation the engine has not confirmed: it may appear later.
 const LOOKS: u32 = 8;
 
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
-/// Removes the container whatever happens: also when the probe is abandoned half-way, and when the engine did not say
-/// whether it made it.
+/// Removes the container in every case, also when the probe is abandoned half-way, or when the engine did not say
+/// whether it made the container.
 struct Removal {
     engine: Engine,
     name: Option<String>,
@@ -56,7 +56,7 @@ struct Removal {
 }
 
 impl Removal {
-    /// Goes on in the background when it takes its time.
+    /// Removes it now; after [`REMOVAL_LIMIT`] the removal goes on in the background.
     async fn now(mut self) {
         if let Some(name) = self.name.take() {
             let removing = tokio::spawn(remove_at_last(self.engine.clone(), name, self.made));
@@ -75,10 +75,10 @@ impl Drop for Removal {
     }
 }
 
-/// Containers that a task is removing: one is enough for each.
+/// Containers that a task is removing now, so that there is only one task for each.
 static REMOVING: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
-/// Tries until the engine says that it is gone.
+/// Tries again until the engine says that the container is gone.
 async fn remove_at_last(engine: Engine, name: String, made: bool) {
     if !REMOVING.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone()) {
         return;
@@ -110,7 +110,7 @@ pub struct Probe<'a> {
     pub users: &'a [String],
     /// What the image says its user is.
     pub image_user: &'a str,
-    /// Whose probe it is, for [`PROBE_LABEL`].
+    /// The agent's instance, for [`PROBE_LABEL`].
     pub instance: &'a str,
     pub limit: Duration,
 }
@@ -121,7 +121,7 @@ impl Engine {
         self.try_probe(probe).await.with_context(|| format!("looking into image {}", clean(probe.image_id)))
     }
 
-    /// Removes the probes of an agent that was killed; those of this process go on.
+    /// Removes the probes that a killed agent left. Probes of this process go on.
     pub async fn remove_probes(&self, instance: &str) -> Result<()> {
         let filters = HashMap::from([("label", vec![format!("{PROBE_LABEL}={instance}")])]);
         let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();

@@ -1,4 +1,5 @@
-//! Whether the engine reaches a registry: asked the way a pull would ask, with its own proxy, mirrors and certificates.
+//! Whether the engine reaches a registry. It asks the way a pull would, with the engine's proxy, mirrors and
+//! certificates.
 
 use super::client::{Engine, clean};
 use super::registry::checked;
@@ -6,7 +7,7 @@ use bollard::errors::Error;
 use std::time::Duration;
 
 impl Engine {
-    /// `Ok` when the registry answered, even with a refusal. Nothing is pulled.
+    /// `Ok` when the registry answered, even with a refusal; else the reason. Nothing is pulled.
     pub async fn reach(&self, registry: &str, limit: Duration) -> Result<(), String> {
         let reference = format!("{}/berth-check/none:latest", registry.trim_end_matches('/'));
         let reference = checked(&reference).map_err(|fault| fault.message)?;
@@ -22,7 +23,7 @@ impl Engine {
     }
 }
 
-/// The registry itself said that there is no such image, or that it shows it not to everybody.
+/// Whether this message is the registry's own answer, such as that the image does not exist or needs a login.
 fn is_answer(status: u16, message: &str) -> bool {
     const WORDS: [&str; 6] = [
         "manifest unknown",

@@ -1,6 +1,6 @@
-//! What a started container really got, told by the engine and by the kernel, against what was asked for.
+//! Compares what a started container really got, as the engine and the kernel tell it, with what was asked for.
 //!
-//! [`compare`] is pure. It changes nothing: what to do about a difference is the caller's business.
+//! [`compare`] is pure. Nothing is changed here: the caller decides what to do about a difference.
 
 use super::capabilities;
 use super::client::Engine;
@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 /// Device numbers by the path in the container.
 pub type DeviceNumbers = BTreeMap<PathBuf, (u32, u32)>;
 
-/// What every container has, wherever runc runs: null, zero, full, random, urandom, tty, console, ptmx, tun, pts.
+/// Device rules that runc gives every container: null, zero, full, random, urandom, tty, console, ptmx, tun, pts.
 const DEFAULT_RULES: [&str; 12] = [
     "c *:* m",
     "b *:* m",
@@ -50,12 +50,12 @@ pub struct EngineView {
     /// Host path, container path, permissions.
     pub devices: Vec<(PathBuf, PathBuf, String)>,
     pub device_rules: Vec<String>,
-    /// Ways to devices that berth never asks for: CDI, GPUs.
+    /// How many requests for devices it has, such as CDI or GPUs. berth never makes one.
     pub device_requests: usize,
     /// Names as the API takes them, sorted.
     pub capabilities_added: Vec<String>,
     pub capabilities_dropped: Vec<String>,
-    /// What is published now, not what was asked for.
+    /// The addresses that are published now, not those that were asked for.
     pub published: Vec<SocketAddr>,
     /// Targets of bind mounts.
     pub binds: Vec<PathBuf>,
@@ -72,7 +72,7 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// What could not be looked at, and so is in no difference.
+    /// What could not be read and was therefore not compared; `None` when everything was.
     pub fn unseen(&self) -> Option<&'static str> {
         let listed = self.kernel.device_rules.is_some();
         (!listed)
@@ -80,7 +80,7 @@ impl Observed {
     }
 }
 
-/// One thing that is not as it was asked for.
+/// One value that differs from what was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     pub what: String,
@@ -94,7 +94,7 @@ impl fmt::Display for Difference {
     }
 }
 
-/// The numbers of devices, as they are on the host now.
+/// The device numbers of these nodes on the host now. An error when one cannot be read.
 pub fn expected_numbers(devices: &[DeviceNode]) -> Result<DeviceNumbers> {
     devices
         .iter()
@@ -108,7 +108,7 @@ pub fn expected_numbers(devices: &[DeviceNode]) -> Result<DeviceNumbers> {
         .collect()
 }
 
-/// Looks at a running container.
+/// Reads what a running container has, from the engine and from the kernel.
 pub async fn observe(engine: &Engine, id: &str, mounts: &[BindMount]) -> Result<Observed> {
     let doing = || format!("reading back container {}", super::lifecycle::short(id));
     let inspect = engine
@@ -187,7 +187,7 @@ fn engine_view(inspect: &ContainerInspectResponse) -> EngineView {
     }
 }
 
-/// Newer engines write `CAP_SYS_NICE` where they were told `SYS_NICE`.
+/// The names without `CAP_`, sorted: newer engines write `CAP_SYS_NICE` where they were told `SYS_NICE`.
 fn capability_names(names: Option<Vec<String>>) -> Vec<String> {
     let mut names: Vec<String> = names
         .unwrap_or_default()
@@ -216,7 +216,7 @@ fn published(inspect: &ContainerInspectResponse) -> Vec<SocketAddr> {
     found
 }
 
-/// Everything that is not as the spec says; empty when all is well.
+/// All differences from the spec; empty when there are none.
 pub fn compare(spec: &ContainerSpec, numbers: &DeviceNumbers, seen: &Observed) -> Vec<Difference> {
     let mut found = Found(Vec::new());
     compare_engine(&mut found, spec, &seen.engine);
@@ -228,17 +228,17 @@ pub fn compare(spec: &ContainerSpec, numbers: &DeviceNumbers, seen: &Observed) -
     found.0
 }
 
-/// Numbers of the devices of one berth, by the path in its container.
+/// The device numbers of one berth, by the path in its container.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OwnDevices {
-    /// Its cards and what every berth needs besides.
+    /// Devices that it must have: its cards and the nodes that every berth needs.
     pub must: DeviceNumbers,
-    /// What it has where its node had it when it was made.
+    /// Optional devices: it has those that the node had when it was made.
     pub may: DeviceNumbers,
 }
 
-/// Whether a container that somebody else started still has the devices of its berth, and no others. What else it was
-/// given is not known any more: the profile may have changed since.
+/// Compares the devices of a container that berth did not start itself with those of its berth: all of them must be
+/// there, and no others. Its other settings are not compared, because the profile may have changed since.
 pub fn compare_devices(own: &OwnDevices, seen: &Observed) -> Vec<Difference> {
     let mut found = Found(Vec::new());
     compare_powers(&mut found, &seen.engine);
@@ -267,7 +267,7 @@ impl Found {
     }
 }
 
-/// Ways to more than the devices that were named.
+/// Finds settings that give access to more than the named devices.
 fn compare_powers(found: &mut Found, got: &EngineView) {
     found.same("privileged", &false, &got.privileged);
     found.same("runtime", &RUNTIME.to_owned(), &got.runtime);

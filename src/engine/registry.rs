@@ -1,4 +1,4 @@
-//! Image references and the credentials of private registries, from Docker's own credentials file.
+//! Image references, and credentials for private registries, which are read from Docker's credentials file.
 //!
 //! A secret is never logged, shown, or kept.
 
@@ -13,10 +13,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const DOCKER_HUB: &str = "https://index.docker.io/v1/";
-/// A credential helper may ask a key store or a cloud.
+/// Time limit for a credential helper, which may ask a key store or a cloud.
 const HELPER_LIMIT: Duration = Duration::from_secs(30);
 
-/// A reference that Docker can be asked for: bounded, and nothing in it can leave its place in a URL.
+/// The reference, checked: its length is bounded, and it cannot reach another part of a URL. Else an error.
 pub(crate) fn checked(reference: &str) -> Result<&str, Fault> {
     let fits = !reference.is_empty()
         && reference.len() <= 512
@@ -32,13 +32,14 @@ pub(crate) fn checked(reference: &str) -> Result<&str, Fault> {
         .help("write it as [REGISTRY/]REPOSITORY[:TAG] or with @sha256:…"))
 }
 
-/// With `:latest` where it names neither tag nor digest: Docker would pull every tag there is.
+/// The reference with `:latest` where it names neither tag nor digest. Without one Docker would pull every tag.
 pub(crate) fn with_tag(reference: &str) -> String {
     let last = reference.rsplit('/').next().unwrap_or(reference);
     if last.contains([':', '@']) { reference.to_owned() } else { format!("{reference}:latest") }
 }
 
-/// `repo:tag` → (`repo`, `tag`), for a name that is to be given: a digest cannot be chosen.
+/// Splits `repo:tag` into `repo` and `tag`, for a name to be given to an image. An error for a digest, which cannot
+/// be chosen.
 pub(crate) fn split_tag(reference: &str) -> Result<(String, String), Fault> {
     if checked(reference)?.contains('@') {
         return Err(Fault::usage(format!("{reference} names a digest; give a name with a tag")));
@@ -64,7 +65,7 @@ pub(crate) fn repository(reference: &str) -> String {
     name.strip_prefix("library/").unwrap_or(name).to_owned()
 }
 
-/// That very content of a reference's repository.
+/// The reference to the content with this digest in the repository of `reference`.
 pub fn by_digest(reference: &str, digest: &str) -> String {
     format!("{}@{digest}", repository(reference))
 }
@@ -114,7 +115,8 @@ pub async fn credentials(host: &dyn Host, file: &Path, reference: &str) -> Resul
     }
 }
 
-/// Never the crate's own text: it can quote what a helper printed.
+/// The fault for a failed look-up. It never contains the crate's own message, which can quote what a helper
+/// printed.
 fn trouble_with(file: &Path, server: &str, trouble: &Trouble) -> Fault {
     let what = match trouble {
         Trouble::HelperCommunicationError => "its credential helper cannot be started",

@@ -1,4 +1,5 @@
-//! What a running engine says of itself that decides where its data really are. Files and flags say what it was told.
+//! What a running engine says of itself: where its data really are, and how it stores them. Its config files and
+//! flags only say what it was told.
 
 use super::client::{Engine, SHORT};
 use super::inventory::Inventory;
@@ -9,7 +10,7 @@ use anyhow::{Context as _, Result};
 use bollard::models::SystemInfo;
 use std::path::Path;
 
-/// Before the name of a snapshotter of containerd, among what the driver says of itself.
+/// The key in the engine's driver status whose value names a snapshotter of containerd.
 const DRIVER_TYPE: &str = "driver-type";
 const SNAPSHOTTER: &str = "io.containerd.snapshotter";
 

@@ -1,6 +1,7 @@
-//! Who else has a card: containers on this engine that this agent did not start, or does not know.
+//! Which other containers have a card: those of this engine that this agent did not start, or does not know.
 //!
-//! *Could not look* is an error, never an empty answer. It does not look at processes, and stops nothing.
+//! When it could not look, that is an error, never an empty answer. It does not look at processes, and stops
+//! nothing.
 
 use super::claim::{Claim, Runtimes};
 use super::client::{Engine, SHORT, clean};
@@ -22,9 +23,9 @@ const PARALLEL: usize = 8;
 /// What one look found.
 #[derive(Debug, Clone, Default)]
 pub struct Foreign {
-    /// Who has which card, by the engine's record, a card at a time.
+    /// Who has which card by the engine's record, one entry for each card.
     pub held: Vec<(CardId, Holder)>,
-    /// Every container that may run and is not a known berth.
+    /// Every container that may be running and is not a known berth.
     pub containers: Vec<Stranger>,
 }
 
@@ -34,18 +35,18 @@ pub struct Stranger {
     pub id: String,
     pub name: String,
     pub image: String,
-    /// The node's config says that it uses no cards: only what it has open counts.
+    /// The node's config lists it as one that uses no cards: only cards that its processes have open count.
     pub exempt: bool,
 }
 
-/// A container's name, or its image's with or without the tag.
+/// Whether the list has the container's name, or its image's name with or without the tag.
 fn is_exempt(exempt: &[String], name: &str, image: &str) -> bool {
     let last = image.rfind('/').map_or(0, |slash| slash + 1);
     let untagged = image.get(last..).and_then(|short| image.get(..last + short.find([':', '@'])?));
     exempt.iter().any(|entry| entry == name || entry == image || Some(entry.as_str()) == untagged)
 }
 
-/// The berths that the caller knows: by container, and by its name for those whose container it has not noted yet.
+/// The berths that the caller knows: by container id, or by container name where the id is not in the ledger yet.
 #[derive(Debug, Clone, Default)]
 pub struct Known {
     pub containers: HashSet<String>,
@@ -58,7 +59,7 @@ impl Known {
     }
 }
 
-/// Looks again and again, and inspects each container once: what it was given cannot change while it lives.
+/// Looks repeatedly, but inspects each container once: what it was given cannot change while it exists.
 pub struct ForeignScan {
     engine: Engine,
     accel: &'static dyn Accelerator,
@@ -67,12 +68,12 @@ pub struct ForeignScan {
     inspected: HashMap<String, Claim>,
 }
 
-/// A container that may hold something now.
+/// A container that may hold cards now.
 struct Candidate {
     id: String,
     name: String,
     image: String,
-    /// Labelled as ours, and not known.
+    /// Set when it has our labels and the caller does not know it.
     stray: Option<OwnedContainer>,
 }
 
@@ -81,13 +82,14 @@ impl ForeignScan {
         Self { engine, accel, instance: instance.into(), exempt: Vec::new(), inspected: HashMap::new() }
     }
 
-    /// Names of containers and images that use no cards, whatever they may do.
+    /// Sets the names of containers and images that use no cards, whatever access they have.
     #[must_use]
     pub fn exempting(self, exempt: &[String]) -> Self {
         Self { exempt: exempt.to_vec(), ..self }
     }
 
-    /// Every container that is not a known berth, and which of these cards it has.
+    /// Every container that is not a known berth, and which of these cards each has. An error when the engine
+    /// cannot be asked.
     pub async fn look(&mut self, cards: &[CardNode], known: &Known) -> Result<Foreign> {
         self.try_look(cards, known).await.context("looking for other containers that have cards")
     }
@@ -191,7 +193,7 @@ fn holders(
     Ok(found)
 }
 
-/// One with our labels that nobody knows has the cards that it was given, and those that it says it has.
+/// Adds the cards in the labels of an unknown container with our labels to those that it was given.
 fn with_labels(
     held: BTreeMap<CardId, ContainerReason>,
     stray: Option<&OwnedContainer>,

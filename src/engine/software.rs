@@ -1,12 +1,13 @@
-//! Has a container software for the cards in it? Then a privileged one is taken for somebody who uses the cards. Pure; words of
-//! strangers, so that it errs to the careful side: whoever is wrongly taken for one can be made exempt.
+//! Whether a container has software for the cards in it. A privileged container that has is taken for a user of the
+//! cards. Pure. The texts are hostile, so that in doubt the answer is yes; an administrator can exempt a container
+//! that uses no cards.
 
 use crate::accel::Words;
 use bollard::models::ContainerInspectResponse;
 
 const MAX_ENTRIES: usize = 4096;
 
-/// By environment, labels, image name and what is mounted, of the image and the container together.
+/// Whether the environment, labels, image name or mounts of this container name such software.
 pub(super) fn is_in(inspect: &ContainerInspectResponse, words: &Words) -> bool {
     let config = inspect.config.as_ref();
     let env = config.and_then(|config| config.env.as_deref()).unwrap_or_default();

@@ -1,7 +1,8 @@
-//! Whether an image's account files can be read at all, asked before anything of the image is started.
+//! Whether an image's account files can be read. This is asked before anything of the image is started.
 //!
-//! Docker and runc open `/etc/passwd` and `/etc/group` of a container that starts, and wait for ever at a FIFO or at the
-//! kernel's log. So Docker is asked what they are, in a container that was only made: that opens nothing.
+//! Docker and runc open `/etc/passwd` and `/etc/group` when a container starts. If such a file is a FIFO or the
+//! kernel's log, they wait for ever. So Docker is asked what these files are in a container that was only created:
+//! that opens nothing.
 
 use super::client::{Engine, SHORT};
 use crate::error::Fault;
@@ -11,20 +12,20 @@ use std::future::Future;
 use std::path::{Component, Path, PathBuf};
 
 const TABLES: [&str; 2] = ["/etc/passwd", "/etc/group"];
-/// Every start reads them whole.
+/// The largest account file: each start of a container reads it whole.
 const SIZE_LIMIT: i64 = 4 << 20;
-/// More than any path of an image takes, links included.
+/// How many components and links of a path are followed: more than any real image needs.
 const STEPS: usize = 64;
-/// Where a started container has other files than its image.
+/// Directories that a started container gets from the kernel and not from its image.
 const REPLACED: [&str; 3] = ["proc", "sys", "dev"];
 
-/// Of Go's `os.FileMode`, which Docker answers with.
+/// A bit of Go's `os.FileMode`, which Docker answers with.
 const DIRECTORY: u32 = 1 << 31;
 const LINK: u32 = 1 << 27;
 /// Every type that is no regular file: besides those two, devices, FIFOs, sockets and the irregular.
 const TYPES: u32 = DIRECTORY | LINK | 1 << 26 | 1 << 25 | 1 << 24 | 1 << 21 | 1 << 19;
 
-/// What is at a path, the last link not followed.
+/// What is at a path. A link at its end is not followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Entry {
     mode: u32,
@@ -32,12 +33,12 @@ struct Entry {
     link: PathBuf,
 }
 
-/// Why a start would not come to its end, or not soon.
+/// Why a start would hang, or take long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unreadable {
     NotRegular,
     TooLarge,
-    /// It leads into what only a started container has.
+    /// Its path leads into one of the directories of [`REPLACED`].
     Replaced,
     Endless,
 }
@@ -54,7 +55,7 @@ impl Unreadable {
 }
 
 impl Engine {
-    /// Refuses a container, made and not started, whose account files would hold its start up.
+    /// An error where the account files of this created container would make its start hang.
     pub(crate) async fn check_account_tables(&self, container: &str) -> Result<(), Fault> {
         for table in TABLES {
             let looked = walk(Path::new(table), |path| self.entry(container, path)).await?;
@@ -76,7 +77,7 @@ impl Engine {
     }
 }
 
-/// Goes down a path, link by link. An absent file is fine.
+/// Follows a path link by link. No error when the file is absent.
 async fn walk<F: Future<Output = Result<Option<Entry>, Fault>>>(
     path: &Path,
     look: impl Fn(PathBuf) -> F,

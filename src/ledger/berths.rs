@@ -19,15 +19,16 @@ pub struct NewBerth {
     pub memory: Option<Size>,
     pub cpus: Option<f64>,
     pub until: Option<Timestamp>,
-    /// Seconds, from when its server answers.
+    /// Seconds. They count from when the berth's SSH server answers.
     pub lease: Option<u64>,
     pub unattended: bool,
-    /// The ticket that becomes this berth, and those that it overtakes.
+    /// The ticket of the request that becomes this berth; below, the tickets that it overtakes.
     pub ticket: Option<i64>,
     pub overtaken: Vec<i64>,
 }
 
-/// What clients may have seen on a port: the host key of berths of one name that were live there.
+/// The last use of a port with one host key, by live berths of one name. Clients may have stored that key for the
+/// port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortUse {
     pub port: u16,
@@ -35,13 +36,13 @@ pub struct PortUse {
     pub name: String,
     /// OpenSSH public key line.
     pub host_key: String,
-    /// The newest of those berths.
+    /// The id of the newest of those berths.
     pub last: i64,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum ClaimError {
-    /// The database itself refused: the card is held.
+    /// The database refused the claim, because another berth has these cards.
     #[error("a card of {0:?} is held by another berth")]
     CardTaken(Vec<CardId>),
     #[error("port {0} belongs to another berth")]
@@ -61,11 +62,12 @@ const COLUMNS: &str = "SELECT id, owner, name, state, port, ssh_user, image, ima
     size, lease, unattended, stop_reason, stopped_at, kept_until, stops_at
     FROM berths";
 
-/// As the indexes say it.
+/// A berth that has not ended; the same condition as in the indexes of the schema.
 const STANDING: &str = "state NOT IN ('released', 'undone')";
 
 impl Ledger {
-    /// The intent: cards, port and name are taken from here on.
+    /// Writes the intent: the berth has its cards, port and name from now on. Fails when another berth has one of
+    /// them.
     pub fn claim(&self, berth: &NewBerth, event: &NewEvent) -> Result<Berth, ClaimError> {
         let claimed = self.write(Some(event), |transaction| insert(transaction, berth, event.at));
         let id = claimed.map_err(|error| {
@@ -90,7 +92,7 @@ impl Ledger {
         ClaimError::Ledger(LedgerError::from(error).into_fault(&self.path))
     }
 
-    /// The berth's container was verified and answers: its lease begins.
+    /// Makes the berth live: its container was verified and answers. Its lease begins now.
     pub fn commit_live(&self, id: i64, host_key: &str, event: &NewEvent) -> Result<Berth, Fault> {
         self.change(event, |transaction| {
             set_state(transaction, id, BerthState::Live)?;
@@ -106,7 +108,7 @@ impl Ledger {
         self.berth_by_id(id)
     }
 
-    /// Another host key for live berths; returns them as they are then.
+    /// Notes another host key for live berths. Returns the berths as they are after that.
     pub fn set_host_key(&self, ids: &[i64], host_key: &str, event: &NewEvent) -> Result<Vec<Berth>, Fault> {
         self.change(event, |transaction| {
             let mut changed = Vec::new();
@@ -123,7 +125,7 @@ impl Ledger {
         .collect()
     }
 
-    /// Which container is the berth's, known before it starts.
+    /// Notes the berth's container. To be called before the container starts.
     pub fn note_container(&self, id: i64, container_id: &str) -> Result<(), Fault> {
         self.write(None, |transaction| {
             transaction
@@ -154,7 +156,7 @@ impl Ledger {
         .map_err(|error| LedgerError::from(error).into_fault(&self.path))
     }
 
-    /// The lease of a live berth ends at another time.
+    /// Changes the end of a live berth's lease.
     pub fn renew(
         &self,
         id: i64,
@@ -175,7 +177,7 @@ impl Ledger {
         self.berth_by_id(id)
     }
 
-    /// Its container is to end and to be kept.
+    /// Writes the intent of a stop: its container is to be stopped and kept.
     pub fn begin_stop(&self, id: i64, reason: StopReason, event: &NewEvent) -> Result<(), Fault> {
         self.change(event, |transaction| {
             set_state(transaction, id, BerthState::Stopping)?;
@@ -185,7 +187,7 @@ impl Ledger {
         .map(|_| ())
     }
 
-    /// Its container does not run, and nobody has its cards any more: they are free.
+    /// Completes a stop. Its container no longer runs, and its cards are free from now on.
     pub fn stopped(&self, id: i64, kept_until: Timestamp, event: &NewEvent) -> Result<Berth, Fault> {
         self.change(event, |transaction| {
             end_holdings(transaction, id, event.at)?;
@@ -199,7 +201,7 @@ impl Ledger {
         self.berth_by_id(id)
     }
 
-    /// The intent of a start: these cards are the stopped berth's from here on, for as long a lease.
+    /// Writes the intent of a start: the stopped berth has these cards from now on, for a lease of this length.
     pub fn begin_start(
         &self,
         id: i64,
@@ -226,7 +228,7 @@ impl Ledger {
         self.change(event, |transaction| set_state(transaction, id, BerthState::Releasing))
     }
 
-    /// Nothing of the berth is left on the machine: its cards, port and name are free again.
+    /// Ends the berth. Nothing of it may be left on the machine; its cards, port and name are free from now on.
     pub fn end(&self, id: i64, state: BerthState, note: &str, event: &NewEvent) -> Result<(), Fault> {
         self.change(event, |transaction| {
             end_holdings(transaction, id, event.at)?;
@@ -257,7 +259,7 @@ impl Ledger {
         self.read(|connection| find(connection, &sql, [owner, name], read_berth))
     }
 
-    /// Also a berth that has ended.
+    /// The berth with this id, even if it has ended. An error when there is none.
     pub fn berth_by_id(&self, id: i64) -> Result<Berth, Fault> {
         self.find_berth(id)?.ok_or_else(|| Fault::bug(format!("berth {id} is not in the ledger")))
     }
@@ -267,8 +269,9 @@ impl Ledger {
         self.read(|connection| find(connection, &sql, [id], read_berth))
     }
 
-    /// The past and the present of all ports, as this name of this owner with this key needs to know it: of each port
-    /// the last use by the name, by another name with the key, and by another key. So it grows with the ports alone.
+    /// All uses of ports, now and earlier. For each port there are up to three: the last use by this berth name
+    /// with this key, by another name with this key, and with another key. So the answer grows with the number of
+    /// ports only.
     pub fn port_uses(&self, owner: &str, name: &str, host_key: &str) -> Result<Vec<PortUse>, Fault> {
         self.read(|connection| {
             list(
@@ -290,8 +293,9 @@ impl Ledger {
         })
     }
 
-    /// Cards of the owner's berths that ended while this one was there, and so may have handed something to it; or
-    /// to one that was there until then, which handed it on.
+    /// Cards that berths of this owner gave back while this berth existed: such a berth may have handed an open
+    /// descriptor to this one. Also those given back earlier, where a chain of the owner's berths, each overlapping
+    /// the next, may have handed it on.
     pub fn cards_given_back(&self, berth: &Berth) -> Result<Vec<CardId>, Fault> {
         self.read(|connection| {
             let since = first_of_chain(connection, berth)?;
@@ -306,7 +310,7 @@ impl Ledger {
         })
     }
 
-    /// The cards that a berth had last, whether it has them still or not.
+    /// The cards that a berth had last, whether or not it still has them.
     pub fn cards_of(&self, id: i64) -> Result<Vec<CardId>, Fault> {
         self.read(|connection| {
             let sql = "SELECT card FROM berth_cards WHERE berth = ?1 ORDER BY card";
@@ -314,7 +318,7 @@ impl Ledger {
         })
     }
 
-    /// Cards of the owner's last berth that ended: caches are warm there.
+    /// The cards of the owner's last berth that ended: their caches may still be warm.
     pub fn last_cards(&self, owner: &str) -> Result<Vec<CardId>, Fault> {
         self.read(|connection| {
             list(
@@ -377,7 +381,7 @@ fn end_holdings(transaction: &Transaction, id: i64, now: Timestamp) -> rusqlite:
         .map(|_| ())
 }
 
-/// The one place where a state changes, by the table of `BerthState`.
+/// The only place that changes a state. An error when the table of `BerthState` does not allow the change.
 fn set_state(transaction: &Transaction, id: i64, next: BerthState) -> rusqlite::Result<()> {
     let (owner, name, now): (String, String, String) = transaction
         .prepare_cached("SELECT owner, name, state FROM berths WHERE id = ?1")?
@@ -397,7 +401,7 @@ fn parse_state(column: usize, text: &str) -> rusqlite::Result<BerthState> {
     BerthState::parse(text).ok_or(rusqlite::Error::IntegralValueOutOfRange(column, 0))
 }
 
-/// A change of state that there is not.
+/// A change of state that is not allowed.
 #[derive(Debug, thiserror::Error)]
 #[error("{berth} is {now} and cannot become {next}")]
 pub struct WrongChange {
@@ -406,8 +410,8 @@ pub struct WrongChange {
     next: BerthState,
 }
 
-/// When the first of the owner's berths began of those that were there one after the other, each with the next, up to
-/// this one.
+/// When the first berth of the chain began. The chain is of this owner's berths, each overlapping the next in time,
+/// and it ends with this one.
 fn first_of_chain(connection: &Connection, berth: &Berth) -> rusqlite::Result<Timestamp> {
     // A clock is not that exact. A card too much costs a look, and no more; so does the end of a long search.
     const MARGIN: SignedDuration = SignedDuration::from_hours(1);
@@ -458,7 +462,7 @@ fn read_berth(row: &rusqlite::Row) -> rusqlite::Result<Berth> {
     })
 }
 
-/// Of a berth that is stopped; before that its reason says why it will be.
+/// Why and when a berth was stopped; `None` until it is stopped.
 fn read_stop(row: &rusqlite::Row, first: usize) -> rusqlite::Result<Option<Stop>> {
     let reason: Option<String> = row.get(first)?;
     let Some(at) = optional_time_at(row, first + 1)? else { return Ok(None) };

@@ -1,4 +1,4 @@
-//! What is wrong with a berth now, as codes: begun and ended together with the event that tells it.
+//! What is wrong with a berth now, as codes. A code begins and ends in one transaction with the event about it.
 
 use super::{Ledger, LedgerError, NewEvent};
 use crate::error::Fault;
@@ -6,7 +6,7 @@ use crate::model::{Condition, ConditionCode};
 use rusqlite::params;
 
 impl Ledger {
-    /// A condition that begins, or goes on with other values.
+    /// Notes a condition that begins, or that has other values now.
     pub fn begin_condition(&self, berth: i64, condition: &Condition, event: &NewEvent) -> Result<(), Fault> {
         let cards: Vec<u32> = condition.cards.iter().map(|card| card.0).collect();
         let cards = serde_json::to_string(&cards)
@@ -28,7 +28,7 @@ impl Ledger {
         .map(|_| ())
     }
 
-    /// Without an event where the one of another condition says it.
+    /// Removes a condition. `event` is `None` where the event of another condition says that this one is over.
     pub fn end_condition(
         &self,
         berth: i64,
@@ -44,7 +44,7 @@ impl Ledger {
         .map_err(|error| LedgerError::from(error).into_fault(&self.path))
     }
 
-    /// How many kills for want of memory were told of, since the berth's container was started.
+    /// How many kills by the out-of-memory killer were reported since the berth's container was started.
     pub fn oom_kills(&self, berth: i64) -> Result<u64, Fault> {
         let told: i64 = self.read(|connection| {
             connection
@@ -65,7 +65,8 @@ impl Ledger {
     }
 }
 
-/// The worst first. A code that this program does not know is an error: nothing is taken for well that is not.
+/// Reads conditions, the worst first. A code that this program does not know is an error, so that a berth is never
+/// shown as well by mistake.
 pub(super) fn read(row: &rusqlite::Row, index: usize) -> rusqlite::Result<Vec<Condition>> {
     let text: String = row.get(index)?;
     let mut found: Vec<Condition> = serde_json::from_str(&text).map_err(|error| {

@@ -1,4 +1,4 @@
-//! What happened, and who did it: added, never changed.
+//! Events: what happened, and who did it. They are added and never changed.
 
 use super::{Ledger, find, list, time_at};
 use crate::error::Fault;
@@ -15,7 +15,7 @@ pub struct Event {
     pub kind: String,
     /// Who did it: a user's name, `root`, or `agent`.
     pub actor: String,
-    /// Whose berth it is about; users see the events of their own.
+    /// The user whom it is about. Users see the events about themselves only.
     pub owner: Option<String>,
     pub berth: Option<String>,
     pub text: String,
@@ -31,10 +31,10 @@ pub struct NewEvent {
     pub text: String,
 }
 
-/// Characters of an event's text that are kept: events can never be removed.
+/// The longest text of an event, in characters. It is bounded because events are never removed.
 const TEXT_LIMIT: usize = 2000;
 
-/// Bytes of texts that are read at once, and those of one more event.
+/// How many bytes of texts are read at once; one more event may go beyond it.
 const SOME_BYTES: usize = 64 << 10;
 
 pub(super) fn add(transaction: &Transaction, event: &NewEvent) -> rusqlite::Result<i64> {
@@ -75,8 +75,9 @@ impl Ledger {
         self.change(event, |_| Ok(()))
     }
 
-    /// Events after `after`, oldest first, at most `limit`; of one owner where `owner` is given. Where their texts are long
-    /// there are fewer, so that nobody holds much of the ledger in memory; there is none only where no more are.
+    /// Events with an id above `after`, oldest first, at most `limit`; those of one owner where `owner` is given.
+    /// Where texts are long the answer has fewer, so that it does not fill the memory. It is empty only when there
+    /// are no more.
     pub fn events(&self, after: i64, limit: u32, owner: Option<&str>) -> Result<Vec<Event>, Fault> {
         self.look_back(|connection| match owner {
             None => some(connection, OF_ALL, params![after, limit]),
@@ -84,13 +85,13 @@ impl Ledger {
         })
     }
 
-    /// The times of the newest events that a berth told itself since it was asked for, newest first. Which those are is
-    /// said by their order in the ledger: clocks go wrong, also by years.
+    /// The times of the newest events that this berth reported itself, newest first. "Newest" is by their order in
+    /// the ledger, because clocks can be wrong by years.
     pub fn told_times(&self, owner: &str, berth: &str) -> Result<Vec<Timestamp>, Fault> {
         self.look_back(|connection| list(connection, TOLD, params![owner, berth], |row| time_at(row, 0)))
     }
 
-    /// The id after which the newest `count` events come.
+    /// The id just before the newest `count` events.
     pub fn events_before_last(&self, count: u32, owner: Option<&str>) -> Result<i64, Fault> {
         self.look_back(|connection| match (owner, count.checked_sub(1)) {
             (Some(owner), Some(others)) => {
@@ -104,7 +105,7 @@ impl Ledger {
     }
 }
 
-/// Whole events, until their texts are [`SOME_BYTES`].
+/// Events until their texts reach [`SOME_BYTES`] together.
 fn some(connection: &Connection, sql: &str, params: impl Params) -> rusqlite::Result<Vec<Event>> {
     let mut statement = connection.prepare_cached(sql)?;
     let (mut events, mut bytes) = (Vec::new(), 0);

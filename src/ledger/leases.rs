@@ -1,4 +1,4 @@
-//! What the leases of live berths need to be kept: what their owners were told, and how time is counted.
+//! What is stored about leases: what owners were told, and up to when time was counted.
 
 use super::{Ledger, LedgerError, NewEvent, find, list, optional_time_at, time_at};
 use crate::error::Fault;
@@ -9,20 +9,20 @@ use rusqlite::{OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// What is known of a berth's lease beside what everybody sees.
+/// What is stored about a berth's lease and not shown to users.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LeaseNotes {
     /// When its server answered.
     pub live_at: Option<Timestamp>,
-    /// What was left when its owner was warned last.
+    /// How much of the lease was left when its owner was last warned.
     pub told_left: Option<Duration>,
-    /// How often it was renewed while somebody waited.
+    /// How often it was renewed while another request waited for cards.
     pub renewals: u32,
-    /// The stop that was announced: when it was, when it will be, and why.
+    /// The announced stop: when it was announced, when it will be, and why.
     pub asked: Option<(Timestamp, Timestamp, StopReason)>,
 }
 
-/// Cards that somebody had, for a time that is over.
+/// Cards that a user had, for a time that is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
     pub owner: String,
@@ -30,7 +30,8 @@ pub struct Held {
     pub until: Timestamp,
 }
 
-/// Up to when leases were counted, on both clocks, and in which boot of the machine.
+/// Up to when the time of leases was counted: on the wall clock, on the boot clock, and in which boot of the
+/// machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counted {
     pub wall: Timestamp,
@@ -59,7 +60,7 @@ impl Ledger {
         })
     }
 
-    /// Its owner hears that so much is left of the lease.
+    /// Notes that the owner was warned when this much of the lease was left.
     pub fn note_warning(&self, id: i64, left: Duration, event: &NewEvent) -> Result<(), Fault> {
         let seconds = i64::try_from(left.as_secs()).unwrap_or(i64::MAX);
         self.change(event, |transaction| {
@@ -70,7 +71,7 @@ impl Ledger {
         .map(|_| ())
     }
 
-    /// The stop is announced; `None` takes an announcement back.
+    /// Notes an announced stop; `None` takes the announcement back.
     pub fn note_stop(
         &self,
         id: i64,
@@ -111,7 +112,7 @@ impl Ledger {
         Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
     }
 
-    /// Time is counted up to here, and all leases end so much later, or earlier, than they would have by the clock.
+    /// Notes that time is counted up to here, and moves the ends of all leases by `shift`, which may be negative.
     pub fn count(
         &self,
         counted: &Counted,

@@ -1,7 +1,8 @@
 //! The ledger: which card belongs to whom. The only user of SQLite; the agent is its only writer.
 //!
-//! It never starts empty because it could not read: a ledger that is corrupt, foreign or newer stops the agent.
-//! Each change and its event are one transaction, durable when the call returns.
+//! A ledger that cannot be read (corrupt, newer, or another program's database) stops the agent; it is never
+//! replaced by an empty one. Each change and its event are one transaction, which is on the disk when the call
+//! returns.
 
 mod berths;
 mod conditions;
@@ -32,7 +33,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Some hundred changes, each of a few pages.
+/// The size of the reserve: enough for some hundred changes of a few pages each.
 const RESERVE: u64 = 8 << 20;
 
 #[derive(Debug, thiserror::Error)]
@@ -85,18 +86,19 @@ impl LedgerError {
 /// An open ledger. Calls block on the disk: use it from blocking code.
 #[derive(Debug)]
 pub struct Ledger {
-    /// For what happened long ago, read-only: whoever reads much of it holds up others who read, and no decision. Closed
-    /// before the one that writes, which leaves its file as the next start wants it.
+    /// A read-only connection for old events. A long read on it delays only other such reads, and no decision. It
+    /// is closed before the connection that writes, which leaves the file as the next start expects it.
     past: Mutex<Connection>,
     connection: Mutex<Connection>,
     path: PathBuf,
     last_event: watch::Sender<i64>,
-    /// Of the users, in memory: whoever connects is looked for here before anything else is done for them.
+    /// The uids of all users, in memory: each caller that connects is looked up here first.
     uids: Mutex<HashSet<u32>>,
 }
 
 impl Ledger {
-    /// Opens the ledger, makes it when there is none, brings an older one up to date.
+    /// Opens the ledger. Makes it when there is none, and migrates an older one. An error when it cannot be read or
+    /// is newer.
     pub fn open(path: &Path, now: Timestamp) -> Result<Self, Fault> {
         Self::try_open(path, now).map_err(|error| error.into_fault(path))
     }
@@ -136,8 +138,8 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// Keeps room for changes on a file system that is full: releases, above all. All that SQLite writes at a change goes
-    /// into this file first, and stays there for as long as the ledger itself cannot grow.
+    /// Reserves space, so that changes (releases, above all) can be written even on a full file system. SQLite
+    /// writes each change into this file first, and the change stays there while the ledger itself cannot grow.
     pub fn keep_room(&self) -> Result<(), Fault> {
         let journal = beside(&self.path, "-wal");
         match room::reserve(&journal, RESERVE) {
@@ -151,7 +153,7 @@ impl Ledger {
         }
     }
 
-    /// Tells this agent's containers from those of another agent on the same engine.
+    /// A random name that tells this agent's containers from another agent's on the same engine.
     pub fn instance(&self) -> Result<String, Fault> {
         self.read(|connection| {
             connection.query_row("SELECT value FROM meta WHERE key = 'instance'", [], |row| row.get(0))
@@ -172,13 +174,13 @@ impl Ledger {
         work(&self.connection()).map_err(|error| LedgerError::from(error).into_fault(&self.path))
     }
 
-    /// Reads what was committed, beside those who decide.
+    /// Reads what is committed, without delaying the connection that decisions use.
     fn look_back<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Fault> {
         let past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
         work(&past).map_err(|error| LedgerError::from(error).into_fault(&self.path))
     }
 
-    /// One transaction with its event.
+    /// Makes one change and adds its event, in one transaction.
     fn write<T>(
         &self,
         event: Option<&NewEvent>,
@@ -195,7 +197,7 @@ impl Ledger {
         Ok(value)
     }
 
-    /// As [`Self::write`]; where there was nothing to do, there is nothing to tell either.
+    /// As [`Self::write`], but adds no event where nothing was changed.
     fn write_if(
         &self,
         event: &NewEvent,
@@ -234,7 +236,7 @@ impl Drop for Ledger {
     }
 }
 
-/// Made beside its place and moved there whole, so that a crash leaves no half ledger.
+/// Makes the ledger under another name and then renames it, so that a crash leaves no half-made ledger.
 fn create(path: &Path, now: Timestamp) -> Result<(), LedgerError> {
     let dir = path.parent().unwrap_or(Path::new("/"));
     let sql = |error: std::io::Error| LedgerError::Sql(rusqlite::Error::ToSqlConversionFailure(error.into()));
@@ -253,14 +255,15 @@ fn create(path: &Path, now: Timestamp) -> Result<(), LedgerError> {
     files::sync_dir(dir).map_err(sql)
 }
 
-/// SQLite's own files have the ledger's name and an ending.
+/// The path of one of SQLite's own files: the ledger's name and a suffix.
 fn beside(path: &Path, end: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(end);
     name.into()
 }
 
-/// A ledger that is not ours to use is left exactly as it is: opening it for writing would already change it.
+/// An error where the file is not a ledger that this program can use. It only reads: opening it for writing would
+/// already change the file.
 fn check_readable(path: &Path) -> Result<(), LedgerError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;

@@ -8,7 +8,7 @@ use rusqlite::{Connection, params};
 use std::collections::BTreeMap;
 
 impl Ledger {
-    /// In the place of what was decided about the card before.
+    /// Stores a ruling on the card. It replaces an earlier one.
     pub fn rule(&self, card: CardId, ruling: &Ruling, event: &NewEvent) -> Result<(), Fault> {
         self.change(event, |transaction| {
             transaction
@@ -35,7 +35,7 @@ impl Ledger {
         .map(|_| ())
     }
 
-    /// Removes one whose end has come. False where another has taken its place, or it was cleared meanwhile.
+    /// Removes a ruling whose end has come. `false` where it was replaced or cleared in the meantime.
     pub fn end_ruling(&self, card: CardId, now: Timestamp, event: &NewEvent) -> Result<bool, Fault> {
         let is_over = |(found, ruling): &(CardId, Ruling)| *found == card && !ruling.is_in_force(now);
         let ended = self.write_if(event, |transaction| {
@@ -49,14 +49,14 @@ impl Ledger {
         ended.map_err(|error| LedgerError::from(error).into_fault(&self.path))
     }
 
-    /// Those whose end has come, and that nobody has told of yet.
+    /// The rulings whose end has come and was not yet reported.
     pub fn rulings_over(&self, now: Timestamp) -> Result<Vec<(CardId, Ruling)>, Fault> {
         let mut found = self.read(all)?;
         found.retain(|(_, ruling)| !ruling.is_in_force(now));
         Ok(found)
     }
 
-    /// Those in force.
+    /// The rulings in force.
     pub fn rulings(&self, now: Timestamp) -> Result<BTreeMap<CardId, Ruling>, Fault> {
         Ok(self.read(all)?.into_iter().filter(|(_, ruling)| ruling.is_in_force(now)).collect())
     }

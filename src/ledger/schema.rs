@@ -3,13 +3,13 @@
 use super::LedgerError;
 use rusqlite::{Connection, TransactionBehavior};
 
-/// `BRTH`: tells a ledger from some other SQLite database.
+/// `BRTH`. SQLite's application id, which tells a ledger from another program's database.
 pub(super) const APPLICATION_ID: i32 = 0x4252_5448;
 
 /// The newest schema that this program knows.
 pub(super) const VERSION: i32 = 5;
 
-/// Each with the version that it leads to.
+/// The migrations, each with the version that it leads to.
 const MIGRATIONS: [(i32, &str); 5] = [(1, V1), (2, V2), (3, V3), (4, V4), (VERSION, V5)];
 
 /// `held = 1` and the partial unique index make two live berths on one card impossible in the database itself;
@@ -101,8 +101,8 @@ CREATE TABLE image_probes (
 ) STRICT;
 ";
 
-/// What is wrong with a berth is a code with its values, where it was a sentence. How often the kernel killed in it is
-/// remembered, so that a kill while the agent was away is told once.
+/// What is wrong with a berth becomes a code with values instead of a sentence. The number of out-of-memory kills
+/// is stored, so that a kill while the agent was down is reported once.
 const V2: &str = "
 CREATE TABLE conditions (
   berth INTEGER NOT NULL REFERENCES berths (id),
@@ -133,15 +133,15 @@ CREATE TABLE rulings (
 ) STRICT;
 ";
 
-/// Events are never removed, so that no question about them may cost what there is of them. Each index ends with the id.
+/// Indexes for events. Events are never removed, so no query may read all of them. Each index ends with the id.
 const V4: &str = "
 CREATE INDEX events_of_owner ON events (owner) WHERE owner IS NOT NULL;
 CREATE INDEX events_of_actor_about_berth ON events (owner, berth, actor) WHERE berth IS NOT NULL;
 CREATE INDEX berths_requested ON events (owner, berth) WHERE kind = 'berth.requested';
 ";
 
-/// A berth can be stopped and started: more states, which a CHECK of the table lists, so that it is made anew. `holdings`
-/// says who had which card from when to when; `tickets` who waits for cards.
+/// Berths can be stopped and started. A CHECK of the table lists the states, so the table is made anew. `holdings`
+/// says who had which card from when to when, `tickets` who waits for cards.
 const V5: &str = "
 CREATE TABLE berths_5 (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -256,7 +256,7 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), LedgerError> {
     Ok(())
 }
 
-/// The schema that a ledger has, unless this program does not know it.
+/// The version of the ledger's schema. An error when it is newer than [`VERSION`].
 pub(super) fn refuse_newer(connection: &Connection) -> Result<i32, LedgerError> {
     let found: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if found > VERSION { Err(LedgerError::Newer { found, known: VERSION }) } else { Ok(found) }

@@ -1,4 +1,4 @@
-//! Who waits for cards: a ticket each, in the order in which they came.
+//! Tickets: one for each request that waits for cards, in the order in which they came.
 
 use super::{Ledger, LedgerError, NewEvent, list, time_at};
 use crate::error::Fault;
@@ -8,11 +8,11 @@ use rusqlite::{Connection, Transaction, params};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// What a request that waits writes down.
+/// What is stored when a request begins to wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewTicket {
     pub owner: String,
-    /// The berth's name, where one was asked for.
+    /// The berth's name, where the request names one.
     pub berth: Option<String>,
     pub wish: CardWish,
     pub lease: Duration,
@@ -28,7 +28,7 @@ pub struct TicketRow {
     /// Seconds.
     pub lease: u64,
     pub since: Timestamp,
-    /// How many that came later were served before it.
+    /// How many later requests were served before it.
     pub overtaken: u32,
 }
 
@@ -52,13 +52,13 @@ impl Ledger {
         })
     }
 
-    /// Without an event where the berth that it became is told.
+    /// Removes a ticket. `event` is `None` where the event of the new berth already says it.
     pub fn remove_ticket(&self, id: i64, event: Option<&NewEvent>) -> Result<(), Fault> {
         self.write(event, |transaction| remove(transaction, id))
             .map_err(|error| LedgerError::from(error).into_fault(&self.path))
     }
 
-    /// Of an agent before this one: whoever waited there has heard that it ended.
+    /// Removes all tickets of an earlier run of the agent. Their clients were told that waiting had ended.
     pub fn remove_tickets(&self) -> Result<(), Fault> {
         self.write(None, |transaction| transaction.execute("DELETE FROM tickets", []))
             .map(|_| ())
@@ -71,7 +71,8 @@ impl Ledger {
     }
 }
 
-/// In the transaction that makes the berth: its ticket goes, and those that it overtook know it.
+/// Removes the ticket of a request that becomes a berth, and counts that for the tickets that it overtook. Part of
+/// the transaction that makes the berth.
 pub(super) fn served(transaction: &Transaction, id: Option<i64>, overtaken: &[i64]) -> rusqlite::Result<()> {
     if let Some(id) = id {
         remove(transaction, id)?;

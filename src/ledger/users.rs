@@ -11,7 +11,7 @@ use std::sync::{MutexGuard, PoisonError};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
     pub name: String,
-    /// The account on the host that is this person, where there is one.
+    /// The uid of this person's account on the host, where they have one.
     pub uid: Option<u32>,
     pub added_at: Timestamp,
     #[serde(default)]
@@ -22,12 +22,12 @@ pub struct User {
 pub struct Key {
     /// `SHA256:…`
     pub fingerprint: String,
-    /// As in an authorized_keys file.
+    /// The key as a line of an authorized_keys file.
     pub line: String,
 }
 
 impl Ledger {
-    /// Adds a person with their first keys; one who was removed comes back, with these keys only.
+    /// Adds a person with their first keys. A person who was removed before comes back, with these keys only.
     pub fn add_user(
         &self,
         name: &str,
@@ -61,7 +61,7 @@ impl Ledger {
         self.user(name)?.ok_or_else(|| Fault::bug(format!("user {name} was added and is not there")))
     }
 
-    /// One account is one person: the unique index says so too.
+    /// An error where another person has this account. The unique index refuses that too.
     fn check_uid(&self, name: &str, uid: Option<u32>) -> Result<(), Fault> {
         let Some(uid) = uid else { return Ok(()) };
         match self.user_by_uid(uid)? {
@@ -72,7 +72,7 @@ impl Ledger {
         }
     }
 
-    /// Which account of the host a person is.
+    /// Sets the account on the host that a person has; `None`: none.
     pub fn set_uid(&self, name: &str, uid: Option<u32>, event: &NewEvent) -> Result<User, Fault> {
         self.check_uid(name, uid)?;
         self.change(event, |transaction| {
@@ -98,7 +98,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Whether this account is a user's. It never waits for the disk.
+    /// Whether this account belongs to a user. It never waits for the disk.
     pub fn knows_uid(&self, uid: u32) -> bool {
         self.uids().contains(&uid)
     }
@@ -107,8 +107,8 @@ impl Ledger {
         self.uids.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// To be called after each change of who is a user. The connection is kept meanwhile, so that of two at once the
-    /// later one counts.
+    /// Reads the uids of all users into memory. To be called after each change of users. The connection stays
+    /// locked meanwhile, so that of two changes at once the later one counts.
     fn note_uids(&self) {
         let connection = self.connection();
         match uids(&connection) {
@@ -123,7 +123,7 @@ impl Ledger {
         })
     }
 
-    /// False when the user has no such key.
+    /// Removes a key. `false` when the user has no such key.
     pub fn remove_key(&self, name: &str, fingerprint: &str, event: &NewEvent) -> Result<bool, Fault> {
         self.change(event, |transaction| {
             transaction.execute("DELETE FROM keys WHERE owner = ?1 AND fingerprint = ?2", [name, fingerprint])

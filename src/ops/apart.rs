@@ -1,5 +1,5 @@
-//! Berths of different owners are kept from each other, and all of them from the host's ports, with rules for the addresses
-//! that their containers have now. An address is Docker's to give: whoever has it is asked at each look.
+//! Keeps berths of different owners from reaching each other and the host's ports, with firewall rules for the
+//! addresses of their containers. Docker can change an address, so each look asks Docker for the addresses again.
 
 use super::{Caller, Node};
 use crate::engine::BridgeNetwork;
@@ -14,27 +14,27 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// What was last written, and how it looked then.
+/// The rules that were last written, and how iptables listed them then.
 #[derive(Default)]
 pub(super) enum Kept {
     #[default]
     Nothing,
     /// The config wants no rules, and there are none.
     Open,
-    /// For each version of the protocol.
+    /// The rules of each IP version.
     Closed(Neighbours, Vec<Seen>),
 }
 
-/// What a look came to.
+/// The result of a look at the rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Looked {
     AsItShould,
-    /// Somebody else had taken rules out, and they are there again.
+    /// Another program had removed rules; they are written again.
     Reopened,
 }
 
 impl Node {
-    /// Brings the rules to the containers there are. When it comes back, they hold.
+    /// Writes the rules that the present containers need. When it returns without an error, the rules are in force.
     pub(super) async fn keep_apart(&self) -> Result<()> {
         if self.look_at_neighbours().await? == Looked::Reopened {
             self.tell_apart(
@@ -46,7 +46,8 @@ impl Node {
         Ok(())
     }
 
-    /// Where a rule that stays a moment longer than its berth hurts nobody.
+    /// As [`Node::keep_apart`], but only logs an error. For the end of a berth, where a rule may stay a moment
+    /// longer.
     pub(super) async fn try_to_keep_apart(&self) {
         if let Err(error) = self.keep_apart().await {
             tracing::debug!(error = format!("{error:#}"), "the rules between berths are looked at again");
@@ -88,7 +89,8 @@ impl Node {
         })
     }
 
-    /// A look at the rules; `failed` when the last one did: that berths may reach each other is told once, and its end.
+    /// Checks the rules. `failed` says whether the last look failed: berths may then reach each other. The failure
+    /// and its end are each reported once.
     pub async fn watch_apart(&self, failed: &mut bool) -> Result<()> {
         let looked = self.keep_apart().await;
         match (&looked, std::mem::replace(failed, looked.is_err())) {
@@ -108,7 +110,7 @@ impl Node {
     }
 }
 
-/// What is needed to write rules, off the tasks that must not wait.
+/// What writing rules needs, for a thread that may block.
 struct Work {
     host: Arc<dyn Host>,
     instance: String,
@@ -149,7 +151,7 @@ impl Work {
         })
     }
 
-    /// Takes out the rules of another config. A machine without iptables has none.
+    /// Removes rules that an earlier config wanted. Without iptables there are none.
     fn leave(&self, versions: &[Ip]) {
         for ip in versions {
             let removed = Chains::of(&self.instance, *ip).and_then(|chains| chains.remove(&*self.host));
@@ -160,7 +162,7 @@ impl Work {
     }
 }
 
-/// The addresses of each owner's berths, and the interfaces that have some of IPv6.
+/// The addresses of each owner's berths, and the interfaces that have an IPv6 address.
 fn addresses_of(
     held: &[Berth],
     network: &BridgeNetwork,

@@ -5,7 +5,7 @@ use crate::error::Fault;
 use crate::model::{Berth, name};
 use anyhow::Result;
 
-/// Ended berths that a listing goes back to.
+/// How many berths a listing shows with `all`.
 const HISTORY: u32 = 1000;
 
 impl Node {
@@ -23,8 +23,9 @@ impl Node {
         Ok(berths)
     }
 
-    /// `NAME` is one's own berth; `OWNER/NAME` anyone's, for an administrator. An administrator who has no
-    /// berth of that name means the only one there is.
+    /// The berth of this name. `NAME` is the caller's own berth; `OWNER/NAME` is anyone's, for an administrator.
+    /// For an administrator who has no berth `NAME`, it is the only berth of that name. An error when there is
+    /// none.
     pub async fn find_berth(&self, caller: &Caller, given: &str) -> Result<Berth> {
         let (owner, short) = match given.split_once('/') {
             Some((owner, short)) => (Some(owner), short),

@@ -1,6 +1,6 @@
-//! From a claim to a container that answers: files, storage, create, start, read back, first SSH banner.
+//! Builds a claimed berth: files, storage, create, start, read back, first SSH banner.
 //!
-//! Nothing here gives anything back on an error: `undo` does, from whatever is there.
+//! On an error nothing is cleaned up here; `undo` removes whatever exists by then.
 
 use super::files::{self, BerthDirs, INSIDE};
 use super::images::ReadyImage;
@@ -26,19 +26,20 @@ use tokio::task::block_in_place;
 
 /// How long the server inside may take to answer, on a machine under load.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Between two tries to reach it.
+/// The pause between two tries to reach the server inside.
 const ANSWER_PAUSE: Duration = Duration::from_millis(3);
 /// How long an engine may take to notice that a container's process ended.
 const NOTICE_TIMEOUT: Duration = Duration::from_secs(2);
 const NOTICE_PAUSE: Duration = Duration::from_millis(50);
-/// Sessions end with the server; this is for what they leave behind.
+/// How long a container may take to stop. Sessions end with the server; this time is for processes that they left
+/// behind.
 const STOP_AFTER: Duration = Duration::from_secs(10);
 const LOG_LINES: usize = 5;
-/// Where the server listens inside.
+/// The port of the server inside.
 pub(super) const SSH: u16 = 22;
 
 impl Node {
-    /// Makes the claimed berth real. Returns its public host key.
+    /// Builds the claimed berth and returns its public host key. After an error the caller must call `undo`.
     pub(super) async fn build(
         &self,
         settings: &Settings,
@@ -68,7 +69,7 @@ impl Node {
         Ok(host_key)
     }
 
-    /// Files, storage and the container's spec.
+    /// Makes the berth's files and storage, and returns the container's spec.
     async fn prepare(
         &self,
         settings: &Settings,
@@ -139,7 +140,8 @@ impl Node {
         }
     }
 
-    /// Exactly the assigned cards, plus the manager nodes, plus the optional ones that exist.
+    /// The device nodes of the berth: its cards, the manager nodes, and the optional nodes that exist. An error
+    /// when a required one is missing.
     fn devices(&self, settings: &Settings, berth: &Berth) -> Result<Vec<DeviceNode>> {
         let mut devices = needed_devices(self.accel(), settings, berth);
         for device in &devices {
@@ -190,7 +192,8 @@ impl Node {
         mounts
     }
 
-    /// The cards' share of the CPUs near them, as many as were promised.
+    /// The CPUs that the berth is pinned to: its cards' share of those near them, as many as were promised. `None`:
+    /// not pinned.
     fn cpuset(&self, berth: &Berth, survey: &Survey) -> Option<String> {
         let host = self.host();
         let online = facts::cpu::online_cpus(&*host)?;
@@ -243,14 +246,14 @@ fn numa_cpus(host: &dyn Host) -> Vec<NumaCpus> {
         .collect()
 }
 
-/// As npu-smi says, or else the CPUs of the card's NUMA node.
+/// The CPUs near a card: as npu-smi says, or else those of the card's NUMA node.
 fn near_cpus(near: &NpuTopology, nodes: &[NumaCpus]) -> Option<Near> {
     let told = near.cpu_affinity.as_deref().and_then(cpulist::parse);
     let of_node = || nodes.iter().find(|node| Some(node.id) == near.numa_node).map(|node| node.cpus.clone());
     Some(Near { card: CardId(near.id), cpus: told.or_else(of_node)? })
 }
 
-/// The devices of a berth that was made, by their numbers on the host now.
+/// The devices of an existing berth, by their present numbers on the host.
 pub(super) fn own_devices(node: &Node, berth: &Berth) -> Result<readback::OwnDevices> {
     let settings = &node.settings();
     Ok(readback::OwnDevices {
@@ -259,7 +262,7 @@ pub(super) fn own_devices(node: &Node, berth: &Berth) -> Result<readback::OwnDev
     })
 }
 
-/// What the container really got must be what was asked for.
+/// An error when the container did not get exactly what was asked for.
 async fn verify(
     engine: &Engine,
     container: &str,
@@ -278,8 +281,8 @@ async fn verify(
     Err(Fault::docker(format!("the container is not what was asked for: {}", text.join("; "))).into())
 }
 
-/// Whether a container with our labels is this berth's. Labels alone do not say so: `docker commit` copies them into
-/// an image, and a ledger out of a backup gives an id out again.
+/// Whether a container with our labels is this berth's. Labels alone do not prove it: `docker commit` copies them
+/// into an image, and a ledger restored from a backup can give the same id to another berth.
 pub(super) fn is_its_container(instance: &str, berth: &Berth, container: &OwnedContainer) -> bool {
     let labelled = container.berth.as_ref().is_some_and(|labels| {
         (labels.id, &labels.owner, &labels.name, labels.created)
@@ -289,7 +292,7 @@ pub(super) fn is_its_container(instance: &str, berth: &Berth, container: &OwnedC
         || labelled && container.container_name == container_name(instance, berth)
 }
 
-/// Unique on the engine, also beside another agent's.
+/// The container's name. It is unique on the engine, even with several agents.
 pub(super) fn container_name(instance: &str, berth: &Berth) -> String {
     name_of(instance, &berth.owner, &berth.name, berth.id)
 }
@@ -306,7 +309,7 @@ fn environment(accel: &dyn Accelerator, berth: &Berth) -> Vec<(String, String)> 
     environment
 }
 
-/// The groups that may open these nodes: HwHiAiUser's on a real node.
+/// The groups that may open these nodes; on a real node, that of `HwHiAiUser`.
 fn node_groups(devices: &[DeviceNode]) -> Result<Vec<u32>> {
     let mut groups = BTreeSet::new();
     for device in devices {
@@ -317,7 +320,8 @@ fn node_groups(devices: &[DeviceNode]) -> Result<Vec<u32>> {
     Ok(groups.into_iter().collect())
 }
 
-/// Until the server inside sends the first bytes of its banner, or the container ends.
+/// Waits until the server inside sends the first bytes of its banner. An error when the container ends, or after
+/// [`ANSWER_TIMEOUT`].
 pub(super) async fn wait_answer(engine: &Engine, container: &str) -> Result<()> {
     let deadline = tokio::time::Instant::now() + ANSWER_TIMEOUT;
     let mut address = None;
@@ -348,7 +352,7 @@ pub(super) async fn wait_answer(engine: &Engine, container: &str) -> Result<()> 
     }
 }
 
-/// Whether an SSH server is there.
+/// Whether an SSH server answers at this address.
 pub(super) async fn answers(address: SocketAddr) -> bool {
     let banner = async {
         let mut stream = tokio::net::TcpStream::connect(address).await?;
@@ -359,7 +363,7 @@ pub(super) async fn answers(address: SocketAddr) -> bool {
     matches!(tokio::time::timeout(Duration::from_secs(2), banner).await, Ok(Ok(true)))
 }
 
-/// A process that is gone is a container that ended; its engine may need a moment to notice.
+/// As [`exited`], but waits up to [`NOTICE_TIMEOUT`] for the engine to notice that the process has ended.
 async fn exited_soon(engine: &Engine, container: &str) -> Result<Option<anyhow::Error>> {
     let deadline = tokio::time::Instant::now() + NOTICE_TIMEOUT;
     loop {
@@ -371,7 +375,7 @@ async fn exited_soon(engine: &Engine, container: &str) -> Result<Option<anyhow::
     }
 }
 
-/// An error with the container's last words, when it has ended.
+/// The error, with the container's last output, when the container has ended; `None` while it runs.
 async fn exited(engine: &Engine, container: &str) -> Result<Option<anyhow::Error>> {
     let Some(state) = engine.inspect(container).await? else {
         return Ok(Some(Fault::docker("its container was removed by somebody else").into()));

@@ -1,11 +1,11 @@
-//! Who asks, and what they may do. The kernel says who it is; nothing that a caller sends changes that.
+//! Who calls, and what they may do. The kernel says who it is; nothing that a caller sends changes that.
 
 use super::Node;
 use crate::error::Fault;
 use crate::host::accounts::{Member, Source};
 use anyhow::Result;
 
-/// Members administer, as root does.
+/// Members of this group are administrators, as root is.
 const ADMIN_GROUP: &str = "berth-admin";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// The agent itself, for what nobody asked for.
+    /// The agent itself, for what it does by itself.
     pub fn agent() -> Self {
         Self { name: "agent".into(), admin: true, user: None }
     }
@@ -31,7 +31,8 @@ impl Caller {
             .help(format!("ask one, or run it as root or as a member of the group {ADMIN_GROUP}")))
     }
 
-    /// Whose things a call is about: the caller's own, or another user's where an administrator names one.
+    /// The user whom a call is about: the caller, or another user where an administrator names one. An error where
+    /// anybody else names another user.
     pub fn owner(&self, named: Option<&str>) -> Result<String, Fault> {
         match (named, &self.user) {
             (Some(named), Some(own)) if named == own => Ok(named.to_owned()),
@@ -52,18 +53,17 @@ impl Caller {
 }
 
 impl Node {
-    /// Finds out who administers by the node's files, before anybody calls.
+    /// Reads from the node's own files who the administrators are, before anybody calls.
     pub async fn expect_admins(&self) {
         self.directory.expect(self.host(), ADMIN_GROUP, Source::Files).await;
     }
 
-    /// The same by its directory, which may take its time.
+    /// As [`Node::expect_admins`], but asks the node's directory service, which may be slow.
     pub async fn ask_for_admins(&self) {
         self.directory.expect(self.host(), ADMIN_GROUP, Source::Getent).await;
     }
 
-    /// Whether an account is known to have something to ask for here: a user's, or an administrator's. Nothing is looked
-    /// up for it.
+    /// Whether this account is known as root, a user or an administrator. It answers from memory.
     pub fn knows(&self, uid: u32) -> bool {
         uid == 0 || self.ledger_handle().knows_uid(uid) || self.directory.was_member(uid)
     }

@@ -1,4 +1,4 @@
-//! From what was seen to one row a card, and to what the allocator may give out. Pure.
+//! Makes one row for each card from what was seen, and the list of cards that the allocator may give out. Pure.
 
 use super::kernel::Outsiders;
 use crate::accel::Accelerator;
@@ -10,7 +10,7 @@ use crate::model::{Berth, CardId, CardVerdict, CardView, Holder, Ruling};
 use crate::profile::Profile;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Holders of a card that are named, of one kind.
+/// How many holders of one kind are named for a card.
 const MOST_NAMED: usize = 16;
 
 /// A process with a card's device node open.
@@ -27,7 +27,7 @@ pub struct OpenCard {
 pub struct Snapshot {
     /// Device numbers of the cards that have a node.
     pub nodes: BTreeMap<CardId, (u32, u32)>,
-    /// What is at a card's path and is no device node of one, and why not.
+    /// Cards whose path has something other than a card's device node, and why.
     pub bad_nodes: Vec<(CardId, String)>,
     /// Berths that hold cards.
     pub berths: Vec<Berth>,
@@ -35,18 +35,18 @@ pub struct Snapshot {
     /// vNPUs that have a node.
     pub vnpus: BTreeMap<CardId, BTreeSet<u32>>,
     pub open: Vec<OpenCard>,
-    /// Who may have a card among too many open files.
+    /// Processes that have too many open files to look at all of them, and so may have a card open.
     pub unfinished: Vec<OpenCard>,
-    /// Who may have a card among open files that nobody can look at.
+    /// Processes whose open files cannot be looked at, and so may have a card open.
     pub hidden: Vec<OpenCard>,
-    /// What administrators decided, as far as it is in force.
+    /// The administrators' rulings in force.
     pub rulings: BTreeMap<CardId, Ruling>,
-    /// Why processes could not be looked at, if so.
+    /// Why processes could not be looked at; `None` when they could.
     pub not_looked: Option<String>,
 }
 
-/// One row a card that the profile says, its tool lists, or a device node is there for. `listed` are the containers of
-/// processes that the tool lists.
+/// One row for each card that the profile counts, the card's tool lists, or a device node exists for. `listed` are
+/// the containers of the processes that the tool lists.
 pub fn view(
     accel: &dyn Accelerator,
     profile: &Profile,
@@ -88,7 +88,8 @@ fn row(accel: &dyn Accelerator, id: CardId, npu: &NpuFacts, seen: &Snapshot, lis
     }
 }
 
-/// Why a card cannot be given out, whoever holds it. What was not looked at is not taken for good.
+/// Why a card cannot be given out, apart from who holds it; `None` when it can. A card that could not be looked at
+/// cannot.
 fn unusable(
     accel: &dyn Accelerator,
     id: CardId,
@@ -130,8 +131,8 @@ fn of_card(id: CardId, all: &[(CardId, Holder)]) -> Vec<Holder> {
     capped(all.iter().filter(|(card, _)| *card == id).map(|(_, holder)| holder.clone()))
 }
 
-/// The first of them, and how many more there are: somebody may have thousands of processes. Those who may have the card
-/// are counted by themselves.
+/// The first holders, and how many more there are: one user may have thousands of processes. Holders that only may
+/// have the card are counted separately.
 fn capped(all: impl Iterator<Item = Holder>) -> Vec<Holder> {
     let (sure, unsure): (Vec<Holder>, Vec<Holder>) = all.partition(Holder::is_sure);
     let mut named = Vec::new();
@@ -201,8 +202,8 @@ fn berth_of<'a>(container: Option<&str>, seen: &'a Snapshot) -> Option<&'a Berth
     seen.berths.iter().find(|berth| container.is_some() && berth.container_id.as_deref() == container)
 }
 
-/// Processes outside the containers that hold the card anyway: with the node open, or listed by npu-smi. One in a berth
-/// or in a container of the engine is named by it.
+/// Processes that hold the card and are not in a container that is already listed: they have its node open, or
+/// npu-smi lists them. A process in a berth or in a container of the engine is named by that.
 fn processes(
     id: CardId,
     device: Option<&NpuDevice>,
@@ -253,8 +254,8 @@ fn named(pid: u32, name: &str, user: Option<String>, container: Option<&str>, se
     }
 }
 
-/// What the allocator may choose from: cards with their groups. Cards without a node are not offered at all
-/// by count, but asking for one by id names what is wrong with it.
+/// The cards that the allocator may choose from, with their groups. A card without a node is never offered by
+/// count; a request for it by id is told what is wrong with it.
 pub fn slots(accel: &dyn Accelerator, profile: &Profile, npu: &NpuFacts, view: &[CardView]) -> Vec<Slot> {
     view.iter()
         .map(|card| Slot {
@@ -266,8 +267,8 @@ pub fn slots(accel: &dyn Accelerator, profile: &Profile, npu: &NpuFacts, view: &
         .collect()
 }
 
-/// Cards with one NUMA node and one list of nearby CPUs share the lowest id among them: either can be the finer
-/// of the two. Where neither is known, as the profile groups them.
+/// The NUMA group of a card. Cards with the same NUMA node and the same list of nearby CPUs share the lowest id
+/// among them, because either of the two can be the finer one. Where neither is known, the profile says the group.
 fn numa_group(id: CardId, profile: &Profile, npu: &NpuFacts) -> u32 {
     let place = |near: &NpuTopology| (near.numa_node, near.cpu_affinity.clone());
     let near = npu.topology.iter().find(|near| near.id == id.0).map(place);

@@ -1,4 +1,4 @@
-//! From a wish to cards, or to a refusal that says what is free, who holds the rest and until when.
+//! Chooses cards for a request, or refuses and says which cards are free, who holds the others and until when.
 
 use super::Survey;
 use crate::accel::Accelerator;
@@ -9,12 +9,12 @@ use crate::model::{CardId, CardView, CardWish, Holder, Ruling, card};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
-/// What somebody is told who gets no cards.
+/// Whether the request waits, which decides what its refusal advises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Patience {
-    /// They may wait.
+    /// It does not wait. The refusal says that it could.
     None,
-    /// They waited, and heard of it then.
+    /// It waits, or waited.
     Waits,
 }
 
@@ -29,7 +29,7 @@ impl Patience {
     }
 }
 
-/// Cards for a wish.
+/// The cards for this wish, or the refusal.
 pub(super) fn choose(
     survey: &Survey,
     wish: &CardWish,
@@ -44,7 +44,7 @@ pub(super) fn choose(
     alloc::assign(&survey.slots, wish, last).map_err(|no_fit| refusal(survey, &no_fit, now, patience))
 }
 
-/// A wish that can never be fulfilled here is refused before anything is looked at or waited for.
+/// An error for a wish that this node can never fulfil, before anything is looked at or waited for.
 pub(super) fn check_wish(wish: &CardWish, cards: u32) -> Result<(), Fault> {
     match wish {
         CardWish::Count(count) if *count < 1 || *count > i64::from(cards) => {
@@ -68,7 +68,7 @@ fn wrong_count(asked: i64, cards: usize) -> Fault {
         .help(format!("ask for 1 to {cards}"))
 }
 
-/// The cards again, after their berth was made: what has become sick is not handed over.
+/// Checks the cards again after their berth was made. An error where one has become sick.
 pub(super) fn check_health(
     accel: &dyn Accelerator,
     npu: &NpuFacts,
@@ -109,7 +109,8 @@ fn refusal(survey: &Survey, no_fit: &NoFit, now: Timestamp, patience: Patience) 
     }
 }
 
-/// A sick card is refused; a held one is busy, and later it may be free.
+/// The fault for cards that are not free: class `Refused` for a sick card, `Busy` for a held one, which may become
+/// free.
 fn taken(survey: &Survey, ids: &[CardId], now: Timestamp, patience: Patience) -> Fault {
     let cards: Vec<&CardView> = ids.iter().filter_map(|id| survey.card(*id)).collect();
     let held = cards.iter().any(|card| !card.holders.is_empty());
@@ -133,7 +134,8 @@ fn too_few(survey: &Survey, asked: usize, free: &[CardId], now: Timestamp) -> Fa
     Fault::busy(format!("{asked} asked for and {free}: {}", describe(&rest, now)))
 }
 
-/// `card 3 is held by berth alice/train until 18:00 (2h)`, or what is wrong with it; cards of one story together.
+/// A text such as `card 3 is held by berth alice/train until 18:00 (2h)`, or what is wrong with the card. Cards
+/// with the same reason are named together.
 fn describe(cards: &[&CardView], now: Timestamp) -> String {
     let mut stories: Vec<(Story, Vec<CardId>)> = Vec::new();
     for card in cards {
@@ -146,12 +148,12 @@ fn describe(cards: &[&CardView], now: Timestamp) -> String {
     stories.iter().map(|(story, ids)| story.tell(ids, now)).collect::<Vec<_>>().join("; ")
 }
 
-/// Why a card is not free.
+/// The reason why a card is not free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Story<'a> {
     Held(&'a [Holder]),
     Unusable(&'a str),
-    /// It was free when it was looked at.
+    /// It was free at the last look.
     Free,
 }
 

@@ -1,4 +1,4 @@
-//! What is wrong with a live berth: from what a look found to the ledger and an event, told once.
+//! Conditions of live berths: what a look found is written into the ledger, and reported once as an event.
 
 use super::{Caller, Node};
 use crate::ledger::NewEvent;
@@ -18,13 +18,13 @@ impl Found {
         Self { code, cards: Vec::new(), detail }
     }
 
-    /// Whether it is known already; the words may differ.
+    /// Whether the ledger has this condition already. Its text may differ.
     fn is(&self, known: &Condition) -> bool {
         (self.code, &self.cards) == (known.code, &known.cards)
     }
 }
 
-/// What has to be written down: conditions that begin or have other values now, and those that are over.
+/// What has to be written into the ledger: conditions that begin or have other values now, and those that are over.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Changes {
     begun: Vec<Found>,
@@ -32,7 +32,7 @@ pub(super) struct Changes {
 }
 
 impl Changes {
-    /// Against what the ledger knows; only the codes that were looked at can be over.
+    /// Compares what was found with what the ledger knows. Only a condition whose code was looked at can be over.
     pub(super) fn of(known: &[Condition], looked_at: &[ConditionCode], found: Vec<Found>) -> Self {
         let is_over = |condition: &&Condition| {
             looked_at.contains(&condition.code) && !found.iter().any(|found| found.code == condition.code)
@@ -46,14 +46,15 @@ impl Changes {
         self.begun.is_empty() && self.over.is_empty()
     }
 
-    /// That one kind of standing still became another is told by the new one.
+    /// Whether the end of this condition gets an event of its own. It gets none where the berth is down for another
+    /// reason now, whose event says so.
     fn is_told(&self, over: &Condition) -> bool {
         !(over.code.is_down() && self.begun.iter().any(|begun| begun.code.is_down()))
     }
 }
 
 impl Node {
-    /// Brings the ledger to what was just seen of a berth, with an event for its owner and for administrators.
+    /// Writes what was just seen of a berth into the ledger, with an event for its owner and for administrators.
     pub(super) async fn settle(&self, berth: &Berth, changes: Changes) -> Result<()> {
         let id = berth.id;
         let since = self.now().wall;

@@ -1,5 +1,5 @@
-//! Who is behind a uid of the host, remembered for a moment: a directory service may be slow, or away, and hundreds may
-//! ask at once. Root is never asked for.
+//! Which account has a uid of the host, and whether it is in a group. Answers are cached for a moment, because a
+//! directory service may be slow or down, and hundreds of callers may ask at once. It is never asked about root.
 
 use crate::host::Host;
 use crate::host::accounts::{Member, Source, member_by_uid, uids_in_group};
@@ -10,26 +10,26 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
-/// How long an answer counts. Whoever is taken out of the group administers that much longer.
+/// How long an answer is cached. A member who is removed from the group stays an administrator that much longer.
 const KNOWN: Duration = Duration::from_secs(20);
-/// … one that there is no such account.
+/// How long the answer that there is no such account is cached.
 const UNKNOWN: Duration = Duration::from_secs(5);
-/// Once the directory did not answer, it is left alone this long.
+/// How long the directory is not asked again after it did not answer.
 const AWAY: Duration = Duration::from_secs(10);
-/// Uids that are remembered.
+/// How many uids are cached.
 const MOST: usize = 4096;
-/// Asked at once.
+/// How many questions to the directory may run at once.
 const AT_ONCE: usize = 4;
 
 type Slot = Arc<tokio::sync::Mutex<Option<(BootTime, Member)>>>;
 
-/// What was found out.
+/// The cached answers.
 pub(super) struct Directory {
     clock: Arc<dyn Clock>,
     slots: Mutex<HashMap<u32, Slot>>,
     asking: Semaphore,
     away_until: Mutex<Option<BootTime>>,
-    /// Accounts that were in the group when they last asked, or it was last looked who is.
+    /// Accounts that were in the group at the last answer about them, or at the last look at the whole group.
     members: Mutex<BTreeSet<u32>>,
 }
 
@@ -48,7 +48,8 @@ impl Directory {
         self.clock.now().boot
     }
 
-    /// Of many who ask for one uid, one goes and looks.
+    /// The account with this uid, and whether it is in the group. Of many callers that ask about one uid at once,
+    /// one looks and the others wait for its answer.
     pub(super) async fn member(&self, host: Arc<dyn Host>, uid: u32, group: &'static str) -> Member {
         let slot = self.slot(uid);
         let mut slot = slot.lock().await;
@@ -71,7 +72,7 @@ impl Directory {
         member
     }
 
-    /// Looks who is in the group before any of them asks for something.
+    /// Reads the members of the group, before any of them calls.
     pub(super) async fn expect(&self, host: Arc<dyn Host>, group: &'static str, source: Source) {
         let source = if self.is_away() { Source::Files } else { source };
         let looking = tokio::task::spawn_blocking(move || uids_in_group(&*host, group, source));
@@ -79,7 +80,7 @@ impl Directory {
         lock(&self.members).extend(found);
     }
 
-    /// Whether this account is in the group, as far as is known: nothing is asked for.
+    /// Whether this account is known to be in the group. It answers from memory.
     pub(super) fn was_member(&self, uid: u32) -> bool {
         lock(&self.members).contains(&uid)
     }

@@ -1,11 +1,11 @@
-//! Servers of editors for nodes without internet: new archives are unpacked while the agent runs.
+//! Editors' servers for nodes without internet: unpacks new archives while the agent runs.
 
 use super::{Caller, Node};
 use crate::host::editors;
 use anyhow::Result;
 
 impl Node {
-    /// Looks for new archives. What is wrong with one keeps nobody from anything.
+    /// Looks for new archives and unpacks them. A bad archive does not affect berths.
     pub async fn prepare_editors(&self) -> Result<()> {
         let (host, dir) = (self.host(), self.settings().config.paths.editors.clone());
         let news = tokio::task::spawn_blocking(move || editors::prepare(&*host, &dir)).await??;

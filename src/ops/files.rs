@@ -12,12 +12,12 @@ use crate::model::{Berth, CardId, card};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 
-/// Where a berth's own things are inside its container.
+/// The directory of a berth's files inside its container.
 pub(super) const INSIDE: &str = "/opt/berth";
 
 /// Directories on the host that are mounted into the container, read-only.
 pub(super) struct BerthDirs {
-    /// For the server alone: host key, authorized keys, session config. 0700.
+    /// For the SSH server only: host key, authorized keys, session config. 0700.
     pub(super) etc: PathBuf,
     /// For the user: which cards these are.
     pub(super) info: PathBuf,
@@ -29,7 +29,8 @@ impl BerthDirs {
     }
 }
 
-/// Card ids on the host and in the container, where the driver numbers them from 0 in the same order.
+/// Environment variables with the card ids on the host and in the container. There the driver numbers the cards
+/// from 0, in the same order.
 pub(super) fn card_environment(accel: &dyn Accelerator, cards: &[CardId]) -> Vec<(String, String)> {
     let inside: Vec<CardId> = (0u32..).take(cards.len()).map(CardId).collect();
     let own = [("BERTH_HOST_CARDS", card::join(cards)), ("BERTH_CONTAINER_CARDS", card::join(&inside))];
@@ -37,7 +38,8 @@ pub(super) fn card_environment(accel: &dyn Accelerator, cards: &[CardId]) -> Vec
     all.map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
-/// Makes all files of a new berth but its keys, which let its owner in: those come when all else is done.
+/// Makes all files of a new berth except its authorized keys, which are written last, because they let its owner
+/// log in.
 pub(super) fn write(dir: &Path, berth: &Berth, key: &HostKey, session: &SessionConfig) -> Result<()> {
     let dirs = BerthDirs::of(dir);
     // One that is there belongs to a container that the ledger does not know.
@@ -67,7 +69,7 @@ pub(super) fn sync(dir: &Path) -> Result<(), Fault> {
     sync_files(&dirs.info)
 }
 
-/// Names under which berth's program stands in for what an image lacks.
+/// The directory of links to berth's program, under the names of programs that an image may lack.
 fn programs(dirs: &BerthDirs) -> PathBuf {
     dirs.info.join("bin")
 }
@@ -91,18 +93,18 @@ pub(super) fn authorized_keys(keys: &[Key]) -> Vec<u8> {
 }
 
 impl Node {
-    /// Brings the keys of these berths to what the ledger says; berths hear of it at the next login. All are tried,
-    /// also when one fails. A berth that is still being made has none yet.
+    /// Writes the keys that the ledger has into these berths. They count at the next login. All berths are tried,
+    /// even when one fails; the first error is returned. A berth that is still being made has no keys yet.
     pub(super) async fn refresh_keys(&self, berths: &[Berth]) -> Result<()> {
         self.bring_keys(berths, Missing::Leave).await
     }
 
-    /// From now on the owner of a new berth can log in.
+    /// Writes the keys of a new berth. From now on its owner can log in.
     pub(super) async fn let_owner_in(&self, berth: &Berth) -> Result<()> {
         self.bring_keys(std::slice::from_ref(berth), Missing::Make).await
     }
 
-    /// Nobody can log in until its owner is let in again.
+    /// Removes the berth's keys. Nobody can log in until they are written again.
     pub(super) async fn take_keys(&self, berth: &Berth) -> Result<()> {
         let path = BerthDirs::of(&self.berth_dir(berth.id)).etc.join("authorized_keys");
         let host = self.host();
@@ -129,14 +131,15 @@ impl Node {
     }
 }
 
-/// What to do where a berth has no file of keys.
+/// What to do where a berth has no file of authorized keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Missing {
     Make,
     Leave,
 }
 
-/// Nothing is written where the berth's files are not there yet: they will be, from the same ledger.
+/// Writes the owner's keys into the berth's files. It writes nothing where those do not exist yet: they will be
+/// made from the same ledger.
 fn write_keys(
     host: &dyn Host,
     ledger: &Ledger,

@@ -1,6 +1,7 @@
-//! What the SSH gateway asks of the node: its own host key, who may log in, where a jump leads, what to write down.
+//! What the SSH gateway asks of the node: the gateway's host key, who may log in, where a jump leads, which events
+//! to record.
 //!
-//! A user who comes this way never administers, whatever account of the host is theirs.
+//! A user who comes through the gateway is never an administrator, even if their account on the host is.
 
 use super::{Caller, Node};
 use crate::error::Fault;
@@ -24,7 +25,7 @@ pub struct GatewayView {
     pub host_key: Option<String>,
 }
 
-/// Where a jump leads.
+/// The berth that a jump leads to, with its address.
 #[derive(Debug, Clone)]
 pub struct Target {
     pub berth: Berth,
@@ -47,13 +48,13 @@ impl Node {
         Ok(GatewayView { on: address.is_some(), host: self.ssh_host(), port, host_key })
     }
 
-    /// What this user says after `ssh -J`; nothing where the gateway is off.
+    /// What this user types after `ssh -J`; `None` where the gateway is off.
     pub fn jump_word(&self, user: &str) -> Option<String> {
         let address = self.gateway_address().ok().flatten()?;
         Some(jump_word(user, &self.ssh_host(), address.port()))
     }
 
-    /// A user as the ledger has them now; nobody for a name that cannot be one.
+    /// The user of this name as the ledger has them now; `None` when there is none, or the name is not valid.
     pub async fn gateway_user(&self, given: &str) -> Result<Option<User>> {
         if name::check_user_name(given).is_err() {
             return Ok(None);
@@ -62,7 +63,7 @@ impl Node {
         self.ledger(move |ledger| ledger.user(&given)).await
     }
 
-    /// Asked at each call: whoever was removed while logged in calls nothing any more.
+    /// The caller for this user. To be asked at each call: a user who was removed while logged in gets an error.
     pub async fn gateway_caller(&self, user: &str) -> Result<Caller> {
         match self.gateway_user(user).await? {
             Some(user) => Ok(Caller { name: user.name.clone(), admin: false, user: Some(user.name) }),
@@ -72,7 +73,7 @@ impl Node {
 
     /// The user's own live berth of that name, and the address that its container has now.
     ///
-    /// What is not there and what is somebody else's get the same answer.
+    /// A berth that does not exist and a berth of another user get the same error.
     pub async fn jump_target(&self, user: &str, host: &str, port: u32) -> Result<Target> {
         let open = &self.settings().config.ssh.gateway_ports;
         let Some(port) = u16::try_from(port).ok().filter(|port| open.contains(port)) else {
@@ -95,7 +96,7 @@ impl Node {
         Ok(Target { berth, address: SocketAddr::new(address, port) })
     }
 
-    /// Writes down what happened at the gateway; blocks on the disk. `about` is a name that a client gave.
+    /// Records an event of the gateway. Blocks on the disk. `about` is a name that a client gave.
     pub fn record_gateway(
         &self,
         kind: &'static str,
@@ -118,7 +119,7 @@ impl Node {
     }
 }
 
-/// The berths that a host name may mean: `train`, or what the blocks of `berth ssh-config` call it.
+/// The berth names that a host name may stand for: `train`, or the alias that `berth ssh-config` writes for it.
 fn names_of<'a>(user: &str, host: &'a str) -> impl Iterator<Item = &'a str> + use<'a> {
     let long = host.strip_prefix("berth-").and_then(|rest| rest.strip_prefix(user)?.strip_prefix('-'));
     [Some(host), long].into_iter().flatten().filter(|name| name::check_name("berth name", name).is_ok())

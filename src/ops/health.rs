@@ -1,4 +1,4 @@
-//! What goes on without anybody asking, in numbers: each of the agent's loops with its turns, errors and new beginnings.
+//! The agent's loops in numbers: for each one its looks, its errors and its restarts.
 
 use super::{Caller, Node};
 use crate::model::clock::{BootTime, Moment as _, Now};
@@ -15,11 +15,11 @@ pub struct TaskView {
     pub turns: u64,
     /// How many of those looks failed.
     pub failures: u64,
-    /// Whether the last one did.
+    /// Whether the last look failed.
     pub failing: bool,
-    /// How often it ended or panicked, and was begun anew.
+    /// How often it ended or panicked, and was restarted.
     pub restarts: u64,
-    /// How long it has been at its present look, where it is at one.
+    /// How long its present look has taken; `None` between looks.
     pub busy_seconds: Option<u64>,
 }
 
@@ -29,7 +29,7 @@ struct Count {
     failures: u64,
     failing: bool,
     restarts: u64,
-    /// Since when it is at a look.
+    /// When its present look began.
     at: Option<BootTime>,
 }
 
@@ -37,7 +37,7 @@ struct Count {
 #[derive(Debug, Default)]
 pub(super) struct Health(Mutex<BTreeMap<&'static str, Count>>);
 
-/// What a look that ended changed.
+/// How a look that ended compares with the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Turned {
     Same,
@@ -90,12 +90,12 @@ impl Health {
 }
 
 impl Node {
-    /// A loop begins a look.
+    /// Notes that a loop begins a look.
     pub fn task_begins(&self, name: &'static str, now: Now) {
         self.health.begin(name, now.boot);
     }
 
-    /// A look has ended. Of many errors one after the other the first is told.
+    /// Notes that a look has ended. Of several errors in a row, only the first is reported.
     pub fn task_looked(&self, name: &'static str, looked: &Result<()>) {
         let turned = self.health.end(name, looked.is_ok());
         match (looked, turned) {
@@ -111,7 +111,7 @@ impl Node {
         }
     }
 
-    /// A loop has ended, which none is meant to.
+    /// Notes and reports that a loop has ended. No loop should.
     pub async fn task_ended(&self, name: &'static str, why: String) {
         let restarts = self.health.restart(name);
         tracing::error!(task = name, why, restarts, "a part of the agent ended; it is begun anew");

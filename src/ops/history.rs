@@ -1,4 +1,4 @@
-//! What happened: the ledger's events, everyone's for an administrator, one's own for a user.
+//! The ledger's events: all of them for an administrator, their own for a user.
 
 use super::ration::Act;
 use super::{Caller, Node};
@@ -7,19 +7,20 @@ use crate::ledger::Event;
 use crate::model::places::Place;
 use anyhow::Result;
 
-/// How far back `last` leads: events of so long ago are found by their id.
+/// The largest `last`. Older events are read by their id.
 const MOST_LAST: u32 = 100_000;
 
-/// Where an answer with events starts, and its reader's place.
+/// Where an answer with events starts, and its place among the answers that may be open.
 #[derive(Debug)]
 pub struct LookBack {
-    /// They have larger ids.
+    /// The answer has events with ids above this one.
     pub after: i64,
     _place: Option<Place<String>>,
 }
 
 impl Node {
-    /// After `after`, or so that the newest `last` events are in it.
+    /// Starts after `after`, or so that the newest `last` events are included. An error when the caller has too
+    /// many answers open.
     pub async fn look_back(&self, caller: &Caller, after: Option<i64>, last: u32) -> Result<LookBack> {
         self.ration(caller, Act::Events)?;
         let place = self.readers.enter(caller)?;

@@ -1,6 +1,7 @@
-//! The private host keys of this node: the gateway's, and one for each user, which all of their berths have.
+//! The private host keys of this node: the gateway's, and one for each user, which all of the user's berths have.
 //!
-//! A user's key belongs to the user as the ledger has them: whoever is removed, or gets the name later, has another.
+//! A key belongs to a user as the ledger has them. A user who is removed and added again, or another user who later
+//! gets the same name, has another key.
 
 use super::files::BerthDirs;
 use super::locks::Guard;
@@ -17,19 +18,20 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const KEY_FILE: &str = "host_key";
-/// How long a berth may be in work until somebody is told to come back: nobody gets cards meanwhile.
+/// How long to wait for another task that works on a berth, before the caller is told to try again. Nobody gets
+/// cards during this wait.
 const SOON: Duration = Duration::from_secs(2);
-/// Berths that are in work one after the other, and are waited for.
+/// How many times to wait for a berth that another task works on.
 const TRIES: u32 = 20;
 
 impl Node {
-    /// The gateway's host key, made once.
+    /// The gateway's host key. It is made at the first call.
     pub async fn gateway_key(&self) -> Result<Secret> {
         let dir = self.settings().config.paths.state.join("gateway");
         Ok(self.host_key(dir).await.context("reading the gateway's host key")?.private_openssh)
     }
 
-    /// The host key of all berths of a user, made with the first.
+    /// The host key of all berths of a user. It is made with the first berth.
     pub(super) async fn owner_key(&self, owner: &str) -> Result<HostKey> {
         let asked = owner.to_owned();
         let user = self.ledger(move |ledger| ledger.user(&asked)).await?;
@@ -38,7 +40,7 @@ impl Node {
         self.host_key(dir).await.with_context(|| format!("reading the host key of {owner}'s berths"))
     }
 
-    /// Nobody is to have it any more. It opens nothing by then, so that what stays on a broken disk does no harm.
+    /// Removes a removed user's key. No berth uses it by then, so a failure is only logged.
     pub(super) async fn forget_owner_key(&self, user: &User) {
         let (host, dir) = (self.host(), self.owner_dir(user));
         let removed = tokio::task::spawn_blocking(move || host.remove(&dir)).await;
@@ -47,14 +49,15 @@ impl Node {
         }
     }
 
-    /// No name has an `@`, and no two users of one name were added at one time.
+    /// The directory of a user's key. It is unique: no name has an `@`, and two users of one name were added at
+    /// different times.
     fn owner_dir(&self, user: &User) -> PathBuf {
         let entry = format!("{}@{}", user.name, user.added_at.as_nanosecond());
         self.settings().config.paths.state.join("owners").join(entry)
     }
 
-    /// Gives a user another host key, also to the berths that they have now; returns those. Clients that know the old
-    /// one refuse to connect until they are told.
+    /// Gives a user and their present berths another host key. Returns those berths. Clients that know the old key
+    /// refuse to connect until they are told.
     pub async fn rotate_host_key(&self, caller: &Caller, of: &str) -> Result<(User, Vec<Berth>)> {
         caller.require_admin("giving a user another host key")?;
         let user = self.user(caller, of).await?;
@@ -85,8 +88,9 @@ impl Node {
         Ok((user, berths))
     }
 
-    /// Until what it returns is dropped, no card is claimed and nobody else changes a berth of this user. Whoever changes
-    /// one now may need the lock of decisions to come to an end, so that nothing is held while that is waited for.
+    /// Until the returned guards are dropped, no card is claimed and no other task changes a berth of this user. A
+    /// task that works on a berth may need the decision lock to finish. So this holds no lock while it waits for
+    /// such a task.
     async fn stop_work_on_berths(&self, owner: &str) -> Result<(Guard<'_, ()>, Vec<Berth>, Vec<BusyGuard>)> {
         let mut in_work = format!("a berth of {owner}");
         for _ in 0..TRIES {
@@ -117,7 +121,7 @@ impl Node {
     }
 }
 
-/// Puts a key where the old one was, and into berths. Returns the public half of the old one, where that can be read.
+/// Replaces the stored key and its copies in berths. Returns the public half of the old key, where it can be read.
 fn replace(host: &dyn Host, dir: &Path, etcs: &[PathBuf], new: &HostKey) -> Result<Option<String>, Fault> {
     let path = dir.join(KEY_FILE);
     let old = host.read(&path).ok().and_then(|bytes| String::from_utf8(bytes).ok());
@@ -140,13 +144,13 @@ fn make_dirs(dir: &Path) -> Result<(), Fault> {
     dirs::make_dir(dir, 0o700)
 }
 
-/// Of each type, as clients show them.
+/// The fingerprint of each type, as clients show it.
 fn fingerprints(public: &str) -> String {
     let known = public.lines().filter_map(|line| read_line(line).ok());
     known.map(|(_, key)| key.fingerprint).collect::<Vec<_>>().join(" ")
 }
 
-/// One that cannot be read is an error, never a reason for another.
+/// The stored key, or a new one where there is none. A key that cannot be read is an error and is never replaced.
 fn read_or_make(host: &dyn Host, dir: &Path) -> Result<HostKey, Fault> {
     let path = dir.join(KEY_FILE);
     let wrong = |error: std::io::Error| Fault::host(format!("{}: {error}", path.display()));
@@ -165,7 +169,7 @@ fn read_or_make(host: &dyn Host, dir: &Path) -> Result<HostKey, Fault> {
     Ok(key)
 }
 
-/// A key from before there were several types keeps its half, and gets the others once.
+/// Adds the missing types to a key from an older version. The existing part stays.
 fn with_all_types(host: &dyn Host, path: &Path, kept: Secret) -> Result<HostKey, Fault> {
     let damaged = |fault: Fault| {
         Fault::host(format!("{}: {}", path.display(), fault.message))

@@ -1,4 +1,4 @@
-//! `berth image check`: whether an image makes a good berth, said before anybody connects.
+//! `berth image check`: whether an image is fit for a berth, before anybody uses it.
 
 use super::ration::Act;
 use super::{Caller, Node, ProgressSender};
@@ -11,11 +11,11 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-/// What VS Code's server and most wheels need.
+/// The oldest glibc that VS Code's server and most Python wheels run on.
 const LEAST_GLIBC: (u32, u32) = (2, 28);
-/// The same for the C++ library: that of GCC 8.
+/// The oldest C++ library that they run on: that of GCC 8.
 const LEAST_GLIBCXX: (u32, u32, u32) = (3, 4, 25);
-/// A server, its extensions and their caches.
+/// Free space that a home needs for an editor's server, its extensions and their caches.
 const LEAST_HOME: u64 = 1 << 30;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,15 +24,15 @@ pub enum ImageVerdict {
     Ok,
     Warn,
     Fail,
-    /// It could not be looked at, or does not apply.
+    /// It could not be checked, or does not apply.
     Skipped,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageFinding {
-    /// Stable: `image.user`, `image.shell`, `image.glibc`, `image.libstdcxx`, `image.tar`, `image.home`, `image.cann`,
-    /// `image.arch`, `image.download`, `image.vscode` (all that VS Code's server needs, in one); one for another machine
-    /// has `image.arch` alone.
+    /// One of these, which scripts may rely on: `image.user`, `image.shell`, `image.glibc`, `image.libstdcxx`,
+    /// `image.tar`, `image.home`, `image.cann`, `image.arch`, `image.download`, `image.vscode` (all that VS Code's
+    /// server needs, in one). An image for another architecture gets `image.arch` only.
     pub id: String,
     pub verdict: ImageVerdict,
     pub seen: String,
@@ -206,7 +206,8 @@ fn libstdcxx(probe: &ImageProbe) -> ImageFinding {
     finding("image.libstdcxx", verdict, seen, Some(remedy).filter(|_| verdict != ImageVerdict::Ok))
 }
 
-/// The editor on the developer's machine may also download it and copy it here: not having these is no fault.
+/// Whether the image has a program to download the server with. A lack is no fault, because the editor can download
+/// the server on the developer's machine and copy it here.
 fn download(probe: &ImageProbe) -> ImageFinding {
     if probe.download {
         return finding("image.download", ImageVerdict::Ok, "curl or wget is there", None);
@@ -222,7 +223,7 @@ fn download(probe: &ImageProbe) -> ImageFinding {
     )
 }
 
-/// Whether VS Code's server will run: what decides is said in the findings before.
+/// Whether VS Code's server will run, decided from the findings before it.
 fn vscode(found: &[ImageFinding]) -> ImageFinding {
     const NEEDS: [&str; 6] =
         ["image.user", "image.shell", "image.home", "image.tar", "image.glibc", "image.libstdcxx"];

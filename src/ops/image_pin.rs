@@ -1,6 +1,6 @@
-//! Which content an entry of the catalogue means. A name can be given to something else, by anybody who may tag on this
-//! node or owns it in a registry; users' storage is mounted into what runs. So contents are pinned, and the name is only
-//! where they are fetched from.
+//! Which content an entry of the catalogue stands for. A name can be given to another image by anybody who may tag
+//! images on this node, or who owns the name in a registry. Users' storage is mounted into what runs. So the
+//! catalogue pins contents, and the name only says where to fetch them from.
 
 use super::{Caller, Node, ProgressSender};
 use crate::engine::Engine;
@@ -10,12 +10,13 @@ use crate::error::{Fault, flatten};
 use crate::profile::{CatalogueImage, Pin};
 use anyhow::Result;
 
-/// What an image of the engine is pinned to: fetched again by its digest, or never fetched at all.
+/// The pin for an image of the engine: a digest, by which it can be fetched again, or an id, which is never
+/// fetched.
 pub(super) fn pin_of(reference: &str, info: &ImageInfo) -> Pin {
     info.digest_in(reference).map_or_else(|| Pin::Id(info.id.clone()), Pin::Digest)
 }
 
-/// The image that an entry means, where the engine has it.
+/// The image that an entry stands for; `None` when the engine does not have it.
 pub(super) async fn look(engine: &Engine, image: &CatalogueImage) -> Result<Option<ImageInfo>> {
     match image.pin() {
         None => engine.inspect_image(&image.reference).await,
@@ -24,7 +25,7 @@ pub(super) async fn look(engine: &Engine, image: &CatalogueImage) -> Result<Opti
     }
 }
 
-/// For an image that only this node had.
+/// The fault for an image that only this node had.
 pub(super) fn not_from_a_registry(image: &CatalogueImage) -> Fault {
     let name = &image.name;
     let (what, again) = match &image.source {
@@ -45,7 +46,8 @@ pub(super) fn not_from_a_registry(image: &CatalogueImage) -> Fault {
 }
 
 impl Node {
-    /// Brings an image that the engine does not have.
+    /// Fetches an image that the engine does not have, by its pinned digest where it has one. An error for an image
+    /// that only this node had.
     pub(super) async fn fetch(&self, image: &CatalogueImage, progress: &ProgressSender) -> Result<ImageInfo> {
         match image.pin() {
             Some(Pin::Digest(digest)) if !image.is_imported() => {
@@ -56,8 +58,8 @@ impl Node {
         }
     }
 
-    /// An entry of an older berth, or one written by hand, means what is first used under its name. Where the file cannot
-    /// be written the request goes on: it is as good as it was.
+    /// Pins an entry without a pin (from an older version, or written by hand) to the image that is first used
+    /// under its name. Where the file cannot be written, this only logs: the request is as safe as it was before.
     pub(super) async fn pin_first_use(&self, image: &CatalogueImage, info: &ImageInfo) {
         if image.pin().is_some() {
             return;

@@ -1,4 +1,4 @@
-//! Base images: the catalogue, what the engine has of it, and what berths can be made of.
+//! Base images: the catalogue, which of its images the engine has, and which of them berths can be made from.
 
 use super::{Caller, Node, Progress, ProgressSender, image_pin};
 use crate::engine::image::{ImageInfo, PullProgress};
@@ -21,11 +21,11 @@ pub struct ImageView {
     /// `null` while the engine does not have it.
     pub image_id: Option<String>,
     pub size_bytes: Option<u64>,
-    /// What requests get that name no image.
+    /// Whether a request that names no image gets this one.
     pub default: bool,
 }
 
-/// What `add`, `pull` and `import` are told.
+/// The arguments of `add`, `pull` and `import`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageSource {
     pub name: String,
@@ -34,17 +34,17 @@ pub struct ImageSource {
     pub sudo: bool,
 }
 
-/// Bytes of an image's entrypoint that a server inside is told.
+/// The longest entrypoint, in bytes, that is given to the server inside.
 const MOST_ENTRYPOINT: usize = 16 << 10;
 
-/// An image that the engine has and that was looked into.
+/// An image that the engine has and that was probed.
 pub(super) struct ReadyImage {
     pub(super) name: String,
     pub(super) id: String,
     pub(super) sudo: bool,
     pub(super) users: Vec<String>,
     pub(super) image_user: Option<String>,
-    /// Empty where it is longer than any that only sets an environment.
+    /// The image's entrypoint; empty where it is longer than [`MOST_ENTRYPOINT`].
     pub(super) entrypoint: Vec<String>,
     user: ProbedUser,
 }
@@ -56,7 +56,7 @@ impl ReadyImage {
     }
 }
 
-/// What requests get that name none.
+/// The name of the image for requests that name none; `None` when the catalogue is empty.
 fn default_image<'a>(profile: &'a Profile, catalogue: &'a Catalogue) -> Option<&'a str> {
     catalogue.default_name(profile.berth.default_image.as_deref())
 }
@@ -115,7 +115,7 @@ impl Node {
         Ok(self.image_view(image, info.as_ref(), &catalogue))
     }
 
-    /// The image of a request, pulled when the engine does not have it, and looked into once.
+    /// The image of a request. It is pulled when the engine does not have it, and probed once.
     pub(super) async fn ready_image(
         &self,
         profile: &Profile,
@@ -164,7 +164,7 @@ impl Node {
         engine.pull(reference, credentials, |update| progress.send(layer(update))).await
     }
 
-    /// What is in the image. It never changes under its id, so one look is enough.
+    /// What is in the image. The answer is stored by image id, because the content of an id never changes.
     pub(super) async fn probe(
         &self,
         info: &ImageInfo,
@@ -213,8 +213,8 @@ impl Node {
         Ok(self.image_view(&entry, info.as_ref(), &catalogue))
     }
 
-    /// Pulls an image of the catalogue, or one that is added to it when it has come. What its tag names now is what the
-    /// catalogue means from then on.
+    /// Pulls an image of the catalogue. A new name is added to the catalogue once its image is here. From then on
+    /// the entry stands for what its tag names now.
     pub async fn pull_image(
         &self,
         caller: &Caller,
@@ -256,7 +256,7 @@ impl Node {
         Ok(self.image_view(&entry, Some(&info), &catalogue))
     }
 
-    /// Makes an image of a root file system or takes one out of a `docker save` archive.
+    /// Makes an image from a root file system, or loads one from a `docker save` archive.
     pub async fn import_image(
         &self,
         caller: &Caller,
@@ -319,7 +319,7 @@ impl Node {
         Ok(entry)
     }
 
-    /// Said before a long upload or pull, and not at its end.
+    /// An error where the catalogue's file cannot be written. To be called before a long upload or pull.
     async fn check_catalogue_writable(&self) -> Result<()> {
         let _editing = self.editing_catalogue.lock().await;
         let path = self.settings().config.paths.images.clone();
@@ -344,7 +344,7 @@ impl Node {
         .await?
     }
 
-    /// Out of the catalogue; the engine keeps it, and berths made of it go on.
+    /// Removes an image from the catalogue. The engine keeps it, and berths made from it go on.
     pub async fn remove_image(&self, caller: &Caller, name: &str) -> Result<()> {
         caller.require_admin("removing an image")?;
         let gone = name.to_owned();
@@ -360,7 +360,7 @@ impl Node {
     }
 }
 
-/// Docker's word for this machine's architecture.
+/// Docker's name for this machine's architecture.
 pub(super) fn node_arch() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -369,7 +369,7 @@ pub(super) fn node_arch() -> &'static str {
     }
 }
 
-/// An image that does not say its architecture is taken as it is.
+/// An error for an image of another architecture. An image that does not say its architecture is accepted.
 fn check_arch(name: &str, arch: &str) -> Result<(), Fault> {
     if arch.is_empty() || arch == node_arch() {
         return Ok(());
@@ -383,7 +383,7 @@ fn no_default() -> Fault {
         .help("the catalogue is empty; an administrator adds one: berth image import FILE --name NAME")
 }
 
-/// The catalogue's file or the profile names an image that is not there.
+/// The fault for a default image that is not in the catalogue.
 fn lost_default(name: &str, catalogue: &Catalogue) -> Fault {
     let names: Vec<&str> = catalogue.images().iter().map(|image| image.name.as_str()).collect();
     let fault = Fault::usage(format!("no image was named, and the default {name:?} is not in the catalogue"));
@@ -403,7 +403,8 @@ fn open_archive(path: &Path) -> Result<std::fs::File> {
     Ok(crate::host::files::open_regular(path)?)
 }
 
-/// Tells of an archive on its way to Docker, now and then. Its end needs no word: what follows says it.
+/// Reports at intervals how much of an archive was sent to Docker. It does not report the end, because the next
+/// step does.
 fn tell_sent(progress: &ProgressSender, total: u64) -> impl FnMut(u64) + Send + 'static {
     const EVERY: u64 = 4 << 20;
     let (progress, mut next) = (progress.clone(), 0);

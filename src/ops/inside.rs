@@ -1,8 +1,9 @@
-//! What the SSH servers inside berths tell becomes events of the ledger, marked as the berth's own word: root in a
-//! berth can write such lines too. So they are bounded in length and number, and their time is the engine's.
+//! Reads the events that SSH servers inside berths print, and records them in the ledger. They are marked as the
+//! berth's own statement, because root in a berth can print such lines too. So their length and number are limited,
+//! and their time is the engine's.
 //!
-//! The ledger is the memory: the line of the newest event of a berth says from where its output is read on. Lines have
-//! their order, and times only tell one from another.
+//! The ledger remembers how far the output was read: reading goes on after the line of the berth's newest event.
+//! The order of lines decides; times only tell one line from another.
 
 use super::{Node, supervise};
 use crate::engine::Engine;
@@ -20,14 +21,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
-/// A berth tells as many events at once,
+/// How many events of one berth are recorded at once,
 const BURST: u32 = 60;
-/// and then one in this time; the others are counted.
+/// and then one in this time. Others are only counted.
 const REFILL: Duration = Duration::from_secs(6);
-/// Lines of one berth that are looked at in a second, so that one that writes without end costs little.
+/// How many lines of one berth are read in a second, so that a berth that prints without end costs little.
 const LINES: u32 = 2000;
 
-/// The berths that are followed, each by a task that ends with this.
+/// The berths whose output is read, each by a task. Dropping this ends the tasks.
 #[derive(Default)]
 pub struct Followed(HashMap<i64, JoinHandle<()>>);
 
@@ -38,7 +39,7 @@ impl Drop for Followed {
 }
 
 impl Node {
-    /// Follows each live berth that is not followed yet.
+    /// Starts to read the output of each live berth whose output is not read yet.
     pub async fn follow_new(self: &Arc<Self>, followed: &mut Followed) -> Result<()> {
         followed.0.retain(|_, task| !task.is_finished());
         let held = self.ledger(crate::ledger::Ledger::standing_berths).await?;
@@ -59,7 +60,7 @@ impl Node {
         Ok(())
     }
 
-    /// Until the container stops or the engine does.
+    /// Reads a berth's output until the container or the engine stops.
     async fn follow(&self, engine: &Engine, berth: &Berth, container: &str) {
         let label = berth.label();
         match supervise::caught(self.record_output(engine, berth, container)).await {

@@ -1,4 +1,5 @@
-//! Who can use which card by the kernel's own record, and how that joins the engine's. It only looks.
+//! Who can use which card, as the kernel's own record says, and that record joined with the engine's. It only
+//! reads.
 
 use super::taken::Who;
 use crate::accel::Nodes;
@@ -11,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
 use std::path::Path;
 
-/// Somebody whom the kernel lets use a card.
+/// A cgroup or process that the kernel allows to use a card.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Granted {
     pub card: CardId,
@@ -31,17 +32,18 @@ pub struct NotSeen {
     pub name: String,
 }
 
-/// What a look at the kernel's record found.
+/// What was read from the kernel's record.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Record {
     pub granted: Vec<Granted>,
     pub not_seen: Vec<NotSeen>,
 }
 
-/// The containers of berths, and what each was given.
+/// The berths by the ids of their containers.
 pub(crate) type Own = BTreeMap<String, Berth>;
 
-/// Everybody whose device cgroup or own /dev has a card. `own` are the containers of berths.
+/// Reads whose device cgroup or own /dev has a card. `own` are the containers of berths. An error when the record
+/// cannot be read.
 pub(crate) fn look(nodes: &Nodes, own: &BTreeSet<String>) -> Result<Record, String> {
     try_look(Path::new("/proc"), nodes, own)
         .map_err(|error| format!("who may open the cards' devices could not be looked at: {error}"))
@@ -92,19 +94,20 @@ fn try_look(proc_root: &Path, nodes: &Nodes, own: &BTreeSet<String>) -> io::Resu
     Ok(found)
 }
 
-/// The engine's record and the kernel's together: who holds cards, and who is exempt from that.
+/// The joined records of the engine and the kernel: who holds cards, and who is exempt.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Outsiders {
     pub held: Vec<(CardId, Holder)>,
     pub exempt: Vec<(CardId, Holder)>,
     /// Every container that berth did not start, with or without cards.
     pub strangers: Vec<Stranger>,
-    /// Why the kernel's record could not be read, if so.
+    /// Why the kernel's record could not be read; `None` when it could.
     pub not_looked: Option<String>,
 }
 
-/// One holder a container and card, with the engine's words where it has any. A berth's container holds what it was not
-/// given: somebody may have edited what the engine keeps of it.
+/// Joins both records: one holder for each container and card, with the engine's reason where it has one. A berth's
+/// container counts as a holder of cards that the berth was not given, because another administrator of Docker may
+/// have edited the container's config.
 pub(crate) fn join(foreign: &Foreign, record: &Record, own: &Own) -> Outsiders {
     let strangers: HashMap<&str, &Stranger> =
         foreign.containers.iter().map(|stranger| (stranger.id.as_str(), stranger)).collect();
@@ -146,7 +149,7 @@ fn holder_of(grant: &Granted, berth: Option<&Berth>, strangers: &HashMap<&str, &
     Holder::Container { id, name, image, reason }
 }
 
-/// For a caller without a ledger, to whom berths are containers as any other.
+/// As [`join`], for a caller without a ledger: berths count as any other container.
 pub(crate) fn with(nodes: &Nodes, foreign: &Foreign) -> Outsiders {
     let own = Own::new();
     match look(nodes, &BTreeSet::new()) {

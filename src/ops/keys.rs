@@ -1,10 +1,10 @@
-//! Public keys as they come in from people.
+//! Checks public keys that people hand in.
 
 use crate::error::Fault;
 use crate::keys::parse_public_keys;
 use crate::ledger::Key;
 
-/// More than this is not a key file.
+/// The largest file of public keys.
 const MOST_BYTES: usize = 64 << 10;
 
 pub(super) fn read_keys(text: &str) -> Result<Vec<Key>, Fault> {

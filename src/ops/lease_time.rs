@@ -1,30 +1,30 @@
-//! How time is counted for leases: a clock that somebody sets ends none of them, and time in which nobody could work, because
-//! the agent or the node was down, is given back. Pure.
+//! How time is counted for leases. Setting the node's clock ends no lease. Time in which the agent or the node was
+//! down is given back, because nobody could work then. Pure.
 
 use crate::ledger::Counted;
 use crate::model::clock::{Moment, Now};
 use jiff::SignedDuration;
 use std::time::Duration;
 
-/// A clock that is corrected by less is not set: time servers do that.
+/// A change of the clock by less is a correction by a time server, and is not counted as setting the clock.
 const JUMP: SignedDuration = SignedDuration::from_mins(5);
-/// The most that is given back of one time in which the agent was down.
+/// The most that is given back for one time that the agent was down.
 const MOST_GIVEN_BACK: SignedDuration = SignedDuration::from_hours(24);
-/// What a restart of the agent takes is not worth another end of everybody's lease.
+/// The least: a restart of the agent takes less, and does not move the ends of all leases.
 const LEAST_GIVEN_BACK: SignedDuration = SignedDuration::from_mins(1);
 
-/// What has to be done to the ends of leases.
+/// How the ends of leases have to be moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Passed {
-    /// So much later do they end, by the clock.
+    /// They end this much later, by the wall clock.
     pub(super) shift: SignedDuration,
-    /// By so much the clock was set.
+    /// How far the clock was set, if it was.
     pub(super) jump: Option<SignedDuration>,
-    /// So long was nobody here to count.
+    /// How much time is given back.
     pub(super) given_back: SignedDuration,
 }
 
-/// Since time was counted last. `was_down`: by an agent before this one.
+/// What has passed since time was last counted. `was_down`: an earlier run of the agent counted it.
 pub(super) fn passed(last: &Counted, was_down: bool, now: Now, boot_id: &str) -> Passed {
     let by_wall = now.wall.duration_since(last.wall);
     let by_boot = (last.boot_id == boot_id).then(|| signed(now.boot.since(last.boot())));

@@ -1,5 +1,5 @@
-//! Leases that are kept: time is counted, owners are told, and whose cards somebody waits for is asked back. `life` decides
-//! what; here it is written down and done.
+//! Keeps leases: counts time, warns owners, and asks for cards back that another request waits for. `life` decides
+//! what to do; this module records and does it.
 
 use super::lease_time::{Passed, passed};
 use super::situation::reason_of;
@@ -14,16 +14,16 @@ use jiff::{SignedDuration, Timestamp};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-/// After the clock was set nothing ends for so long: whoever set it may set it back.
+/// How long no lease ends after the clock was set: whoever set it may set it back.
 const HELD: Duration = Duration::from_mins(30);
-/// How often it is written down up to when time was counted.
+/// How often the ledger is told up to when time was counted.
 const WRITE_EVERY: SignedDuration = SignedDuration::from_secs(60);
 
 /// What is remembered between looks.
 #[derive(Default)]
 pub struct Count {
     last: Option<Counted>,
-    /// When it was written down last.
+    /// When the ledger was last told.
     written: Option<Timestamp>,
 }
 
@@ -156,7 +156,7 @@ fn since_boot(boot: BootTime) -> Duration {
     boot.0
 }
 
-/// Nobody is told of seconds.
+/// The time rounded for people, without seconds.
 fn rounded(time: Duration) -> Duration {
     let seconds = time.as_secs();
     Duration::from_secs(if seconds < 120 { seconds } else { seconds.div_ceil(60) * 60 })

@@ -1,11 +1,12 @@
-//! The locks of a node that are held while something is waited for, and their order.
+//! The locks of a node that are held across an `.await`, and their order.
 //!
-//! Whoever holds one waits only for those that come after it in [`Rank`]; two who waited for each other would wait for
-//! ever. Where assertions are on, as in every test, each lock checks that before it waits. Futures that run side by side
-//! in one task ([`beside`]) do not wait for each other: each has the locks that were held where they began, and its own.
+//! A task that holds one lock waits only for locks that come later in [`Rank`]; otherwise two tasks could wait for
+//! each other for ever. Where assertions are on, as in every test, each lock checks this before it waits. Futures
+//! that run side by side in one task ([`beside`]) do not wait for each other: each is checked against its own locks
+//! and those that were held where it began.
 //!
-//! Not here are locks that nobody waits under (`std::sync::Mutex`; they are let go before the next `.await`), and a
-//! berth's mark in `BusyBerths`: that one is waited for only by who holds none of these, and otherwise tried once.
+//! Two kinds of lock are not here. A `std::sync::Mutex` is released before the next `.await`. A berth's mark in
+//! `BusyBerths` is waited for only by a task that holds none of these locks; any other task tries it once.
 
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
@@ -58,7 +59,7 @@ impl<T> Ordered<T> {
         Guard { value: self.lock.lock().await, _held: held }
     }
 
-    /// Where nobody else has it: who does not wait cannot wait for ever.
+    /// Takes the lock if it is free; `None` if it is not. It checks no order, because it does not wait.
     pub(super) fn try_lock(&self) -> Option<Guard<'_, T>> {
         let value = self.lock.try_lock().ok()?;
         Some(Guard { value, _held: cfg!(debug_assertions).then(|| held::note(self.rank)) })
@@ -79,19 +80,19 @@ impl<T> DerefMut for Guard<'_, T> {
     }
 }
 
-/// For one of several futures that run side by side in one task and take locks.
+/// Wraps one of several futures that run side by side in one task and take locks.
 pub(super) fn beside<F: Future>(future: F) -> impl Future<Output = F::Output> {
     // Boxed: it would be kept twice over in the future that waits for it.
     let future = Box::pin(future);
     async move { if cfg!(debug_assertions) { held::branch(future).await } else { future.await } }
 }
 
-/// Before a wait that needs one to hold none of these.
+/// Asserts that no lock is held, before a wait that requires this.
 pub(super) fn assert_none_held() {
     debug_assert!(held::now().is_empty(), "waits for a berth's mark with {:?} held", held::now());
 }
 
-/// Who holds what, for the check alone.
+/// Which task holds which locks. Used for the check only.
 mod held {
     use super::Rank;
     use std::collections::HashMap;
@@ -99,7 +100,7 @@ mod held {
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::sync::{Mutex, MutexGuard, PoisonError};
 
-    /// A line of work: what happens in it happens one after the other.
+    /// A sequence of work: one branch, task or thread, in which one thing happens after the other.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
     enum Line {
         Branch(u64),
@@ -141,7 +142,7 @@ mod held {
         HELD.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What this line of work holds.
+    /// The locks that this sequence of work holds.
     pub(super) fn now() -> Vec<Rank> {
         all().as_ref().and_then(|lines| lines.get(&Line::here())).cloned().unwrap_or_default()
     }
@@ -165,7 +166,7 @@ mod held {
         Held(line, rank)
     }
 
-    /// Forgets a branch, however it ends.
+    /// Removes a branch when it ends, also after a panic.
     struct Branch(u64);
 
     impl Drop for Branch {

@@ -1,5 +1,5 @@
-//! Use cases, called by every face (command line, socket API, SSH gateway). They decide and order the effects;
-//! a face parses and renders, nothing else.
+//! Use cases. The command line, the socket API and the SSH gateway call them. Use cases decide, and order the
+//! effects; their callers only parse and render.
 
 mod apart;
 pub mod berths;

@@ -1,4 +1,4 @@
-//! One agent's node: its config, profile, ledger, engine and what it has seen last.
+//! The state of one agent: its config, profile, ledger, engine, and what it saw last.
 
 use super::apart::Kept;
 use super::directory::Directory;
@@ -25,28 +25,28 @@ use tokio::sync::{Notify, watch};
 
 /// Everything that the use cases need, shared by all connections. The order of its locks is in [`locks`].
 pub struct Node {
-    /// Replaced as a whole; nobody waits while this is locked.
+    /// Config and profile. Replaced as a whole; the lock is never held across an `.await`.
     settings: RwLock<Arc<Settings>>,
-    /// Tells our containers from another agent's on the same engine.
+    /// The name that tells our containers from another agent's on the same engine.
     pub instance: String,
-    /// The static binary that runs inside; by default the one that runs here.
+    /// The static binary that runs inside containers; by default, this program.
     pub(super) server: PathBuf,
     pub(super) looks: Looks,
-    /// Who is behind the uids that call.
+    /// The accounts of the uids that call.
     pub(super) directory: Directory,
     pub(super) rations: Rations,
     pub(super) waiting: Waiting,
-    /// Whose answers with events are still open.
+    /// The answers with events that are still open, by user.
     pub(super) readers: Readers,
     /// Held while cards are chosen and claimed: one decision at a time.
     pub(super) deciding: Ordered<()>,
     /// Berths that a task of this process is working on; the reconciler leaves them alone.
     pub(super) busy: BusyBerths,
-    /// Set once the ledger and the engine's containers were compared; unset when the engine went away.
+    /// `true` once the ledger and the engine's containers were compared; `false` again when the engine went away.
     pub(super) reconciled: Ordered<bool>,
     /// File systems that were full at the last look.
     pub(super) full: Mutex<Vec<FullPlace>>,
-    /// Container ids that nobody knows, already reported.
+    /// Ids of unknown containers that were reported already.
     pub(super) reported: Mutex<BTreeSet<String>>,
     /// What is remembered of the containers of live berths.
     pub(super) pulse: Pulse,
@@ -60,13 +60,13 @@ pub struct Node {
     pub(super) editing_catalogue: Ordered<()>,
     /// The agent's loops, in numbers.
     pub(super) health: Health,
-    /// The clock was set: until then no lease ends.
+    /// No lease ends before this time, because the clock was set.
     pub(super) ends_held: Mutex<Option<BootTime>>,
     wanted: Notify,
     freed: watch::Sender<u64>,
     stopping: watch::Sender<bool>,
     host: Arc<dyn Host>,
-    /// Chosen at the start: a running agent keeps its kind of card.
+    /// The kind of card. Chosen at the start; a running agent keeps it.
     accel: &'static dyn Accelerator,
     clock: Arc<dyn Clock>,
     ledger: Arc<Ledger>,
@@ -75,7 +75,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// Opens the state of one agent. Docker may be away: that is no reason not to answer.
+    /// Opens the state of one agent. Succeeds even if Docker does not answer.
     pub fn open(config: Config) -> Result<Self> {
         Self::open_with(config, Arc::new(SystemClock))
     }
@@ -126,7 +126,7 @@ impl Node {
         })
     }
 
-    /// A node of its own in a directory of its own, without an engine, for as long as the directory is kept.
+    /// A node for a test, without an engine, in a temporary directory that lives as long as the returned guard.
     #[cfg(test)]
     pub fn for_test(clock: Arc<dyn Clock>) -> (Arc<Self>, tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
@@ -142,14 +142,14 @@ impl Node {
         (Arc::new(Self::open_with(config, clock).unwrap()), dir)
     }
 
-    /// An event of the agent's, to look back at.
+    /// Records an event of the agent, for a test that looks back at it.
     #[cfg(test)]
     pub async fn tell(&self, kind: &'static str, text: &str) {
         let event = self.event(kind, "agent", text);
         self.ledger(move |ledger| ledger.record(&event)).await.unwrap();
     }
 
-    /// The program that runs inside containers must not need anything of an image.
+    /// An error when the program for containers is not static: it must not need a library of the image.
     pub fn check_server_binary(&self) -> Result<()> {
         let path = &self.server;
         if elf::is_static(path)? {
@@ -172,7 +172,7 @@ impl Node {
         self.accel
     }
 
-    /// Config and profile as they are now. A use case takes them once, so that all of it goes by the same.
+    /// Config and profile as they are now. A use case takes them once, so that all of it uses the same ones.
     pub fn settings(&self) -> Arc<Settings> {
         self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -181,17 +181,17 @@ impl Node {
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = new;
     }
 
-    /// What the clocks say. Every decision counts on these, and none on another.
+    /// The time of the node's clocks. Every decision uses these, and no other clock.
     pub fn now(&self) -> Now {
         self.clock.now()
     }
 
-    /// For what outlives a borrow of the node.
+    /// The clock, for work that outlives a borrow of the node.
     pub(super) fn clock(&self) -> Arc<dyn Clock> {
         self.clock.clone()
     }
 
-    /// Runs ledger work where blocking is allowed.
+    /// Runs ledger work on a thread that may block.
     pub(super) async fn ledger<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Ledger) -> Result<T, Fault> + Send + 'static,
@@ -200,7 +200,7 @@ impl Node {
         Ok(tokio::task::spawn_blocking(move || work(&ledger)).await??)
     }
 
-    /// For calls that need more than one error type.
+    /// The ledger, for work that [`Node::ledger`] does not fit.
     pub(super) fn ledger_handle(&self) -> Arc<Ledger> {
         self.ledger.clone()
     }
@@ -221,14 +221,14 @@ impl Node {
         }
     }
 
-    /// For what has happened whether or not it can be written down.
+    /// Records the event, or logs it where the ledger cannot be written: what it tells of has happened in any case.
     pub(super) async fn record_or_log(&self, event: NewEvent) {
         if let Err(error) = self.ledger(move |ledger| ledger.record(&event)).await {
             tracing::error!(error = format!("{error:#}"), "an event could not be written down");
         }
     }
 
-    /// The Docker Engine; asked for anew when it was away.
+    /// The Docker Engine. Connects where there is no connection; an error when it does not answer.
     pub async fn engine(&self) -> Result<Engine> {
         let mut slot = self.engine.lock().await;
         if let Some(engine) = &*slot {
@@ -239,12 +239,12 @@ impl Node {
         Ok(engine)
     }
 
-    /// Whether one answered, and has not gone away since.
+    /// Whether an engine answered and has not gone away since.
     pub async fn has_engine(&self) -> bool {
         self.engine.lock().await.is_some()
     }
 
-    /// The engine went away: another version may come back, and containers may have changed.
+    /// Notes that the engine went away. It may come back as another version, and containers may have changed.
     pub async fn forget_engine(&self) {
         *self.engine.lock().await = None;
         *self.looks.foreign.lock().await = None;
@@ -255,22 +255,22 @@ impl Node {
         self.settings().config.paths.state.join("berths").join(id.to_string())
     }
 
-    /// Cards came free: whoever waits may look again.
+    /// Tells requests that wait for cards to look again, because cards may have become free.
     pub(super) fn tell_freed(&self) {
         self.freed.send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// Somebody waits for cards from now on: who has some may have to be asked.
+    /// Tells that a request waits for cards from now on, so that cards may have to be asked back.
     pub(super) fn tell_wanted(&self) {
         self.wanted.notify_one();
     }
 
-    /// Resolves when somebody began to wait for cards.
+    /// Resolves when a request begins to wait for cards.
     pub async fn wanted(&self) {
         self.wanted.notified().await;
     }
 
-    /// Whoever only waits or listens is to stop.
+    /// Tells all tasks that only wait or listen to end.
     pub fn stop(&self) {
         self.stopping.send_replace(true);
     }
@@ -301,7 +301,8 @@ impl Node {
     }
 }
 
-/// Asked for once, at the start: when the program's file is replaced, the new one has its path, and no longer this one.
+/// The path of the program for containers. To be asked once, at the start: later another file may be at the path of
+/// the running program.
 fn server_binary(config: &Config) -> Result<PathBuf> {
     let named = &config.ssh.server;
     if named.as_os_str().is_empty() {
@@ -310,7 +311,7 @@ fn server_binary(config: &Config) -> Result<PathBuf> {
     Ok(named.clone())
 }
 
-/// Berths in work, by id. A guard takes its berth out again, whatever happens.
+/// The ids of berths that a task works on. A guard removes its berth when it is dropped.
 #[derive(Debug, Default, Clone)]
 pub(super) struct BusyBerths {
     ids: Arc<Mutex<BTreeSet<i64>>>,
@@ -329,7 +330,7 @@ impl BusyBerths {
         entered.then(|| BusyGuard { berths: self.clone(), id })
     }
 
-    /// Waits for whoever has it, such as the reconciler with its short looks.
+    /// As `enter`, but waits up to `limit` for another task, such as the reconciler with its short looks.
     pub(super) async fn enter_within(&self, id: i64, limit: Duration) -> Option<BusyGuard> {
         locks::assert_none_held();
         // A wait, and no decision: tokio wakes by this clock.

@@ -1,4 +1,4 @@
-//! The published ports of live berths: Docker's own forwarder for a port can die while all else goes on.
+//! Checks the published ports of live berths: Docker's forwarder for one port can die while all else goes on.
 
 use super::Node;
 use super::build::{self, SSH};
@@ -11,13 +11,13 @@ use futures_util::future::join_all;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
-/// A node under load may be late once.
+/// How often a port is tried: a node under load may answer late once.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(300);
 
 const PORT: [ConditionCode; 1] = [ConditionCode::PortClosed];
 
-/// How the way to a berth is, over its port on this node.
+/// Whether a berth answers at its published port on this node.
 enum Port {
     Open,
     /// The server inside answers at its own address, and not over the port.
@@ -25,12 +25,12 @@ enum Port {
         container: String,
         pid: Option<u32>,
     },
-    /// Nothing is known, or it is the berth's own trouble: other conditions tell that.
+    /// Not known, or the berth itself does not answer, which other conditions report.
     Unknown,
 }
 
 impl Node {
-    /// All live berths at once.
+    /// Checks all live berths at the same time.
     pub async fn look_at_ports(&self) -> Result<()> {
         let mut live = self.ledger(crate::ledger::Ledger::standing_berths).await?;
         live.retain(|berth| berth.state == BerthState::Live);
@@ -57,7 +57,8 @@ impl Node {
         }
     }
 
-    /// Of a berth that the caller has marked.
+    /// Writes down what was seen of a berth's port, and publishes a dead port anew. The caller has marked the berth
+    /// in `busy`.
     async fn settle_port(&self, berth: &Berth, seen: Port) -> Result<()> {
         let Port::Closed { container, pid } = seen else {
             return self.settle(berth, Changes::of(&berth.conditions, &PORT, Vec::new())).await;
@@ -97,7 +98,7 @@ impl Node {
         }
     }
 
-    /// Where a program on this node finds the port.
+    /// The address of the published port, for a program on this node.
     fn published(&self, berth: &Berth) -> SocketAddr {
         let address = match self.settings().config.ssh.address {
             IpAddr::V4(address) if address.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -107,8 +108,8 @@ impl Node {
         SocketAddr::new(address, berth.port)
     }
 
-    /// Only where nobody has a connection that it could break, and nobody else took the port: then the container would
-    /// be left without any network.
+    /// Whether the port may be published anew. It may not while a process in the berth has a connection, which that
+    /// would break, or while another program has the port: the container would then be left without a network.
     async fn may_publish_anew(&self, berth: &Berth, pid: Option<u32>) -> Result<bool> {
         let Some(pid) = pid else { return Ok(false) };
         let (host, listen) = (self.host(), SocketAddr::new(self.settings().config.ssh.address, berth.port));

@@ -1,5 +1,5 @@
-//! Which host port a new berth gets. A client remembers a host key by node and port, so that a port is best one where
-//! this owner's key was seen before, and then one where no other key ever was.
+//! Which host port a new berth gets. SSH clients store a host key by node and port. So the best port is one that
+//! had this owner's key before, and the next best is one that never had another key.
 
 use crate::error::Fault;
 use crate::ledger::PortUse;
@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
 
-/// For whom a port is looked for.
+/// The berth that needs a port.
 pub(super) struct Asker<'a> {
     pub(super) owner: &'a str,
     pub(super) name: &'a str,
@@ -17,7 +17,7 @@ pub(super) struct Asker<'a> {
     pub(super) host_key: &'a str,
 }
 
-/// The best port that no berth has and nothing else on the node listens on.
+/// The best port that no berth has and no other program on the node listens on. An error when there is none.
 pub(super) fn free_port(
     ssh: &SshConfig,
     asker: &Asker,
@@ -42,7 +42,7 @@ pub(super) fn free_port(
         .help("release a berth, or widen ssh.ports in the config"))
 }
 
-/// First the one that the name had last, then the owner's others, then those without a past, then the rest.
+/// Free ports in order: the one that this name had last, the owner's others, those that were never used, the rest.
 fn by_preference(asker: &Asker, past: &[PortUse], free: impl Iterator<Item = u16>) -> Vec<u16> {
     let ours: BTreeSet<u16> =
         past.iter().filter(|used| used.host_key == asker.host_key).map(|used| used.port).collect();

@@ -1,4 +1,4 @@
-//! What a long use case tells while it works.
+//! The progress that a long use case reports while it works.
 
 use crate::error::Fault;
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,8 @@ pub enum Progress {
     Layer { id: String, status: String, current: Option<u64>, total: Option<u64> },
 }
 
-/// The listening end may go away: whoever asked has hung up. What the agent does by itself has no listener from the start.
+/// Sends progress to the client that asked. The client may hang up. Work that the agent does by itself has no
+/// listener.
 #[derive(Debug, Clone)]
 pub struct ProgressSender(Option<mpsc::Sender<Progress>>);
 
@@ -22,12 +23,12 @@ impl ProgressSender {
         Self(Some(sender))
     }
 
-    /// For what nobody asked for: it goes on to its end.
+    /// A sender for work of the agent itself, which has no listener and is never abandoned.
     pub fn nobody() -> Self {
         Self(None)
     }
 
-    /// A listener that reads too slowly misses a line rather than holding up the work.
+    /// Sends one line. A listener that reads too slowly misses lines; the work does not wait for it.
     pub fn step(&self, text: impl Into<String>) {
         self.send(Progress::Step { text: text.into() });
     }
@@ -38,7 +39,7 @@ impl ProgressSender {
         }
     }
 
-    /// Resolves when nobody listens any more.
+    /// Resolves when the listener has gone.
     pub async fn abandoned(&self) {
         match &self.0 {
             Some(listener) => listener.closed().await,
@@ -46,7 +47,7 @@ impl ProgressSender {
         }
     }
 
-    /// Nobody would hear of the result: the work is to be undone.
+    /// An error when the listener has gone. The work must then be undone, because nobody would learn its result.
     pub fn check_listener(&self) -> Result<(), Fault> {
         if self.0.as_ref().is_some_and(mpsc::Sender::is_closed) {
             return Err(Fault::refused("whoever asked has hung up, so it was undone"));

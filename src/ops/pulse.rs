@@ -1,5 +1,5 @@
-//! How the containers of live berths are, asked one by one: an engine's list says that a container runs for a while
-//! after it has told that it died, its answer about the one container does not.
+//! Checks the containers of live berths, one by one. For a while after a container died, the engine's list still
+//! says that it runs; the engine's answer about the one container does not.
 
 use super::conditions::{Changes, Found};
 use super::locks::beside;
@@ -15,22 +15,23 @@ use std::sync::{Mutex, PoisonError};
 use tokio::sync::Notify;
 
 const CONTAINER: [ConditionCode; 3] = [ConditionCode::Gone, ConditionCode::Dead, ConditionCode::Paused];
-/// How long people can read that the kernel killed in their berth.
+/// How long users are shown that the kernel killed a process in their berth for lack of memory.
 const OOM_SHOWN: SignedDuration = SignedDuration::from_hours(24);
-/// A berth that runs out of memory again and again is told of once in this time.
+/// A berth that runs out of memory repeatedly causes one event in this time.
 const OOM_PAUSE: SignedDuration = SignedDuration::from_secs(60);
 
 /// What is remembered between looks.
 #[derive(Default)]
 pub(super) struct Pulse {
-    /// When the container of a berth was started that was last read back.
+    /// For each berth, the start of its container after which its devices were last read back.
     read_back: Mutex<BTreeMap<i64, String>>,
-    /// Somebody took a card or gave one back.
+    /// Notified when anybody took a card or gave one back.
     pub(super) cards_moved: Notify,
 }
 
 impl Node {
-    /// All live berths at once: one container that an engine does not answer about keeps nobody else waiting.
+    /// Checks all live berths at the same time, so that one container for which the engine does not answer delays
+    /// no other.
     pub(super) async fn look_at_containers(&self) -> Result<()> {
         let mut live = self.ledger(crate::ledger::Ledger::standing_berths).await?;
         live.retain(|berth| berth.state == BerthState::Live);
@@ -45,8 +46,9 @@ impl Node {
         Ok(())
     }
 
-    /// A live berth whose container ended or went keeps its cards: its owner decides. It is marked only where
-    /// something changed, or a release would be refused whenever Docker does anything; and then looked at again.
+    /// Checks one berth. A live berth keeps its cards when its container ended or was removed: its owner decides.
+    /// The berth is marked busy only where something changed, and is then looked at again. Otherwise each event of
+    /// Docker could make a release fail.
     async fn look_at_container(&self, berth: &Berth) -> Result<()> {
         let state = self.container_state(berth).await?;
         if Changes::of(&berth.conditions, &CONTAINER, of_container(state.as_ref())).none()
@@ -61,7 +63,7 @@ impl Node {
         self.renew_conditions(&berth).await
     }
 
-    /// Of a berth that the caller has marked.
+    /// Writes down the conditions of a berth that the caller has marked busy.
     pub(super) async fn renew_conditions(&self, berth: &Berth) -> Result<()> {
         if berth.state != BerthState::Live {
             return Ok(());
@@ -92,7 +94,7 @@ impl Node {
         known.get(&berth.id) != Some(started)
     }
 
-    /// Somebody may have edited what the engine knows of the container, and started it.
+    /// Checks the devices of a container that was started again: somebody may have edited its config in between.
     async fn read_devices_back(&self, berth: &Berth, state: Option<&ContainerState>) -> Result<()> {
         let Some((container, started)) =
             state.and_then(|state| Some((state.id.clone(), state.started_at.clone()?)))
@@ -108,7 +110,7 @@ impl Node {
         Ok(())
     }
 
-    /// How the devices that the kernel gave its container differ from its own; `None`: they are these.
+    /// How the devices that the kernel gave the container differ from the berth's own; `None` when they do not.
     pub(super) async fn wrong_devices(&self, berth: &Berth, container: &str) -> Result<Option<String>> {
         let own = tokio::task::block_in_place(|| build::own_devices(self, berth))?;
         let seen = readback::observe(&self.engine().await?, container, &[]).await?;
@@ -127,7 +129,8 @@ impl Node {
         Ok(self.oom_kills(state).await.is_some_and(|kills| kills != told))
     }
 
-    /// How often the kernel killed for want of memory since the container was started; `None` where it does not say.
+    /// How often the kernel killed a process in it for lack of memory since the container was started; `None` where
+    /// that is not known.
     async fn oom_kills(&self, state: Option<&ContainerState>) -> Option<u64> {
         let state = state?;
         let (pid, container) = (state.pid.filter(|_| state.running)?, state.id.clone());

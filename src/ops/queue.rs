@@ -1,4 +1,4 @@
-//! Whose turn it is when cards are asked for: a request that waits has a ticket, and `life` says which of them starts.
+//! The queue for cards. A request that waits has a ticket, and `life` says which ticket is served next.
 
 use super::choose::{self, Patience};
 use super::{Node, Survey};
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Of a request that does not wait: it comes after everybody who does.
+/// The ticket number of a request that does not wait. It is served after all that wait.
 const NO_TICKET: i64 = i64::MAX;
 
 /// Who asks for which cards, and for how long.
@@ -31,7 +31,7 @@ pub(super) struct CardsAsked<'a> {
 /// Its turn has come.
 pub(super) struct Served {
     pub(super) cards: Vec<CardId>,
-    /// Tickets that came first and wait on.
+    /// Tickets that came earlier and go on waiting.
     pub(super) overtaken: Vec<i64>,
 }
 
@@ -65,7 +65,7 @@ impl Node {
         Ok(turn)
     }
 
-    /// A request that waits from now on, as long as what it returns is kept.
+    /// Adds a ticket. The request waits for as long as the returned value is kept.
     pub(super) async fn take_ticket(&self, new: NewTicket, actor: &str) -> Result<WaitingTicket> {
         let label = new.berth.as_ref().map_or(new.owner.clone(), |berth| format!("{}/{berth}", new.owner));
         let event = NewEvent {
@@ -83,7 +83,7 @@ impl Node {
         Ok(WaitingTicket { id, ledger, clock: self.clock(), gone: Some(gone) })
     }
 
-    /// Everybody who waits, in the order in which they are served. Who waits for what is no secret among users.
+    /// All requests that wait, in the order in which they will be served. Every user may see them.
     pub async fn queue(&self) -> Result<Vec<QueuePlace>> {
         let tickets = self.ledger(Ledger::tickets).await?;
         if tickets.is_empty() {
@@ -106,13 +106,13 @@ impl Node {
         Ok(places.iter().filter_map(place).collect())
     }
 
-    /// Whoever waited at an agent before this one has heard that it ended.
+    /// Removes the tickets of an earlier run of the agent. Their clients were told that waiting had ended.
     pub async fn forget_tickets(&self) -> Result<()> {
         self.ledger(Ledger::remove_tickets).await
     }
 }
 
-/// One who waits, as `berth queue` shows it.
+/// A request that waits, as `berth queue` shows it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct QueuePlace {
     /// 1 is next.
@@ -121,9 +121,9 @@ pub struct QueuePlace {
     pub ticket: TicketRow,
     /// When it starts if berths whose lease is over, or that do nothing, are asked back.
     pub likely: Option<Timestamp>,
-    /// When it starts if everybody stays as long as their lease; `null` where that is not known.
+    /// When it starts if every berth stays until its lease ends; `null` where that is not known.
     pub latest: Option<Timestamp>,
-    /// It has waited so long that cards are kept for it.
+    /// Whether it has waited so long that free cards are kept for it.
     pub first: bool,
 }
 
@@ -163,12 +163,12 @@ fn kept_for_others(situation: &life::Situation, free: &[CardId], patience: Patie
     }
 }
 
-/// Where somebody waits, for as long as they do.
+/// The ticket of a request that waits. Dropping it removes the ticket.
 pub(super) struct WaitingTicket {
     id: i64,
     ledger: Arc<Ledger>,
     clock: Arc<dyn Clock>,
-    /// What is told when it is given up; nothing once it became a berth.
+    /// The event for a ticket that is given up; `None` once it became a berth.
     gone: Option<NewEvent>,
 }
 
@@ -177,7 +177,7 @@ impl WaitingTicket {
         self.id
     }
 
-    /// It went with the claim.
+    /// The claim has already removed the ticket.
     pub(super) fn served(mut self) {
         self.gone = None;
     }

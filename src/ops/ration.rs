@@ -1,6 +1,6 @@
-//! How often one user may do what costs everybody: each renewal and each key is an event that stays, each request and
-//! each look into an image is work for Docker, and each
-//! look at the events reads the ledger. The same over the socket and at the gateway; administrators are not counted.
+//! How often one user may do what costs all users something. Each renewal and each key adds an event that is kept
+//! for ever. Each request and each probe of an image is work for Docker. Each look at events reads the ledger. The
+//! limits are the same over the socket and at the gateway. They do not apply to administrators.
 
 use super::{Caller, Node};
 use crate::error::Fault;
@@ -11,15 +11,15 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Keys that one user may have.
+/// How many keys one user may have.
 pub(super) const MOST_KEYS: usize = 100;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Act {
     Renew,
-    /// Added or removed.
+    /// A key that is added or removed.
     Key,
-    /// A berth asked for. A release is never refused: it gives back.
+    /// A request for a berth. Releases are never limited, because they give cards back.
     Request,
     Look,
     /// A look back at the events.
@@ -27,7 +27,7 @@ pub(super) enum Act {
 }
 
 impl Act {
-    /// So many at once, and then one in this time.
+    /// How many are allowed at once, and the time in which one more is.
     const fn rate(self) -> (u32, Duration) {
         match self {
             Self::Renew | Self::Key => (20, Duration::from_secs(15)),
@@ -71,10 +71,10 @@ impl Rations {
     }
 }
 
-/// Answers with events that one user may have open at the same time: each holds what its reader has not taken yet.
+/// How many answers with events one user may have open. Each holds in memory what its reader has not taken yet.
 const MOST_READERS: usize = 8;
 
-/// Who reads events. Of all users together there are as many as there are connections.
+/// The open answers with events, by user. Their total is limited by the number of connections.
 #[derive(Debug)]
 pub(super) struct Readers(Arc<Places<String>>);
 
@@ -85,7 +85,7 @@ impl Default for Readers {
 }
 
 impl Readers {
-    /// A place as long as it is kept; administrators need none.
+    /// A place for one more answer, for as long as it is kept; `None` for an administrator, who needs none.
     pub(super) fn enter(&self, caller: &Caller) -> Result<Option<Place<String>>, Fault> {
         let Some(user) = caller.user.as_ref().filter(|_| !caller.admin) else { return Ok(None) };
         self.0.take(user).map(Some).map_err(|_| {
@@ -95,14 +95,14 @@ impl Readers {
     }
 }
 
-/// Requests of one user that may wait at the same time: each of them looks again and again.
+/// How many requests of one user may wait at the same time. Each looks at the cards repeatedly.
 const MOST_WAITING: u32 = 4;
 
-/// How many requests of whom wait.
+/// The number of waiting requests of each user.
 #[derive(Debug, Default)]
 pub(super) struct Waiting(Arc<Mutex<HashMap<String, u32>>>);
 
-/// One request that waits, as long as it is there.
+/// Counts one waiting request for as long as it exists.
 #[derive(Debug)]
 pub(super) struct WaitingPlace {
     all: Arc<Mutex<HashMap<String, u32>>>,
@@ -135,7 +135,7 @@ impl Drop for WaitingPlace {
 }
 
 impl Node {
-    /// Whether the caller may do this once more now.
+    /// An error when the caller has done this too often.
     pub(super) fn ration(&self, caller: &Caller, act: Act) -> Result<(), Fault> {
         match &caller.user {
             Some(user) if !caller.admin => self.rations.take(user, act, self.now().boot),

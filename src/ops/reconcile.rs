@@ -1,6 +1,7 @@
-//! After a crash, a restart or an outage: the ledger's intents against the containers there are.
+//! Compares the ledger's intents with the existing containers, after a crash, a restart or an outage.
 //!
-//! An intent without its end is undone. A container that the ledger does not know is reported and never touched.
+//! An intent that was not completed is undone. A container that the ledger does not know is reported and never
+//! touched.
 
 use super::build::is_its_container;
 use super::conditions::{Changes, Found};
@@ -13,8 +14,8 @@ use anyhow::{Context, Result};
 use std::sync::PoisonError;
 
 impl Node {
-    /// Nothing is given out before the ledger and the containers were compared once, and before containers are
-    /// kept from the metadata address, and berths from each other.
+    /// Makes sure that the ledger and the containers were compared once, that containers cannot reach the metadata
+    /// address, and that berths are kept apart. No card is given out before that.
     pub async fn ensure_reconciled(&self) -> Result<()> {
         let mut done = self.reconciled.lock().await;
         if !*done {
@@ -26,7 +27,7 @@ impl Node {
         Ok(())
     }
 
-    /// Clouds serve a host's credentials at a link-local address; no container may ask there.
+    /// Blocks the metadata address for containers: there clouds hand out a host's credentials.
     pub(super) async fn close_metadata(&self) -> Result<Changed> {
         if !self.settings().config.docker.close_metadata {
             return Ok(Changed::No);
@@ -37,7 +38,7 @@ impl Node {
             .context("closing 169.254.169.254 to containers")
     }
 
-    /// Compares all there is; safe to run at any time.
+    /// Compares all berths with all containers. Safe to run at any time.
     pub async fn reconcile(&self) -> Result<()> {
         let engine = self.engine().await?;
         engine.remove_probes(&self.instance).await?;
@@ -73,7 +74,8 @@ impl Node {
         Ok(())
     }
 
-    /// A ledger out of a backup does not know the berths since: their ids, directories and containers stay theirs.
+    /// Skips the ids of berths that a ledger restored from a backup does not know. Their ids, directories and
+    /// containers are not used again.
     async fn skip_used_ids(&self, owned: &[OwnedContainer]) -> Result<()> {
         let labelled = owned.iter().filter_map(|container| container.berth.as_ref()).map(|labels| labels.id);
         let (host, dir) = (self.host(), self.settings().config.paths.state.join("berths"));
@@ -89,7 +91,7 @@ impl Node {
         self.settle(berth, Changes::of(&berth.conditions, &[ConditionCode::Stuck], vec![stuck])).await
     }
 
-    /// An intent that was interrupted: it is brought to its end, or what it began is taken back.
+    /// Completes an interrupted intent, or undoes what it began.
     async fn finish(&self, id: i64) -> Result<()> {
         let Some(_busy) = self.busy.enter(id) else { return Ok(()) };
         // Whoever worked on it may have come to an end between the first look at the ledger and the mark.
@@ -116,8 +118,8 @@ impl Node {
         self.end(&berth, state, note, event).await
     }
 
-    /// A container with our label: of a berth that has ended it is a leftover of ours and goes; of a berth that
-    /// the ledger never had it is somebody's, and is reported.
+    /// Checks a container with our label. If its berth has ended, it is a leftover and is removed. If the ledger
+    /// never had its berth, it is only reported.
     async fn check_container(&self, container: &OwnedContainer) -> Result<()> {
         let labels = container.berth.clone();
         let berth = match &labels {

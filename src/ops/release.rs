@@ -1,4 +1,4 @@
-//! A berth's end: its container goes, its cards and port are free, its owner's files stay.
+//! Releases a berth: removes its container and frees its cards and port. Its owner's files stay.
 
 use super::{Caller, Node, ProgressSender};
 use crate::error::{Fault, class_of, flatten};
@@ -6,10 +6,11 @@ use crate::model::{Berth, BerthState, card};
 use anyhow::Result;
 use std::time::Duration;
 
-/// What sessions get between SIGTERM and SIGKILL.
+/// How many seconds sessions have between SIGTERM and SIGKILL.
 pub(super) const STOP_SECONDS: u32 = 10;
 
-/// The reconciler has every berth for a moment at each change in Docker: nobody should hear of that.
+/// How long to wait for another task that works on the berth. The reconciler marks each berth for a moment at each
+/// change in Docker, and no user should notice that.
 pub(super) const BUSY_LIMIT: Duration = Duration::from_secs(20);
 
 impl Node {
@@ -44,7 +45,7 @@ impl Node {
     }
 }
 
-/// What was asked for will be done, and is not done: the exit code says the second.
+/// The fault for a release that is recorded and not done yet. Its exit code says that it is not done.
 fn not_yet(label: &str, berth: &Berth, error: &anyhow::Error) -> Fault {
     let (why, cards) = (flatten(error).message, card::named(&berth.cards));
     Fault::new(class_of(error), format!("the release of {label} is written down, but not done yet: {why}"))

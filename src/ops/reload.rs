@@ -1,5 +1,5 @@
-//! A config that is read again under a running agent: what can change does, what cannot is named, and one that is wrong
-//! changes nothing.
+//! Reads the config again while the agent runs. What can change is changed, what cannot is named, and a wrong
+//! config changes nothing.
 
 use super::{Caller, Node};
 use crate::error::flatten;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 const RESTART: &str = "systemctl restart berth (berths go on)";
 
 impl Node {
-    /// Takes up what was read; every use case that begins from now on has it.
+    /// Applies the config that was read. Each use case that begins from now on uses it.
     pub async fn reload(&self, read: Result<Config>) {
         let taken = match self.readable(read).await {
             Ok(new) => Ok(self.take_up(new).await),
@@ -32,7 +32,7 @@ impl Node {
         self.record_or_log(self.event(kind, &Caller::agent().name, text)).await;
     }
 
-    /// All that a start would refuse of config and profile is refused here.
+    /// The settings of this config. An error for everything for which the agent would refuse to start.
     async fn readable(&self, read: Result<Config>) -> Result<Settings> {
         let (host, accel, mut config) = (self.host(), self.accel(), read?);
         config.ssh.gateway_address()?;

@@ -1,4 +1,4 @@
-//! A lease that starts anew. The ledger alone says when it ends; nothing of the container changes.
+//! Starts a lease anew. Its end is in the ledger only; nothing of the container changes.
 
 use super::ration::Act;
 use super::release::BUSY_LIMIT;
@@ -12,7 +12,7 @@ use jiff::SignedDuration;
 use std::time::Duration;
 
 impl Node {
-    /// From now on, for `seconds` or as long as the profile says. Only a berth that is live has a lease to renew.
+    /// Starts the lease anew from now on, for `seconds` or the profile's time. An error unless the berth is live.
     pub async fn renew(&self, caller: &Caller, name: &str, seconds: Option<u64>) -> Result<Berth> {
         self.ration(caller, Act::Renew)?;
         let lease = request::lease(&self.settings().profile.berth, seconds)?;
@@ -38,7 +38,8 @@ impl Node {
         self.ledger(move |ledger| ledger.renew(id, until, is_wanted, &event)).await
     }
 
-    /// For how long, and whether somebody waits for its cards: then once, and not for long.
+    /// For how long the lease may be renewed, and whether another request waits for its cards. If one does, it may
+    /// be renewed once and for a limited time.
     async fn renewable(&self, berth: &Berth, lease: Duration, is_said: bool) -> Result<(Duration, bool)> {
         if self.ledger(Ledger::tickets).await?.is_empty() {
             return Ok((lease, false));

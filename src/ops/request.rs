@@ -1,4 +1,4 @@
-//! A new berth: check, image, claim, build, commit. Whatever goes wrong after the claim is undone.
+//! Makes a new berth: check, image, claim, build, commit. After any error behind the claim, the berth is undone.
 
 use super::choose::Patience;
 use super::images::ReadyImage;
@@ -18,18 +18,18 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// The least that Docker, an SSH server and a shell can live in.
+/// The least memory of a berth: Docker, an SSH server and a shell need it.
 const LEAST_MEMORY: Size = Size::mib(64);
-/// Longer than any lease: somebody who waits holds a connection.
+/// The longest time that a request may wait. It is bounded because a request that waits keeps a connection open.
 const LONGEST_WAIT: Duration = Duration::from_hours(30 * 24);
-/// Somebody who waits looks again at least this often: a host process ends without an event.
+/// A request that waits looks at the cards at least this often: a process of the host ends without an event.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
-/// Of a berth whose owner named none; a second one is `dev-2`.
+/// The name of a berth where the request gives none. A second one is `dev-2`.
 const DEFAULT_NAME: &str = "dev";
 
-/// A request whose words were checked.
+/// A request whose arguments were checked.
 struct Order {
-    /// As they were when the request came.
+    /// The settings when the request came.
     settings: Arc<Settings>,
     owner: User,
     name: Option<String>,
@@ -55,7 +55,7 @@ impl Order {
     }
 }
 
-/// A claim, the look at the cards that it was decided on, and the mark that it is being worked on.
+/// A claim, the look at the cards behind the decision, and the mark that this task works on the berth.
 struct Claimed {
     berth: Berth,
     survey: Survey,
@@ -114,7 +114,7 @@ impl Node {
         })
     }
 
-    /// Somebody who is registered and could log in.
+    /// The registered user of this name. An error when there is none, or they have no key to log in with.
     async fn check_owner(&self, owner: &str) -> Result<User> {
         let asked = owner.to_owned();
         let user = self.ledger(move |ledger| ledger.user(&asked)).await?.ok_or_else(|| {
@@ -129,7 +129,7 @@ impl Node {
         Ok(user)
     }
 
-    /// Claims now, or waits until it can, as long as the request says and somebody listens.
+    /// Claims cards now, or waits for them as long as the request says and its client listens.
     async fn claim_when_free(
         &self,
         caller: &Caller,
@@ -164,7 +164,8 @@ impl Node {
         }
     }
 
-    /// Until somebody gives cards back, or it is time to look again. An error is the refusal, where it is no longer waited.
+    /// Waits until cards were given back or the next look is due. Returns `refused` when the wait is over: time is
+    /// up, the client has gone, or the agent stops.
     pub(super) async fn wait_for_cards(
         &self,
         refused: anyhow::Error,
@@ -184,7 +185,7 @@ impl Node {
         }
     }
 
-    /// One decision at a time: look, choose, write down.
+    /// Looks at the cards, chooses some and writes the claim, under the decision lock.
     async fn claim(
         &self,
         caller: &Caller,
@@ -254,7 +255,7 @@ impl Node {
         Ok(Claimed { berth, survey, since: self.now().boot, _busy: busy })
     }
 
-    /// Whether the cards that are free now are enough, without a claim to them.
+    /// An error when the cards that are free now are not enough. Claims nothing.
     async fn could_be_served(&self, order: &Order) -> Result<()> {
         let survey = self.survey(order.settings.config.tools.npu_smi_max_age).await?;
         let owner = order.owner.name.clone();
@@ -293,7 +294,8 @@ impl Node {
         self.ledger(move |ledger| ledger.commit_live(id, &host_key, &event)).await
     }
 
-    /// Docker gives a card to whoever names it: somebody may have taken one of these in the meantime.
+    /// An error when somebody took one of the berth's cards in the meantime: Docker gives a card to any container
+    /// that names it.
     pub(super) async fn check_alone(&self, berth: &Berth) -> Result<()> {
         let outside = self.outsiders(&self.card_nodes().await?).await?;
         if let Some(reason) = outside.not_looked {
@@ -309,7 +311,7 @@ impl Node {
     }
 }
 
-/// As long as was asked for, or as the node's rules say.
+/// The lease that was asked for, or the profile's. An error when it is longer than the profile allows.
 pub(super) fn lease(rules: &BerthRules, seconds: Option<u64>) -> Result<Duration, Fault> {
     let lease = seconds.map_or(rules.default_lease, Duration::from_secs);
     if lease.is_zero() {
@@ -337,7 +339,8 @@ fn online_cpus() -> f64 {
         .map_or(1.0, |count| f64::from(u32::try_from(count.get()).unwrap_or(u32::MAX)))
 }
 
-/// Whoever asks for all that a node has takes it from others: a limit is what the kernel lets a berth have.
+/// The memory limit of the berth. An error when a user asks for more than the profile allows, which would take it
+/// from others.
 fn check_memory(caller: &Caller, rules: &BerthRules, request: &BerthRequest) -> Result<Option<Size>, Fault> {
     let memory = check_size(request.memory)?;
     let cards = request.cards.count();

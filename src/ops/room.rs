@@ -1,4 +1,4 @@
-//! Full file systems: who has a berth keeps it, and everybody hears why no other one can be made.
+//! Full file systems: existing berths go on, and users and administrators are told why no new one can be made.
 
 use super::{Caller, Node};
 use crate::error::Fault;
@@ -9,12 +9,12 @@ use std::path::Path;
 use std::sync::PoisonError;
 
 impl Node {
-    /// What was full at the last look: nobody waits for a file system.
+    /// The places that were full at the last look. It answers from memory, because a file system may hang.
     pub fn full_places(&self) -> Vec<FullPlace> {
         self.full.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Nothing is begun that could not be brought to its end.
+    /// An error when a file system is full, so that nothing is begun that could not be completed.
     pub(super) async fn check_room(&self) -> Result<()> {
         let state = self.settings().config.paths.state.clone();
         let full = tokio::task::spawn_blocking(move || state_place(&state)).await?;
@@ -24,7 +24,7 @@ impl Node {
         }
     }
 
-    /// Tells once that one is full, and once that it is not any more.
+    /// Looks at the file systems. Reports once that one is full, and once that it no longer is.
     pub async fn look_at_room(&self) -> Result<()> {
         let paths = self.settings().config.paths.clone();
         let (storage, state) = (paths.storage, paths.state);
@@ -58,7 +58,7 @@ fn state_place(path: &Path) -> Option<FullPlace> {
     place(Kept::State, path, room::is_full_for_us)
 }
 
-/// What cannot be looked at is told by whoever needs it.
+/// The place, if its file system is full. `None` also where it cannot be looked at: whoever needs it reports that.
 fn place(kept: Kept, path: &Path, is_full: fn(&Path) -> std::io::Result<bool>) -> Option<FullPlace> {
     let full = || FullPlace { kept, path: path.to_path_buf(), file_system: room::file_system_of(path) };
     is_full(path).unwrap_or(false).then(full)

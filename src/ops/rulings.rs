@@ -1,4 +1,4 @@
-//! What an administrator decides about a card: usable though it is in Alarm, or not to be given out though it is well.
+//! Administrators' rulings on cards: a card in Alarm may be given out, or a healthy card may not.
 
 use super::{Caller, Node};
 use crate::error::Fault;
@@ -11,20 +11,20 @@ use std::time::Duration;
 
 const LONGEST_WHY: usize = 200;
 
-/// What is asked for.
+/// The ruling that an administrator asks for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewRuling {
     pub verdict: CardVerdict,
     #[serde(default)]
     pub why: Option<String>,
-    /// Seconds from now; without an end where it is left out.
+    /// Seconds from now. Without it, the ruling holds until it is cleared.
     #[serde(default)]
     pub seconds: Option<u64>,
 }
 
 impl Node {
-    /// Those in force now.
+    /// The rulings in force now.
     pub(super) async fn rulings(&self) -> Result<BTreeMap<CardId, Ruling>> {
         let now = self.now().wall;
         self.ledger(move |ledger| ledger.rulings(now)).await
@@ -61,7 +61,7 @@ impl Node {
         Ok(())
     }
 
-    /// Tells of those whose time is over, once.
+    /// Removes rulings whose time is over, and reports each once.
     pub async fn end_rulings(&self) -> Result<()> {
         let now = self.now().wall;
         for (card, ruling) in self.ledger(move |ledger| ledger.rulings_over(now)).await? {

@@ -1,4 +1,4 @@
-//! What `life` decides from: the ledger's berths and tickets, and the cards as a look found them.
+//! Collects what `life` decides from: berths and tickets of the ledger, and the cards at the last look.
 
 use super::{Node, Survey};
 use crate::alloc::Slot;
@@ -11,11 +11,11 @@ use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Card-hours of so many half-lives ago count next to nothing.
+/// How many half-lives of card-hours are read. Older ones weigh next to nothing.
 const HALF_LIVES: u32 = 6;
 
 impl Node {
-    /// For the caller that decides, and nobody else meanwhile. Without a look at the cards nobody starts and nobody is asked
+    /// The situation now. Without a look at the cards nobody starts and nobody is asked
     /// back: that is enough where nobody waits.
     pub(super) async fn situation(&self, survey: Option<&Survey>) -> Result<Situation> {
         let rules = rules(&self.settings().profile.lease);

@@ -1,4 +1,4 @@
-//! A stopped berth comes back, on the cards that it had: its container was made for these.
+//! Starts a stopped berth, on the cards that it had: its container was made for these.
 
 use super::choose::{self, Patience};
 use super::ration::Act;
@@ -86,7 +86,7 @@ impl Node {
         .into())
     }
 
-    /// Cards for it: a decision like that of a request.
+    /// Claims its cards, by the same decision as for a request.
     async fn claim_again(
         &self,
         caller: &Caller,
@@ -118,7 +118,7 @@ impl Node {
         })?)
     }
 
-    /// Its container runs again, and was seen to be what it should be; then its owner is let in.
+    /// Starts its container, checks that the container has what it should, and then lets its owner in.
     async fn bring_back(&self, berth: &Berth, actor: &str, progress: &ProgressSender) -> Result<Berth> {
         let since = self.now().boot;
         self.start_kept(berth, progress).await?;
@@ -133,7 +133,7 @@ impl Node {
         self.ledger(move |ledger| ledger.commit_live(id, &host_key, &event)).await
     }
 
-    /// The container that was kept, with the cards that it was made with.
+    /// Starts the kept container, with the cards that it was made with.
     async fn start_kept(&self, berth: &Berth, progress: &ProgressSender) -> Result<()> {
         let engine = self.engine().await?;
         let container =
@@ -149,7 +149,8 @@ impl Node {
         build::wait_answer(&engine, &container).await
     }
 
-    /// A start that went wrong leaves the berth as it was. Where Docker is away the reconciler does it later.
+    /// After a failed start, makes the berth stopped again. While Docker does not answer, this is left to the
+    /// reconciler.
     async fn back_to_stopped(&self, berth: &Berth, why: &anyhow::Error) {
         let why = flatten(why).message;
         let text = format!("{} could not be started: {why}", berth.label());
@@ -171,7 +172,7 @@ impl Node {
     }
 }
 
-/// Its container was made for these, and reaches no others.
+/// The wish for exactly these cards: its container was made for them and reaches no others.
 fn same_cards(had: &[CardId]) -> CardWish {
     CardWish::Ids(had.iter().map(|card| i64::from(card.0)).collect())
 }

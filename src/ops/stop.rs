@@ -1,4 +1,4 @@
-//! A berth that stands still: its container ends and is kept, its cards are free, its name and port stay its own.
+//! Stops a berth: its container ends and is kept, and its cards become free. It keeps its name and port.
 
 use super::release::{BUSY_LIMIT, STOP_SECONDS};
 use super::{Caller, Node, ProgressSender};
@@ -33,7 +33,8 @@ impl Node {
         }
     }
 
-    /// Of a live berth that the caller has marked: written down first, so that a crash ends it too.
+    /// Stops a live berth that the caller has marked busy. The intent is written first, so that a crash cannot undo
+    /// the decision.
     pub(super) async fn stop_marked(
         &self,
         berth: &Berth,
@@ -55,7 +56,7 @@ impl Node {
         }
     }
 
-    /// Its container ends; then, and not before, its cards are free.
+    /// Ends its container, and only then frees its cards.
     pub(super) async fn finish_stop(&self, berth: &Berth, actor: &str) -> Result<Berth> {
         let engine = self.engine().await?;
         let state = self.container_state(berth).await?;
@@ -75,7 +76,8 @@ impl Node {
         Ok(stopped)
     }
 
-    /// Whoever stops a berth by hand waits for it; whose lease is over may need the time for a checkpoint.
+    /// How many seconds its processes get to end. A user who stops a berth waits for it, so it is short; a berth
+    /// whose lease is over may need time for a checkpoint.
     async fn stop_seconds(&self, berth: &Berth) -> Result<u32> {
         let id = berth.id;
         let now = self.ledger(move |ledger| ledger.lease_notes(id)).await?;
@@ -84,7 +86,7 @@ impl Node {
         Ok(if now.asked.is_some() { long } else { STOP_SECONDS })
     }
 
-    /// Stopped berths that nobody started again in their time are released.
+    /// Releases stopped berths that were not started again in time.
     pub async fn release_old_stopped(&self) -> Result<()> {
         let now = self.now().wall;
         for berth in self.ledger(Ledger::standing_berths).await? {
@@ -110,7 +112,7 @@ pub(super) fn busy(name: &str) -> Fault {
     Fault::busy(format!("{name} is being changed by another request")).help("try again in a moment")
 }
 
-/// What was asked for will be done, and is not done: the exit code says the second.
+/// The fault for a stop that is recorded and not done yet. Its exit code says that it is not done.
 fn not_yet(berth: &Berth, error: &anyhow::Error) -> Fault {
     let (why, cards) = (flatten(error).message, card::named(&berth.cards));
     Fault::new(

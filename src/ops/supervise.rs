@@ -1,6 +1,8 @@
-//! Work that is to go on as long as the process does: when it ends or panics, that is told, and it begins anew.
+//! Keeps a task running for as long as the process runs. When it ends or panics, that is reported and the task is
+//! restarted.
 //!
-//! A task whose handle nobody looks at ends without a word, and with it what it watched over.
+//! Without this, a task whose handle nobody reads would end unnoticed, and what it watched would no longer be
+//! watched.
 
 use crate::model::text::clean_to;
 use anyhow::Result;
@@ -10,19 +12,19 @@ use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-/// Before the next try, and twice as long each time,
+/// The pause before the first restart. It doubles with each further restart,
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
-/// up to this.
+/// up to this one.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
-/// After so long the next end is a new story.
+/// After the task ran this long, the pauses start from the shortest again.
 const CALM: Duration = Duration::from_mins(5);
 
-/// How the pauses grow.
+/// The pauses between restarts.
 #[derive(Debug, Clone, Copy)]
 struct Pauses(Duration);
 
 impl Pauses {
-    /// The pause after work that lasted so long.
+    /// The pause after a task that ran this long.
     fn after(&mut self, lasted: Duration) -> Duration {
         if lasted >= CALM {
             self.0 = FIRST_PAUSE;
@@ -33,9 +35,9 @@ impl Pauses {
     }
 }
 
-/// Makes the work and runs it, again and again; `told` hears each time why it ended, before the pause.
+/// Makes the task and runs it, again and again. `told` gets the reason each time it has ended, before the pause.
 ///
-/// What the work keeps in memory begins anew with it: nobody knows how a panic left it.
+/// What the task keeps in memory is made anew each time, because a panic may leave it in any state.
 pub async fn keep<Work, Told>(
     mut make: impl FnMut() -> Work,
     mut told: impl FnMut(String) -> Told,
@@ -54,7 +56,7 @@ where
     }
 }
 
-/// What the work came to, or that it panicked.
+/// The result of the work; an error with the panic's message when it panicked.
 pub async fn caught<T>(work: impl Future<Output = T>) -> Result<T, String> {
     let ended = AssertUnwindSafe(work).catch_unwind().await;
     ended.map_err(|panic| format!("it panicked: {}", said(&*panic)))
@@ -68,7 +70,7 @@ fn why(ended: Result<Result<()>, String>) -> String {
     }
 }
 
-/// What a panic said, shortened: it may quote anything.
+/// The message of a panic, shortened: it may quote anything.
 fn said(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without words");

@@ -1,4 +1,4 @@
-//! A look at the cards: what npu-smi says, who holds what, which can be given out.
+//! Looks at the cards: what npu-smi says, who holds them, which can be given out.
 
 use super::cards::{self, OpenCard, Snapshot};
 use super::kernel::{self, Outsiders, Own};
@@ -19,7 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What was seen last, so that a request need not wait for a slow npu-smi.
+/// The results of the last looks, so that a request need not wait for a slow npu-smi.
 pub(crate) struct Looks {
     npu: Ordered<Option<Look>>,
     /// When the last look at everything else began, and what it saw.
@@ -44,13 +44,13 @@ struct Look {
     facts: Arc<NpuFacts>,
 }
 
-/// The cards now.
+/// The cards as one look found them.
 #[derive(Debug, Clone)]
 pub struct Survey {
     pub cards: Vec<CardView>,
     pub npu: Arc<NpuFacts>,
     pub slots: Vec<Slot>,
-    /// Why it could not be looked at who has them, if so.
+    /// Why the holders could not be found out; `None` when they could.
     pub not_looked: Option<String>,
 }
 
@@ -61,7 +61,7 @@ impl Survey {
 }
 
 impl Node {
-    /// Health and load of the cards, seen after `since`. Several callers share one look.
+    /// Health and load of the cards, read after `since`. Several callers share one look.
     pub(crate) async fn npu(&self, since: BootTime) -> Result<Arc<NpuFacts>> {
         let asked = self.now().boot;
         let mut last = self.looks.npu.lock().await;
@@ -85,13 +85,14 @@ impl Node {
         Ok(facts)
     }
 
-    /// For what changes rarely, such as versions.
+    /// As [`Node::npu`], with an answer that may be `npu-smi-max-age` old, for values that rarely change, such as
+    /// versions.
     pub(crate) async fn npu_lately(&self) -> Result<Arc<NpuFacts>> {
         self.npu(self.now().boot.before(self.settings().config.tools.npu_smi_max_age)).await
     }
 
-    /// Everything about the cards. Containers and processes are always looked at anew, and npu-smi too when a process
-    /// that it listed has ended since.
+    /// Everything about the cards. Containers and processes are always looked at anew. npu-smi's answer may be up
+    /// to `max_age` old, unless a process that it listed has ended since.
     pub async fn survey(&self, max_age: Duration) -> Result<Survey> {
         let now = self.now().boot;
         let (npu, snapshot) = tokio::join!(beside(self.npu(now.before(max_age))), beside(self.sight(now)));
@@ -116,8 +117,8 @@ impl Node {
         listed.any(|process| !self.host().exists(&Path::new("/proc").join(process.pid.to_string())))
     }
 
-    /// Device nodes, berths, containers and processes: all but npu-smi, seen after `since`. Whoever asks while a look
-    /// goes on waits for the next one, which serves all of them.
+    /// Device nodes, berths, containers and processes, read after `since`: all but npu-smi. A caller that asks
+    /// during a look waits for the next one, which serves all such callers.
     pub(crate) async fn sight(&self, since: BootTime) -> Result<Arc<Snapshot>> {
         let mut last = self.looks.sight.lock().await;
         if let Some((began, seen)) = &*last
@@ -211,7 +212,7 @@ impl Node {
     }
 }
 
-/// The berths that hold cards, and what the processes in each can have besides.
+/// The berths that hold cards, and for each the other cards that its processes may have.
 fn fenced(ledger: &Ledger, numbers: &Numbers) -> Result<(Vec<Berth>, Vec<Fence>), crate::error::Fault> {
     // In this order: a berth that ends in between holds its cards here, or gave them back there.
     let mut berths = ledger.standing_berths()?;
@@ -234,19 +235,19 @@ pub(crate) fn containers_of(npu: &NpuFacts) -> BTreeMap<u32, String> {
     pids.filter_map(|pid| Some((pid, procs::container_of(Path::new("/proc"), pid)?))).collect()
 }
 
-/// What processes have open.
+/// The cards that processes have open.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct OpenCards {
     pub open: Vec<OpenCard>,
-    /// Whose open files were too many, once a card that may be among them.
+    /// Processes with too many open files, one entry for each card that may be among them.
     pub unfinished: Vec<OpenCard>,
-    /// Whose open files nobody can look at, alike.
+    /// Processes whose open files cannot be looked at, in the same way.
     pub hidden: Vec<OpenCard>,
-    /// Why they could not all be looked at, if so.
+    /// Why not all processes could be looked at; `None` when they could.
     pub not_looked: Option<String>,
 }
 
-/// Processes with a card open.
+/// Finds the processes that have a card open.
 pub(crate) fn open_cards(host: &dyn Host, nodes: &Nodes, fences: &[Fence]) -> OpenCards {
     let numbers = nodes.numbers();
     let rdevs: Vec<(u32, u32)> = numbers.iter().map(|(_, rdev)| *rdev).collect();

@@ -1,5 +1,6 @@
-//! Who takes cards beside berth and gives them back, as events. Each is told by itself while they are few: anybody who may
-//! start containers can start them without end, and events stay for good.
+//! Events about others than berths that take cards and give them back. Each change is an event of its own while
+//! there are few. Further ones are only counted, because anybody who may start containers can start any number of
+//! them, and events are kept for ever.
 
 use super::{Caller, Node};
 use crate::model::clock::BootTime;
@@ -9,13 +10,13 @@ use anyhow::Result;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// Changes that one look tells one by one.
+/// How many changes of one look become events of their own.
 const MOST_AT_ONCE: usize = 16;
-/// Events at once, and how long until there may be another one.
+/// How many events are allowed at once, and how long until one more is.
 const BURST: u32 = 64;
 const REFILL: Duration = Duration::from_secs(30);
 
-/// Who somebody is, whichever of their processes was seen.
+/// The identity of a holder, whichever of its processes was seen.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Who {
     Container(String),
@@ -32,7 +33,7 @@ impl Who {
     }
 }
 
-/// What is known, and what was not told one by one.
+/// The holders that were seen last, and the changes that were only counted.
 #[derive(Debug)]
 pub struct Taken {
     known: BTreeMap<(CardId, Who), Holder>,
@@ -125,7 +126,7 @@ impl Untold {
 }
 
 impl Node {
-    /// Tells what changed since the last look.
+    /// Reports what changed since the last look.
     pub(super) async fn report_holders(&self, taken: &mut Taken, held: &[(CardId, Holder)]) -> Result<()> {
         let news = taken.look(held, self.now().boot);
         for (kind, text) in news.events {

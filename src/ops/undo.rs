@@ -1,4 +1,4 @@
-//! Taking a berth away again: the container first, and only when that is gone, the claim.
+//! Undoes a berth: removes its container first, and ends its claim only when the container is gone.
 
 use super::Node;
 use super::build::is_its_container;
@@ -7,7 +7,8 @@ use crate::model::{Berth, BerthState};
 use anyhow::{Context, Result};
 
 impl Node {
-    /// Removes the berth's container, also one that the ledger has not noted: a create whose answer was lost left one.
+    /// Removes the berth's container, even one that the ledger has not noted: when Docker's answer to a create was
+    /// lost, such a container exists.
     pub(super) async fn remove_containers(&self, berth: &Berth, stop_first: bool) -> Result<()> {
         let engine = self.engine().await?;
         let owned = engine.list_owned(&self.instance).await?;
@@ -22,7 +23,7 @@ impl Node {
         Ok(())
     }
 
-    /// Writes down that nothing is left, and lets the cards go. Personal storage is never touched.
+    /// Records that nothing of the berth is left, and frees its cards. Personal storage is never touched.
     pub(super) async fn end(
         &self,
         berth: &Berth,
@@ -44,8 +45,8 @@ impl Node {
         Ok(())
     }
 
-    /// A request that went wrong leaves nothing. When Docker is away the intent stays, so that the cards
-    /// cannot be given out while a container may have them; the reconciler ends it when Docker is back.
+    /// Removes all that a failed request made. While Docker does not answer, the intent stays, so that the cards
+    /// are not given out while a container may have them. The reconciler completes it when Docker is back.
     pub(super) async fn undo(&self, berth: &Berth, actor: &str, why: &str) {
         let label = format!("{}/{}", berth.owner, berth.name);
         let event = self.about(berth, "berth.undone", actor, format!("{label} was undone: {why}"));

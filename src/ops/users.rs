@@ -1,4 +1,4 @@
-//! People: who may have berths, with which keys.
+//! Users: who may have berths, and with which keys they log in.
 
 use super::ration::{Act, MOST_KEYS};
 use super::{Caller, Node, keys};
@@ -18,7 +18,7 @@ pub enum Login {
     #[default]
     SameName,
     Uid(u32),
-    /// None: an administrator acts for them, and they connect over SSH.
+    /// No account. They connect over SSH, and an administrator acts for them on the node.
     None,
 }
 
@@ -56,7 +56,7 @@ impl Node {
         }
     }
 
-    /// For an account that was made after the user was added, or is theirs no more.
+    /// Sets a user's account, where it was made after the user was added, or now belongs to somebody else.
     pub async fn set_login(&self, caller: &Caller, of: &str, login: Login) -> Result<User> {
         caller.require_admin("changing whose account is a user's")?;
         let user = self.user(caller, of).await?;
@@ -72,7 +72,7 @@ impl Node {
         self.ledger(move |ledger| ledger.set_uid(&user.name, uid, &event)).await
     }
 
-    /// All of them for an administrator, oneself for a user.
+    /// All users for an administrator; only the caller for a user.
     pub async fn users(&self, caller: &Caller) -> Result<Vec<User>> {
         let mut users = self.ledger(crate::ledger::Ledger::users).await?;
         if let Some(only) = caller.sees_only() {
@@ -89,7 +89,7 @@ impl Node {
         })?)
     }
 
-    /// Personal storage stays: removing a person never removes their files.
+    /// Removes a user. Their personal storage stays. An error while they have a berth.
     pub async fn remove_user(&self, caller: &Caller, gone: &str) -> Result<()> {
         caller.require_admin("removing a user")?;
         let user = self.user(caller, gone).await?;
@@ -151,7 +151,7 @@ impl Node {
     }
 }
 
-/// Each key is read at each login.
+/// An error when a user would have too many keys: each login reads all of them.
 fn check_number(of: &str, known: &[Key], new: &[Key]) -> Result<(), Fault> {
     let all: BTreeSet<&str> = known.iter().chain(new).map(|key| key.fingerprint.as_str()).collect();
     if all.len() <= MOST_KEYS {

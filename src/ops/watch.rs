@@ -1,4 +1,4 @@
-//! The node as a whole, looked at again: containers, who else has cards, the rule for the metadata address.
+//! Repeated looks at the node as a whole: containers, others that have cards, the rule for the metadata address.
 
 use super::taken::Taken;
 use super::{Caller, Node};
@@ -6,7 +6,7 @@ use crate::host::firewall::Changed;
 use anyhow::{Context as _, Result};
 
 impl Node {
-    /// A look at the rule that closes the metadata address; `was_closed` once it was closed before.
+    /// Checks the rule that blocks the metadata address. `was_closed`: it was in force at an earlier look.
     pub async fn look_at_metadata(&self, was_closed: &mut bool) -> Result<()> {
         let changed = self.close_metadata().await.context("169.254.169.254 may be open to containers")?;
         // The first time nobody had closed it yet.
@@ -23,7 +23,7 @@ impl Node {
         self.record_or_log(self.event("metadata.closed", &Caller::agent().name, text)).await;
     }
 
-    /// All containers, and who else has cards; `holders` is what was told of those last.
+    /// Looks at all containers, and at others that have cards. `holders` are those that were reported last.
     pub async fn look_around(&self, holders: &mut Taken) -> Result<()> {
         // A container that was started again may have another address. What fails is told by its own watch.
         self.try_to_keep_apart().await;

@@ -1,4 +1,5 @@
-//! The cards under live berths: one that becomes sick, goes, or is taken by somebody else is told to the berth's owner.
+//! Checks the cards of live berths. The berth's owner is told when a card becomes sick, disappears, or is taken by
+//! another program.
 
 use super::Node;
 use super::cards::{self, Listed, Snapshot};
@@ -12,13 +13,13 @@ use crate::model::{Berth, BerthState, CardId, ConditionCode, Holder, Ruling};
 use anyhow::Result;
 use std::time::Duration;
 
-/// Bytes of a text of what is wrong, from which on nothing is added to it.
+/// Once a text of what is wrong has this many bytes, nothing more is added to it.
 const LONG_DETAIL: usize = 2 << 10;
-/// What others saw a moment ago is new enough.
+/// How old the result of another caller's look may be.
 const FRESH: Duration = Duration::from_secs(5);
 
 impl Node {
-    /// Somebody took a card or gave one back: one call for any number of such moves.
+    /// Resolves when anybody took a card or gave one back. Several such changes resolve it once.
     pub async fn cards_moved(&self) {
         self.pulse.cards_moved.notified().await;
     }
@@ -62,7 +63,7 @@ fn is_live(berth: &Berth) -> bool {
     berth.state == BerthState::Live
 }
 
-/// What this look can say anything about: a tool that failed does not make a card well, nor sick.
+/// The codes that this look can judge. When a tool failed, its codes are left as they are.
 fn looked_at(npu: &NpuFacts, seen: &Snapshot) -> Vec<ConditionCode> {
     let mut codes = Vec::new();
     if npu.error.is_none() {
@@ -74,7 +75,7 @@ fn looked_at(npu: &NpuFacts, seen: &Snapshot) -> Vec<ConditionCode> {
     codes
 }
 
-/// What is wrong with the cards of a berth: one condition a code, with all cards that have it.
+/// What is wrong with the cards of a berth: one condition for each code, with all cards that have it.
 fn of_cards(
     accel: &dyn Accelerator,
     berth: &Berth,

@@ -1,4 +1,4 @@
-//! Who administers: so that they are no strangers when they first call.
+//! Looks up who the administrators are, so that their first call is not counted as an unknown account's.
 
 use super::Task;
 use crate::model::clock::Now;
@@ -7,7 +7,7 @@ use anyhow::Result;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Whoever is new counts as a stranger until then, or until their first answer.
+/// A new administrator counts as an unknown account until the next look, or until their first call was answered.
 const LOOK_EVERY: Duration = Duration::from_mins(5);
 
 #[derive(Default)]

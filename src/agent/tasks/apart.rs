@@ -1,5 +1,6 @@
-//! The rules that keep berths apart: somebody may flush them, and a container that is started again may have another
-//! address.
+//! Checks the firewall rules that keep berths apart. Another program may flush them, and a container that was
+//! started again may
+//! have another address.
 
 use super::{LOOK_AT_RULES, Task};
 use crate::model::clock::Now;

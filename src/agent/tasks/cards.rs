@@ -1,4 +1,5 @@
-//! The cards under live berths. On a loop of its own, because an npu-smi that hangs must keep nothing else waiting.
+//! Checks the cards of live berths. This is a loop of its own, because an npu-smi that hangs must not hold up
+//! anything else.
 
 use super::Task;
 use crate::model::clock::Now;
@@ -7,9 +8,9 @@ use anyhow::Result;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A card that becomes sick is told of within a minute, also where npu-smi takes its time.
+/// A card that becomes sick is reported within a minute, even where npu-smi is slow.
 const LOOK_EVERY: Duration = Duration::from_secs(20);
-/// Without an engine it cannot be seen who has them.
+/// The pause while Docker does not answer: without it nobody can say who has the cards.
 const NO_ENGINE: Duration = Duration::from_secs(1);
 
 #[derive(Default)]

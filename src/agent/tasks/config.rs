@@ -15,7 +15,7 @@ pub(super) struct Config {
 }
 
 impl Config {
-    /// How one is made; the first takes `hangup`, another catches the signal itself.
+    /// Returns what makes this loop: the first one uses `hangup`, a later one catches the signal anew.
     pub(super) fn new(reread: Arc<Reread>, hangup: Signal) -> impl FnMut() -> Self {
         let mut hangup = Some(hangup);
         move || Self { reread: reread.clone(), hangup: hangup.take(), told: false }

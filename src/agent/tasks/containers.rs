@@ -1,4 +1,4 @@
-//! The engine's containers: looked at whenever the engine tells of a change, and now and then.
+//! Looks at Docker's containers whenever Docker reports a change, and at intervals.
 
 use super::Task;
 use crate::engine::events::{self, Feed};
@@ -9,24 +9,24 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Even without an event: host processes, a missed event.
+/// The interval without an event: processes of the host cause none, and an event can be missed.
 const LOOK_EVERY: Duration = Duration::from_mins(1);
 
-/// After a change, once more: an engine may tell of it before its list does.
+/// When to look once more after a change: Docker may send the event before its list shows the change.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// Between two looks at least, however much the engine tells: a container that restarts all the time tells all the time.
+/// The shortest pause between two looks. A container that restarts all the time causes events all the time.
 const REST: Duration = Duration::from_millis(500);
 
-/// Between two tries to reach an engine that was away when the agent started.
+/// Between two tries to reach Docker where it did not run when the agent started.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
 
 pub(super) struct Containers {
-    /// What the engine tells; nothing before it has answered once.
+    /// Docker's changes; `None` until Docker has answered once.
     feed: Option<watch::Receiver<Feed>>,
     up: bool,
     pause: Duration,
-    /// Who else has which card, as it was told last.
+    /// Who besides berths has which card, as last reported.
     holders: Taken,
     told_away: bool,
 }
@@ -66,7 +66,7 @@ impl Task for Containers {
 }
 
 impl Containers {
-    /// Docker may start after the agent.
+    /// Waits until Docker answers, which may start after the agent.
     async fn first_feed(&mut self, node: &Node) -> Option<watch::Receiver<Feed>> {
         match node.engine().await {
             Ok(engine) => {
@@ -84,7 +84,8 @@ impl Containers {
     }
 }
 
-/// Waits until it is time for the next look, and says how long to wait after that one. `None`: nobody tells any more.
+/// Waits until the next look is due, and returns how long to wait after that one. `None`: the sender of `feed` has
+/// ended.
 async fn rest<T>(feed: &mut watch::Receiver<T>, pause: Duration) -> Option<Duration> {
     tokio::time::sleep(REST.min(pause)).await;
     tokio::select! {

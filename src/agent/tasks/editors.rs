@@ -1,4 +1,4 @@
-//! Archives of editors' servers. Unpacking takes its time.
+//! Unpacks archives of editors' servers. This is a loop of its own, because unpacking is slow.
 
 use super::Task;
 use crate::model::clock::Now;

@@ -1,4 +1,4 @@
-//! The gateway, served for as long as the agent runs.
+//! Serves the gateway for as long as the agent runs.
 
 use crate::ops::{Node, supervise};
 use crate::ssh::gateway::{Api, Gateway};
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 const NAME: &str = "gateway";
 
-/// Begins with the gateway that listens already, and opens it anew where that one ended.
+/// Serves `opened`, the gateway that listens already. When it ends, opens a new one.
 pub(super) async fn keep(node: Arc<Node>, opened: Gateway, api: Arc<dyn Api>) -> Infallible {
     let mut opened = Some(opened);
     let telling = node.clone();

@@ -1,4 +1,4 @@
-//! What the SSH servers inside berths tell: each live berth is followed.
+//! Reads the events that the SSH servers inside live berths write.
 
 use super::Task;
 use crate::model::clock::Now;
@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Even without an event: a container that was started again, an engine that came back.
+/// The interval without an event, for a container that was started again or an engine that came back.
 const LOOK_EVERY: Duration = Duration::from_secs(20);
-/// Many events at once are one reason to look.
+/// How long to wait after an event, so that many events at once cause one look.
 const SETTLE: Duration = Duration::from_millis(500);
 
 pub(super) struct Inside {

@@ -1,4 +1,4 @@
-//! Leases: time is counted, and who has to hear of an end hears of it.
+//! Counts the time of leases, and warns owners before their leases end.
 
 use super::Task;
 use crate::model::clock::Now;
@@ -7,7 +7,7 @@ use anyhow::Result;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What is announced is announced in minutes.
+/// Short beside the minutes that warnings are given in.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 #[derive(Default)]

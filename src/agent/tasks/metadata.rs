@@ -1,4 +1,5 @@
-//! The rule that closes a cloud's metadata address to containers: a firewall that is loaded anew takes it away.
+//! Checks the rule that blocks a cloud's metadata address for containers. It is lost when the firewall is loaded
+//! anew.
 
 use super::{LOOK_AT_RULES, Task};
 use crate::model::clock::Now;

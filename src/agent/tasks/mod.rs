@@ -1,7 +1,9 @@
-//! What goes on without anybody asking: one file a loop. Each says what a look is and when the next one is due; the
-//! looks themselves are use cases of `ops`.
+//! The agent's loops: what it does in the background. Each loop is one file, which says what one look does and when
+//! the next is due;
+//! the looks themselves are use cases of `ops`.
 //!
-//! All run in one set, which counts, logs, and begins anew whatever ends or panics (`ops::supervise`); that is an event.
+//! All loops run in one set. The set counts looks and logs errors. It restarts a loop that ends or panics
+//! (`ops::supervise`), and such a restart is an event.
 
 mod admins;
 mod apart;
@@ -27,22 +29,22 @@ use std::time::Duration;
 use tokio::signal::unix::Signal;
 use tokio::task::JoinSet;
 
-/// A rule that is gone is back within this time.
+/// A firewall rule that another program removed is back within this time.
 const LOOK_AT_RULES: Duration = Duration::from_secs(3);
 
-/// One loop. What it remembers between looks is gone when it is begun anew.
+/// One loop. What it remembers between looks is lost when it is restarted.
 trait Task: Send {
-    /// In the log, the events and `/v1/health`.
+    /// The loop's name in the log, the events and `/v1/health`.
     const NAME: &'static str;
 
-    /// One look. An error is counted and told, and the next look comes when it would have come anyway.
+    /// One look. An error is counted and reported; the next look comes when it is due, as after any other.
     fn tick(&mut self, node: &Arc<Node>, now: Now) -> impl Future<Output = Result<()>> + Send;
 
-    /// Until the next look is due. An error ends the loop, and it is begun anew.
+    /// Waits until the next look is due. An error ends the loop, which is then restarted.
     fn rest(&mut self, node: &Node) -> impl Future<Output = Result<()>> + Send;
 }
 
-/// Looks, rests, looks …
+/// Looks and waits in turn, until waiting fails.
 async fn turns<T: Task>(node: Arc<Node>, mut task: T) -> Result<()> {
     loop {
         let now = node.now();
@@ -53,14 +55,14 @@ async fn turns<T: Task>(node: Arc<Node>, mut task: T) -> Result<()> {
     }
 }
 
-/// The loops of one agent. They end with this.
+/// The loops of one agent. Dropping this ends them.
 pub(super) struct Tasks {
     node: Arc<Node>,
     set: JoinSet<Infallible>,
 }
 
 impl Tasks {
-    /// `hangup` tells of SIGHUP, which is caught from before this on.
+    /// Starts all loops. `hangup` receives SIGHUP and must have been set up before.
     pub(super) fn start(node: &Arc<Node>, reread: Reread, hangup: Signal) -> Self {
         let mut tasks = Self { node: node.clone(), set: JoinSet::new() };
         let reread = Arc::new(reread);
@@ -94,7 +96,8 @@ impl Tasks {
         self.set.spawn(gateway::keep(self.node.clone(), gateway, api));
     }
 
-    /// Comes back only when a loop could not even be begun anew: then nobody watches any more.
+    /// Returns only when a loop could not be restarted. The agent has to end then, because a part of it no longer
+    /// works.
     pub(super) async fn broken(&mut self) -> anyhow::Error {
         match self.set.join_next().await {
             Some(Err(error)) => anyhow::Error::from(error).context("a task of the agent cannot go on"),

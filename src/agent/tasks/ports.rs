@@ -1,4 +1,4 @@
-//! The published ports of live berths.
+//! Checks that the published ports of live berths answer.
 
 use super::Task;
 use crate::model::clock::Now;
@@ -7,7 +7,7 @@ use anyhow::Result;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// One connection to each berth.
+/// Each look makes one connection to each live berth.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 #[derive(Default)]

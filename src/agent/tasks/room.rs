@@ -1,4 +1,4 @@
-//! Room on file systems. On a loop of its own: storage may be another machine's, and hang.
+//! Checks the free space of file systems. This is a loop of its own, because storage on another machine may hang.
 
 use super::Task;
 use crate::model::clock::Now;

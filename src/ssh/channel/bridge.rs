@@ -1,7 +1,7 @@
-//! One task a session channel: it runs the program and carries bytes between it and the client.
+//! One task for each session channel: it runs the program, and carries bytes between program and client.
 //!
-//! The handler never waits for a program: it hands orders over and goes on. Output is read only as fast as the
-//! client's window takes it; input waits in a bounded queue ([`InputQueue`]).
+//! The handler never waits for a program: it sends orders to the task and returns. Output is read only as fast as
+//! the client's window allows. Input waits in a bounded queue ([`InputQueue`]).
 
 use super::input::{InputQueue, Inputs, UntilDropped};
 use super::launch::{Group, Launch, Program};
@@ -26,15 +26,15 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 const CONTROL_QUEUE: usize = 16;
-/// How long a program whose client is gone may still write, to nobody.
+/// How long a program may go on writing after its client has gone. What it writes is dropped.
 const LAST_WORDS: Duration = Duration::from_secs(10);
-/// What a program gets to read what its client had sent before it closed the channel,
+/// How long a program has to read what its client had sent before it closed the channel,
 const LAST_BYTES: Duration = Duration::from_secs(10);
-/// and then to end by itself, before it is hung up.
+/// and then to end by itself, before it gets SIGHUP.
 const LAST_READ: Duration = Duration::from_secs(1);
-/// As much as one packet takes.
+/// The size of a buffer: what fits into one packet.
 const CHUNK: usize = 32 << 10;
-/// With less room left a new buffer is taken, so that small outputs share one.
+/// With less room than this in a buffer a new one is taken, so that small outputs share a buffer.
 const LEAST_ROOM: usize = 4 << 10;
 const STDERR: u32 = 1;
 
@@ -44,16 +44,16 @@ enum Control {
     Signal(String),
 }
 
-/// The handler's end of a channel task. Dropping it hangs the session up.
+/// The handler's end of a channel's task. Dropping it hangs the session up.
 pub(in crate::ssh) struct Bridge {
     control: mpsc::Sender<Control>,
     pub(in crate::ssh) input: Arc<InputQueue>,
-    /// Whether nobody reads the program's output any more.
+    /// Set when the client no longer reads the program's output.
     unread: watch::Sender<bool>,
     _alive: oneshot::Sender<()>,
 }
 
-/// What comes from the handler.
+/// The orders from the handler.
 struct Orders {
     control: mpsc::Receiver<Control>,
     input: UntilDropped,
@@ -123,7 +123,7 @@ async fn run(line: Line, mut orders: Orders) {
     };
 }
 
-/// The program could not even be started: said as a shell would say it.
+/// Writes why the program could not be started, as a shell would.
 async fn explain(line: &Line, error: &std::io::Error) -> Result<(), russh::Error> {
     tracing::error!(user = line.launch.who(), "starting a session: {error}");
     line.writer.extended_data_bytes(STDERR, format!("berth: starting the session: {error}\r\n")).await?;
@@ -203,7 +203,8 @@ async fn serve(line: &Line, program: Program, keys: &KeysFile, orders: Orders) -
     report(line, status).await
 }
 
-/// On a task of its own, so that the program is waited for also when its session has long gone.
+/// Waits for the program on a task of its own, so that it is waited for even when its session has ended long
+/// before.
 fn exit_of(mut child: Child) -> watch::Receiver<Option<Exit>> {
     let (exited, exit) = watch::channel(None);
     tokio::spawn(async move {
@@ -213,7 +214,7 @@ fn exit_of(mut child: Child) -> watch::Receiver<Option<Exit>> {
     exit
 }
 
-/// When a program ended and how, if that could be learnt.
+/// When a program ended, and its status, if that is known.
 #[derive(Debug, Clone, Copy)]
 struct Exit {
     at: Instant,
@@ -224,7 +225,8 @@ struct Exit {
 struct Outlet<'a> {
     line: &'a Line,
     stream: Option<u32>,
-    /// Else with the last process that has it open, as OpenSSH has it: a pipe may carry what comes later.
+    /// Whether the stream ends with the program. Otherwise it ends with the last process that has it open, as in
+    /// OpenSSH: a pipe may still carry output of others.
     ends_with_program: bool,
     exit: watch::Receiver<Option<Exit>>,
     unread: watch::Receiver<bool>,
@@ -232,8 +234,9 @@ struct Outlet<'a> {
 }
 
 impl Outlet<'_> {
-    /// Carries the stream to the client, to its end or what counts as its end after the exit. The output is closed when
-    /// nobody reads it: SIGPIPE for a program that writes on. A terminal stays, and is not read any more, as with OpenSSH.
+    /// Carries the stream to the client until the stream ends, or until [`Ending`] says so after the exit. When the
+    /// client no longer reads, the output is closed, so that a program that goes on writing gets SIGPIPE. A
+    /// terminal is not closed, only no longer read, as in OpenSSH.
     async fn pump(self, from: impl AsyncRead + Unpin) -> Result<(), russh::Error> {
         let mut unread = self.unread.clone();
         let is_output = self.stream.is_none();
@@ -266,7 +269,7 @@ impl Outlet<'_> {
         }
     }
 
-    /// Waits for the client's window. Once the client is gone, everything is dropped.
+    /// Sends data, waiting for the client's window. Once the client has gone, data is dropped.
     async fn send(&mut self, data: Bytes) -> Result<(), russh::Error> {
         self.line.place.touch();
         let writer = &self.line.writer;
@@ -296,14 +299,14 @@ async fn is_set(told: &mut watch::Receiver<bool>) {
     }
 }
 
-/// Comes back when the program has exited and a while has passed.
+/// Returns when the program has exited and a while has passed.
 async fn quiet_after(exit: &mut watch::Receiver<Option<Exit>>) {
     // The sender lives as long as the pumps do.
     let _ = exit.wait_for(Option::is_some).await;
     tokio::time::sleep(Ending::QUIET).await;
 }
 
-/// Carries the client's input to the program, to its end.
+/// Carries the client's input to the program, until the input ends.
 async fn feed(input: &InputQueue, writer: &ChannelWriteHalf<Msg>, mut stdin: impl AsyncWrite + Unpin) {
     while let Some(data) = input.take().await {
         input.reopen(writer).await;
@@ -341,7 +344,7 @@ async fn obey(
     }
 }
 
-/// The program's end, after all of its output.
+/// Tells the client how the program ended, after all of its output.
 async fn report(line: &Line, status: Option<ExitStatus>) -> Result<(), russh::Error> {
     line.writer.eof().await?;
     match status.map(|status| (status.code(), status.signal(), status.core_dumped())) {

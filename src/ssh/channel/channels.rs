@@ -1,6 +1,6 @@
 //! The channels of one connection: sessions and tunnels, and what the client sends on them. Both servers use it.
 //!
-//! It must never wait for a program or another host: it hands over and goes on.
+//! It must never wait for a program or another host: it passes orders on and returns.
 
 use super::bridge::{Bridge, Line};
 use super::environment::{Environment, NotTaken, client_may_set};

@@ -1,14 +1,19 @@
-//! Input on its way from the client to a program or a socket, and how the client is slowed down when that is slow.
+//! Input on its way from the client to a program or a socket, and how a client is slowed down when its reader is
+//! slow.
 //!
-//! russh opens a channel's window again as soon as data comes in, read or not, and gives no way to open it later.
-//! Not reading from the connection is no brake either: the client's own window updates and signals come on it, and
-//! a program that waits for those (`cat` both ways) would wait for ever. What russh has is a hook for the *size*
-//! that windows are opened to next, one for all channels of a connection: [`super::windows`] says which. Here is what
-//! waits, and who is behind. A russh with our changes (`scripts/lib/russh-*.diff`) asks for each channel, and opens a window
-//! when it is told to: with it, who is behind has none until its reader has caught up ([`InputQueue::reopen`]).
-//! A client that ignores its windows is disconnected: what waits in one connection has a limit. What waits in all
-//! connections of one user has one too: near it their windows are small, and beyond it their largest connection goes.
-//! Where too much waits in all together, the user makes room for whom most does.
+//! russh opens a channel's window again as soon as data comes in, whether or not it was read, and has no call to
+//! open it later. berth cannot stop reading the connection either: the client's own window updates and signals come
+//! on it, and a program that waits for those (`cat` both ways) would wait for ever. What russh has is a hook for
+//! the *size* that windows are opened to next, one size for all channels of a connection; [`super::windows`]
+//! computes it. This module has the data that waits, and knows which channels are behind.
+//!
+//! A russh with our changes (`scripts/lib/russh-*.diff`) asks for each channel's size, and opens a window when it
+//! is told to. With it, a channel that is behind has no window until its reader has caught up
+//! ([`InputQueue::reopen`]).
+//!
+//! The data that waits is limited three times. Per connection: a client that sends more than its windows allow is
+//! disconnected. Per user: near the limit the user's windows are small, and beyond it the user's largest connection
+//! is ended. In the whole process: beyond the limit, the user with most data waiting loses a connection.
 
 use super::windows::{PLENTY, Reader, TOO_MUCH, TRICKLE, WINDOW, Windows, own_window};
 use crate::ssh::connection::closing::{Closer, Why};
@@ -21,15 +26,15 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// From here on a queue is long, and its channel slowed down.
+/// A queue of this many bytes is long, and its channel is slowed down.
 const LONG: usize = 1 << 20;
-/// What one queue may hold. Who keeps to the windows has less, however they were opened.
+/// The most bytes of one queue. A client that keeps to its windows never reaches it, however they were opened.
 const MOST: usize = PLENTY + 2 * WINDOW as usize;
-/// What all connections of this process may have waiting together.
+/// The most bytes that may wait in all connections of this process together.
 const ALL: usize = 512 << 20;
-/// The part of that for all connections of one user.
+/// All connections of one user together may have [`ALL`] divided by this.
 const EACH: usize = 2;
-/// How often a slowed client may ask.
+/// The pause before a channel that is slowed down may ask again.
 const PAUSE: Duration = Duration::from_millis(5);
 /// What is kept, and handed on, in one piece: with more that waits, the next piece is begun. Large enough for the
 /// memory to go back to the system with it.
@@ -41,17 +46,17 @@ static EVERYWHERE: LazyLock<Arc<Everywhere>> = LazyLock::new(|| Everywhere::new(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::ssh) struct TooMuch;
 
-/// What waits in all connections of one user.
+/// The bytes that wait in all connections of one user.
 type Account = Arc<AtomicUsize>;
 
 /// All connections of a process.
 #[derive(Debug)]
 struct Everywhere {
-    /// What they may have waiting together, and have.
+    /// How many bytes may wait in all of them together, and how many do.
     most: usize,
     waiting: AtomicUsize,
     connections: Mutex<Vec<Weak<Connection>>>,
-    /// Of users who are connected.
+    /// The bytes of each user who is connected.
     accounts: Mutex<HashMap<String, Weak<AtomicUsize>>>,
 }
 
@@ -80,8 +85,8 @@ impl Everywhere {
         self.waiting.load(Ordering::Relaxed) > self.most
     }
 
-    /// Ends a connection where too much waits: of whoever comes with more, if it is too much of theirs, else of the user
-    /// who has most, whoever it is that comes. Of their connections it is the largest.
+    /// Ends a connection when too much waits. If the user of `comes` is over their limit, it is the largest of
+    /// theirs. Else, if the process has no more room, it is the largest of the user with most bytes waiting.
     fn make_room(&self, comes: &Connection) {
         let connections = self.connections();
         let all = || connections.iter().filter_map(Weak::upgrade);
@@ -112,7 +117,7 @@ struct Connection {
     queues: Mutex<HashMap<u32, Weak<InputQueue>>>,
     channels: AtomicUsize,
     waiting: AtomicUsize,
-    /// Known from the login on, and so before anything can wait.
+    /// Set at login, which is before any data can wait.
     account: OnceLock<Account>,
     closer: Closer,
     has_ended: AtomicBool,
@@ -145,7 +150,7 @@ impl Connection {
         both.is_some_and(|(own, others)| Arc::ptr_eq(own, others))
     }
 
-    /// How much waits, as far as windows go.
+    /// The number of waiting bytes that decides the size of windows.
     fn pressure(&self) -> usize {
         if self.of_user() > self.everywhere.each() / 4 * 3 {
             return TOO_MUCH;
@@ -162,7 +167,8 @@ impl Connection {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What waits is dropped at once: there must be room before the last of its tasks has ended.
+    /// Ends the connection and drops what waits at once, because there must be room before the last of its tasks
+    /// has ended.
     fn end(&self) {
         self.has_ended.store(true, Ordering::Relaxed);
         self.closer.end(Why::MostWaits);
@@ -172,7 +178,7 @@ impl Connection {
     }
 }
 
-/// All queues of one connection.
+/// The queues of all channels of one connection.
 #[derive(Debug, Clone)]
 pub(in crate::ssh) struct Inputs(Arc<Connection>);
 
@@ -198,8 +204,8 @@ impl Inputs {
         Self(connection)
     }
 
-    /// To be called at the login, before the first channel is opened: what waits in all connections of a user is counted
-    /// together.
+    /// To be called at login, before the first channel is opened: the bytes of all connections of a user are
+    /// counted together.
     pub(in crate::ssh) fn belong_to(&self, user: &str) {
         let _ = self.0.account.set(self.0.everywhere.account(user));
     }
@@ -255,9 +261,9 @@ struct State {
     /// The sum of their lengths.
     waiting: usize,
     ended: bool,
-    /// Nobody reads it any more.
+    /// Set when nothing reads the queue any more.
     refused: bool,
-    /// The client's window was not opened, because too much waited.
+    /// Set when the client's window was not opened, because too much waited.
     is_shut: bool,
 }
 
@@ -291,14 +297,14 @@ impl InputQueue {
         self.state().waiting >= LONG
     }
 
-    /// Where its reader is. If that is behind, its window is shut now.
+    /// How far the reader is. If it is behind, this marks the window as shut.
     fn look(&self) -> Reader {
         let mut state = self.state();
         state.is_shut = state.waiting >= LONG;
         if state.is_shut { Reader::Behind } else { Reader::UpToDate }
     }
 
-    /// What to open the client's window to: it was shut, and the reader has caught up.
+    /// The size to open the client's window to, when it was shut and the reader has caught up; else `None`.
     fn reopens_to(&self) -> Option<u32> {
         {
             let mut state = self.state();
@@ -310,8 +316,8 @@ impl InputQueue {
         Some(own_window(Reader::UpToDate, self.connection.pressure()))
     }
 
-    /// Opens the client's window if it was shut and need not be any more. To be called whenever something was taken or
-    /// dropped: a client without a window says nothing that russh could answer with one.
+    /// Opens the client's window if it was shut and need not be any more. To be called whenever data was taken or
+    /// dropped: a client without a window sends nothing, so russh gets no other chance to open it.
     pub(in crate::ssh) async fn reopen(&self, writer: &ChannelWriteHalf<Msg>) {
         if let Some(size) = self.reopens_to() {
             // To a russh with our changes (`scripts/lib/russh-*.diff`) this means the window of the channel; with another
@@ -320,7 +326,8 @@ impl InputQueue {
         }
     }
 
-    /// Adds data. `true`: it is one that is slowed down, and sent no more than it may.
+    /// Adds data. `Ok(true)`: the channel is slowed down, and the client kept to its window. An error when the
+    /// client sent more than its windows allow.
     pub(in crate::ssh) fn push(&self, data: &[u8]) -> Result<bool, TooMuch> {
         if self.connection.has_ended.load(Ordering::Relaxed) {
             return Ok(false);
@@ -348,7 +355,7 @@ impl InputQueue {
         Ok(waiting >= LONG && data.len() <= TRICKLE as usize)
     }
 
-    /// Waits a moment, or until something was read: either way it is time for the client to ask again.
+    /// Waits [`PAUSE`], or until something was read. After either, the client may ask again.
     pub(in crate::ssh) async fn pause(&self) {
         let _ = tokio::time::timeout(PAUSE, self.drained.notified()).await;
     }
@@ -358,7 +365,7 @@ impl InputQueue {
         self.filled.notify_one();
     }
 
-    /// What waits, in bounded pieces; `None` when the client has sent everything.
+    /// Takes the next piece of bounded size, waiting for one; `None` when the client has sent everything.
     pub(in crate::ssh) async fn take(&self) -> Option<Bytes> {
         loop {
             {
@@ -401,8 +408,8 @@ impl Drop for InputQueue {
     }
 }
 
-/// Refuses what comes for a channel whose task has ended, however that ended: what waits there is given back at once,
-/// and not when the client says something next.
+/// When it is dropped, refuses what comes for a channel whose task has ended, however it ended. What waits is freed
+/// at once, and not only when the client sends more.
 pub(in crate::ssh) struct UntilDropped(pub(in crate::ssh) Arc<InputQueue>);
 
 impl Drop for UntilDropped {

@@ -1,5 +1,5 @@
-//! A session's program as its channel sees it: how it is asked for, its streams, its signals. Who it runs as is said by
-//! whoever launches it.
+//! A session's program as its channel sees it: how it is started, its streams, its signals. An implementation of
+//! [`Launch`] decides which account it runs as.
 
 use super::session::ProgramPlan;
 use super::terminal::{Control, Terminal};
@@ -47,11 +47,12 @@ impl Group {
     }
 }
 
-/// What a session's program is and how it starts: a server inside a berth and the gateway differ in nothing else.
+/// What a session's program is and how it starts. This is the only difference between sessions of the server inside
+/// and of the gateway.
 pub(in crate::ssh) trait Launch: Send + Sync + 'static {
-    /// Whose session it is, for the log.
+    /// The user of the session, for the log.
     fn who(&self) -> &str;
-    /// A file of keys that the program may write to and that opens nothing here.
+    /// A file of keys that the program may write to, though berth ignores it; `None` where there is none.
     fn keys_file(&self) -> Option<PathBuf> {
         None
     }

@@ -1,5 +1,5 @@
-//! What both servers do with a channel: sessions and tunnels, their input and their windows. What a session's program is,
-//! is said by whoever has a [`launch::Launch`].
+//! What both servers do with a channel: sessions and tunnels, their input and their windows. An implementation of
+//! [`launch::Launch`] decides what a session's program is.
 #![allow(
     clippy::disallowed_methods,
     reason = "runs inside a berth's container: there is no host to protect, and programs are what sessions are for"

@@ -1,13 +1,14 @@
-//! `~/.ssh/authorized_keys` of an image opens nothing here: keys are the ledger's. Who adds one in a session, as
-//! `ssh-copy-id` does, is told so; else "1 key added" would be the last word, and the key would never work.
+//! Warns a user who changes `~/.ssh/authorized_keys` in a session, as `ssh-copy-id` does. berth ignores that file:
+//! keys are the ledger's. Without the warning, the last message would be "1 key added", and the key would never
+//! work.
 //!
-//! It must never read the file, nor wait for it: it is the user's, and may be anything.
+//! It must never read the file or wait for it: the file is the user's and may be anything, even a FIFO.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// A home that hangs holds nobody up.
+/// Time limit for looking at the file: a home on storage that hangs must not delay the session.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 pub(in crate::ssh) const NOTE: &str = "berth: ~/.ssh/authorized_keys opens nothing here. Keys are added at the node: \
@@ -28,7 +29,7 @@ impl KeysFile {
         Self { before: seen(path.clone()).await, path }
     }
 
-    /// Whether the file has other contents than it had; no file, or one that cannot be looked at, has not.
+    /// Whether the file was changed since. `false` where there is none, or it cannot be looked at.
     pub(in crate::ssh) async fn has_changed(&self) -> bool {
         let now = seen(self.path.clone()).await;
         now.is_some() && now != self.before

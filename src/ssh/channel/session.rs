@@ -1,4 +1,4 @@
-//! One session channel as a state machine: what the client asks in, an answer and orders out. Pure: no I/O.
+//! One session channel as a state machine: a client's request goes in, an answer and orders come out. Pure: no I/O.
 //!
 //! A second machine, [`Ending`], says when the output of a program that has exited is complete.
 
@@ -34,14 +34,14 @@ pub(in crate::ssh) enum ChannelEvent {
     Resize(Size),
     /// A signal by its name, without `SIG`.
     Signal(String),
-    /// Nobody reads the program's output any more.
+    /// The client no longer reads the program's output.
     OutputUnread,
     EndOfData,
     /// A socket that leads to the client's agent was made.
     Agent(PathBuf),
 }
 
-/// What is to be done for it.
+/// What the channel's task has to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::ssh) enum Order {
     Start(ProgramPlan),
@@ -57,7 +57,7 @@ pub(in crate::ssh) enum What {
     LoginShell,
     /// For the shell to run.
     Command(Vec<u8>),
-    /// The server of files: no shell, and no terminal, which would change bytes.
+    /// The SFTP server. It runs without a shell, and without a terminal, which would change bytes.
     Sftp,
 }
 
@@ -105,12 +105,12 @@ impl Session {
         self.phase == Phase::Preparing && !self.has_terminal
     }
 
-    /// Whether nothing runs yet.
+    /// Whether no program runs yet.
     pub(in crate::ssh) fn is_preparing(&self) -> bool {
         self.phase == Phase::Preparing
     }
 
-    /// Whether what the client sends is for a program.
+    /// Whether data from the client goes to a program.
     pub(in crate::ssh) fn takes_input(&self) -> bool {
         self.phase == Phase::Running
     }
@@ -186,7 +186,7 @@ impl Ending {
     /// The most that a pipe holds (`/proc/sys/fs/pipe-max-size` as it comes).
     const PIPE: usize = 1 << 20;
 
-    /// Counts output; `since_exit` is `None` while the program runs. Says whether to go on reading.
+    /// Counts output. `since_exit` is `None` while the program runs. Returns whether to go on reading.
     pub(in crate::ssh) fn goes_on(&mut self, bytes: usize, since_exit: Option<Duration>) -> bool {
         let Some(since_exit) = since_exit else { return true };
         self.after_exit = self.after_exit.saturating_add(bytes);

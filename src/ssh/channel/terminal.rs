@@ -24,7 +24,7 @@ pub(in crate::ssh) struct Terminal {
     pub(in crate::ssh) name: OsString,
 }
 
-/// Our end: what the program writes is read here, what the client types is written here.
+/// Our end. The program's output is read here, and the client's input is written here.
 #[derive(Debug)]
 pub(in crate::ssh) struct Control(OwnedFd);
 
@@ -54,7 +54,8 @@ impl Terminal {
 }
 
 impl Terminal {
-    /// Root's alone: for a program that gets it open, and whose uid others have too.
+    /// Lets only root open the terminal, for a program that gets it open already, and whose uid other users'
+    /// programs have too.
     pub(in crate::ssh) fn close_to_others(&self) -> io::Result<()> {
         std::os::unix::fs::fchown(&self.user_end, Some(0), Some(0))?;
         Ok(rustix::fs::fchmod(&self.user_end, rustix::fs::Mode::from_raw_mode(0o600))?)

@@ -1,7 +1,7 @@
-//! One channel and one socket, joined: bytes both ways, each direction's end on its own.
+//! Joins one channel and one socket: carries bytes both ways. Each direction ends by itself.
 //!
-//! The socket is read only as fast as the client's window takes it; what the client sends waits in its
-//! [`InputQueue`]. A tunnel knows neither who opened it nor where the socket leads.
+//! The socket is read only as fast as the client's window allows. What the client sends waits in its
+//! [`InputQueue`]. A tunnel does not know who opened it or where the socket leads.
 
 use super::input::{InputQueue, Inputs, UntilDropped};
 use crate::ssh::connection::activity::ChannelPlace;
@@ -22,7 +22,7 @@ const CHUNK: usize = 64 << 10;
 /// With less room left a new buffer is taken, so that small messages share one.
 const LEAST_ROOM: usize = 4 << 10;
 
-/// What a socket gets to take what waits for it when the client has closed the channel.
+/// How long a socket may take to accept the data that waits for it after the client has closed the channel.
 const LAST_BYTES: Duration = Duration::from_secs(30);
 
 /// A connected socket of the container.
@@ -76,7 +76,7 @@ impl Tunnel {
     }
 }
 
-/// Carries bytes on a channel that was opened to the client. Comes back when both directions have ended.
+/// Carries bytes on a channel that was opened to the client. Returns when both directions have ended.
 pub(in crate::ssh) async fn carry_to_client(
     socket: Socket,
     channel: Channel<Msg>,
@@ -88,7 +88,8 @@ pub(in crate::ssh) async fn carry_to_client(
     carry(socket, &writer, &input.0, place, receive(reader, &input.0)).await;
 }
 
-/// Takes what comes on the channel. Comes back when the client has closed it, or ignores its window.
+/// Puts what comes on the channel into the queue. Returns when the client has closed the channel, or ignores its
+/// window.
 async fn receive(mut reader: ChannelReadHalf, input: &InputQueue) {
     loop {
         match reader.wait().await {
@@ -144,7 +145,7 @@ async fn join(
     }
 }
 
-/// From the socket to the client. A socket that breaks off has ended.
+/// Carries bytes from the socket to the client. A socket with an error counts as ended.
 async fn send(
     mut from: impl AsyncRead + Unpin,
     writer: &ChannelWriteHalf<Msg>,

@@ -1,20 +1,22 @@
-//! Which size russh opens a channel's window to next, so that a reader that is slow slows down only its own channel.
-//! Pure: what came and what was opened in, a size out.
+//! Computes the size that russh opens a channel's window to next, so that a slow reader slows down only its own
+//! channel. Pure: what was received and opened goes in, a size comes out.
 //!
 //! russh has one size for all channels of a connection. It opens a window to that size when a packet left less than
-//! half of it, and asks for the next size right after. A channel that is behind must get [`TRICKLE`], the others want
-//! a whole window, and nobody says whose packet is next. It can be told, mostly:
-//! - A channel whose window is used up **asks** with the two bytes that it may send. Its next two come after a round
-//!   trip, and all that is on its way comes before them. So when every channel that is behind has asked, the next
-//!   packet is one of an upload that goes on: a whole window for that one, and then small again.
-//! - Where nothing is on its way because all windows are used up, channels ask in the same order again and again. So
-//!   the one that waits for a whole window gets it right after that one which asks before it.
+//! half of it, and asks for the next size right after. A channel that is behind must get [`TRICKLE`]; the others
+//! want a whole window. russh does not say whose packet is next, but that can mostly be predicted:
+//! - A channel that is behind uses up its window by sending its two bytes; this is called **asking**. Its next two
+//!   bytes come after a round trip, and everything that is already on its way comes before them. So when every
+//!   channel that is behind has asked, the next packet belongs to an upload that goes on. It gets a whole window,
+//!   and the size is small again after it.
+//! - Where nothing is on its way because all windows are used up, channels ask in the same order again and again.
+//!   So a channel that waits for a whole window gets it right after the channel that asks before it.
 //!
-//! All that is for the registry's russh. One with our changes (`scripts/lib/russh-*.diff`) asks for each channel by itself
-//! ([`own_window`]), and opens a window later too: nothing is guessed, and nobody asks again and again.
+//! All this is for russh from the registry. A russh with our changes (`scripts/lib/russh-*.diff`) asks for each
+//! channel's size ([`own_window`]) and can open a window later: nothing is predicted, and no channel asks
+//! repeatedly.
 //!
-//! Where the guess is wrong, a channel that is behind gets a window too many; what waits has a limit, and with more
-//! waiting the windows get smaller.
+//! After a wrong prediction, a channel that is behind gets one window too many. The data that waits has a limit,
+//! and the more waits, the smaller the windows get.
 
 pub(in crate::ssh) use crate::ssh::connection::protocol::WINDOW;
 use std::collections::HashMap;

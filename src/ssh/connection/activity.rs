@@ -1,4 +1,4 @@
-//! How many channels one connection has open, and when something last went over one.
+//! Counts the open channels of one connection, and notes when one last carried data.
 
 use super::closing::Why;
 use crate::model::limits::SshLimits;

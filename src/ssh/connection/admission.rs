@@ -1,14 +1,18 @@
-//! Places for connections that have not logged in, and who gives theirs up when there are none left. Pure: no I/O.
+//! Places for connections that have not logged in, and which connection loses its place when all are taken. Pure:
+//! no I/O.
 //!
-//! A newcomer is never turned away because others wait. When all places are taken, one is freed in this order:
-//! 1. of the *stage* of login where most wait: who only opens connections competes with those who do the same,
-//!    never with somebody who has come further, and the later stages cost more (the last but one needs the
-//!    mathematics of a key exchange, the last a key that may log in);
-//! 2. of the *address* that has most of those: one peer alone pushes out its own connections first;
-//! 3. the one that has waited longest *without coming further*.
+//! A new connection is never refused because others have not logged in yet. When all places are taken, one is
+//! freed. The rules are applied in this order:
+//! 1. from the *stage* of login in which most connections wait. So a client that only opens connections competes
+//!    with others that do the same, and never with one that has come further. Later stages cost the client more:
+//!    the last but one needs the mathematics of a key exchange, the last a key that may log in;
+//! 2. from the *address* that has most connections in that stage, so that one client first pushes out its own;
+//! 3. the connection that has waited longest *without coming further*.
 //!
-//! So with `n` places somebody who comes further every round trip is safe as long as fewer than `n / 6` others
-//! (`n`, where all of a flood stop at the same stage) come into the same stage in one round trip, from wherever they come, also from the same address.
+//! Let there be `n` places. A client that comes further with every round trip is safe while fewer than `n / 6`
+//! other connections enter the same stage in one round trip, from whatever address (`n`, where the whole flood
+//! stops at one stage).
+//!
 //! It must never forget a connection: a place is given back when its [`Place`] is dropped.
 
 use std::collections::{BTreeMap, HashMap};

@@ -1,4 +1,4 @@
-//! One connection as its handler knows it: who it is, what it may open, what is told of it.
+//! One connection as its handler sees it: who the client is, what it may open, and which events it reports.
 
 use super::activity::{Activity, ChannelPlace, Places};
 use super::admission::Stage;
@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-/// Different targets of one connection that are told; more are in the debug log only.
+/// How many different targets of one connection are reported as events. Further ones are in the debug log only.
 const FORWARDS: usize = 64;
 
 /// The two ends of the connection, for `SSH_CONNECTION`.
@@ -36,7 +36,7 @@ pub(in crate::ssh) struct ClientConnection {
     id: Option<u64>,
     turned_away: Option<Why>,
     refused_keys: u32,
-    /// That it has too many channels was told.
+    /// Set once it was reported that the connection has too many channels.
     told_full: AtomicBool,
     told_forwards: Mutex<HashSet<(Forward, String)>>,
 }
@@ -65,7 +65,7 @@ impl ClientConnection {
         }
     }
 
-    /// Whom the front's events about it are about; filled in at login.
+    /// The user, for events about this connection; set at login.
     pub(in crate::ssh) fn who(&self) -> Arc<OnceLock<Who>> {
         Arc::clone(&self.who)
     }
@@ -109,7 +109,8 @@ impl ClientConnection {
         joined
     }
 
-    /// The first half of [`ClientConnection::log_in`], for who has to look again once a removed key finds this connection.
+    /// The first half of [`ClientConnection::log_in`], for a caller that checks the key again after a removed key
+    /// would end this connection.
     pub(in crate::ssh) fn join(&mut self, user: &str, fingerprint: &str) -> bool {
         let limit = self.server.limits.each.connections;
         let client = LoggedIn {
@@ -130,7 +131,7 @@ impl ClientConnection {
         true
     }
 
-    /// The second half.
+    /// The second half of [`ClientConnection::log_in`].
     pub(in crate::ssh) fn is_in(&self, user: &str, fingerprint: &str) {
         let who = self.known_as(user, fingerprint);
         self.server.reporter.report(&who, What::Login);
@@ -147,7 +148,7 @@ impl ClientConnection {
         self.turned_away.as_ref()
     }
 
-    /// Where its listeners get places for what they accept.
+    /// The places from which its listeners take one for each connection that they accept.
     pub(in crate::ssh) fn places(&self) -> Places {
         Places(Arc::clone(&self.activity))
     }

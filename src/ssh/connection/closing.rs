@@ -1,4 +1,4 @@
-//! Ending one connection from our side: why, and how its task is told.
+//! Ends one connection from our side: the reasons, and how the connection's task is told.
 
 use russh::Disconnect;
 use std::fmt;
@@ -15,9 +15,9 @@ pub(in crate::ssh) enum Why {
     Unused(Duration),
     Idle(Duration),
     Silent(Duration),
-    /// Somebody else wanted its place.
+    /// A new connection needed its place.
     MadeRoom(Duration),
-    /// Of all that waits for readers in this process, most waits here, and there is no more room.
+    /// The process has no more room for data that waits for readers, and most of it waits here.
     MostWaits,
     /// The server ends.
     Stopped,

@@ -1,8 +1,8 @@
-//! What the server inside and the gateway share: listening, who may connect, log in and stay, and how they are told
-//! when they may not. What a client may *do* is the handler's, which gets a [`ClientConnection`] for its connection.
+//! What the server inside and the gateway share: listening, who may connect, log in and stay, and how a client is
+//! told when it may not. What a client may *do* is decided by the handler, which gets a [`ClientConnection`].
 //!
-//! It must never turn a newcomer away because others have not logged in yet ([`super::admission`]), and never wait
-//! for one connection where another does.
+//! It must never refuse a new connection because others have not logged in yet ([`super::admission`]), and no
+//! connection may wait for another.
 
 use super::admission::Places;
 use super::client::ClientConnection;

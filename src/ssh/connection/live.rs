@@ -1,4 +1,4 @@
-//! Everybody who is logged in to one server. It never keeps a connection alive: it only knows how to end one.
+//! The connections that are logged in to one server. It never keeps a connection alive; it only can end one.
 
 use super::activity::Activity;
 use super::closing::{Closer, Why};
@@ -11,11 +11,11 @@ use std::time::Duration;
 
 /// How often unused, idle and silent connections are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How often it is looked whether somebody has left.
+/// How often to check whether all have left, when the server ends.
 const LOOK_SOON: Duration = Duration::from_millis(10);
 
-/// A client that has not answered for this long gives its place up to a newcomer, where no other is left. It may only
-/// sleep, but it may as well be a connection that broke without a word.
+/// A client that has not answered for this long loses its place to a new one, where no other place is free. It may
+/// only be asleep, or the connection may have broken without a word.
 const SILENT: Duration = Duration::from_mins(5);
 
 /// Everybody who is logged in.
@@ -60,7 +60,7 @@ impl Live {
         self.logged_in.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `None` when as many are there as may be, and all of them answer.
+    /// Adds a connection and returns its id. `None` when the limit is reached and all clients answer.
     pub(super) fn add(&self, client: LoggedIn) -> Option<u64> {
         let most = usize::try_from(self.limits.connections).unwrap_or(usize::MAX);
         let is_full = self.logged_in().len() >= most;
@@ -87,7 +87,7 @@ impl Live {
         self.last_id.load(Ordering::Relaxed)
     }
 
-    /// Comes back when somebody is logged in.
+    /// Returns when somebody is logged in.
     pub(in crate::ssh) async fn somebody(&self) {
         loop {
             let mut came = std::pin::pin!(self.came.notified());
@@ -109,7 +109,8 @@ impl Live {
         }
     }
 
-    /// Ends the one that has been silent for longest among those that fit, if that is long enough. It counts no more.
+    /// Ends the connection that has been silent for longest among those that fit, if it is longer than [`SILENT`].
+    /// Returns whether it did; that connection no longer counts.
     pub(super) fn end_silent(&self, fits: impl Fn(&LoggedIn) -> bool) -> bool {
         let mut logged_in = self.logged_in();
         let silent = logged_in
@@ -132,7 +133,7 @@ impl Live {
         }
     }
 
-    /// Comes back when everybody has left, or heard enough.
+    /// Returns when all connections have ended, or after `limit`.
     pub(in crate::ssh) async fn emptied(&self, limit: Duration) {
         let left = async {
             while !self.is_empty() {
@@ -143,7 +144,7 @@ impl Live {
         let _ = tokio::time::timeout(limit, left).await;
     }
 
-    /// Ends connections that overstay, for ever.
+    /// Ends connections that are over a time limit. Never returns.
     pub(in crate::ssh) async fn watch(self: Arc<Self>) {
         let limits = &self.limits;
         if [limits.silent_time, limits.unused_time, limits.idle_time].iter().all(Duration::is_zero) {

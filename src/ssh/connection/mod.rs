@@ -1,5 +1,5 @@
-//! What both servers do with a connection: who may connect, log in and stay, and how they are told when they may not.
-//! It knows nothing of what a client may do.
+//! What both servers do with a connection: who may connect, log in and stay, and how a client is told when it may
+//! not. It does not know what a client may do.
 
 pub(super) mod activity;
 pub(super) mod admission;

@@ -1,7 +1,7 @@
-//! Telling what clients do, and what was refused: an event each, for the log of people and for the ledger.
+//! Reports what clients do and what was refused, as one event each, to the log and to the ledger.
 //!
-//! It must never make a connection wait: events go to a thread of their own, and when that is behind, or when
-//! strangers cause too many, they are counted instead of told.
+//! It must never make a connection wait: events go to a thread of their own. When that thread is behind, or clients
+//! that have not logged in cause too many events, events are only counted.
 
 use crate::model::inside_event::{INSIDE_SCHEMA, InsideEvent, What};
 use crate::model::rate::Rate;

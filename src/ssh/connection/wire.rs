@@ -1,6 +1,6 @@
-//! The bytes of a connection on their way to russh and back, watched until its keys are exchanged: how far a
-//! login has come, and whether a packet in the clear would still be understood. After that only how long nothing has
-//! come. It changes nothing.
+//! Watches the bytes between a connection and russh until keys are exchanged: how far the login has come, and
+//! whether an unencrypted packet would still be understood. After that it only notes when something last came. It
+//! changes no byte.
 
 use super::admission::{Place, Stage};
 use std::io;

@@ -15,9 +15,9 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// As many addresses of a name are tried.
+/// How many addresses of a name are tried.
 const ADDRESSES: usize = 8;
-/// For the look-up, and for each address.
+/// Time limit for the look-up, and for each address.
 const PATIENCE: Duration = Duration::from_secs(30);
 const CONNECT_FAILED: u32 = 2;
 const NO_ADDRESS: &str = "the name has no address";
@@ -39,7 +39,7 @@ impl fmt::Display for Target {
     }
 }
 
-/// Connects, or says why not in words for the client.
+/// Connects to the target. The error has a text for the client.
 pub(in crate::ssh) async fn dial(target: Target) -> Result<Socket, ChannelOpenFailure> {
     let dialled = match &target {
         Target::Tcp { host, port } => dial_tcp(host, *port).await.map(Socket::Tcp),

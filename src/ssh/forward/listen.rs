@@ -1,6 +1,6 @@
-//! Listeners on behalf of a client: each accepted connection becomes a channel to it.
+//! Listeners on behalf of a client. For each connection that one accepts, a channel to the client is opened.
 //!
-//! They live as long as the connection that asked for them, and are never on anything but loopback.
+//! Listeners end with the connection that asked for them, and are never on anything but loopback.
 
 use super::SocketOrder;
 use super::socket_of_user::{Made, socket_of_user};
@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::task::JoinSet;
 
-/// A client that does not answer whether it takes a connection.
+/// How long a client may take to answer whether it takes a connection.
 const PATIENCE: Duration = Duration::from_secs(30);
 const FIRST_UNPRIVILEGED_PORT: u32 = 1024;
 
@@ -102,7 +102,7 @@ impl Listeners {
         Ok(path)
     }
 
-    /// Whether there was such a listener.
+    /// Ends a listener. Returns whether there was such a one.
     pub(in crate::ssh) fn cancel(&mut self, wanted: &Wanted) -> bool {
         self.by_name.remove(wanted).is_some()
     }

@@ -1,4 +1,5 @@
-//! What russh calls for one connection to the gateway. Thin, and it must never wait for a program or another host.
+//! What russh calls for one connection to the gateway. It decides little, and must never wait for a program or
+//! another host.
 
 use super::gate::Gate;
 use super::jump::{self, Wish};
@@ -24,7 +25,7 @@ use tokio::sync::watch;
 pub(super) struct GatewayHandler {
     gate: Arc<Gate>,
     connection: ClientConnection,
-    /// The last one, with the name that was given and the key.
+    /// The last refusal, with the user name that was given and the key.
     refusal: Option<(Refusal, String, Option<String>)>,
     pass: Option<(Pass, Taken)>,
     channels: Channels,
@@ -92,7 +93,7 @@ impl GatewayHandler {
         self.pass.as_ref().map(|(pass, _)| pass.clone())
     }
 
-    /// Who asks for one more channel, and its place.
+    /// The user's pass and a place for one more channel; `None` where there is no place.
     fn open_channel(&mut self) -> Option<(Pass, ChannelPlace)> {
         self.channels.forget_ended();
         Some((self.pass()?, self.connection.open_channel()?))

@@ -1,4 +1,4 @@
-//! A jump: a channel to the SSH port of one of the user's own berths. The bytes are the berth's business.
+//! A jump: a channel to the SSH port of one of the user's own berths. The gateway does not look into its bytes.
 //!
 //! It must never dial anything that [`Node::jump_target`](crate::ops::Node::jump_target) did not name.
 

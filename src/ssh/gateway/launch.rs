@@ -1,8 +1,9 @@
-//! Starting a command of the gateway: this program, which becomes nobody, with a channel to the agent that is the user's.
+//! Starts a command of the gateway: this same program, which becomes `nobody`, with a channel to the agent in the
+//! name of the user.
 //!
-//! It is started as root and gives that up itself, before all else: were it started by something that had done so, it
-//! would be open to every process of its uid from its start until it could close itself, and so would its channel.
-//! What the client sent is one argument, which the child splits into words; it is never a program or a shell's line.
+//! The child starts as root and gives that up before it does anything else. If it were started as `nobody`, every
+//! process of that uid could look into it, and take its channel, until it had closed itself off. What the client
+//! sent is one argument, which the child splits into words. It never becomes a program or a line for a shell.
 
 use super::gate::Gate;
 use super::login::Pass;

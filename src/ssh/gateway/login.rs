@@ -1,4 +1,4 @@
-//! Who may log in at the gateway. Pure: a decision over a user of the ledger and the key that a client has.
+//! Who may log in at the gateway. Pure: decides from the ledger's user and the client's key.
 
 use crate::keys;
 use crate::ledger::User;

@@ -1,9 +1,10 @@
-//! The gateway: one port of the node for everybody. Users log in by their berth name, run the commands of this
+//! The gateway: one port of the node for all users. They log in by their berth name, run the commands of this
 //! program, and jump to their own berths.
 //!
-//! Listening and limits are [`front`](crate::ssh::connection::front)'s. A command is a child process of an unprivileged uid, whose calls
-//! to the agent are the user's own ([`launch`]). It must never run a shell or a word of a client as a program, and
-//! never connect to anything but a live berth of the user who logged in.
+//! [`front`](crate::ssh::connection::front) listens and applies limits. A command is a child process of an
+//! unprivileged uid, whose calls to the agent are made in the name of the user ([`launch`]). The gateway must never
+//! run a shell, or a word of a client as a program. It must never connect to anything but a live berth of the user
+//! who logged in.
 
 mod gate;
 mod handler;

@@ -1,5 +1,5 @@
-//! What one user may have at a time, over all of their connections, and all users together, so that nobody takes the
-//! whole gateway, and the gateway not the whole node.
+//! Limits on what one user may have at a time over all of their connections, and what all users may have together.
+//! So no user can fill the gateway, and the gateway cannot fill the node.
 
 use crate::model::places::{Full, Place, Places as Of};
 use std::sync::Arc;

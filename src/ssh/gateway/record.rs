@@ -1,7 +1,7 @@
 //! The gateway's events for the ledger: each login, refusal, jump and refused forward, with user, key and address.
 //!
-//! The ledger keeps them for ever. Strangers are counted instead of told by the reporter before this; here it is done
-//! for users, each for themselves.
+//! The ledger keeps them for ever, so each user has a limit here, beyond which events are only counted. For clients
+//! that have not logged in, the reporter has already done so.
 
 use crate::model::inside_event::{InsideEvent, What};
 use crate::model::rate::Rate;

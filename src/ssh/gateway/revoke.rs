@@ -1,4 +1,4 @@
-//! A removed key's connections end at once: the ledger says when one was removed.
+//! Ends the connections of a removed key at once. The ledger says when a key is removed.
 
 use crate::ops::{Caller, Node};
 use crate::ssh::connection::live::Live;

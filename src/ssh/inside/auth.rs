@@ -1,4 +1,4 @@
-//! Who may log in. Pure: a decision over the text of `authorized_keys`, the session user and the key.
+//! Who may log in. Pure: decides from the text of `authorized_keys`, the session user and the client's key.
 
 use crate::keys;
 use crate::ssh::user::account::Account;

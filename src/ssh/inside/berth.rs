@@ -1,4 +1,5 @@
-//! A berth as the server inside it knows it: its files, read anew at each login, and where its sessions start.
+//! A berth as the server inside it sees it: its files, which are read again at each login, and where sessions
+//! start.
 
 use super::script::ScriptCache;
 use super::shell::Shell;

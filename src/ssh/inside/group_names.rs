@@ -1,7 +1,7 @@
-//! Names for the groups that a session is in and the image's `/etc/group` does not know: without them each login shell of
-//! Ubuntu prints `groups: cannot find name for group ID 1000`.
+//! Adds names for the groups of a session that the image's `/etc/group` does not have. Without names, each login
+//! shell of Ubuntu prints `groups: cannot find name for group ID 1000`.
 //!
-//! It adds lines to a plain file of the container, before anybody can log in; it changes none that is there.
+//! It adds lines to a plain file of the container before anybody can log in. It changes no existing line.
 
 use crate::ssh::user::image;
 use rustix::fs::{Mode, OFlags};

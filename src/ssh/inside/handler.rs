@@ -1,5 +1,5 @@
-//! What russh calls for one connection. Thin: it asks `auth` and the session's state machine, answers at once,
-//! and hands orders to the channel's task. It must never wait for a program or another host.
+//! What russh calls for one connection. It asks `auth` and the session's state machine, answers at once, and passes
+//! orders to the channel's task. It must never wait for a program or another host.
 
 use super::auth::{self, Grant, Refusal};
 use super::berth::InsideBerth;
@@ -26,11 +26,11 @@ pub(in crate::ssh) struct InsideHandler {
     berth: Arc<InsideBerth>,
     connection: ClientConnection,
     grant: Option<Grant>,
-    /// The last one, and the fingerprint of its key.
+    /// The last refusal, and the fingerprint of its key.
     refusal: Option<(Refusal, String)>,
     user: String,
     channels: Channels,
-    /// Made with the first.
+    /// Made with the first listener.
     listeners: Option<Listeners>,
 }
 

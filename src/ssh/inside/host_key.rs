@@ -1,5 +1,5 @@
-//! The file with the server's host key. It is read again when there is another one: an administrator may give a user a
-//! new key while berths of theirs run.
+//! The file with the server's host key. It is read again when it was replaced: an administrator may give a user a
+//! new key while the user's berths run.
 
 use super::stamp::Stamp;
 use crate::error::Fault;

@@ -1,6 +1,6 @@
-//! A removed key's connections end too: the keys are looked at again while somebody is logged in.
+//! Ends the connections of a removed key: the keys are read again at intervals while somebody is logged in.
 //!
-//! Keys that cannot be read end nobody: only a key that is not there any more does.
+//! When the keys cannot be read, no connection is ended.
 
 use super::auth;
 use super::berth::InsideBerth;

@@ -1,7 +1,8 @@
-//! What an environment script, such as CANN's `set_env.sh`, sets: run once as the session user, then remembered.
+//! What an environment script, such as CANN's `set_env.sh`, sets. It is run once as the session user, and the
+//! result is kept.
 //!
-//! The script is hostile: it runs without privileges, without a terminal, for a bounded time, and its answer is
-//! bounded. Its failure is a warning; people can log in all the same, and a later session tries again.
+//! The script is hostile. It runs without privileges and without a terminal, and its time and output are limited.
+//! When it fails, that is a warning: users can log in all the same, and a later session tries again.
 
 use super::berth::home_of;
 use crate::ssh::channel::environment::{Environment, read_block};

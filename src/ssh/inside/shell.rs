@@ -1,4 +1,4 @@
-//! Which shell a session gets in an image that may hardly have one.
+//! Which shell a session gets, also in an image with few programs.
 
 use crate::ssh::user::account::Account;
 use crate::ssh::user::image;

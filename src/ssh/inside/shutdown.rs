@@ -1,6 +1,6 @@
-//! The end of the container: its sessions are told, and get a little time to save their work.
+//! Shutdown of the container: its sessions are told, and get a little time to save their work.
 //!
-//! It must never signal a process outside the sessions that this server started.
+//! It must only signal processes of sessions that this server started.
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;

@@ -1,7 +1,8 @@
-//! Which scripts a session's environment is made by: the profile's, and those that the image's own entrypoint and the
-//! user's `.bashrc` source. So a command over SSH finds what `docker run` would have given it.
+//! Which scripts make a session's environment: the profile's, and those that the image's entrypoint and the user's
+//! `.bashrc` source. So a command over SSH has the environment that `docker run` would give it.
 //!
-//! It reads and picks names; nothing is run here, and no other line of those files counts.
+//! It reads those files and picks paths of scripts by name. Nothing is run here, and other lines of those files are
+//! ignored.
 
 use crate::model::session::SessionConfig;
 use crate::ssh::user::account::Account;

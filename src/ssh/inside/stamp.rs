@@ -1,4 +1,4 @@
-//! Tells whether a file is still the one that was looked at last.
+//! Tells whether a file was changed or replaced since the last look.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! The standard streams of programs of ours that carry much data.
+//! The standard streams of those of our programs that carry much data.
 
 use nix::fcntl::{FcntlArg, fcntl};
 use std::os::fd::BorrowedFd;

@@ -1,6 +1,6 @@
-//! Whom a session runs as. Pure: works on the text of the image's `/etc/passwd` and `/etc/group`.
+//! Which account a session runs as. Pure: works on the text of the image's `/etc/passwd` and `/etc/group`.
 //!
-//! The files are read directly: a static binary has no NSS, and an image need not have a libc.
+//! The files are read directly: a static program has no NSS, and an image need not have a libc.
 
 use crate::error::Fault;
 use crate::model::name::check_account_name;

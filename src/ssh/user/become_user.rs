@@ -1,7 +1,8 @@
-//! `berth inside session`: from root to the session user, then exec. A process of its own, so that no thread of
-//! the server ever changes its identity and no unsafe code runs between fork and exec.
+//! `berth inside session`: changes from root to the session user and then executes the program. It is a process of
+//! its own, so that no thread of the server ever changes its identity, and no unsafe code runs between fork and
+//! exec.
 //!
-//! It must not run anything of the image before the last privilege is gone.
+//! It must not run anything of the image before it has given up the last privilege.
 
 use super::account::Account;
 use super::descriptors;
@@ -132,7 +133,8 @@ fn without_mark(path: PathBuf) -> PathBuf {
     }
 }
 
-/// Does not come back if all goes well; else the exit status and what to say, as a shell would.
+/// Becomes the user and runs the program. It returns only on an error: the exit status and the message, as a shell
+/// would give them.
 pub fn become_and_run(wanted: Become) -> (u8, String) {
     let name =
         wanted.program.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
@@ -168,9 +170,10 @@ fn drop_privileges(wanted: &Become) -> Result<()> {
     chdir(&wanted.home).or_else(|_| chdir("/")).context("changing to the home directory")
 }
 
-/// Where a berth runs out of memory, the kernel ends what its sessions started, and not the server: a score may be raised
-/// by anybody. The server's is not lowered instead, because whoever inherits a low one may go back to it, and would be
-/// spared when the whole node runs out of memory. Without /proc all are equal, and the session is worth more than that.
+/// Raises the session's OOM score, so that in a berth without memory the kernel kills programs of sessions and not
+/// the server. Any process may raise its own score. The server's score is not lowered instead: a child that
+/// inherits a low score may go back to it, and would be spared when the whole node is out of memory. Without /proc
+/// the score stays, and the session starts all the same.
 fn offer_to_the_kernel() {
     let _ = std::fs::write("/proc/self/oom_score_adj", SESSION_OOM_SCORE);
 }

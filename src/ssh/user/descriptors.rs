@@ -1,5 +1,5 @@
-//! How many files the server may have open: a crowd of connections needs more than the 1024 that many containers
-//! start with. Programs of sessions get back what the container was given: some break with more.
+//! How many files the server may have open. Many connections need more than the 1024 that many containers start
+//! with. Programs of sessions get the container's own limit back, because some programs break with a higher one.
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 use std::io;

@@ -1,7 +1,7 @@
-//! Editors' servers that the node has: made visible at home, where editors look for them before they download.
+//! Links the node's editors' servers into the user's home, where editors look for them before they download one.
 //!
-//! Runs as the session user, after the last privilege is gone, and never keeps a session from starting. It must not
-//! replace anything that is there.
+//! It runs as the session user, after the last privilege was given up. It never keeps a session from starting, and
+//! must not replace anything that exists.
 
 use super::image;
 use crate::model::editors::{EDITORS_INSIDE, EditorLink, EditorLinks, LINKS_FILE, LINKS_SCHEMA, LinkKind};

@@ -1,4 +1,4 @@
-//! Careful looks at the image's file system, which is hostile: bounded reads of regular files, no FIFOs, no waits.
+//! Bounded reads from the image's file system, which is hostile: regular files only, no FIFOs, no waiting.
 
 use nix::libc;
 use nix::sys::statfs::{DEBUGFS_MAGIC, FsType, PROC_SUPER_MAGIC, TRACEFS_MAGIC};

@@ -1,4 +1,5 @@
-//! Who a program becomes, and what its image says of accounts: both servers start programs as somebody who is not root.
+//! Which account a program runs as, and what its image says about accounts. Both servers start programs as an
+//! account that is not root.
 #![allow(
     clippy::disallowed_methods,
     reason = "runs inside a berth's container: there is no host to protect, and programs are what sessions are for"

@@ -1,6 +1,6 @@
-//! What has come from the client and was not answered yet, and what was answered and is not on its way yet.
+//! Buffers of a session: requests that were received and not answered yet, and answers that were not sent yet.
 //!
-//! Both are bounded and used again and again; only the pages that were ever touched are memory.
+//! Both are bounded and reused. Only pages that were touched use memory.
 
 use super::wire::{self, AbsurdLength, LONGEST_PACKET, kind};
 use rustix::io::{Errno, read, retry_on_intr, write};

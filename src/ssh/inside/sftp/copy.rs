@@ -1,4 +1,4 @@
-//! `copy-data`: from one open file to another without the data going over the connection.
+//! `copy-data`: copies from one open file to another without sending the data over the connection.
 
 use super::failure::{Failure, Status};
 use super::handles::Handles;

@@ -1,4 +1,4 @@
-//! Listing a directory: what one call of the kernel gives is one answer, with the attributes of each entry.
+//! Lists a directory: one answer has the entries that one call of the kernel returns, with the attributes of each.
 
 use super::buffers::Outlet;
 use super::failure::Failure;

@@ -1,4 +1,4 @@
-//! Why a request was not done, as the status codes of SFTP say it. The mapping is OpenSSH's, which clients know.
+//! Why a request failed, as a status code of SFTP. The mapping is OpenSSH's, which clients know.
 
 use super::wire::Malformed;
 use nix::errno::Errno;

@@ -1,4 +1,4 @@
-//! What requests do to files. Thin: the kernel decides what the user may do.
+//! What requests do to files. It checks no permissions: the kernel decides what the user may do.
 
 use super::attributes::Attributes;
 use super::failure::{Failure, Status};

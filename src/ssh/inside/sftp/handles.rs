@@ -1,4 +1,5 @@
-//! What a client has open. Bounded, and a handle that was closed never means another file.
+//! The files and directories that a client has open. Their number is bounded, and a closed handle is never reused
+//! for another file.
 
 use super::failure::{Failure, Status};
 use rustix::process::{Resource, getrlimit};

@@ -1,4 +1,5 @@
-//! Paths that are asked for without being opened: the real one, a home, where `~` leads. Bytes, not text.
+//! Answers about paths without opening them: the real path, a home directory, what `~` stands for. Paths are bytes,
+//! not text.
 
 use super::failure::Failure;
 use super::wire::LONGEST_PATH;
