@@ -349,11 +349,14 @@ mod tests {
         assert!(stop.answer(|| Err(io::Error::other("gone"))).is_err());
         // Nobody types.
         let (typist, keyboard) = mpsc::channel::<String>();
+        let (begins, begun) = mpsc::channel();
         std::thread::scope(|scope| {
-            let asked = scope.spawn(|| stop.answer(move || keyboard.recv().map_err(io::Error::other)));
-            while stop.asking.lock().unwrap().is_none() {
-                std::thread::yield_now();
-            }
+            let read = move || {
+                begins.send(()).unwrap();
+                keyboard.recv().map_err(io::Error::other)
+            };
+            let asked = scope.spawn(|| stop.answer(read));
+            begun.recv().unwrap();
             assert!(stop.want(), "somebody was asked");
             assert_eq!(asked.join().unwrap().unwrap(), None);
         });

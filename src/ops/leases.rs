@@ -33,9 +33,10 @@ impl Node {
         self.count_time(count).await?;
         self.release_old_stopped().await?;
         let is_wanted = !self.ledger(Ledger::tickets).await?.is_empty();
-        let survey = match is_wanted && self.has_engine().await {
-            true => Some(self.survey(self.settings().config.tools.npu_smi_max_age).await?),
-            false => None,
+        let survey = if is_wanted && self.has_engine().await {
+            Some(self.survey(self.settings().config.tools.npu_smi_max_age).await?)
+        } else {
+            None
         };
         let actions = {
             let _deciding = self.deciding.lock().await;

@@ -56,11 +56,12 @@ impl Node {
             Renewal::Limited(most) if lease <= most => Ok((lease, true)),
             Renewal::Limited(most) if !is_said => Ok((most, true)),
             Renewal::Limited(most) => {
-                let most = humantime::format_duration(Duration::from_secs(most.as_secs()));
+                let minutes = most.as_secs() / 60;
+                let most = humantime::format_duration(Duration::from_secs(minutes * 60));
                 Err(Fault::refused(format!(
                     "somebody waits for the cards of {label}: it can be renewed for {most} at most, once"
                 ))
-                .help(format!("berth renew {} --lease {}", berth.name, most.to_string().replace(' ', "")))
+                .help(format!("berth renew {} --lease {minutes}m", berth.name))
                 .into())
             }
             Renewal::Refused => Err(Fault::refused(format!(

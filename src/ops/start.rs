@@ -51,7 +51,9 @@ impl Node {
             let waiting = ticket.as_ref().map(queue::WaitingTicket::id);
             let refused = match self.claim_again(caller, &berth, &had, lease, patience, waiting).await {
                 Ok(started) => {
-                    ticket.map(queue::WaitingTicket::served);
+                    if let Some(ticket) = ticket {
+                        ticket.served();
+                    }
                     let back = Box::pin(self.bring_back(&started, &caller.name, progress)).await;
                     if let Err(error) = &back {
                         self.back_to_stopped(&started, error).await;

@@ -62,7 +62,7 @@ fn what_is_free_already_is_its_owner_s_at_once() {
     let overdue = Standing { until: Some(noon()), ..berth(1, "bob", 0..4, hours(1)) };
     let node = class(8).with([overdue]).after(hours(2));
     let announce = Action::Announce { berth: 1, stops_at: noon() + minutes(135), why: Why::Lease };
-    assert_eq!(decide(&node), [announce.clone()]);
+    assert_eq!(decide(&node), std::slice::from_ref(&announce));
     let node = node.waiting([for_so_long(2, "alice", any(4), hours(2))]);
     assert_eq!(decide(&node), [Action::Start { ticket: 2, cards: cards(4..8) }, announce]);
 }
