@@ -131,6 +131,7 @@ fn the_agents_loops_are_counted_for_everybody_who_is_registered() {
         "config",
         "containers",
         "editors",
+        "leases",
         "metadata",
         "ports",
         "room",
