@@ -169,7 +169,7 @@ fn needed<'a>(ticket: &Ticket, lumps: Vec<Lump<'a>>) -> Vec<Lump<'a>> {
 /// Its owner has that many cards without it already.
 fn is_beyond_soft_limit(state: &Situation, berth: &Standing) -> bool {
     let began = |berth: &Standing| match berth.phase {
-        Phase::Starting => (state.now, berth.id),
+        Phase::Starting => (NEVER, berth.id),
         Phase::Live { since } | Phase::Stopping { since } => (since, berth.id),
     };
     let earlier =

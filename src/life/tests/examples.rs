@@ -294,6 +294,18 @@ fn overdue_before_idle_before_parked_and_beyond_the_soft_limit_before_within() {
 }
 
 #[test]
+fn what_starts_now_is_the_last_berth_of_its_owner() {
+    // bob's four cards are beyond the limit, and not the one that he has since noon.
+    let berths = [idle(berth(1, "dave", 2..4, hours(3)), true), idle(berth(2, "bob", [0], minutes(0)), true)];
+    let tickets = [ticket(1, "bob", any(4), hours(11)), ticket(2, "erin", any(2), minutes(0))];
+    let mut node = empty_node().with(berths).waiting(tickets);
+    node.used.insert("erin".to_owned(), 50.0);
+    let decided = decide(&node);
+    assert_eq!(started(&decided), [(1, cards(4..8))]);
+    assert_eq!(announced(&decided), [(1, Why::Parked)]);
+}
+
+#[test]
 fn ones_own_berths_are_asked_back_only_where_there_is_nothing_else() {
     let own = berth(1, "alice", 0..4, hours(9));
     let other = berth(2, "bob", 4..8, hours(9));
