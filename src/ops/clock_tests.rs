@@ -1,9 +1,9 @@
 //! Decisions about time, on a node whose clock the test turns. No engine is there: none of these asks one.
 
-use super::Node;
 use super::caller::Caller;
 use super::ration::Act;
 use super::rulings::NewRuling;
+use super::{Count, Node};
 use crate::error::{ErrorClass, class_of};
 use crate::host::clock::TestClock;
 use crate::ledger::NewBerth;
@@ -59,6 +59,67 @@ async fn a_lease_is_counted_on_the_nodes_clock() {
     assert_eq!(until().await, "2025-12-31T02:00:00Z");
     let events = node.events(&root(), 0, 100).await.unwrap();
     assert_eq!(events.last().unwrap().at.to_string(), "2025-12-31T00:00:00Z");
+}
+
+/// What was told of leases, the oldest first.
+async fn told(node: &Node) -> Vec<String> {
+    let events = node.events(&root(), 0, 100).await.unwrap();
+    let of_leases = events.into_iter().filter(|event| event.kind.contains("lease"));
+    of_leases.map(|event| format!("{}: {}", event.kind, event.text)).collect()
+}
+
+#[tokio::test]
+async fn an_owner_is_warned_before_the_end_of_a_lease() {
+    let clock = TestClock::at(START);
+    let (node, _dir) = Node::for_test(clock.clone());
+    live_berth(&node);
+    node.renew(&alice(), "train", Some(8 * 3600)).await.unwrap();
+    let mut count = Count::default();
+    let mut pass = async |hours: f64| {
+        clock.pass(Duration::from_secs_f64(hours * 3600.0));
+        node.keep_leases(&mut count).await.unwrap();
+        node.keep_leases(&mut count).await.unwrap();
+        told(&node).await.len()
+    };
+    assert_eq!([pass(5.0).await, pass(1.0).await, pass(1.0).await, pass(0.5).await], [0, 1, 1, 2]);
+    assert_eq!(pass(2.0).await, 2, "nobody waits: nothing ends");
+    assert_eq!(
+        told(&node).await,
+        [
+            "berth.lease-ending: the lease of alice/train ends in 2h",
+            "berth.lease-ending: the lease of alice/train ends in 30m"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_moves_no_end() {
+    let clock = TestClock::at(START);
+    let (node, _dir) = Node::for_test(clock.clone());
+    live_berth(&node);
+    let left = async || {
+        let berth = node.find_berth(&alice(), "train").await.unwrap();
+        berth.until.unwrap().duration_since(node.now().wall).as_secs()
+    };
+    node.renew(&alice(), "train", Some(8 * 3600)).await.unwrap();
+    let mut count = Count::default();
+    node.keep_leases(&mut count).await.unwrap();
+    for (set, said) in [("2027-01-01T08:00:00Z", "forward"), ("2020-01-01T08:00:00Z", "back")] {
+        clock.set(set);
+        node.keep_leases(&mut count).await.unwrap();
+        assert_eq!(left().await, 8 * 3600);
+        let last = told(&node).await.pop().unwrap();
+        assert!(last.starts_with(&format!("leases.moved: the clock was set {said} by ")), "{last}");
+        assert!(node.ends_are_held());
+    }
+    clock.pass(Duration::from_hours(1));
+    assert!(!node.ends_are_held());
+    node.keep_leases(&mut count).await.unwrap();
+    assert_eq!(left().await, 7 * 3600);
+    // The next agent, two hours later: nobody could work meanwhile.
+    clock.pass(Duration::from_hours(2));
+    node.keep_leases(&mut Count::default()).await.unwrap();
+    assert_eq!(left().await, 7 * 3600);
 }
 
 #[tokio::test]

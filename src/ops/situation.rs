@@ -46,6 +46,8 @@ impl Node {
         let usable =
             |survey: &Survey| survey.slots.iter().copied().filter(|slot| is_usable(survey, slot)).collect();
         let is_seen = |survey: &Survey| survey.npu.error.is_none() && survey.not_looked.is_none();
+        // Where nobody waits, nothing depends on the cards.
+        let is_blind = survey.map_or(!tickets.is_empty(), |survey| !is_seen(survey));
         Ok(Situation {
             now,
             slots: survey.map(usable).unwrap_or_default(),
@@ -53,7 +55,7 @@ impl Node {
             tickets,
             used,
             reservations: Vec::new(),
-            hold_ends: self.ends_are_held() || !survey.is_some_and(is_seen),
+            hold_ends: self.ends_are_held() || is_blind,
             rules,
         })
     }
