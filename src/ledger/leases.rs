@@ -24,7 +24,7 @@ pub struct LeaseNotes {
 
 /// Cards that a user had, for a time that is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Held {
+pub struct Holding {
     pub owner: String,
     pub since: Timestamp,
     pub until: Timestamp,
@@ -91,13 +91,13 @@ impl Ledger {
     }
 
     /// Cards that berths gave back after `since`.
-    pub fn held_since(&self, since: Timestamp) -> Result<Vec<Held>, Fault> {
+    pub fn held_since(&self, since: Timestamp) -> Result<Vec<Holding>, Fault> {
         self.look_back(|connection| {
             let sql =
                 "SELECT owner, holdings.since, holdings.until FROM holdings JOIN berths ON berth = berths.id
                        WHERE holdings.until >= ?1";
             list(connection, sql, [since.to_string()], |row| {
-                Ok(Held { owner: row.get(0)?, since: time_at(row, 1)?, until: time_at(row, 2)? })
+                Ok(Holding { owner: row.get(0)?, since: time_at(row, 1)?, until: time_at(row, 2)? })
             })
         })
     }

@@ -18,7 +18,7 @@ mod users;
 
 pub use berths::{ClaimError, NewBerth, PortUse, WrongChange};
 pub use events::{Event, NewEvent};
-pub use leases::{Counted, Held, LeaseNotes};
+pub use leases::{Counted, Holding, LeaseNotes};
 pub use tickets::{NewTicket, TicketRow};
 pub use users::{Key, User};
 

@@ -3,7 +3,7 @@
 use berth::bootstrap::plan::journal::Journal;
 use berth::bootstrap::plan::{Held, Holds, Plan, Step, read_plan};
 use berth::host::RealHost;
-use berth::ledger::{Ledger, NewEvent};
+use berth::ledger::{Holding, Ledger, NewEvent};
 use berth::model::BerthState;
 use berth::model::disk_use::Use;
 use berth::model::docker_seen::Neighbour;
@@ -65,6 +65,22 @@ fn a_ledger_of_schema_3_is_read() {
         said,
         ["3 allowed by root until 2152-09-01T07:06:40Z", "5 blocked by root: a fan is being replaced"]
     );
+}
+
+/// … and events with indexes. From here on a ledger says who had which card from when to when.
+#[test]
+fn a_ledger_of_schema_4_is_read() {
+    let (_dir, ledger) = old_ledger(4, include_str!("../fixtures/ledger/v4.sql"), "");
+    let berths = ledger.all_berths(10, None).unwrap();
+    let [demo] = berths.as_slice() else { panic!("{berths:?}") };
+    assert_eq!(
+        (demo.name.as_str(), demo.state, demo.size, demo.lease),
+        ("demo", BerthState::Released, 2, Some(8 * 3600))
+    );
+    let held = ledger.held_since(jiff::Timestamp::UNIX_EPOCH).unwrap();
+    let of_demo = Holding { owner: "alice".into(), since: demo.created_at, until: demo.ended_at.unwrap() };
+    assert_eq!(held, [of_demo.clone(), of_demo]);
+    assert!(ledger.tickets().unwrap().is_empty() && ledger.counted().unwrap().is_none());
 }
 
 fn check_live_berth(ledger: &Ledger) {
