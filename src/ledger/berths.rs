@@ -18,7 +18,6 @@ pub struct NewBerth {
     pub image_id: String,
     pub memory: Option<Size>,
     pub cpus: Option<f64>,
-    pub until: Option<Timestamp>,
     /// Seconds. They count from when the berth's SSH server answers.
     pub lease: Option<u64>,
     pub unattended: bool,
@@ -63,7 +62,7 @@ const COLUMNS: &str = "SELECT id, owner, name, state, port, ssh_user, image, ima
     FROM berths";
 
 /// A berth that has not ended; the same condition as in the indexes of the schema.
-const STANDING: &str = "state NOT IN ('released', 'undone')";
+pub(super) const STANDING: &str = "state NOT IN ('released', 'undone')";
 
 impl Ledger {
     /// Writes the intent: the berth has its cards, port and name from now on. Fails when another berth has one of
@@ -98,7 +97,7 @@ impl Ledger {
             set_state(transaction, id, BerthState::Live)?;
             let lease: Option<i64> =
                 transaction.query_row("SELECT lease FROM berths WHERE id = ?1", [id], |row| row.get(0))?;
-            let until = lease.and_then(|seconds| event.at.checked_add(SignedDuration::from_secs(seconds)).ok());
+            let until = end_of_lease(lease.map(i64::unsigned_abs), event.at);
             transaction.execute(
                 "UPDATE berths SET host_key = ?2, until = ?3, live_at = ?4, told_left = NULL, renewals = 0, asked_at = NULL,
                  stops_at = NULL, stop_reason = NULL, stopped_at = NULL, kept_until = NULL WHERE id = ?1",
@@ -214,7 +213,7 @@ impl Ledger {
             set_state(transaction, id, BerthState::Starting)?;
             transaction.execute(
                 "UPDATE berths SET size = ?2, lease = ?3 WHERE id = ?1",
-                params![id, count(cards), lease.and_then(|seconds| i64::try_from(seconds).ok())],
+                params![id, count(cards), lease.map(seconds)],
             )?;
             transaction.execute("DELETE FROM berth_cards WHERE berth = ?1", [id])?;
             add_cards(transaction, id, cards, event.at)?;
@@ -348,15 +347,24 @@ fn insert(transaction: &Transaction, berth: &NewBerth, now: Timestamp) -> rusqli
             berth.memory.map(Size::bytes_i64),
             berth.cpus,
             now.to_string(),
-            berth.until.map(|until| until.to_string()),
+            end_of_lease(berth.lease, now).map(|until| until.to_string()),
             count(&berth.cards),
-            berth.lease.and_then(|seconds| i64::try_from(seconds).ok()),
+            berth.lease.map(seconds),
             berth.unattended,
         ])?;
     let id = transaction.last_insert_rowid();
     add_cards(transaction, id, &berth.cards, now)?;
     tickets::served(transaction, berth.ticket, &berth.overtaken)?;
     Ok(id)
+}
+
+fn end_of_lease(lease: Option<u64>, begin: Timestamp) -> Option<Timestamp> {
+    lease.and_then(|lease| begin.checked_add(SignedDuration::from_secs(seconds(lease))).ok())
+}
+
+/// SQLite's integers are signed.
+fn seconds(lease: u64) -> i64 {
+    i64::try_from(lease).unwrap_or(i64::MAX)
 }
 
 fn count(cards: &[CardId]) -> u32 {

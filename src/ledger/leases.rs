@@ -1,5 +1,6 @@
 //! What is stored about leases: what owners were told, and up to when time was counted.
 
+use super::berths::STANDING;
 use super::{Ledger, LedgerError, NewEvent, find, list, optional_time_at, time_at};
 use crate::error::Fault;
 use crate::model::clock::BootTime;
@@ -7,6 +8,7 @@ use crate::model::{BerthState, StopReason};
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{OptionalExtension, params};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What is stored about a berth's lease and not shown to users.
@@ -39,25 +41,20 @@ pub struct Counted {
     pub boot_id: String,
 }
 
+const NOTES: &str = "SELECT id, live_at, told_left, renewals, asked_at, stops_at, stop_reason FROM berths";
+
 impl Ledger {
     pub fn lease_notes(&self, id: i64) -> Result<LeaseNotes, Fault> {
-        self.read(|connection| {
-            let sql = "SELECT live_at, told_left, renewals, asked_at, stops_at, stop_reason FROM berths WHERE id = ?1";
-            let notes = find(connection, sql, [id], |row| {
-                let reason: Option<String> = row.get(5)?;
-                let asked = (optional_time_at(row, 3)?, optional_time_at(row, 4)?, reason.as_deref().and_then(StopReason::parse));
-                Ok(LeaseNotes {
-                    live_at: optional_time_at(row, 0)?,
-                    told_left: row.get::<_, Option<i64>>(1)?.map(|seconds| Duration::from_secs(seconds.unsigned_abs())),
-                    renewals: row.get(2)?,
-                    asked: match asked {
-                        (Some(at), Some(stops_at), Some(reason)) => Some((at, stops_at, reason)),
-                        _ => None,
-                    },
-                })
-            })?;
-            Ok(notes.unwrap_or_default())
-        })
+        let notes =
+            self.read(|connection| find(connection, &format!("{NOTES} WHERE id = ?1"), [id], read_notes))?;
+        Ok(notes.map(|(_, notes)| notes).unwrap_or_default())
+    }
+
+    /// Of all berths that have not ended, by id.
+    pub fn standing_notes(&self) -> Result<BTreeMap<i64, LeaseNotes>, Fault> {
+        let notes =
+            self.read(|connection| list(connection, &format!("{NOTES} WHERE {STANDING}"), [], read_notes))?;
+        Ok(notes.into_iter().collect())
     }
 
     /// Notes that the owner was warned when this much of the lease was left.
@@ -146,6 +143,23 @@ impl Ledger {
         })
         .map_err(|error| LedgerError::from(error).into_fault(&self.path))
     }
+}
+
+fn read_notes(row: &rusqlite::Row) -> rusqlite::Result<(i64, LeaseNotes)> {
+    let reason: Option<String> = row.get(6)?;
+    let reason = reason.as_deref().and_then(StopReason::parse);
+    let asked = match (optional_time_at(row, 4)?, optional_time_at(row, 5)?, reason) {
+        (Some(at), Some(stops_at), Some(reason)) => Some((at, stops_at, reason)),
+        _ => None,
+    };
+    let told_left: Option<i64> = row.get(2)?;
+    let notes = LeaseNotes {
+        live_at: optional_time_at(row, 1)?,
+        told_left: told_left.map(|seconds| Duration::from_secs(seconds.unsigned_abs())),
+        renewals: row.get(3)?,
+        asked,
+    };
+    Ok((row.get(0)?, notes))
 }
 
 impl Counted {

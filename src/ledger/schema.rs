@@ -7,10 +7,10 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(super) const APPLICATION_ID: i32 = 0x4252_5448;
 
 /// The newest schema that this program knows.
-pub(super) const VERSION: i32 = 5;
+pub(super) const VERSION: i32 = 6;
 
 /// The migrations, each with the version that it leads to.
-const MIGRATIONS: [(i32, &str); 5] = [(1, V1), (2, V2), (3, V3), (4, V4), (VERSION, V5)];
+const MIGRATIONS: [(i32, &str); 6] = [(1, V1), (2, V2), (3, V3), (4, V4), (5, V5), (VERSION, V6)];
 
 /// `held = 1` and the partial unique index make two live berths on one card impossible in the database itself;
 /// the same holds for ports and names. A trigger frees cards in the transaction that ends a berth.
@@ -233,6 +233,11 @@ CREATE TABLE tickets (
   since TEXT NOT NULL,
   overtaken INTEGER NOT NULL DEFAULT 0 CHECK (overtaken >= 0)
 ) STRICT;
+";
+
+/// Fair share looks at what was given back in the last days.
+const V6: &str = "
+CREATE INDEX holdings_by_end ON holdings (until);
 ";
 
 /// Brings a ledger to [`VERSION`], or refuses one that is newer than this program.

@@ -31,7 +31,6 @@ fn new_berth(name: &str, cards: &[u32], port: u16) -> NewBerth {
         image_id: "sha256:1".into(),
         memory: None,
         cpus: Some(1.5),
-        until: Some(at(3600)),
         lease: Some(3600),
         unattended: false,
         ticket: None,

@@ -26,11 +26,12 @@ mod rules;
 mod situation;
 #[cfg(test)]
 mod tests;
-mod time;
+pub mod time;
 mod turn;
 pub mod usage;
 mod warn;
 
+pub use order::next;
 pub use places::{Place, places};
 pub use renewal::{Renewal, renewal};
 pub use rules::Rules;

@@ -15,6 +15,11 @@ pub(super) fn by_age(one: &Ticket, other: &Ticket) -> Ordering {
     (one.since, one.id).cmp(&(other.since, other.id))
 }
 
+/// The ticket before which nobody should start.
+pub fn next(state: &Situation) -> Option<&Ticket> {
+    row(state).first().copied()
+}
+
 /// Everybody who waits, the one before whom nobody should start in front.
 pub(super) fn row(state: &Situation) -> Vec<&Ticket> {
     let shares = shares(state);

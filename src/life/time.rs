@@ -11,6 +11,6 @@ pub(super) fn after(time: Timestamp, span: Duration) -> Timestamp {
 }
 
 /// Zero where `to` is not later.
-pub(super) fn between(from: Timestamp, to: Timestamp) -> Duration {
+pub fn between(from: Timestamp, to: Timestamp) -> Duration {
     Duration::try_from(to.duration_since(from)).unwrap_or_default()
 }

@@ -33,7 +33,6 @@ fn live_berth(node: &Node) -> Berth {
         image_id: "sha256:1".into(),
         memory: None,
         cpus: None,
-        until: None,
         lease: None,
         unattended: false,
         ticket: None,

@@ -6,9 +6,9 @@ use super::situation::reason_of;
 use super::{Caller, Node, ProgressSender};
 use crate::host::sysctl;
 use crate::ledger::{Counted, Ledger};
+use crate::life::time::between;
 use crate::life::{self, Action, Why};
-use crate::model::clock::BootTime;
-use crate::model::{Berth, BerthState, StopReason, card};
+use crate::model::{Berth, BerthState, card};
 use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
 use std::sync::{Arc, PoisonError};
@@ -66,7 +66,7 @@ impl Node {
         if passed.jump.is_some() {
             *self.ends_held.lock().unwrap_or_else(PoisonError::into_inner) = Some(now.boot + HELD);
         }
-        let counted = Counted { wall: now.wall, boot: since_boot(now.boot), boot_id };
+        let counted = Counted { wall: now.wall, boot: now.boot.0, boot_id };
         let is_due =
             count.written.is_none_or(|written| now.wall.duration_since(written).abs() >= WRITE_EVERY);
         if is_due || !passed.shift.is_zero() {
@@ -106,7 +106,7 @@ impl Node {
 
     async fn ask_back(&self, id: i64, stops_at: Timestamp, why: Why) -> Result<()> {
         let Some(berth) = self.live(id).await? else { return Ok(()) };
-        let left = Duration::try_from(stops_at.duration_since(self.now().wall)).unwrap_or_default();
+        let left = between(self.now().wall, stops_at);
         let text = format!(
             "{} is stopped in {}: {}; its files and its container stay",
             berth.label(),
@@ -135,8 +135,9 @@ impl Node {
             };
             let cards = card::named(&berth.cards);
             tracing::info!(berth = berth.label(), cards, "its time is over");
-            let reason: StopReason = reason_of(why);
-            self.stop_marked(&berth, reason, &Caller::agent().name, &ProgressSender::nobody()).await.map(drop)
+            self.stop_marked(&berth, reason_of(why), &Caller::agent().name, &ProgressSender::nobody())
+                .await
+                .map(drop)
         };
         if let Err(error) = stopped.await {
             tracing::warn!(
@@ -151,10 +152,6 @@ impl Node {
         let berth = self.ledger(move |ledger| ledger.find_berth(id)).await?;
         Ok(berth.filter(|berth| berth.state == BerthState::Live))
     }
-}
-
-fn since_boot(boot: BootTime) -> Duration {
-    boot.0
 }
 
 /// The time rounded for people, without seconds.

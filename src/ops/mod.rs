@@ -48,6 +48,7 @@ pub(crate) mod survey;
 mod taken;
 mod undo;
 pub mod users;
+mod waiting;
 mod watch;
 mod watch_cards;
 

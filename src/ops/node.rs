@@ -23,6 +23,10 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
+/// How long to wait for another task that works on the berth. The reconciler marks each berth for a moment at each
+/// change in Docker, and no user should notice that.
+const BUSY_LIMIT: Duration = Duration::from_secs(20);
+
 /// Everything that the use cases need, shared by all connections. The order of its locks is in [`locks`].
 pub struct Node {
     /// Config and profile. Replaced as a whole; the lock is never held across an `.await`.
@@ -248,7 +252,19 @@ impl Node {
     pub async fn forget_engine(&self) {
         *self.engine.lock().await = None;
         *self.looks.foreign.lock().await = None;
+        self.reconcile_again().await;
+    }
+
+    /// What was not brought to its end is written down: the reconciler goes on with it.
+    pub(super) async fn reconcile_again(&self) {
         *self.reconciled.lock().await = false;
+    }
+
+    /// Marks the berth as being worked on. An error when another request works on it, and does not come to an end.
+    pub(super) async fn enter_berth(&self, id: i64, name: &str) -> Result<BusyGuard, Fault> {
+        self.busy.enter_within(id, BUSY_LIMIT).await.ok_or_else(|| {
+            Fault::busy(format!("{name} is being changed by another request")).help("try again in a moment")
+        })
     }
 
     pub(super) fn berth_dir(&self, id: i64) -> PathBuf {

@@ -40,11 +40,12 @@ impl Node {
     pub(super) async fn turn(&self, survey: &Survey, asked: &CardsAsked<'_>) -> Result<Served> {
         let now = self.now().wall;
         let free = choose::choose(survey, asked.wish, asked.last, now, asked.patience)?;
-        let mut situation = self.situation(Some(survey)).await?;
         let id = asked.ticket.unwrap_or(NO_TICKET);
-        if !situation.tickets.iter().any(|ticket| ticket.id != id) && situation.reservations.is_empty() {
+        let waiting = self.ledger(Ledger::tickets).await?;
+        if waiting.iter().all(|ticket| ticket.id == id) {
             return Ok(Served { cards: free, overtaken: Vec::new() });
         }
+        let mut situation = self.situation(Some(survey)).await?;
         match situation.tickets.iter_mut().find(|ticket| ticket.id == id) {
             Some(ticket) => ticket.wish = asked.wish.clone(),
             None => situation.tickets.push(life::Ticket {
@@ -150,9 +151,7 @@ fn turn_of(actions: &[Action], id: i64) -> Option<Served> {
 }
 
 fn kept_for_others(situation: &life::Situation, free: &[CardId], patience: Patience) -> Fault {
-    let first = life::places(situation).into_iter().find(|place| place.place == 1);
-    let ticket = first.and_then(|place| situation.tickets.iter().find(|ticket| ticket.id == place.ticket));
-    let who = ticket.map_or("others".to_owned(), |ticket| {
+    let who = life::next(situation).map_or("others".to_owned(), |ticket| {
         format!("{}, who waits for {}", ticket.owner, wish(&ticket.wish))
     });
     let is = if free.len() == 1 { "is" } else { "are" };

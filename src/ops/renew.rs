@@ -1,7 +1,6 @@
 //! Starts a lease anew. Its end is in the ledger only; nothing of the container changes.
 
 use super::ration::Act;
-use super::release::BUSY_LIMIT;
 use super::{Caller, Node, request};
 use crate::error::Fault;
 use crate::ledger::Ledger;
@@ -17,9 +16,7 @@ impl Node {
         self.ration(caller, Act::Renew)?;
         let lease = request::lease(&self.settings().profile.berth, seconds)?;
         let berth = self.find_berth(caller, name).await?;
-        let _busy = self.busy.enter_within(berth.id, BUSY_LIMIT).await.ok_or_else(|| {
-            Fault::busy(format!("{name} is being changed by another request")).help("try again in a moment")
-        })?;
+        let _busy = self.enter_berth(berth.id, name).await?;
         let id = berth.id;
         // Its owner hears how it is, without waiting for the next look. The lease is renewed also where Docker is away.
         if let Err(error) = self.renew_conditions(&berth).await {

@@ -5,25 +5,19 @@ use super::images::ReadyImage;
 use super::locks::beside;
 use super::ports::Asker;
 use super::ration::Act;
-use super::{Caller, Node, ProgressSender, Survey, choose, node, ports, queue};
-use crate::error::{ErrorClass, Fault, class_of, flatten};
+use super::{Caller, Node, ProgressSender, Survey, choose, node, ports, queue, waiting};
+use crate::error::{Fault, flatten};
 use crate::facts::at_work::check_not_at_work;
 use crate::ledger::{ClaimError, NewBerth, NewTicket, User};
 use crate::model::clock::BootTime;
 use crate::model::{Berth, BerthRequest, CardWish, Holder, Size, card, name};
 use crate::profile::{BerthRules, Settings};
 use anyhow::{Context, Result};
-use jiff::SignedDuration;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
 
 /// The least memory of a berth: Docker, an SSH server and a shell need it.
 const LEAST_MEMORY: Size = Size::mib(64);
-/// The longest time that a request may wait. It is bounded because a request that waits keeps a connection open.
-const LONGEST_WAIT: Duration = Duration::from_hours(30 * 24);
-/// A request that waits looks at the cards at least this often: a process of the host ends without an event.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// The name of a berth where the request gives none. A second one is `dev-2`.
 const DEFAULT_NAME: &str = "dev";
 
@@ -98,16 +92,12 @@ impl Node {
         }
         let owner = caller.owner(request.owner.as_deref())?;
         let user = self.check_owner(&owner).await?;
-        if request.wait > LONGEST_WAIT.as_secs() {
-            let longest = humantime::format_duration(LONGEST_WAIT);
-            return Err(Fault::usage(format!("the longest wait is {longest}")).into());
-        }
         Ok(Order {
             owner: user,
             name: request.name.clone(),
             wish: request.cards.clone(),
             lease: lease(&settings.profile.berth, request.lease)?,
-            wait: Duration::from_secs(request.wait),
+            wait: waiting::checked(request.wait)?,
             cpus: check_cpus(request.cpus)?,
             memory: check_memory(caller, &settings.profile.berth, request)?,
             settings,
@@ -137,51 +127,16 @@ impl Node {
         image: &ReadyImage,
         progress: &ProgressSender,
     ) -> Result<Claimed> {
-        // A wait that tokio ends, by its own clock.
-        let deadline = tokio::time::Instant::now() + order.wait;
-        let _waiting = match order.patience() {
-            Patience::None => None,
-            Patience::Waits => Some(self.waiting.enter(&order.owner.name)?),
-        };
-        let mut ticket: Option<queue::WaitingTicket> = None;
+        let mut wait = self.wait(caller, order.ticket(), order.wait, progress)?;
         loop {
-            let mut freed = self.subscribe_freed();
-            let id = ticket.as_ref().map(queue::WaitingTicket::id);
-            let refused = match self.claim(caller, order, image, id).await {
+            wait.looks();
+            match self.claim(caller, order, image, wait.ticket()).await {
                 Ok(claimed) => {
-                    if let Some(ticket) = ticket {
-                        ticket.served();
-                    }
+                    wait.is_served();
                     return Ok(claimed);
                 }
-                Err(error) => error,
-            };
-            if ticket.is_none() && class_of(&refused) == ErrorClass::Busy && !order.wait.is_zero() {
-                ticket = Some(self.take_ticket(order.ticket(), &caller.name).await?);
-                self.tell_wanted();
+                Err(refused) => wait.after(refused).await?,
             }
-            self.wait_for_cards(refused, &mut freed, deadline, progress).await?;
-        }
-    }
-
-    /// Waits until cards were given back or the next look is due. Returns `refused` when the wait is over: time is
-    /// up, the client has gone, or the agent stops.
-    pub(super) async fn wait_for_cards(
-        &self,
-        refused: anyhow::Error,
-        freed: &mut watch::Receiver<u64>,
-        deadline: tokio::time::Instant,
-        progress: &ProgressSender,
-    ) -> Result<()> {
-        if class_of(&refused) != ErrorClass::Busy || tokio::time::Instant::now() >= deadline {
-            return Err(refused);
-        }
-        progress.step(format!("waiting for cards: {}", flatten(&refused).message));
-        tokio::select! {
-            _ = freed.changed() => Ok(()),
-            () = tokio::time::sleep_until(deadline.min(tokio::time::Instant::now() + LOOK_AGAIN)) => Ok(()),
-            () = progress.abandoned() => Err(refused),
-            () = self.stopping() => Err(refused.context("the agent stops")),
         }
     }
 
@@ -236,7 +191,6 @@ impl Node {
             image_id: image.id.clone(),
             memory: order.memory.or(Some(rules.memory_of(turn.cards.len()))),
             cpus: cpus.map(|cpus| cpus.min(online_cpus())),
-            until: now.checked_add(SignedDuration::try_from(order.lease)?).ok(),
             lease: Some(order.lease.as_secs()),
             unattended: false,
             ticket,
@@ -400,6 +354,7 @@ fn claim_fault(error: ClaimError) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorClass;
     use crate::profile::{Profile, shipped_profile};
 
     #[test]

@@ -2,7 +2,8 @@
 
 use super::{Node, Survey};
 use crate::alloc::Slot;
-use crate::ledger::{LeaseNotes, Ledger, TicketRow};
+use crate::ledger::{Holding, LeaseNotes, Ledger, TicketRow};
+use crate::life::time::between;
 use crate::life::{self, Asked, Phase, Rules, Situation, Standing, Why, usage};
 use crate::model::{Berth, BerthState, StopReason};
 use crate::profile::LeaseRules;
@@ -26,18 +27,15 @@ impl Node {
         let half_life = rules.half_life;
         let (standing, tickets, used) = self
             .ledger(move |ledger| {
-                let mut standing = Vec::new();
-                for berth in ledger.standing_berths()? {
-                    let notes = ledger.lease_notes(berth.id)?;
-                    standing.extend(standing_of(&berth, &notes));
-                }
-                let mut used = BTreeMap::<String, f64>::new();
-                for held in ledger.held_since(since)? {
-                    let hours = usage::held(1, between(held.since, held.until), half_life);
-                    *used.entry(held.owner).or_default() +=
-                        usage::decayed(hours, between(held.until, now), half_life);
-                }
-                Ok((standing, tickets_of(ledger)?, used))
+                let notes = ledger.standing_notes()?;
+                let notes_of = |berth: &Berth| notes.get(&berth.id).cloned().unwrap_or_default();
+                let berths = ledger.standing_berths()?;
+                let standing: Vec<Standing> =
+                    berths.iter().filter_map(|berth| standing_of(berth, &notes_of(berth))).collect();
+                let tickets = tickets_of(ledger)?;
+                // Who used how much says who of them is next.
+                let held = if tickets.is_empty() { Vec::new() } else { ledger.held_since(since)? };
+                Ok((standing, tickets, used(held, now, half_life)))
             })
             .await?;
         // A card that nobody will be given, whoever gives it back, is waited for by nobody.
@@ -59,6 +57,16 @@ impl Node {
             rules,
         })
     }
+}
+
+/// The card-hours of each owner's berths that have ended, as they count now.
+fn used(held: Vec<Holding>, now: Timestamp, half_life: Duration) -> BTreeMap<String, f64> {
+    let mut used = BTreeMap::new();
+    for held in held {
+        let hours = usage::held(1, between(held.since, held.until), half_life);
+        *used.entry(held.owner).or_default() += usage::decayed(hours, between(held.until, now), half_life);
+    }
+    used
 }
 
 fn tickets_of(ledger: &Ledger) -> Result<Vec<life::Ticket>, crate::error::Fault> {
@@ -141,6 +149,12 @@ fn rules(lease: &LeaseRules) -> Rules {
     }
 }
 
-fn between(earlier: Timestamp, later: Timestamp) -> Duration {
-    Duration::try_from(later.duration_since(earlier)).unwrap_or_default()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_of_a_profile_are_those_of_the_function_that_decides() {
+        assert_eq!(rules(&LeaseRules::default()), Rules::default());
+    }
 }

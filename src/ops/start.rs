@@ -2,10 +2,8 @@
 
 use super::choose::{self, Patience};
 use super::ration::Act;
-use super::release::BUSY_LIMIT;
-use super::stop::busy;
-use super::{Caller, Node, ProgressSender, build, queue, request};
-use crate::error::{ErrorClass, Fault, class_of, flatten};
+use super::{Caller, Node, ProgressSender, build, queue, request, waiting};
+use crate::error::{Fault, flatten};
 use crate::facts::at_work::check_not_at_work;
 use crate::ledger::{ClaimError, NewTicket};
 use crate::model::{Berth, BerthState, CardId, CardWish, StartRequest, StopReason, card};
@@ -25,15 +23,17 @@ impl Node {
         let lease = request::lease(&settings.profile.berth, request.lease)?;
         self.check_room().await?;
         self.ensure_reconciled().await?;
-        let id = self.find_berth(caller, name).await?.id;
-        // A wait that tokio ends, by its own clock.
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(request.wait);
-        let patience = if request.wait == 0 { Patience::None } else { Patience::Waits };
-        let mut ticket: Option<queue::WaitingTicket> = None;
+        let found = self.find_berth(caller, name).await?;
+        let id = found.id;
+        let length = waiting::checked(request.wait)?;
+        let patience = if length.is_zero() { Patience::None } else { Patience::Waits };
+        let had = self.ledger(move |ledger| ledger.cards_of(id)).await?;
+        let ticket = NewTicket { owner: found.owner, berth: Some(found.name), wish: same_cards(&had), lease };
+        let mut wait = self.wait(caller, ticket, length, progress)?;
         loop {
-            let mut freed = self.subscribe_freed();
+            wait.looks();
             // While it waits for cards, others may release it.
-            let busy = self.busy.enter_within(id, BUSY_LIMIT).await.ok_or_else(|| busy(name))?;
+            let busy = self.enter_berth(id, name).await?;
             let berth = self.ledger(move |ledger| ledger.berth_by_id(id)).await?;
             match berth.state {
                 BerthState::Stopped => {}
@@ -48,12 +48,9 @@ impl Node {
             }
             self.check_kept(&berth, name).await?;
             let had = self.ledger(move |ledger| ledger.cards_of(id)).await?;
-            let waiting = ticket.as_ref().map(queue::WaitingTicket::id);
-            let refused = match self.claim_again(caller, &berth, &had, lease, patience, waiting).await {
+            let refused = match self.claim_again(caller, &berth, &had, lease, patience, wait.ticket()).await {
                 Ok(started) => {
-                    if let Some(ticket) = ticket {
-                        ticket.served();
-                    }
+                    wait.is_served();
                     let back = Box::pin(self.bring_back(&started, &caller.name, progress)).await;
                     if let Err(error) = &back {
                         self.back_to_stopped(&started, error).await;
@@ -63,14 +60,7 @@ impl Node {
                 Err(error) => error,
             };
             drop(busy);
-            if ticket.is_none() && class_of(&refused) == ErrorClass::Busy && request.wait > 0 {
-                let wish = same_cards(&had);
-                let new =
-                    NewTicket { owner: berth.owner.clone(), berth: Some(berth.name.clone()), wish, lease };
-                ticket = Some(self.take_ticket(new, &caller.name).await?);
-                self.tell_wanted();
-            }
-            self.wait_for_cards(refused, &mut freed, deadline, progress).await?;
+            wait.after(refused).await?;
         }
     }
 
@@ -169,7 +159,7 @@ impl Node {
                 error,
                 "could not be stopped again now; its cards stay reserved until the reconciler can"
             );
-            *self.reconciled.lock().await = false;
+            self.reconcile_again().await;
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Stops a berth: its container ends and is kept, and its cards become free. It keeps its name and port.
 
-use super::release::{BUSY_LIMIT, STOP_SECONDS};
+use super::release::{STOP_SECONDS, not_yet};
 use super::{Caller, Node, ProgressSender};
-use crate::error::{Fault, class_of, flatten};
+use crate::error::Fault;
 use crate::ledger::Ledger;
 use crate::model::{Berth, BerthState, StopReason, card};
 use anyhow::Result;
@@ -11,7 +11,7 @@ impl Node {
     pub async fn stop_berth(&self, caller: &Caller, name: &str, progress: &ProgressSender) -> Result<Berth> {
         let found = self.find_berth(caller, name).await?;
         let id = found.id;
-        let _busy = self.busy.enter_within(id, BUSY_LIMIT).await.ok_or_else(|| busy(name))?;
+        let _busy = self.enter_berth(id, name).await?;
         // It may have changed between looking it up and entering.
         let berth = self.ledger(move |ledger| ledger.berth_by_id(id)).await?;
         match berth.state {
@@ -49,9 +49,8 @@ impl Node {
         match self.finish_stop(berth, actor).await {
             Ok(berth) => Ok(berth),
             Err(error) => {
-                // The reconciler goes on with what is written down.
-                *self.reconciled.lock().await = false;
-                Err(not_yet(berth, &error).into())
+                self.reconcile_again().await;
+                Err(not_yet("stop", berth, &error).into())
             }
         }
     }
@@ -106,20 +105,4 @@ impl Node {
         }
         Ok(())
     }
-}
-
-pub(super) fn busy(name: &str) -> Fault {
-    Fault::busy(format!("{name} is being changed by another request")).help("try again in a moment")
-}
-
-/// The fault for a stop that is recorded and not done yet. Its exit code says that it is not done.
-fn not_yet(berth: &Berth, error: &anyhow::Error) -> Fault {
-    let (why, cards) = (flatten(error).message, card::named(&berth.cards));
-    Fault::new(
-        class_of(error),
-        format!("the stop of {} is written down, but not done yet: {why}", berth.label()),
-    )
-    .help(format!(
-        "it is done as soon as Docker can, without another word; until then {cards} cannot be given out"
-    ))
 }

@@ -60,7 +60,7 @@ impl Node {
                 error = format!("{error:#}"),
                 "could not be undone now; its cards stay reserved until the reconciler can"
             );
-            *self.reconciled.lock().await = false;
+            self.reconcile_again().await;
         }
     }
 
