@@ -24,6 +24,8 @@ const ACTIONS: [&str; 9] =
 pub struct Feed {
     pub ticks: u64,
     pub up: bool,
+    /// How often it went down. Who looks now and then would not see it otherwise.
+    pub downs: u64,
     /// Why the engine is down.
     pub problem: Option<String>,
 }
@@ -58,6 +60,7 @@ async fn run(engine: &Engine, sender: &watch::Sender<Feed>) {
             tracing::warn!(problem, "the Docker Engine is down");
         }
         sender.send_if_modified(|feed| {
+            feed.downs += u64::from(feed.up);
             let changed = feed.up || feed.problem.as_ref() != Some(&problem);
             feed.up = false;
             feed.problem = Some(problem);

@@ -1,8 +1,9 @@
 //! What is wrong with a berth now, as codes. A code begins and ends in one transaction with the event about it.
 
-use super::{Ledger, LedgerError, NewEvent};
+use super::{Ledger, LedgerError, NewEvent, leases};
 use crate::error::Fault;
-use crate::model::{Condition, ConditionCode};
+use crate::model::{Berth, Condition, ConditionCode};
+use jiff::SignedDuration;
 use rusqlite::params;
 
 impl Ledger {
@@ -42,6 +43,16 @@ impl Ledger {
         })
         .map(|_| ())
         .map_err(|error| LedgerError::from(error).into_fault(&self.path))
+    }
+
+    /// A berth that was to come back is back. Its lease ends later by the time that it was not there.
+    pub fn returned(&self, berth: i64, given_back: SignedDuration, event: &NewEvent) -> Result<Berth, Fault> {
+        self.change(event, |transaction| {
+            let sql = "DELETE FROM conditions WHERE berth = ?1 AND code = ?2";
+            transaction.prepare_cached(sql)?.execute(params![berth, ConditionCode::Returning.as_str()])?;
+            leases::shift_end(transaction, berth, given_back)
+        })?;
+        self.berth_by_id(berth)
     }
 
     /// How many kills by the out-of-memory killer were reported since the berth's container was started.

@@ -6,7 +6,7 @@ use crate::error::Fault;
 use crate::model::clock::BootTime;
 use crate::model::{BerthState, StopReason};
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{OptionalExtension, Transaction, params};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -124,25 +124,30 @@ impl Ledger {
             if shift.is_zero() {
                 return Ok(());
             }
-            let sql = "SELECT id, until, asked_at, stops_at, live_at FROM berths WHERE state = ?1";
-            let berths = list(transaction, sql, [BerthState::Live.as_str()], |row| {
-                let times: rusqlite::Result<Vec<_>> =
-                    (1..=4).map(|index| optional_time_at(row, index)).collect();
-                Ok((row.get::<_, i64>(0)?, times?))
-            })?;
-            let sql =
-                "UPDATE berths SET until = ?2, asked_at = ?3, stops_at = ?4, live_at = ?5 WHERE id = ?1";
-            let mut write = transaction.prepare_cached(sql)?;
-            for (id, times) in berths {
-                let moved = |time: Timestamp| time.checked_add(shift).unwrap_or(time).to_string();
-                let mut moved = times.into_iter().map(|time| time.map(moved));
-                let mut next = || moved.next().flatten();
-                write.execute(params![id, next(), next(), next(), next()])?;
+            let sql = "SELECT id FROM berths WHERE state = ?1";
+            for id in list(transaction, sql, [BerthState::Live.as_str()], |row| row.get(0))? {
+                shift_end(transaction, id, shift)?;
             }
             Ok(())
         })
         .map_err(|error| LedgerError::from(error).into_fault(&self.path))
     }
+}
+
+/// Moves the end of a live berth's lease, and the times that go with it.
+pub(super) fn shift_end(transaction: &Transaction, id: i64, shift: SignedDuration) -> rusqlite::Result<()> {
+    let moved = |time: Timestamp| time.checked_add(shift).unwrap_or(time).to_string();
+    let sql = "SELECT until, asked_at, stops_at, live_at FROM berths WHERE id = ?1 AND state = 'live'";
+    let times = transaction
+        .prepare_cached(sql)?
+        .query_row([id], |row| {
+            let time = |index| Ok(optional_time_at(row, index)?.map(moved));
+            (0..4).map(time).collect::<rusqlite::Result<Vec<_>>>()
+        })
+        .optional()?;
+    let Some([until, asked_at, stops_at, live_at]) = times.as_deref() else { return Ok(()) };
+    let sql = "UPDATE berths SET until = ?2, asked_at = ?3, stops_at = ?4, live_at = ?5 WHERE id = ?1";
+    transaction.prepare_cached(sql)?.execute(params![id, until, asked_at, stops_at, live_at]).map(|_| ())
 }
 
 fn read_notes(row: &rusqlite::Row) -> rusqlite::Result<(i64, LeaseNotes)> {

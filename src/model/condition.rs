@@ -15,6 +15,8 @@ pub enum ConditionCode {
     Gone,
     /// Its container does not run.
     Dead,
+    /// Its container ended with Docker or with the machine; the agent starts it again as soon as it can.
+    Returning,
     /// Its container is paused.
     Paused,
     /// After a start that berth did not make, its container reaches other devices than its own.
@@ -32,10 +34,11 @@ pub enum ConditionCode {
 }
 
 impl ConditionCode {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Stuck,
         Self::Gone,
         Self::Dead,
+        Self::Returning,
         Self::Paused,
         Self::DevicesChanged,
         Self::CardLost,
@@ -50,6 +53,7 @@ impl ConditionCode {
             Self::Stuck => "stuck",
             Self::Gone => "gone",
             Self::Dead => "dead",
+            Self::Returning => "returning",
             Self::Paused => "paused",
             Self::DevicesChanged => "devices-changed",
             Self::CardLost => "card-lost",
@@ -66,6 +70,7 @@ impl ConditionCode {
             Self::Stuck => "berth.stuck",
             Self::Gone => "berth.gone",
             Self::Dead => "berth.dead",
+            Self::Returning => "berth.returning",
             Self::Paused => "berth.paused",
             Self::DevicesChanged => "berth.devices-changed",
             Self::CardLost => "berth.card-lost",
@@ -82,7 +87,7 @@ impl ConditionCode {
 
     /// Nothing answers in a berth that has this.
     pub fn is_down(self) -> bool {
-        matches!(self, Self::Gone | Self::Dead | Self::Paused)
+        matches!(self, Self::Gone | Self::Dead | Self::Returning | Self::Paused)
     }
 }
 
@@ -110,7 +115,9 @@ impl Condition {
     pub fn over(&self) -> String {
         match self.code {
             ConditionCode::Stuck => "it is no longer stuck".into(),
-            ConditionCode::Gone | ConditionCode::Dead => "its container runs again".into(),
+            ConditionCode::Gone | ConditionCode::Dead | ConditionCode::Returning => {
+                "its container runs again".into()
+            }
             ConditionCode::Paused => "its container is no longer paused".into(),
             ConditionCode::DevicesChanged => "its container has its own devices again".into(),
             ConditionCode::CardLost => format!("{} lost no more", self.are()),
@@ -137,6 +144,9 @@ impl fmt::Display for Condition {
             ConditionCode::Stuck => f.write_str("it could not be ended yet")?,
             ConditionCode::Gone => f.write_str("its container is gone")?,
             ConditionCode::Dead => f.write_str("its container does not run")?,
+            ConditionCode::Returning => {
+                f.write_str("its container ended with Docker or with the node, and is started again")?;
+            }
             ConditionCode::Paused => f.write_str("its container is paused")?,
             ConditionCode::DevicesChanged => {
                 f.write_str("its container was started with other devices than its own")?;

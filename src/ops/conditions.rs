@@ -4,6 +4,7 @@ use super::{Caller, Node};
 use crate::ledger::NewEvent;
 use crate::model::{Berth, CardId, Condition, ConditionCode};
 use anyhow::Result;
+use jiff::Timestamp;
 
 /// A condition as a look found it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +47,12 @@ impl Changes {
         self.begun.is_empty() && self.over.is_empty()
     }
 
+    /// A dead berth that is to come back is down for as long as it is dead.
+    fn since_when(&self, code: ConditionCode) -> Option<Timestamp> {
+        let dead = self.over.iter().find(|over| over.code == ConditionCode::Dead);
+        dead.filter(|_| code == ConditionCode::Returning).map(|dead| dead.since)
+    }
+
     /// Whether the end of this condition gets an event of its own. It gets none where the berth is down for another
     /// reason now, whose event says so.
     fn is_told(&self, over: &Condition) -> bool {
@@ -59,6 +66,7 @@ impl Node {
         let id = berth.id;
         let since = self.now().wall;
         for found in changes.begun.clone() {
+            let since = changes.since_when(found.code).unwrap_or(since);
             let condition = Condition { code: found.code, since, cards: found.cards, detail: found.detail };
             let event = self.begins(berth, &condition);
             self.ledger(move |ledger| ledger.begin_condition(id, &condition, &event)).await?;
@@ -83,7 +91,6 @@ impl Node {
 mod tests {
     use super::*;
     use ConditionCode::{CardAlarm, CardTaken, Dead, Gone, Oom, Paused};
-    use jiff::Timestamp;
 
     fn known(code: ConditionCode, cards: &[u32]) -> Condition {
         let cards = cards.iter().copied().map(CardId).collect();

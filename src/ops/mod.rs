@@ -38,6 +38,7 @@ mod release;
 mod reload;
 mod renew;
 mod request;
+mod returns;
 mod room;
 pub mod rulings;
 mod situation;

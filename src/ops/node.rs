@@ -13,10 +13,11 @@ use crate::error::Fault;
 use crate::host::clock::{Clock, SystemClock};
 use crate::host::{Host, RealHost, dirs, elf, lock};
 use crate::ledger::{Ledger, NewEvent};
-use crate::model::FullPlace;
 use crate::model::clock::{BootTime, Now};
+use crate::model::{Berth, FullPlace};
 use crate::profile::{Config, Settings, load_profile};
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -109,7 +110,7 @@ impl Node {
             reconciled: Ordered::new(Rank::Reconciled, false),
             full: Mutex::default(),
             reported: Mutex::default(),
-            pulse: Pulse::default(),
+            pulse: Pulse::after(ledger.counted()?.map_or(Timestamp::MIN, |counted| counted.wall)),
             apart: Ordered::new(Rank::Apart, Kept::default()),
             writing_keys: Ordered::new(Rank::Keys, ()),
             making_host_keys: Ordered::new(Rank::HostKeys, ()),
@@ -204,6 +205,10 @@ impl Node {
         Ok(tokio::task::spawn_blocking(move || work(&ledger)).await??)
     }
 
+    pub(super) async fn ledger_berth(&self, id: i64) -> Result<Berth> {
+        self.ledger(move |ledger| ledger.berth_by_id(id)).await
+    }
+
     /// The ledger, for work that [`Node::ledger`] does not fit.
     pub(super) fn ledger_handle(&self) -> Arc<Ledger> {
         self.ledger.clone()
@@ -250,6 +255,7 @@ impl Node {
 
     /// Notes that the engine went away. It may come back as another version, and containers may have changed.
     pub async fn forget_engine(&self) {
+        self.note_outage();
         *self.engine.lock().await = None;
         *self.looks.foreign.lock().await = None;
         self.reconcile_again().await;

@@ -3,18 +3,19 @@
 
 use super::conditions::{Changes, Found};
 use super::locks::beside;
-use super::{Node, build};
+use super::{Node, build, returns};
 use crate::engine::{ContainerState, readback};
 use crate::host::{kernel_log, readback as kernel};
 use crate::model::{Berth, BerthState, Condition, ConditionCode};
 use anyhow::Result;
 use futures_util::future::join_all;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::Notify;
 
-const CONTAINER: [ConditionCode; 3] = [ConditionCode::Gone, ConditionCode::Dead, ConditionCode::Paused];
+pub(super) const CONTAINER: [ConditionCode; 4] =
+    [ConditionCode::Gone, ConditionCode::Dead, ConditionCode::Returning, ConditionCode::Paused];
 /// How long users are shown that the kernel killed a process in their berth for lack of memory.
 const OOM_SHOWN: SignedDuration = SignedDuration::from_hours(24);
 /// A berth that runs out of memory repeatedly causes one event in this time.
@@ -27,6 +28,17 @@ pub(super) struct Pulse {
     read_back: Mutex<BTreeMap<i64, String>>,
     /// Notified when anybody took a card or gave one back.
     pub(super) cards_moved: Notify,
+    /// Since when containers were not looked at, because Docker or the agent was away.
+    pub(super) outage: Mutex<Option<Timestamp>>,
+    /// How often the start of each berth that is to come back went wrong.
+    pub(super) failures: Mutex<BTreeMap<i64, u32>>,
+}
+
+impl Pulse {
+    /// Before the first look of an agent. `away`: since when no agent looked.
+    pub(super) fn after(away: Timestamp) -> Self {
+        Self { outage: Mutex::new(Some(away)), ..Self::default() }
+    }
 }
 
 impl Node {
@@ -38,29 +50,43 @@ impl Node {
         let looks = live
             .iter()
             .map(|berth| async move { (berth.label(), beside(self.look_at_container(berth)).await) });
+        let mut all_looked = true;
         for (berth, looked) in join_all(looks).await {
-            if let Err(error) = looked {
-                tracing::warn!(berth, error = format!("{error:#}"), "could not look at its container");
+            match looked {
+                Ok(looked) => all_looked &= looked,
+                Err(error) => {
+                    all_looked = false;
+                    tracing::warn!(berth, error = format!("{error:#}"), "could not look at its container");
+                }
             }
+        }
+        if all_looked {
+            *self.pulse.outage.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
         Ok(())
     }
 
     /// Checks one berth. A live berth keeps its cards when its container ended or was removed: its owner decides.
     /// The berth is marked busy only where something changed, and is then looked at again. Otherwise each event of
-    /// Docker could make a release fail.
-    async fn look_at_container(&self, berth: &Berth) -> Result<()> {
+    /// Docker could make a release fail. `false` where another request works on it, which looks itself.
+    async fn look_at_container(&self, berth: &Berth) -> Result<bool> {
         let state = self.container_state(berth).await?;
-        if Changes::of(&berth.conditions, &CONTAINER, of_container(state.as_ref())).none()
+        if self.container_changes(berth, state.as_ref()).none()
             && !self.is_new_start(berth, state.as_ref())
             && !self.has_oom_news(berth, state.as_ref()).await?
         {
-            return Ok(());
+            return Ok(true);
         }
         let id = berth.id;
-        let Some(_busy) = self.busy.enter(id) else { return Ok(()) };
-        let berth = self.ledger(move |ledger| ledger.berth_by_id(id)).await?;
-        self.renew_conditions(&berth).await
+        let Some(_busy) = self.busy.enter(id) else { return Ok(false) };
+        let berth = self.ledger_berth(id).await?;
+        self.renew_conditions(&berth).await.map(|()| true)
+    }
+
+    fn container_changes(&self, berth: &Berth, state: Option<&ContainerState>) -> Changes {
+        let outage = *self.pulse.outage.lock().unwrap_or_else(PoisonError::into_inner);
+        let down = returns::down(&berth.conditions, outage);
+        Changes::of(&berth.conditions, &CONTAINER, of_container(state, down))
     }
 
     /// Writes down the conditions of a berth that the caller has marked busy.
@@ -69,7 +95,8 @@ impl Node {
             return Ok(());
         }
         let state = self.container_state(berth).await?;
-        self.settle(berth, Changes::of(&berth.conditions, &CONTAINER, of_container(state.as_ref()))).await?;
+        let changes = self.container_changes(berth, state.as_ref());
+        self.settle(berth, changes).await?;
         self.settle_oom(berth, state.as_ref()).await?;
         if self.is_new_start(berth, state.as_ref()) {
             self.read_devices_back(berth, state.as_ref()).await?;
@@ -183,8 +210,8 @@ async fn killed(container: String, count: u64) -> Option<String> {
     (!last.is_empty()).then(|| last.join(", "))
 }
 
-/// What is wrong with a live berth's container, if anything.
-fn of_container(state: Option<&ContainerState>) -> Vec<Found> {
+/// What is wrong with a live berth's container, if anything; `down` where it does not run.
+fn of_container(state: Option<&ContainerState>, down: ConditionCode) -> Vec<Found> {
     let found = match state {
         None => Found::new(ConditionCode::Gone, None),
         Some(state) if state.paused => Found::new(ConditionCode::Paused, None),
@@ -192,7 +219,7 @@ fn of_container(state: Option<&ContainerState>) -> Vec<Found> {
         Some(state) => {
             let memory = if state.oom_killed { ", out of memory" } else { "" };
             let status = state.exit_code.map(|code| format!("it ended with status {code}{memory}"));
-            Found::new(ConditionCode::Dead, status)
+            Found::new(down, status)
         }
     };
     vec![found]
@@ -217,12 +244,12 @@ mod tests {
             address: None,
             started_at: None,
         };
-        assert_eq!(of_container(Some(&state(true, false))), []);
-        let code = |state: Option<&ContainerState>| of_container(state)[0].code;
+        assert_eq!(of_container(Some(&state(true, false)), ConditionCode::Dead), []);
+        let code = |state: Option<&ContainerState>| of_container(state, ConditionCode::Dead)[0].code;
         assert_eq!(code(None), ConditionCode::Gone);
         // Docker says of a paused container that it runs, too.
         assert_eq!(code(Some(&state(true, true))), ConditionCode::Paused);
-        let dead = of_container(Some(&state(false, false)));
+        let dead = of_container(Some(&state(false, false)), ConditionCode::Dead);
         assert_eq!(dead, [Found::new(ConditionCode::Dead, Some("it ended with status 137".into()))]);
     }
 }

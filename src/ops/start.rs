@@ -37,7 +37,7 @@ impl Node {
             let berth = self.ledger(move |ledger| ledger.berth_by_id(id)).await?;
             match berth.state {
                 BerthState::Stopped => {}
-                BerthState::Live => return Ok(berth),
+                BerthState::Live => return self.start_live(berth, name).await,
                 state => {
                     return Err(Fault::refused(format!(
                         "{} is {state} and cannot be started",
@@ -61,6 +61,15 @@ impl Node {
             };
             drop(busy);
             wait.after(refused).await?;
+        }
+    }
+
+    /// A live berth runs, unless its container ended.
+    async fn start_live(&self, berth: Berth, name: &str) -> Result<Berth> {
+        self.check_kept(&berth, name).await?;
+        match self.container_state(&berth).await? {
+            Some(state) if !state.running => self.revive(&berth).await,
+            _ => Ok(berth),
         }
     }
 

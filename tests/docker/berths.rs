@@ -26,6 +26,7 @@ mod main_path;
 mod numa;
 mod proxy;
 mod reload;
+mod returns;
 mod sessions;
 mod stops;
 mod storage;

@@ -18,13 +18,16 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// The shortest pause between two looks. A container that restarts all the time causes events all the time.
 const REST: Duration = Duration::from_millis(500);
 
+/// The pause where a berth is to come back, and its device nodes are not there yet.
+const LOOK_FOR_NODES: Duration = Duration::from_secs(2);
+
 /// Between two tries to reach Docker where it did not run when the agent started.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
 
 pub(super) struct Containers {
     /// Docker's changes; `None` until Docker has answered once.
     feed: Option<watch::Receiver<Feed>>,
-    up: bool,
+    downs: u64,
     pause: Duration,
     /// Who besides berths has which card, as last reported.
     holders: Taken,
@@ -33,7 +36,7 @@ pub(super) struct Containers {
 
 impl Default for Containers {
     fn default() -> Self {
-        Self { feed: None, up: true, pause: LOOK_AGAIN, holders: Taken::default(), told_away: false }
+        Self { feed: None, downs: 0, pause: LOOK_AGAIN, holders: Taken::default(), told_away: false }
     }
 }
 
@@ -45,12 +48,21 @@ impl Task for Containers {
             self.feed = self.first_feed(node).await;
         }
         let Some(feed) = &mut self.feed else { return Ok(()) };
-        let now_up = feed.borrow_and_update().up;
-        if self.up && !now_up {
+        let (up, downs) = {
+            let feed = feed.borrow_and_update();
+            (feed.up, feed.downs)
+        };
+        if std::mem::replace(&mut self.downs, downs) != downs {
             node.forget_engine().await;
         }
-        self.up = now_up;
-        if self.up { node.look_around(&mut self.holders).await } else { Ok(()) }
+        if !up {
+            return Ok(());
+        }
+        let looked = node.look_around(&mut self.holders).await;
+        if node.return_berths().await? {
+            self.pause = LOOK_FOR_NODES.min(self.pause);
+        }
+        looked
     }
 
     async fn rest(&mut self, _node: &Node) -> Result<()> {

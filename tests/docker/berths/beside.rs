@@ -230,7 +230,10 @@ fn a_berth_whose_devices_were_edited_in_docker_s_files_is_found_and_holds_them()
     own["PathOnHost"] = json!(rig.text("state/sim/dev/davinci5"));
     std::fs::write(&file, kept.to_string()).unwrap();
     engine.start_again();
+    // It is tried some times to bring it back, and each time it is stopped before anybody can log in.
     wait_for(&rig, "alice/dev", &["dead"], PATIENCE);
+    let shown = rig.ok(&["show", "alice/dev"]);
+    assert!(shown.contains("got other devices than its own"), "{shown}");
     engine.docker(&["start", container]);
     wait_for(&rig, "alice/dev", &["devices-changed"], PATIENCE);
     let major = rig.slot.major();
