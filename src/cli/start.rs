@@ -40,11 +40,13 @@ pub(crate) fn stop(global: &Global, args: StopArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Bring a stopped berth back, on the cards that it had
+/// Bring a stopped berth back
 #[derive(clap::Args)]
 #[command(after_long_help = "\
-It comes back on the cards that it had, once nobody else has them. A new
-lease begins.
+It comes back on the cards that it had, or on as many others where somebody
+else has them by now. All files stay, also those outside your personal
+storage. A new lease begins. A live berth whose container ended is started
+again, on the cards that it has.
 
 Examples:
   berth start train

@@ -160,7 +160,7 @@ pub(crate) fn log_config(max_size: &str, max_file: &str) -> HostConfigLogConfig 
     }
 }
 
-fn device(node: &DeviceNode) -> DeviceMapping {
+pub(super) fn device(node: &DeviceNode) -> DeviceMapping {
     DeviceMapping {
         path_on_host: Some(node.host.display().to_string()),
         path_in_container: Some(node.container.display().to_string()),

@@ -13,10 +13,12 @@ pub mod block_holders;
 pub mod cgroups;
 pub mod clock;
 mod cmd;
+pub mod crash;
 mod device;
 pub mod dirs;
 pub mod editors;
 pub mod elf;
+pub mod exchange;
 #[cfg(test)]
 mod fake;
 pub mod files;

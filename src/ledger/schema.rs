@@ -235,9 +235,19 @@ CREATE TABLE tickets (
 ) STRICT;
 ";
 
-/// Fair share looks at what was given back in the last days.
+/// Fair share looks at what was given back in the last days. `moves`: whose files go on in another container.
 const V6: &str = "
 CREATE INDEX holdings_by_end ON holdings (until);
+
+CREATE TABLE moves (
+  berth INTEGER PRIMARY KEY REFERENCES berths (id),
+  inode INTEGER NOT NULL
+) STRICT;
+CREATE TRIGGER an_ended_berth_moves_no_more AFTER UPDATE OF state ON berths
+WHEN NEW.state IN ('released', 'undone')
+BEGIN
+  DELETE FROM moves WHERE berth = NEW.id;
+END;
 ";
 
 /// Brings a ledger to [`VERSION`], or refuses one that is newer than this program.

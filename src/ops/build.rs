@@ -10,7 +10,7 @@ use crate::alloc::cpus::{self, Near, NumaCpus};
 use crate::engine::{BerthLabels, BindMount, ContainerSpec, DeviceNode, Engine, OwnedContainer, readback};
 use crate::error::Fault;
 use crate::facts;
-use crate::host::{Host, editors, nodes, storage};
+use crate::host::{Host, crash, editors, nodes, storage};
 use crate::ledger::User;
 use crate::model::facts::NpuTopology;
 use crate::model::session::SessionConfig;
@@ -54,12 +54,15 @@ impl Node {
         let numbers = readback::expected_numbers(&spec.devices)?;
         progress.step(format!("creating container {}", spec.name));
         let container = engine.create(&spec).await?;
+        crash::point("request.created");
         let (id, noted) = (berth.id, container.clone());
         self.ledger(move |ledger| ledger.note_container(id, &noted)).await?;
+        crash::point("request.noted");
         let dir = self.berth_dir(berth.id);
         let synced = tokio::task::spawn_blocking(move || files::sync(&dir));
         progress.step("starting it");
         engine.start(&container).await?;
+        crash::point("request.started");
         verify(&engine, &container, &spec, &numbers).await?;
         // Nobody can log in yet: its keys are written last of all.
         self.keep_apart().await?;
@@ -126,7 +129,7 @@ impl Node {
         Ok((spec, host_key))
     }
 
-    fn labels(&self, berth: &Berth) -> BerthLabels {
+    pub(super) fn labels(&self, berth: &Berth) -> BerthLabels {
         BerthLabels {
             instance: self.instance.clone(),
             id: berth.id,
@@ -142,7 +145,7 @@ impl Node {
 
     /// The device nodes of the berth: its cards, the manager nodes, and the optional nodes that exist. An error
     /// when a required one is missing.
-    fn devices(&self, settings: &Settings, berth: &Berth) -> Result<Vec<DeviceNode>> {
+    pub(super) fn devices(&self, settings: &Settings, berth: &Berth) -> Result<Vec<DeviceNode>> {
         let mut devices = needed_devices(self.accel(), settings, berth);
         for device in &devices {
             if !self.host().exists(&device.host) {
@@ -194,7 +197,7 @@ impl Node {
 
     /// The CPUs that the berth is pinned to: its cards' share of those near them, as many as were promised. `None`:
     /// not pinned.
-    fn cpuset(&self, berth: &Berth, survey: &Survey) -> Option<String> {
+    pub(super) fn cpuset(&self, berth: &Berth, survey: &Survey) -> Option<String> {
         let host = self.host();
         let online = facts::cpu::online_cpus(&*host)?;
         let nodes = numa_cpus(&*host);
@@ -288,8 +291,9 @@ pub(super) fn is_its_container(instance: &str, berth: &Berth, container: &OwnedC
         (labels.id, &labels.owner, &labels.name, labels.created)
             == (berth.id, &berth.owner, &berth.name, berth.created_at)
     });
+    let names = [container_name(instance, berth), next_name(instance, berth)];
     berth.container_id.as_ref() == Some(&container.container_id)
-        || labelled && container.container_name == container_name(instance, berth)
+        || labelled && names.contains(&container.container_name)
 }
 
 /// The container's name. It is unique on the engine, even with several agents.
@@ -297,12 +301,17 @@ pub(super) fn container_name(instance: &str, berth: &Berth) -> String {
     name_of(instance, &berth.owner, &berth.name, berth.id)
 }
 
+/// The name of the container that is to take the place of its container.
+pub(super) fn next_name(instance: &str, berth: &Berth) -> String {
+    format!("{}-next", container_name(instance, berth))
+}
+
 pub(crate) fn name_of(instance: &str, owner: &str, name: &str, id: i64) -> String {
     let short: String = instance.chars().take(4).collect();
     format!("berth-{short}-{owner}-{name}-{id}")
 }
 
-fn environment(accel: &dyn Accelerator, berth: &Berth) -> Vec<(String, String)> {
+pub(super) fn environment(accel: &dyn Accelerator, berth: &Berth) -> Vec<(String, String)> {
     let mut environment = files::card_environment(accel, &berth.cards);
     environment.push(("BERTH_NAME".into(), berth.name.clone()));
     environment.push(("BERTH_OWNER".into(), berth.owner.clone()));
@@ -310,7 +319,7 @@ fn environment(accel: &dyn Accelerator, berth: &Berth) -> Vec<(String, String)> 
 }
 
 /// The groups that may open these nodes; on a real node, that of `HwHiAiUser`.
-fn node_groups(devices: &[DeviceNode]) -> Result<Vec<u32>> {
+pub(super) fn node_groups(devices: &[DeviceNode]) -> Result<Vec<u32>> {
     let mut groups = BTreeSet::new();
     for device in devices {
         let node = nodes::device_node(&device.host)

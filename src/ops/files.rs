@@ -1,6 +1,6 @@
 //! The files of one berth: what its SSH server reads, and what its user may read about their cards.
 
-use super::Node;
+use super::{Node, build};
 use crate::accel::Accelerator;
 use crate::error::Fault;
 use crate::host::files::{NewFile, sync_dir, sync_files, write_files};
@@ -97,6 +97,26 @@ impl Node {
     /// even when one fails; the first error is returned. A berth that is still being made has no keys yet.
     pub(super) async fn refresh_keys(&self, berths: &[Berth]) -> Result<()> {
         self.bring_keys(berths, Missing::Leave).await
+    }
+
+    /// Writes anew what a berth's files say of its cards: it may have others than before.
+    pub(super) async fn refit(&self, berth: &Berth) -> Result<()> {
+        let dirs = BerthDirs::of(&self.berth_dir(berth.id));
+        let settings = self.settings();
+        let (host, accel, berth) = (self.host(), self.accel(), berth.clone());
+        let devices = tokio::task::block_in_place(|| self.devices(&settings, &berth))?;
+        tokio::task::spawn_blocking(move || {
+            let path = dirs.etc.join("session.json");
+            let mut session: SessionConfig = serde_json::from_slice(&host.read(&path)?)
+                .map_err(|error| Fault::host(format!("{}: {error}", path.display())))?;
+            session.environment = build::environment(accel, &berth).into_iter().collect();
+            session.groups = build::node_groups(&devices)?;
+            let session = serde_json::to_vec_pretty(&session)?;
+            host.write_atomic(&path, &session, 0o600)?;
+            host.write_atomic(&dirs.info.join("cards.json"), &cards_file(&berth)?, 0o644)?;
+            Ok(())
+        })
+        .await?
     }
 
     /// Writes the keys of a new berth. From now on its owner can log in.

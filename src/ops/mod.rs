@@ -26,6 +26,7 @@ mod keys;
 mod lease_time;
 mod leases;
 mod locks;
+mod moves;
 mod node;
 mod port_watch;
 mod ports;

@@ -86,7 +86,12 @@ impl Node {
     fn container_changes(&self, berth: &Berth, state: Option<&ContainerState>) -> Changes {
         let outage = *self.pulse.outage.lock().unwrap_or_else(PoisonError::into_inner);
         let down = returns::down(&berth.conditions, outage);
-        Changes::of(&berth.conditions, &CONTAINER, of_container(state, down))
+        let mut found = of_container(state, down);
+        // Until it was verified and its owner let in, it is not back, whoever started it.
+        if found.is_empty() && berth.condition(ConditionCode::Returning).is_some() {
+            found.push(Found::new(ConditionCode::Returning, None));
+        }
+        Changes::of(&berth.conditions, &CONTAINER, found)
     }
 
     /// Writes down the conditions of a berth that the caller has marked busy.

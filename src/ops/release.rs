@@ -2,6 +2,7 @@
 
 use super::{Caller, Node, ProgressSender};
 use crate::error::{Fault, class_of, flatten};
+use crate::host::crash;
 use crate::model::{Berth, BerthState, card};
 use anyhow::Result;
 
@@ -24,11 +25,13 @@ impl Node {
         if now.state != BerthState::Releasing {
             self.ledger(move |ledger| ledger.begin_release(id, &begun)).await?;
         }
+        crash::point("release.written");
         progress.step(format!("stopping {label}"));
         if let Err(error) = self.remove_containers(&berth, true).await {
             self.reconcile_again().await;
             return Err(not_yet("release", &berth, &error).into());
         }
+        crash::point("release.removed");
         let text = format!("{label} is gone, free again: {}", card::named(&berth.cards));
         let ended = self.about(&berth, "berth.released", &caller.name, text);
         let note = format!("released by {}", caller.name);

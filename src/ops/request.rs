@@ -8,6 +8,7 @@ use super::ration::Act;
 use super::{Caller, Node, ProgressSender, Survey, choose, node, ports, queue, waiting};
 use crate::error::{Fault, flatten};
 use crate::facts::at_work::check_not_at_work;
+use crate::host::crash;
 use crate::ledger::{ClaimError, NewBerth, NewTicket, User};
 use crate::model::clock::BootTime;
 use crate::model::{Berth, BerthRequest, CardWish, Holder, Size, card, name};
@@ -205,6 +206,7 @@ impl Node {
         let ledger = self.ledger_handle();
         let berth =
             tokio::task::spawn_blocking(move || ledger.claim(&new, &event)).await?.map_err(claim_fault)?;
+        crash::point("request.claimed");
         let busy = self.busy.enter(berth.id).ok_or_else(|| Fault::bug("a new berth is in work already"))?;
         Ok(Claimed { berth, survey, since: self.now().boot, _busy: busy })
     }
@@ -239,6 +241,7 @@ impl Node {
         choose::check_health(self.accel(), &*npu?, &berth.cards, &self.rulings().await?)?;
         self.check_alone(berth).await?;
         self.let_owner_in(berth).await?;
+        crash::point("request.let-in");
         progress.check_listener()?;
         let (cards, port) = (card::named(&berth.cards), berth.port);
         let text = format!("{label} is live on {cards}, port {port}");

@@ -8,6 +8,7 @@ use super::pulse::CONTAINER;
 use super::{Caller, Node, build};
 use crate::engine::ContainerState;
 use crate::error::{Fault, flatten};
+use crate::host::crash;
 use crate::model::{Berth, BerthState, Condition, ConditionCode, card};
 use anyhow::Result;
 use futures_util::StreamExt as _;
@@ -139,7 +140,9 @@ impl Node {
         if !state.running {
             // Until it was verified, nobody can log in.
             self.take_keys(berth).await?;
+            crash::point("return.keys-taken");
             engine.start(&state.id).await?;
+            crash::point("return.started");
         }
         if let Some(wrong) = self.wrong_devices(berth, &state.id).await? {
             engine.stop(&state.id, super::release::STOP_SECONDS).await?;
@@ -149,7 +152,9 @@ impl Node {
         }
         self.keep_apart().await?;
         build::wait_answer(&engine, &state.id).await?;
-        self.let_owner_in(berth).await
+        self.let_owner_in(berth).await?;
+        crash::point("return.let-in");
+        Ok(())
     }
 
     async fn note_back(&self, berth: &Berth) -> Result<Berth> {

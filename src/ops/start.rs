@@ -1,10 +1,12 @@
-//! Starts a stopped berth, on the cards that it had: its container was made for these.
+//! Starts a stopped berth: on the cards that it had, where they are free, or else on others (`moves`).
 
 use super::choose::{self, Patience};
+use super::moves::Kept;
 use super::ration::Act;
-use super::{Caller, Node, ProgressSender, build, queue, request, waiting};
-use crate::error::{Fault, flatten};
+use super::{Caller, Node, ProgressSender, Survey, build, queue, request, waiting};
+use crate::error::{ErrorClass, Fault, class_of, flatten};
 use crate::facts::at_work::check_not_at_work;
+use crate::host::crash;
 use crate::ledger::{ClaimError, NewTicket};
 use crate::model::{Berth, BerthState, CardId, CardWish, StartRequest, StopReason, card};
 use anyhow::Result;
@@ -27,8 +29,9 @@ impl Node {
         let id = found.id;
         let length = waiting::checked(request.wait)?;
         let patience = if length.is_zero() { Patience::None } else { Patience::Waits };
-        let had = self.ledger(move |ledger| ledger.cards_of(id)).await?;
-        let ticket = NewTicket { owner: found.owner, berth: Some(found.name), wish: same_cards(&had), lease };
+        // What it can be started on is known for certain once it is marked; until then this is what it waits for.
+        let wish = CardWish::Count(i64::from(found.size));
+        let ticket = NewTicket { owner: found.owner, berth: Some(found.name), wish, lease };
         let mut wait = self.wait(caller, ticket, length, progress)?;
         loop {
             wait.looks();
@@ -46,14 +49,14 @@ impl Node {
                     .into());
                 }
             }
-            self.check_kept(&berth, name).await?;
-            let had = self.ledger(move |ledger| ledger.cards_of(id)).await?;
-            let refused = match self.claim_again(caller, &berth, &had, lease, patience, wait.ticket()).await {
-                Ok(started) => {
+            let kept = self.kept(&berth).await?.ok_or_else(|| is_gone(&berth, name))?;
+            let asked = Again { kept: &kept, lease, patience, ticket: wait.ticket() };
+            let refused = match self.claim_again(caller, &berth, &asked).await {
+                Ok(claimed) => {
                     wait.is_served();
-                    let back = Box::pin(self.bring_back(&started, &caller.name, progress)).await;
+                    let back = Box::pin(self.bring_back(&claimed, &kept, &caller.name, progress)).await;
                     if let Err(error) = &back {
-                        self.back_to_stopped(&started, error).await;
+                        self.back_to_stopped(&claimed.0, error).await;
                     }
                     return back;
                 }
@@ -66,46 +69,26 @@ impl Node {
 
     /// A live berth runs, unless its container ended.
     async fn start_live(&self, berth: Berth, name: &str) -> Result<Berth> {
-        self.check_kept(&berth, name).await?;
         match self.container_state(&berth).await? {
+            None => Err(is_gone(&berth, name).into()),
             Some(state) if !state.running => self.revive(&berth).await,
-            _ => Ok(berth),
+            Some(_) => Ok(berth),
         }
     }
 
-    async fn check_kept(&self, berth: &Berth, name: &str) -> Result<()> {
-        if self.container_state(berth).await?.is_some() {
-            return Ok(());
-        }
-        Err(Fault::refused(format!(
-            "{}'s container is gone, so that there is nothing to start",
-            berth.label()
-        ))
-        .help(format!(
-            "berth release {name}, and request a new one: files in personal storage are still there"
-        ))
-        .into())
-    }
-
-    /// Claims its cards, by the same decision as for a request.
+    /// Claims cards for it, by the same decision as for a request: those that it had, or else others.
     async fn claim_again(
         &self,
         caller: &Caller,
         berth: &Berth,
-        had: &[CardId],
-        lease: Duration,
-        patience: Patience,
-        ticket: Option<i64>,
-    ) -> Result<Berth> {
+        again: &Again<'_>,
+    ) -> Result<(Berth, Survey)> {
         let _deciding = self.deciding.lock().await;
         let settings = self.settings();
         check_not_at_work(&*self.host(), &settings.config.paths.state)?;
         let survey = self.survey(settings.config.tools.npu_smi_max_age).await?;
-        let same = same_cards(had);
-        let asked =
-            queue::CardsAsked { owner: &berth.owner, wish: &same, lease, last: had, ticket, patience };
-        let turn = self.turn(&survey, &asked).await?;
-        let cards = turn.cards;
+        let turn = self.turn_again(&survey, berth, again).await?;
+        let (cards, ticket, lease) = (turn.cards, again.ticket, again.lease);
         let text = format!("{} is started on {}", berth.label(), card::named(&cards));
         let event = self.about(berth, "berth.starting", &caller.name, text);
         let (id, ledger) = (berth.id, self.ledger_handle());
@@ -113,19 +96,56 @@ impl Node {
             ledger.begin_start(id, &cards, Some(lease.as_secs()), (ticket, &turn.overtaken), &event)
         })
         .await?;
-        Ok(claimed.map_err(|error| match error {
+        let claimed = claimed.map_err(|error| match error {
             ClaimError::Ledger(fault) => fault,
             other => Fault::busy(other.to_string()),
-        })?)
+        })?;
+        crash::point("start.claimed");
+        Ok((claimed, survey))
+    }
+
+    async fn turn_again(&self, survey: &Survey, berth: &Berth, again: &Again<'_>) -> Result<queue::Served> {
+        let had = &again.kept.cards;
+        let (same, any) = (same_cards(had), CardWish::Count(i64::from(berth.size)));
+        let asked = |wish| queue::CardsAsked {
+            owner: &berth.owner,
+            wish,
+            lease: again.lease,
+            last: had,
+            ticket: again.ticket,
+            patience: again.patience,
+        };
+        let is_same_size = u32::try_from(had.len()).is_ok_and(|size| size == berth.size);
+        let on_same = if is_same_size { Some(self.turn(survey, &asked(&same)).await) } else { None };
+        match on_same {
+            Some(Ok(turn)) => Ok(turn),
+            Some(Err(error)) if !again.kept.is_movable || class_of(&error) != ErrorClass::Busy => Err(error),
+            Some(Err(_)) | None => self.turn(survey, &asked(&any)).await,
+        }
     }
 
     /// Starts its container, checks that the container has what it should, and then lets its owner in.
-    async fn bring_back(&self, berth: &Berth, actor: &str, progress: &ProgressSender) -> Result<Berth> {
+    async fn bring_back(
+        &self,
+        (berth, survey): &(Berth, Survey),
+        kept: &Kept,
+        actor: &str,
+        progress: &ProgressSender,
+    ) -> Result<Berth> {
         let since = self.now().boot;
+        let berth = if berth.cards == kept.cards {
+            berth.clone()
+        } else {
+            self.move_to_cards(berth, kept, survey, progress).await?
+        };
+        let berth = &berth;
+        self.refit(berth).await?;
         self.start_kept(berth, progress).await?;
+        crash::point("start.started");
         choose::check_health(self.accel(), &*self.npu(since).await?, &berth.cards, &self.rulings().await?)?;
         self.check_alone(berth).await?;
         self.let_owner_in(berth).await?;
+        crash::point("start.let-in");
         progress.check_listener()?;
         let text =
             format!("{} is live again on {}, port {}", berth.label(), card::named(&berth.cards), berth.port);
@@ -134,7 +154,7 @@ impl Node {
         self.ledger(move |ledger| ledger.commit_live(id, &host_key, &event)).await
     }
 
-    /// Starts the kept container, with the cards that it was made with.
+    /// Starts the kept container.
     async fn start_kept(&self, berth: &Berth, progress: &ProgressSender) -> Result<()> {
         let engine = self.engine().await?;
         let container =
@@ -173,7 +193,20 @@ impl Node {
     }
 }
 
-/// The wish for exactly these cards: its container was made for them and reaches no others.
+/// What a stopped berth is started with.
+struct Again<'a> {
+    kept: &'a Kept,
+    lease: Duration,
+    patience: Patience,
+    ticket: Option<i64>,
+}
+
 fn same_cards(had: &[CardId]) -> CardWish {
     CardWish::Ids(had.iter().map(|card| i64::from(card.0)).collect())
+}
+
+fn is_gone(berth: &Berth, name: &str) -> Fault {
+    Fault::refused(format!("{}'s container is gone, so that there is nothing to start", berth.label())).help(
+        format!("berth release {name}, and request a new one: files in personal storage are still there"),
+    )
 }

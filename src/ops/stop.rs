@@ -3,6 +3,7 @@
 use super::release::{STOP_SECONDS, not_yet};
 use super::{Caller, Node, ProgressSender};
 use crate::error::Fault;
+use crate::host::crash;
 use crate::ledger::Ledger;
 use crate::model::{Berth, BerthState, StopReason, card};
 use anyhow::Result;
@@ -45,6 +46,7 @@ impl Node {
         let (id, label) = (berth.id, berth.label());
         let begun = self.about(berth, "berth.stopping", actor, format!("{label} is being stopped"));
         self.ledger(move |ledger| ledger.begin_stop(id, reason, &begun)).await?;
+        crash::point("stop.written");
         progress.step(format!("stopping {label}"));
         match self.finish_stop(berth, actor).await {
             Ok(berth) => Ok(berth),
@@ -58,11 +60,16 @@ impl Node {
     /// Ends its container, and only then frees its cards.
     pub(super) async fn finish_stop(&self, berth: &Berth, actor: &str) -> Result<Berth> {
         let engine = self.engine().await?;
+        // A start on other cards may have been interrupted.
+        self.settle_move(berth).await?;
+        let berth = &self.ledger_berth(berth.id).await?;
         let state = self.container_state(berth).await?;
         if let Some(state) = state.filter(|state| state.running) {
             engine.stop(&state.id, self.stop_seconds(berth).await?).await?;
         }
+        crash::point("stop.ended");
         self.take_keys(berth).await?;
+        crash::point("stop.keys-taken");
         // Whoever gets its address next is somebody else.
         self.try_to_keep_apart().await;
         let now = self.now().wall;

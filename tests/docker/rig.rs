@@ -206,6 +206,10 @@ impl Rig {
         assert!(agent.wait().unwrap().success(), "{}", self.log());
     }
 
+    pub fn agent_ended(&mut self) -> bool {
+        self.agent.as_mut().unwrap().try_wait().unwrap().is_some()
+    }
+
     pub fn kill_agent(&mut self) {
         let mut agent = self.agent.take().unwrap();
         agent.kill().unwrap();
