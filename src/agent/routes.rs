@@ -8,7 +8,7 @@ use super::types::{
     NewKeys, NewUser, Queue, Renewal, UserChange, Users, Version,
 };
 use crate::error::Fault;
-use crate::ledger::User;
+use crate::ledger::{TicketRow, User};
 use crate::model::{Berth, BerthAct, BerthRequest, Ruling};
 use crate::ops::gateway::GatewayView;
 use crate::ops::image_check::ImageCheck;
@@ -49,6 +49,8 @@ pub(super) fn router(node: Arc<Node>) -> Router {
         )
         .route("/v1/cards/{id}/ruling", post(rule_card).delete(clear_card))
         .route("/v1/queue", get(show_queue))
+        .route("/v1/tickets", post(request_detached))
+        .route("/v1/tickets/{id}", delete(cancel))
         .route("/v1/gateway", get(show_gateway))
         .route("/v1/users", get(list_users).post(add_user))
         .route("/v1/users/{name}", get(show_user).patch(change_user).delete(remove_user))
@@ -145,12 +147,14 @@ async fn clear_card(State(node): Shared, caller: Caller, Part(id): Part<u32>) ->
 
 fn view(node: &Node, berth: Berth) -> BerthView {
     let ssh_jump = node.jump_word(&berth.owner);
-    BerthView { berth, ssh_host: node.ssh_host(), ssh_jump }
+    BerthView { berth: node.with_lease_state(berth), ssh_host: node.ssh_host(), ssh_jump }
 }
 
 async fn list_berths(State(node): Shared, caller: Caller, query: Asked<ListQuery>) -> Answer<Berths> {
     let query = asked(query)?;
-    Ok(Json(Berths { berths: node.berths(&caller, query.all).await?, full: node.full_places() }))
+    let berths = node.berths(&caller, query.all).await?.into_iter();
+    let berths = berths.map(|berth| node.with_lease_state(berth)).collect();
+    Ok(Json(Berths { berths, full: node.full_places() }))
 }
 
 async fn show_berth(State(node): Shared, caller: Caller, Part(name): Part<String>) -> Answer<BerthView> {
@@ -184,6 +188,9 @@ async fn act_on_berth(
     Ok(stream_work(move |progress| async move {
         let berth = match act {
             BerthAct::Stop {} => node.stop_berth(&caller, &name, &progress).await?,
+            BerthAct::Keep {} => node.keep_berth(&caller, &name).await?,
+            BerthAct::Lock(lock) => node.lock_berth(&caller, &name, lock).await?,
+            BerthAct::Unlock {} => node.unlock_berth(&caller, &name).await?,
             BerthAct::Start(start) => Box::pin(node.start_berth(&caller, &name, start, &progress)).await?,
         };
         Ok(view(&node, berth))
@@ -198,6 +205,18 @@ async fn renew_berth(
 ) -> Answer<BerthView> {
     let berth = node.renew(&caller, &name, body(renewal)?.lease).await?;
     Ok(Json(view(&node, berth)))
+}
+
+async fn request_detached(
+    State(node): Shared,
+    caller: Caller,
+    request: Body<BerthRequest>,
+) -> Answer<TicketRow> {
+    Ok(Json(node.request_detached(&caller, body(request)?).await?))
+}
+
+async fn cancel(State(node): Shared, caller: Caller, Part(id): Part<i64>) -> Answer<TicketRow> {
+    Ok(Json(node.cancel(&caller, id).await?))
 }
 
 async fn show_queue(State(node): Shared, _caller: Caller) -> Answer<Queue> {

@@ -4,7 +4,7 @@ use super::call::{berth_path, relative, wait_for};
 use super::progress::Shown;
 use super::{Global, render, ssh};
 use crate::agent::types::{BerthView, Berths};
-use crate::model::{Berth, BerthState, StopReason, card};
+use crate::model::{Berth, BerthState, LeaseState, StopReason, card};
 use anyhow::Result;
 use hyper::Method;
 use jiff::Timestamp;
@@ -63,9 +63,33 @@ fn row(berth: &Berth, now: Timestamp) -> Vec<String> {
 /// What is wrong with it now, or why it stands still or ended.
 fn remarks(berth: &Berth) -> String {
     let conditions = berth.conditions.iter().map(ToString::to_string);
+    let lease = lease_state(berth, Timestamp::now());
     let stop =
         berth.stop.iter().filter(|_| berth.state == BerthState::Stopped).map(|stop| stopped(stop.reason));
-    conditions.chain(stop.map(str::to_owned)).chain(berth.note.clone()).collect::<Vec<_>>().join("\n")
+    conditions
+        .chain(lease)
+        .chain(stop.map(str::to_owned))
+        .chain(berth.note.clone())
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// How its lease stands, where that is more than its end.
+fn lease_state(berth: &Berth, now: Timestamp) -> Option<String> {
+    let at = relative(berth.deadline?, now);
+    match berth.condition? {
+        LeaseState::AskedBack => Some(match berth.stops_for {
+            Some(StopReason::Idle) => format!("stops {at} unless: berth keep {}", berth.name),
+            Some(StopReason::Unattended) => format!("stops {at}, with its lease"),
+            _ => format!("stops {at} unless: berth renew {}", berth.name),
+        }),
+        LeaseState::Locked => {
+            let why = berth.lock.as_ref().map_or("", |lock| lock.why.as_str());
+            Some(format!("locked, this ends {at}: {why}"))
+        }
+        LeaseState::Overdue => Some("its lease is over: it may be asked back".into()),
+        LeaseState::Ending => None,
+    }
 }
 
 fn stopped(reason: StopReason) -> &'static str {
@@ -75,6 +99,7 @@ fn stopped(reason: StopReason) -> &'static str {
         StopReason::Idle => "stopped: it did nothing, and somebody waited for cards",
         StopReason::Unattended => "stopped: its lease was over",
         StopReason::Failed => "stopped: it could not be started",
+        StopReason::Unused => "stopped: nobody logged in to it in time",
     }
 }
 
@@ -114,6 +139,9 @@ pub(crate) fn show(global: &Global, args: ShowArgs) -> Result<ExitCode> {
             }
         }
         _ => line("lease", &lease(berth.until, now)),
+    }
+    if let Some(state) = lease_state(berth, now) {
+        line("state", &state);
     }
     if let Some(memory) = berth.memory {
         line("memory", &memory.to_string());

@@ -13,6 +13,7 @@ mod facts;
 mod gateway;
 mod image;
 mod inside;
+mod keep;
 mod logging;
 mod menu;
 mod progress;
@@ -105,8 +106,12 @@ enum Command {
     SshConfig(ssh_config::Args),
     Renew(renew::Args),
     Queue(queue::Args),
+    Cancel(queue::CancelArgs),
     Stop(start::StopArgs),
     Start(start::StartArgs),
+    Keep(keep::KeepArgs),
+    Lock(keep::LockArgs),
+    Unlock(keep::UnlockArgs),
     Release(berths::ReleaseArgs),
     Events(events::Args),
     Sim(sim::Args),
@@ -163,6 +168,10 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::SshConfig(args) => ssh_config::run(global, args),
         Command::Renew(args) => renew::run(global, args),
         Command::Queue(args) => queue::run(global, &args),
+        Command::Cancel(args) => queue::cancel(global, &args),
+        Command::Keep(args) => keep::keep(global, args),
+        Command::Lock(args) => keep::lock(global, args),
+        Command::Unlock(args) => keep::unlock(global, args),
         Command::Stop(args) => start::stop(global, args),
         Command::Start(args) => start::start(global, args),
         Command::Release(args) => berths::release(global, args),

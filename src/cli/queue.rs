@@ -3,6 +3,7 @@
 use super::call::{relative, wait_for};
 use super::{Global, render};
 use crate::agent::types::Queue;
+use crate::ledger::TicketRow;
 use crate::model::CardWish;
 use crate::ops::queue::QueuePlace;
 use anyhow::Result;
@@ -31,7 +32,8 @@ pub(crate) fn run(global: &Global, _args: &Args) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let now = Timestamp::now();
-    let mut table = render::table(&["PLACE", "USER", "BERTH", "CARDS", "WAITS SINCE", "LIKELY", "LATEST"]);
+    let mut table =
+        render::table(&["PLACE", "TICKET", "USER", "BERTH", "CARDS", "WAITS SINCE", "LIKELY", "LATEST"]);
     for place in &queue.waiting {
         table.add_row(row(place, now));
     }
@@ -50,6 +52,7 @@ fn row(place: &QueuePlace, now: Timestamp) -> Vec<String> {
     let at = |time: Option<Timestamp>| time.map_or("not known".into(), |time| relative(time, now));
     vec![
         if place.first { format!("{}, next", place.place) } else { place.place.to_string() },
+        ticket.id.to_string(),
         ticket.owner.clone(),
         ticket.berth.clone().unwrap_or_else(|| "-".into()),
         cards,
@@ -57,4 +60,27 @@ fn row(place: &QueuePlace, now: Timestamp) -> Vec<String> {
         at(place.likely),
         at(place.latest),
     ]
+}
+
+/// End the wait of a request
+#[derive(clap::Args)]
+#[command(after_long_help = "\
+Whoever waits with this ticket is told so. `berth queue` shows the numbers.
+
+Example:
+  berth cancel 12")]
+pub(crate) struct CancelArgs {
+    /// The number of its ticket
+    #[arg(value_name = "TICKET")]
+    id: u32,
+}
+
+pub(crate) fn cancel(global: &Global, args: &CancelArgs) -> Result<ExitCode> {
+    let ticket: TicketRow = wait_for(global.client()?.delete(&format!("/v1/tickets/{}", args.id)))?;
+    if global.json {
+        render::json(&ticket)?;
+    } else {
+        render::line(&format!("ticket {} is cancelled", ticket.id));
+    }
+    Ok(ExitCode::SUCCESS)
 }

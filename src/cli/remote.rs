@@ -2,7 +2,7 @@
 
 use super::gateway::Visit;
 use super::{
-    Global, berths, cards, end, events, image, queue, render, renew, request, ssh_config, start, user,
+    Global, berths, cards, end, events, image, keep, queue, render, renew, request, ssh_config, start, user,
 };
 use crate::error::{ErrorClass, Fault};
 use anyhow::Result;
@@ -29,6 +29,8 @@ enum Command {
     Cards(cards::Args),
     Renew(renew::Args),
     Queue(queue::Args),
+    Cancel(queue::CancelArgs),
+    Keep(keep::KeepArgs),
     Stop(start::StopArgs),
     Start(start::StartArgs),
     Release(berths::ReleaseArgs),
@@ -156,6 +158,8 @@ fn perform(visit: &Visit, cli: Cli) -> Result<ExitCode> {
         Command::Cards(args) => cards::run(global, args),
         Command::Renew(args) => renew::run(global, args),
         Command::Queue(args) => queue::run(global, &args),
+        Command::Cancel(args) => queue::cancel(global, &args),
+        Command::Keep(args) => keep::keep(global, args),
         Command::Stop(args) => start::stop(global, args),
         Command::Start(args) => start::start(global, args),
         Command::Release(args) => berths::release(global, args),

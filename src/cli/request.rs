@@ -5,6 +5,7 @@ use super::progress::Shown;
 use super::{Global, render, ssh};
 use crate::agent::types::BerthView;
 use crate::error::Fault;
+use crate::ledger::TicketRow;
 use crate::model::{BerthRequest, CardWish, Size, card};
 use anyhow::Result;
 use hyper::Method;
@@ -52,6 +53,14 @@ pub(crate) struct Args {
     /// Wait until cards are free, at most so long [30m when no time is given]
     #[arg(long, value_name = "TIME", value_parser = parse_duration, num_args = 0..=1, default_missing_value = WAIT)]
     wait: Option<Duration>,
+    /// Do not wait here: it becomes a berth when its turn comes, and you log in to it
+    /// within 15 minutes, or its cards are for the next one
+    #[arg(long, conflicts_with = "wait")]
+    detach: bool,
+    /// For work without a person: it is never idle, and is stopped when its lease
+    /// ends. Ten minutes before, its programs get SIGTERM, to write a checkpoint
+    #[arg(long)]
+    unattended: bool,
     /// CPUs, such as 16 or 0.5 [default: the profile's share for the cards]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     cpus: Option<f64>,
@@ -104,13 +113,19 @@ impl Args {
             wait: self.wait.map_or(0, whole_seconds),
             cpus: self.cpus,
             memory: self.memory,
+            unattended: self.unattended,
         })
     }
 }
 
 pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
+    let detach = args.detach;
     let request = args.into_request()?;
     let client = global.client()?;
+    if detach {
+        let ticket: TicketRow = wait_for(client.post("/v1/tickets", &request))?;
+        return said_ticket(global, &ticket);
+    }
     let mut shown = Shown::new();
     let view: BerthView =
         wait_for(client.stream(Method::POST, "/v1/berths", Some(&request), |progress| shown.show(progress)))?;
@@ -126,6 +141,16 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
             render::line(&jump);
         }
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn said_ticket(global: &Global, ticket: &TicketRow) -> Result<ExitCode> {
+    if global.json {
+        render::json(ticket)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    render::line(&format!("ticket {}: it becomes a berth when its turn comes", ticket.id));
+    render::note(&format!("`berth queue` shows its place; `berth cancel {}` ends the wait", ticket.id));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -60,11 +60,17 @@ pub(crate) struct StartArgs {
     /// Wait until cards are free, at most so long [30m when no time is given]
     #[arg(long, value_name = "TIME", value_parser = parse_duration, num_args = 0..=1, default_missing_value = WAIT)]
     wait: Option<Duration>,
+    /// For work without a person: it ends with its lease, whether or not anybody waits
+    #[arg(long)]
+    unattended: bool,
 }
 
 pub(crate) fn start(global: &Global, args: StartArgs) -> Result<ExitCode> {
-    let wanted =
-        StartRequest { lease: args.lease.map(whole_seconds), wait: args.wait.map_or(0, whole_seconds) };
+    let wanted = StartRequest {
+        lease: args.lease.map(whole_seconds),
+        wait: args.wait.map_or(0, whole_seconds),
+        unattended: args.unattended,
+    };
     let view = act(global, &args.name, &BerthAct::Start(wanted))?;
     if global.json {
         render::json(&view)?;
@@ -79,7 +85,7 @@ pub(crate) fn start(global: &Global, args: StartArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn act(global: &Global, name: &str, act: &BerthAct) -> Result<BerthView> {
+pub(super) fn act(global: &Global, name: &str, act: &BerthAct) -> Result<BerthView> {
     let path = berth_path(name)?;
     let client = global.client()?;
     let mut shown = Shown::new();

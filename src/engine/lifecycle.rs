@@ -7,7 +7,7 @@ use crate::model::text::plain;
 use anyhow::{Context as _, Result};
 use bollard::models::ContainerInspectResponse;
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, InspectContainerOptions, LogsOptionsBuilder,
+    CreateContainerOptionsBuilder, InspectContainerOptions, KillContainerOptionsBuilder, LogsOptionsBuilder,
     RemoveContainerOptionsBuilder, StartContainerOptions, StopContainerOptionsBuilder,
 };
 use futures_util::StreamExt as _;
@@ -64,6 +64,15 @@ impl Engine {
             .await
             .with_context(|| format!("stopping container {}", short(id)))?;
         Ok(())
+    }
+
+    /// Sends a signal to its first process.
+    pub async fn signal(&self, id: &str, signal: &str) -> Result<()> {
+        let options = KillContainerOptionsBuilder::default().signal(signal).build();
+        let docker = self.docker();
+        self.call(SHORT, docker.kill_container(checked(id)?, Some(options)))
+            .await
+            .with_context(|| format!("sending {signal} to container {}", short(id)))
     }
 
     /// Removes it with its anonymous volumes. No error when it is absent. When Docker removes it already, this

@@ -2,7 +2,7 @@
 
 use super::{Ledger, LedgerError, NewEvent, conditions, find, list, optional_time_at, tickets, time_at};
 use crate::error::Fault;
-use crate::model::{Berth, BerthState, CardId, Size, Stop, StopReason};
+use crate::model::{Berth, BerthState, CardId, Lock, Size, Stop, StopReason};
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, Transaction, params};
 
@@ -58,7 +58,7 @@ const COLUMNS: &str = "SELECT id, owner, name, state, port, ssh_user, image, ima
      WHERE berth = berths.id AND state <> 'stopped' ORDER BY card)),
     (SELECT json_group_array(json_object('code', code, 'since', since, 'cards', json(cards), 'detail', detail))
      FROM conditions WHERE berth = berths.id),
-    size, lease, unattended, stop_reason, stopped_at, kept_until, stops_at
+    size, lease, unattended, stop_reason, stopped_at, kept_until, stops_at, lock
     FROM berths";
 
 /// A berth that has not ended; the same condition as in the indexes of the schema.
@@ -82,7 +82,7 @@ impl Ledger {
         self.berth_by_id(id).map_err(ClaimError::Ledger)
     }
 
-    fn claim_error(&self, error: rusqlite::Error, cards: &[CardId]) -> ClaimError {
+    pub(super) fn claim_error(&self, error: rusqlite::Error, cards: &[CardId]) -> ClaimError {
         // SQLite names the index that refused in its words, and nowhere else.
         let text = error.to_string();
         if text.contains("berth_cards.card") {
@@ -95,13 +95,17 @@ impl Ledger {
     pub fn commit_live(&self, id: i64, host_key: &str, event: &NewEvent) -> Result<Berth, Fault> {
         self.change(event, |transaction| {
             set_state(transaction, id, BerthState::Live)?;
-            let lease: Option<i64> =
-                transaction.query_row("SELECT lease FROM berths WHERE id = ?1", [id], |row| row.get(0))?;
-            let until = end_of_lease(lease.map(i64::unsigned_abs), event.at);
+            let sql = "SELECT lease, confirm FROM berths WHERE id = ?1";
+            let (lease, confirm): (Option<i64>, Option<i64>) =
+                transaction.query_row(sql, [id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let text_of = |seconds: Option<i64>| {
+                end_of_lease(seconds.map(i64::unsigned_abs), event.at).map(|until| until.to_string())
+            };
             transaction.execute(
-                "UPDATE berths SET host_key = ?2, until = ?3, live_at = ?4, told_left = NULL, renewals = 0, asked_at = NULL,
-                 stops_at = NULL, stop_reason = NULL, stopped_at = NULL, kept_until = NULL WHERE id = ?1",
-                params![id, host_key, until.map(|until| until.to_string()), event.at.to_string()],
+                "UPDATE berths SET host_key = ?2, until = ?3, live_at = ?4, told_left = NULL, renewals = 0, keeps = 0,
+                 kept_at = NULL, asked_at = NULL, stops_at = NULL, stop_reason = NULL, stopped_at = NULL, kept_until = NULL,
+                 confirm = NULL, confirm_by = ?5, ticket = NULL WHERE id = ?1",
+                params![id, host_key, text_of(lease), event.at.to_string(), text_of(confirm)],
             )
         })?;
         self.berth_by_id(id)
@@ -153,74 +157,6 @@ impl Ledger {
         })
         .map(|_| ())
         .map_err(|error| LedgerError::from(error).into_fault(&self.path))
-    }
-
-    /// Changes the end of a live berth's lease.
-    pub fn renew(
-        &self,
-        id: i64,
-        until: Timestamp,
-        is_wanted: bool,
-        event: &NewEvent,
-    ) -> Result<Berth, Fault> {
-        self.change(event, |transaction| {
-            let changed = transaction
-                .prepare_cached(
-                    "UPDATE berths SET until = ?2, lease = max(1, unixepoch(?2) - unixepoch(?3)), told_left = NULL,
-                     asked_at = NULL, stops_at = NULL, stop_reason = NULL, renewals = renewals + ?4
-                     WHERE id = ?1 AND state = 'live'",
-                )?
-                .execute(params![id, until.to_string(), event.at.to_string(), is_wanted])?;
-            if changed == 1 { Ok(()) } else { Err(rusqlite::Error::StatementChangedRows(changed)) }
-        })?;
-        self.berth_by_id(id)
-    }
-
-    /// Writes the intent of a stop: its container is to be stopped and kept.
-    pub fn begin_stop(&self, id: i64, reason: StopReason, event: &NewEvent) -> Result<(), Fault> {
-        self.change(event, |transaction| {
-            set_state(transaction, id, BerthState::Stopping)?;
-            transaction
-                .execute("UPDATE berths SET stop_reason = ?2 WHERE id = ?1", params![id, reason.as_str()])
-        })
-        .map(|_| ())
-    }
-
-    /// Completes a stop. Its container no longer runs, and its cards are free from now on.
-    pub fn stopped(&self, id: i64, kept_until: Timestamp, event: &NewEvent) -> Result<Berth, Fault> {
-        self.change(event, |transaction| {
-            end_holdings(transaction, id, event.at)?;
-            set_state(transaction, id, BerthState::Stopped)?;
-            transaction.execute(
-                "UPDATE berths SET stopped_at = ?2, kept_until = ?3, until = NULL, stops_at = NULL, told_left = NULL
-                 WHERE id = ?1",
-                params![id, event.at.to_string(), kept_until.to_string()],
-            )
-        })?;
-        self.berth_by_id(id)
-    }
-
-    /// Writes the intent of a start: the stopped berth has these cards from now on, for a lease of this length.
-    pub fn begin_start(
-        &self,
-        id: i64,
-        cards: &[CardId],
-        lease: Option<u64>,
-        (ticket, overtaken): (Option<i64>, &[i64]),
-        event: &NewEvent,
-    ) -> Result<Berth, ClaimError> {
-        let started = self.write(Some(event), |transaction| {
-            set_state(transaction, id, BerthState::Starting)?;
-            transaction.execute(
-                "UPDATE berths SET size = ?2, lease = ?3 WHERE id = ?1",
-                params![id, count(cards), lease.map(seconds)],
-            )?;
-            transaction.execute("DELETE FROM berth_cards WHERE berth = ?1", [id])?;
-            add_cards(transaction, id, cards, event.at)?;
-            tickets::served(transaction, ticket, overtaken)
-        });
-        started.map_err(|error| self.claim_error(error, cards))?;
-        self.berth_by_id(id).map_err(ClaimError::Ledger)
     }
 
     pub fn begin_release(&self, id: i64, event: &NewEvent) -> Result<(), Fault> {
@@ -354,7 +290,7 @@ fn insert(transaction: &Transaction, berth: &NewBerth, now: Timestamp) -> rusqli
         ])?;
     let id = transaction.last_insert_rowid();
     add_cards(transaction, id, &berth.cards, now)?;
-    tickets::served(transaction, berth.ticket, &berth.overtaken)?;
+    tickets::served(transaction, id, berth.ticket, &berth.overtaken)?;
     Ok(id)
 }
 
@@ -363,15 +299,20 @@ fn end_of_lease(lease: Option<u64>, begin: Timestamp) -> Option<Timestamp> {
 }
 
 /// SQLite's integers are signed.
-fn seconds(lease: u64) -> i64 {
+pub(super) fn seconds(lease: u64) -> i64 {
     i64::try_from(lease).unwrap_or(i64::MAX)
 }
 
-fn count(cards: &[CardId]) -> u32 {
+pub(super) fn count(cards: &[CardId]) -> u32 {
     u32::try_from(cards.len()).unwrap_or(u32::MAX)
 }
 
-fn add_cards(transaction: &Transaction, id: i64, cards: &[CardId], now: Timestamp) -> rusqlite::Result<()> {
+pub(super) fn add_cards(
+    transaction: &Transaction,
+    id: i64,
+    cards: &[CardId],
+    now: Timestamp,
+) -> rusqlite::Result<()> {
     let mut take = transaction.prepare_cached("INSERT INTO berth_cards (berth, card) VALUES (?1, ?2)")?;
     let mut hold =
         transaction.prepare_cached("INSERT INTO holdings (berth, card, since) VALUES (?1, ?2, ?3)")?;
@@ -382,7 +323,7 @@ fn add_cards(transaction: &Transaction, id: i64, cards: &[CardId], now: Timestam
     Ok(())
 }
 
-fn end_holdings(transaction: &Transaction, id: i64, now: Timestamp) -> rusqlite::Result<()> {
+pub(super) fn end_holdings(transaction: &Transaction, id: i64, now: Timestamp) -> rusqlite::Result<()> {
     transaction
         .prepare_cached("UPDATE holdings SET until = ?2 WHERE berth = ?1 AND until IS NULL")?
         .execute(params![id, now.to_string()])
@@ -390,7 +331,7 @@ fn end_holdings(transaction: &Transaction, id: i64, now: Timestamp) -> rusqlite:
 }
 
 /// The only place that changes a state. An error when the table of `BerthState` does not allow the change.
-fn set_state(transaction: &Transaction, id: i64, next: BerthState) -> rusqlite::Result<()> {
+pub(super) fn set_state(transaction: &Transaction, id: i64, next: BerthState) -> rusqlite::Result<()> {
     let (owner, name, now): (String, String, String) = transaction
         .prepare_cached("SELECT owner, name, state FROM berths WHERE id = ?1")?
         .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
@@ -467,6 +408,24 @@ fn read_berth(row: &rusqlite::Row) -> rusqlite::Result<Berth> {
         unattended: row.get(20)?,
         stop: read_stop(row, 21)?,
         stops_at: optional_time_at(row, 24)?,
+        stops_for: read_stops_for(row)?,
+        condition: None,
+        deadline: None,
+        lock: read_lock(row, 25)?,
+    })
+}
+
+fn read_stops_for(row: &rusqlite::Row) -> rusqlite::Result<Option<StopReason>> {
+    let reason: Option<String> = row.get(21)?;
+    let is_announced = optional_time_at(row, 24)?.is_some();
+    Ok(reason.as_deref().and_then(StopReason::parse).filter(|_| is_announced))
+}
+
+fn read_lock(row: &rusqlite::Row, column: usize) -> rusqlite::Result<Option<Lock>> {
+    let text: Option<String> = row.get(column)?;
+    let parsed = text.map(|text| serde_json::from_str(&text)).transpose();
+    parsed.map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, error.into())
     })
 }
 

@@ -4,7 +4,7 @@ use super::berths::STANDING;
 use super::{Ledger, LedgerError, NewEvent, find, list, optional_time_at, time_at};
 use crate::error::Fault;
 use crate::model::clock::BootTime;
-use crate::model::{BerthState, StopReason};
+use crate::model::{Berth, BerthState, Lock, StopReason};
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{OptionalExtension, Transaction, params};
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,9 @@ pub struct LeaseNotes {
     pub renewals: u32,
     /// The announced stop: when it was announced, when it will be, and why.
     pub asked: Option<(Timestamp, Timestamp, StopReason)>,
+    /// How often its owner kept it in this lease, though it did nothing, and when last.
+    pub keeps: u32,
+    pub kept_at: Option<Timestamp>,
 }
 
 /// Cards that a user had, for a time that is over.
@@ -41,7 +44,8 @@ pub struct Counted {
     pub boot_id: String,
 }
 
-const NOTES: &str = "SELECT id, live_at, told_left, renewals, asked_at, stops_at, stop_reason FROM berths";
+const NOTES: &str =
+    "SELECT id, live_at, told_left, renewals, asked_at, stops_at, stop_reason, keeps, kept_at FROM berths";
 
 impl Ledger {
     pub fn lease_notes(&self, id: i64) -> Result<LeaseNotes, Fault> {
@@ -85,6 +89,51 @@ impl Ledger {
                 .execute(params![id, at, stops_at, reason])
         })
         .map(|_| ())
+    }
+
+    /// Changes the end of a live berth's lease.
+    pub fn renew(
+        &self,
+        id: i64,
+        until: Timestamp,
+        is_wanted: bool,
+        event: &NewEvent,
+    ) -> Result<Berth, Fault> {
+        self.change(event, |transaction| {
+            let changed = transaction
+                .prepare_cached(
+                    "UPDATE berths SET until = ?2, lease = max(1, unixepoch(?2) - unixepoch(?3)), told_left = NULL,
+                     asked_at = NULL, stops_at = NULL, stop_reason = NULL, keeps = 0, kept_at = NULL,
+                     renewals = renewals + ?4
+                     WHERE id = ?1 AND state = 'live'",
+                )?
+                .execute(params![id, until.to_string(), event.at.to_string(), is_wanted])?;
+            if changed == 1 { Ok(()) } else { Err(rusqlite::Error::StatementChangedRows(changed)) }
+        })?;
+        self.berth_by_id(id)
+    }
+
+    /// Its owner needs it although it did nothing: it is not stopped, and is not idle from now on.
+    pub fn keep(&self, id: i64, event: &NewEvent) -> Result<Berth, Fault> {
+        self.change(event, |transaction| {
+            let sql =
+                "UPDATE berths SET asked_at = NULL, stops_at = NULL, stop_reason = NULL, keeps = keeps + 1,
+                       kept_at = ?2 WHERE id = ?1 AND state = 'live'";
+            transaction.prepare_cached(sql)?.execute(params![id, event.at.to_string()])
+        })?;
+        self.berth_by_id(id)
+    }
+
+    /// It is not asked back for a time; `None`: it is again.
+    pub fn set_lock(&self, id: i64, lock: Option<&Lock>, event: &NewEvent) -> Result<Berth, Fault> {
+        let text = lock.map(serde_json::to_string).transpose();
+        let text = text.map_err(|error| Fault::bug(format!("writing a lock: {error}")))?;
+        self.change(event, |transaction| {
+            transaction
+                .prepare_cached("UPDATE berths SET lock = ?2 WHERE id = ?1")?
+                .execute(params![id, text])
+        })?;
+        self.berth_by_id(id)
     }
 
     /// Cards that berths gave back after `since`.
@@ -163,6 +212,8 @@ fn read_notes(row: &rusqlite::Row) -> rusqlite::Result<(i64, LeaseNotes)> {
         told_left: told_left.map(|seconds| Duration::from_secs(seconds.unsigned_abs())),
         renewals: row.get(3)?,
         asked,
+        keeps: row.get(7)?,
+        kept_at: optional_time_at(row, 8)?,
     };
     Ok((row.get(0)?, notes))
 }

@@ -12,6 +12,7 @@ mod moves;
 mod probes;
 mod rulings;
 mod schema;
+mod stops;
 #[cfg(test)]
 mod tests;
 mod tickets;
@@ -20,7 +21,7 @@ mod users;
 pub use berths::{ClaimError, NewBerth, PortUse, WrongChange};
 pub use events::{Event, NewEvent};
 pub use leases::{Counted, Holding, LeaseNotes};
-pub use tickets::{NewTicket, TicketRow};
+pub use tickets::{NewTicket, TicketRow, Unconfirmed};
 pub use users::{Key, User};
 
 use crate::error::Fault;

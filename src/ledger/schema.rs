@@ -235,9 +235,20 @@ CREATE TABLE tickets (
 ) STRICT;
 ";
 
-/// Fair share looks at what was given back in the last days. `moves`: whose files go on in another container.
+/// Fair share looks at what was given back in the last days. `moves`: whose files go on in another container. A ticket
+/// with a `request` waits without a connection; the berth that it becomes remembers it until it is live, and has to be
+/// used by `confirm_by`.
 const V6: &str = "
 CREATE INDEX holdings_by_end ON holdings (until);
+
+ALTER TABLE berths ADD COLUMN keeps INTEGER NOT NULL DEFAULT 0 CHECK (keeps >= 0);
+ALTER TABLE berths ADD COLUMN kept_at TEXT;
+ALTER TABLE berths ADD COLUMN lock TEXT CHECK (json_valid(lock));
+ALTER TABLE berths ADD COLUMN confirm INTEGER CHECK (confirm > 0);
+ALTER TABLE berths ADD COLUMN confirm_by TEXT;
+ALTER TABLE berths ADD COLUMN ticket TEXT CHECK (json_valid(ticket));
+ALTER TABLE tickets ADD COLUMN unattended INTEGER NOT NULL DEFAULT 0 CHECK (unattended IN (0, 1));
+ALTER TABLE tickets ADD COLUMN request TEXT CHECK (json_valid(request));
 
 CREATE TABLE moves (
   berth INTEGER PRIMARY KEY REFERENCES berths (id),

@@ -376,7 +376,7 @@ fn a_stopped_berth_has_a_name_and_a_port_and_no_cards() {
     let other = claim("b", &[1], 20001).unwrap();
     let start = |cards: &[u32]| {
         let cards: Vec<CardId> = cards.iter().copied().map(CardId).collect();
-        ledger.begin_start(berth.id, &cards, Some(60), (None, &[]), &event("x"))
+        ledger.begin_start(berth.id, &cards, Some(60), false, (None, &[]), &event("x"))
     };
     assert!(matches!(start(&[0, 1]), Err(ClaimError::CardTaken(_))));
     assert_eq!(ledger.berth_by_id(berth.id).unwrap().state, BerthState::Stopped, "nothing of it is left");

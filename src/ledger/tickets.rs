@@ -1,21 +1,25 @@
 //! Tickets: one for each request that waits for cards, in the order in which they came.
 
-use super::{Ledger, LedgerError, NewEvent, list, time_at};
+use super::{Ledger, LedgerError, NewEvent, find, list, time_at};
 use crate::error::Fault;
-use crate::model::CardWish;
+use crate::model::{BerthRequest, CardWish};
 use jiff::Timestamp;
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// What is stored when a request begins to wait.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct NewTicket {
     pub owner: String,
     /// The berth's name, where the request names one.
     pub berth: Option<String>,
     pub wish: CardWish,
     pub lease: Duration,
+    pub unattended: bool,
+    /// Of a request that waits without a connection.
+    pub request: Option<BerthRequest>,
 }
 
 /// A request that waits.
@@ -27,29 +31,103 @@ pub struct TicketRow {
     pub wish: CardWish,
     /// Seconds.
     pub lease: u64,
+    /// The berth is to end with its lease.
+    #[serde(default)]
+    pub unattended: bool,
+    /// It waits without a connection.
+    #[serde(default)]
+    pub detached: bool,
     pub since: Timestamp,
     /// How many later requests were served before it.
     pub overtaken: u32,
 }
 
+/// A berth that nobody has logged in to yet, though it waited for its cards without anybody there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unconfirmed {
+    pub berth: i64,
+    /// It is passed on after this time.
+    pub by: Timestamp,
+    pub is_used: bool,
+}
+
 impl Ledger {
     pub fn add_ticket(&self, ticket: &NewTicket, event: &NewEvent) -> Result<i64, Fault> {
-        let wish = serde_json::to_string(&ticket.wish)
-            .map_err(|error| Fault::bug(format!("writing the wish of a ticket: {error}")))?;
+        let wish = to_json(&ticket.wish)?;
+        let request = ticket.request.as_ref().map(to_json).transpose()?;
         self.change(event, |transaction| {
-            transaction
-                .prepare_cached(
-                    "INSERT INTO tickets (owner, berth, wish, lease, since) VALUES (?1, ?2, ?3, ?4, ?5)",
-                )?
-                .execute(params![
-                    ticket.owner,
-                    ticket.berth,
-                    wish,
-                    i64::try_from(ticket.lease.as_secs()).unwrap_or(i64::MAX),
-                    event.at.to_string()
-                ])?;
+            let sql = "INSERT INTO tickets (owner, berth, wish, lease, since, unattended, request)
+                       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+            transaction.prepare_cached(sql)?.execute(params![
+                ticket.owner,
+                ticket.berth,
+                wish,
+                i64::try_from(ticket.lease.as_secs()).unwrap_or(i64::MAX),
+                event.at.to_string(),
+                ticket.unattended,
+                request,
+            ])?;
             Ok(transaction.last_insert_rowid())
         })
+    }
+
+    /// The requests that wait without a connection, by ticket.
+    pub fn detached(&self) -> Result<Vec<(TicketRow, BerthRequest)>, Fault> {
+        self.read(|connection| {
+            let sql = format!("{TICKETS} WHERE request IS NOT NULL ORDER BY id");
+            list(connection, &sql, [], |row| Ok((read_ticket(row)?, json(row, 8)?)))
+        })
+    }
+
+    pub fn ticket(&self, id: i64) -> Result<Option<TicketRow>, Fault> {
+        self.read(|connection| find(connection, &format!("{TICKETS} WHERE id = ?1"), [id], read_ticket))
+    }
+
+    /// Lets the request of a berth that was cut wait again, at its old place, if it waited without a connection.
+    pub fn wait_again(&self, berth: i64, event: &NewEvent) -> Result<bool, Fault> {
+        self.change(event, |transaction| {
+            let sql = "SELECT ticket FROM berths WHERE id = ?1 AND ticket IS NOT NULL";
+            let ticket: Option<String> =
+                transaction.prepare_cached(sql)?.query_row([berth], |row| row.get(0)).optional()?;
+            let Some(ticket) = ticket else { return Ok(false) };
+            let sql = "INSERT INTO tickets (id, owner, berth, wish, lease, since, overtaken, unattended, request)
+                SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7,
+                value ->> 8 FROM (SELECT ?1 AS value)";
+            transaction.prepare_cached(sql)?.execute([ticket])?;
+            transaction.execute("UPDATE berths SET ticket = NULL WHERE id = ?1", [berth])?;
+            Ok(true)
+        })
+    }
+
+    /// The berth has to be used within this time once it is live, in seconds.
+    pub fn expect_login(&self, berth: i64, seconds: u64) -> Result<(), Fault> {
+        let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+        self.write(None, |transaction| {
+            transaction.execute("UPDATE berths SET confirm = ?2 WHERE id = ?1", params![berth, seconds])
+        })
+        .map(|_| ())
+        .map_err(|error| LedgerError::from(error).into_fault(&self.path))
+    }
+
+    /// Live berths that have to be used by a time, with whether somebody logged in since they are live.
+    pub fn unconfirmed(&self) -> Result<Vec<Unconfirmed>, Fault> {
+        self.read(|connection| {
+            let sql = "SELECT id, confirm_by, EXISTS (SELECT 1 FROM events WHERE events.owner = berths.owner
+                AND events.berth = berths.name AND kind = 'ssh.login' AND events.at >= berths.live_at)
+                FROM berths WHERE state = 'live' AND confirm_by IS NOT NULL";
+            list(connection, sql, [], |row| {
+                Ok(Unconfirmed { berth: row.get(0)?, by: time_at(row, 1)?, is_used: row.get(2)? })
+            })
+        })
+    }
+
+    /// Somebody logged in.
+    pub fn confirm(&self, berth: i64) -> Result<(), Fault> {
+        self.write(None, |transaction| {
+            transaction.execute("UPDATE berths SET confirm_by = NULL WHERE id = ?1", [berth])
+        })
+        .map(|_| ())
+        .map_err(|error| LedgerError::from(error).into_fault(&self.path))
     }
 
     /// Removes a ticket. `event` is `None` where the event of the new berth already says it.
@@ -58,9 +136,9 @@ impl Ledger {
             .map_err(|error| LedgerError::from(error).into_fault(&self.path))
     }
 
-    /// Removes all tickets of an earlier run of the agent. Their clients were told that waiting had ended.
+    /// Removes the tickets of an earlier run of the agent whose clients were told that waiting had ended.
     pub fn remove_tickets(&self) -> Result<(), Fault> {
-        self.write(None, |transaction| transaction.execute("DELETE FROM tickets", []))
+        self.write(None, |transaction| transaction.execute("DELETE FROM tickets WHERE request IS NULL", []))
             .map(|_| ())
             .map_err(|error| LedgerError::from(error).into_fault(&self.path))
     }
@@ -73,8 +151,18 @@ impl Ledger {
 
 /// Removes the ticket of a request that becomes a berth, and counts that for the tickets that it overtook. Part of
 /// the transaction that makes the berth.
-pub(super) fn served(transaction: &Transaction, id: Option<i64>, overtaken: &[i64]) -> rusqlite::Result<()> {
+pub(super) fn served(
+    transaction: &Transaction,
+    berth: i64,
+    id: Option<i64>,
+    overtaken: &[i64],
+) -> rusqlite::Result<()> {
     if let Some(id) = id {
+        // A request without a connection goes on waiting where the berth is cut before it is live.
+        let sql =
+            "UPDATE berths SET ticket = (SELECT json_array(id, owner, berth, wish, lease, since, overtaken,
+                   unattended, request) FROM tickets WHERE id = ?2 AND request IS NOT NULL) WHERE id = ?1";
+        transaction.prepare_cached(sql)?.execute([berth, id])?;
         remove(transaction, id)?;
     }
     let mut count =
@@ -89,21 +177,34 @@ fn remove(transaction: &Transaction, id: i64) -> rusqlite::Result<()> {
     transaction.prepare_cached("DELETE FROM tickets WHERE id = ?1")?.execute([id]).map(|_| ())
 }
 
+const TICKETS: &str =
+    "SELECT id, owner, berth, wish, lease, since, overtaken, unattended, request FROM tickets";
+
 fn all(connection: &Connection) -> rusqlite::Result<Vec<TicketRow>> {
-    let sql = "SELECT id, owner, berth, wish, lease, since, overtaken FROM tickets ORDER BY id";
-    list(connection, sql, [], |row| {
-        let wish: String = row.get(3)?;
-        let wish = serde_json::from_str(&wish).map_err(|error| {
-            rusqlite::Error::FromSqlConversionFailure(3, rusqlite::types::Type::Text, error.into())
-        })?;
-        Ok(TicketRow {
-            id: row.get(0)?,
-            owner: row.get(1)?,
-            berth: row.get(2)?,
-            wish,
-            lease: row.get::<_, i64>(4)?.unsigned_abs(),
-            since: time_at(row, 5)?,
-            overtaken: row.get(6)?,
-        })
+    list(connection, &format!("{TICKETS} ORDER BY id"), [], read_ticket)
+}
+
+fn read_ticket(row: &rusqlite::Row) -> rusqlite::Result<TicketRow> {
+    Ok(TicketRow {
+        id: row.get(0)?,
+        owner: row.get(1)?,
+        berth: row.get(2)?,
+        wish: json(row, 3)?,
+        lease: row.get::<_, i64>(4)?.unsigned_abs(),
+        since: time_at(row, 5)?,
+        overtaken: row.get(6)?,
+        unattended: row.get(7)?,
+        detached: row.get::<_, Option<String>>(8)?.is_some(),
     })
+}
+
+fn json<T: DeserializeOwned>(row: &rusqlite::Row, column: usize) -> rusqlite::Result<T> {
+    let text: String = row.get(column)?;
+    serde_json::from_str(&text).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, error.into())
+    })
+}
+
+fn to_json<T: Serialize>(value: &T) -> Result<String, Fault> {
+    serde_json::to_string(value).map_err(|error| Fault::bug(format!("writing a ticket: {error}")))
 }

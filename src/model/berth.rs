@@ -1,5 +1,6 @@
 //! A berth as the ledger knows it, and what a person may ask for.
 
+use super::lease_state::{LeaseState, Lock};
 use super::{CardId, Condition, ConditionCode, Size};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -129,6 +130,18 @@ pub struct Berth {
     /// When it is stopped, where that was announced.
     #[serde(default)]
     pub stops_at: Option<Timestamp>,
+    /// Why it is stopped then.
+    #[serde(default)]
+    pub stops_for: Option<StopReason>,
+    /// How the lease of a live berth stands.
+    #[serde(default)]
+    pub condition: Option<LeaseState>,
+    /// When something happens to it by itself: its lease ends, it is stopped, or released.
+    #[serde(default)]
+    pub deadline: Option<Timestamp>,
+    /// It is not asked back for a time.
+    #[serde(default)]
+    pub lock: Option<Lock>,
     /// Why and when it was stopped, while it is.
     #[serde(default)]
     pub stop: Option<Stop>,
@@ -154,10 +167,13 @@ pub enum StopReason {
     Unattended,
     /// It could not be started.
     Failed,
+    /// It came while nobody was there, and nobody logged in to it in time.
+    Unused,
 }
 
 impl StopReason {
-    const ALL: [Self; 5] = [Self::Asked, Self::Lease, Self::Idle, Self::Unattended, Self::Failed];
+    const ALL: [Self; 6] =
+        [Self::Asked, Self::Lease, Self::Idle, Self::Unattended, Self::Failed, Self::Unused];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -166,6 +182,7 @@ impl StopReason {
             Self::Idle => "idle",
             Self::Unattended => "unattended",
             Self::Failed => "failed",
+            Self::Unused => "unused",
         }
     }
 
@@ -236,6 +253,16 @@ pub struct BerthRequest {
     pub cpus: Option<f64>,
     #[serde(default)]
     pub memory: Option<Size>,
+    /// It ends with its lease, whether or not anybody waits.
+    #[serde(default)]
+    pub unattended: bool,
+}
+
+impl BerthRequest {
+    /// The same, for somebody who waits without a connection.
+    pub fn detached(&self, owner: &str) -> Self {
+        Self { owner: Some(owner.to_owned()), wait: 0, ..self.clone() }
+    }
 }
 
 /// What a stopped berth is started with.
@@ -248,6 +275,18 @@ pub struct StartRequest {
     /// How long to wait for cards, in seconds; 0 is not at all.
     #[serde(default)]
     pub wait: u64,
+    /// It ends with its lease, whether or not anybody waits.
+    #[serde(default)]
+    pub unattended: bool,
+}
+
+/// What an administrator says about a berth that is not to be asked back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockRequest {
+    /// For how many seconds from now on.
+    pub seconds: u64,
+    pub why: String,
 }
 
 /// `POST /v1/berths/NAME`: what is to be done with a berth that is there.
@@ -256,6 +295,10 @@ pub struct StartRequest {
 pub enum BerthAct {
     Stop {},
     Start(StartRequest),
+    /// It did nothing and was asked back: its owner needs it all the same.
+    Keep {},
+    Lock(LockRequest),
+    Unlock {},
 }
 
 #[cfg(test)]

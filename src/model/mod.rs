@@ -19,6 +19,7 @@ pub mod full;
 pub mod holder;
 pub mod image;
 pub mod inside_event;
+pub mod lease_state;
 pub mod limits;
 pub mod mac;
 pub mod name;
@@ -31,13 +32,16 @@ pub mod size;
 pub mod text;
 pub mod version;
 
-pub use berth::{Berth, BerthAct, BerthRequest, BerthState, CardWish, StartRequest, Stop, StopReason};
+pub use berth::{
+    Berth, BerthAct, BerthRequest, BerthState, CardWish, LockRequest, StartRequest, Stop, StopReason,
+};
 pub use capability::Capability;
 pub use card::{CardId, CardVerdict, CardView, Health, Ruling};
 pub use condition::{Condition, ConditionCode};
 pub use device_rule::DeviceRule;
 pub use full::{FullPlace, Kept};
 pub use holder::Holder;
+pub use lease_state::{LeaseState, Lock};
 pub use mac::Mac;
 pub use ports::PortRange;
 pub use size::Size;

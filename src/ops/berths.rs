@@ -23,6 +23,11 @@ impl Node {
         Ok(berths)
     }
 
+    /// The berth, with how its lease stands now.
+    pub fn with_lease_state(&self, berth: Berth) -> Berth {
+        berth.with_lease_state(self.now().wall, self.settings().profile.lease.first_warning)
+    }
+
     /// The berth of this name. `NAME` is the caller's own berth; `OWNER/NAME` is anyone's, for an administrator.
     /// For an administrator who has no berth `NAME`, it is the only berth of that name. An error when there is
     /// none.

@@ -7,7 +7,7 @@ use super::{Count, Node};
 use crate::error::{ErrorClass, class_of};
 use crate::host::clock::TestClock;
 use crate::ledger::NewBerth;
-use crate::model::{Berth, CardId, CardVerdict};
+use crate::model::{Berth, CardId, CardVerdict, LockRequest, StopReason};
 use std::time::Duration;
 
 const START: &str = "2026-01-01T08:00:00Z";
@@ -89,6 +89,46 @@ async fn an_owner_is_warned_before_the_end_of_a_lease() {
             "berth.lease-ending: the lease of alice/train ends in 30m"
         ]
     );
+}
+
+#[tokio::test]
+async fn an_idle_berth_is_kept_twice_in_a_lease_and_one_that_is_locked_for_its_time() {
+    let clock = TestClock::at(START);
+    let (node, _dir) = Node::for_test(clock.clone());
+    let berth = live_berth(&node);
+    node.renew(&alice(), "train", Some(8 * 3600)).await.unwrap();
+    let ask = |reason| {
+        let (at, event) = (node.now().wall, node.event("berth.asked-back", "agent", "t"));
+        node.ledger_handle().note_stop(berth.id, Some((at, reason)), &event).unwrap();
+    };
+    assert_eq!(node.keep_berth(&alice(), "train").await.unwrap().stops_at, None, "nobody asked for it");
+    for _ in 0..2 {
+        ask(StopReason::Idle);
+        assert_eq!(node.keep_berth(&alice(), "train").await.unwrap().stops_at, None);
+    }
+    ask(StopReason::Idle);
+    let refused = async || node.keep_berth(&alice(), "train").await.unwrap_err().to_string();
+    assert!(refused().await.contains("was kept 2 times"), "{}", refused().await);
+    node.renew(&alice(), "train", Some(3600)).await.unwrap();
+    ask(StopReason::Lease);
+    assert!(refused().await.contains("its lease is over"), "{}", refused().await);
+
+    let lock = |seconds, why: &str| LockRequest { seconds, why: why.into() };
+    assert!(node.lock_berth(&alice(), "train", lock(3600, "w")).await.is_err(), "not by its owner");
+    for wrong in [lock(0, "w"), lock(u64::MAX, "w"), lock(60, " "), lock(60, &"w".repeat(201))] {
+        assert_eq!(class_of(&node.lock_berth(&root(), "train", wrong).await.unwrap_err()), ErrorClass::Usage);
+    }
+    let locked = node.lock_berth(&root(), "train", lock(3600, "a paper\n")).await.unwrap();
+    assert_eq!(locked.lock.as_ref().map(|lock| lock.why.as_str()), Some("a paper"));
+    let now = async || {
+        let berth = node.find_berth(&alice(), "train").await.unwrap();
+        node.with_lease_state(berth).lock.is_some()
+    };
+    assert!(now().await);
+    clock.pass(Duration::from_hours(1));
+    assert!(!now().await);
+    node.lock_berth(&root(), "train", lock(3600, "again")).await.unwrap();
+    assert_eq!(node.unlock_berth(&root(), "train").await.unwrap().lock, None);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 use super::lease_time::{Passed, passed};
 use super::situation::reason_of;
 use super::{Caller, Node, ProgressSender};
+use crate::error::Fault;
 use crate::host::sysctl;
 use crate::ledger::{Counted, Ledger};
 use crate::life::time::between;
@@ -19,6 +20,9 @@ const HELD: Duration = Duration::from_mins(30);
 /// How often the ledger is told up to when time was counted.
 const WRITE_EVERY: SignedDuration = SignedDuration::from_secs(60);
 
+/// The server inside sends SIGTERM to the programs of its sessions when it gets this.
+const TERMINATE_PROGRAMS: &str = "SIGUSR1";
+
 /// What is remembered between looks.
 #[derive(Default)]
 pub struct Count {
@@ -32,6 +36,7 @@ impl Node {
     pub async fn keep_leases(self: &Arc<Self>, count: &mut Count) -> Result<()> {
         self.count_time(count).await?;
         self.release_old_stopped().await?;
+        self.pass_on_unused().await?;
         let is_wanted = !self.ledger(Ledger::tickets).await?.is_empty();
         let survey = if is_wanted && self.has_engine().await {
             Some(self.survey(self.settings().config.tools.npu_smi_max_age).await?)
@@ -84,7 +89,7 @@ impl Node {
             // Whoever waits looks for themselves: theirs is the connection, and the image.
             Action::Start { .. } => self.tell_freed(),
             Action::Overtaken { .. } => {}
-            Action::Warn { berth, left, .. } => self.warn_of_end(berth, left).await?,
+            Action::Warn { berth, left, terminate } => self.warn_of_end(berth, left, terminate).await?,
             Action::Announce { berth, stops_at, why } => self.ask_back(berth, stops_at, why).await?,
             Action::Withdraw { berth } => self.ask_no_more(berth).await?,
             Action::Stop { berth, why } => {
@@ -96,12 +101,25 @@ impl Node {
         Ok(())
     }
 
-    async fn warn_of_end(&self, id: i64, left: Duration) -> Result<()> {
+    async fn warn_of_end(&self, id: i64, left: Duration, terminate: bool) -> Result<()> {
         let Some(berth) = self.live(id).await? else { return Ok(()) };
         let text =
             format!("the lease of {} ends in {}", berth.label(), humantime::format_duration(rounded(left)));
         let event = self.about(&berth, "berth.lease-ending", &Caller::agent().name, text);
-        self.ledger(move |ledger| ledger.note_warning(id, left, &event)).await
+        self.ledger(move |ledger| ledger.note_warning(id, left, &event)).await?;
+        if terminate && let Err(error) = self.tell_programs(&berth).await {
+            let (berth, error) = (berth.label(), format!("{error:#}"));
+            tracing::warn!(berth, error, "its programs could not be told that it ends soon");
+        }
+        Ok(())
+    }
+
+    /// Sends SIGTERM to the programs of its sessions, which may write a checkpoint. Its server goes on, and so does a
+    /// program that ignores the signal.
+    async fn tell_programs(&self, berth: &Berth) -> Result<()> {
+        let container =
+            berth.container_id.clone().ok_or_else(|| Fault::bug("a live berth without a container"))?;
+        self.engine().await?.signal(&container, TERMINATE_PROGRAMS).await
     }
 
     async fn ask_back(&self, id: i64, stops_at: Timestamp, why: Why) -> Result<()> {

@@ -10,6 +10,7 @@ mod choose;
 #[cfg(test)]
 mod clock_tests;
 mod conditions;
+mod detached;
 mod directory;
 mod editors;
 mod files;
@@ -21,6 +22,7 @@ pub mod image_check;
 mod image_pin;
 pub mod images;
 pub mod inside;
+mod keep;
 pub(crate) mod kernel;
 mod keys;
 mod lease_time;

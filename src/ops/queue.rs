@@ -1,7 +1,7 @@
 //! The queue for cards. A request that waits has a ticket, and `life` says which ticket is served next.
 
 use super::choose::{self, Patience};
-use super::{Node, Survey};
+use super::{Caller, Node, Survey};
 use crate::error::Fault;
 use crate::host::clock::Clock;
 use crate::ledger::{Ledger, NewEvent, NewTicket, TicketRow};
@@ -24,6 +24,7 @@ pub(super) struct CardsAsked<'a> {
     pub(super) lease: Duration,
     /// The cards that the owner had before.
     pub(super) last: &'a [CardId],
+    pub(super) unattended: bool,
     pub(super) ticket: Option<i64>,
     pub(super) patience: Patience,
 }
@@ -53,7 +54,7 @@ impl Node {
                 owner: asked.owner.to_owned(),
                 wish: asked.wish.clone(),
                 lease: Some(asked.lease),
-                unattended: false,
+                unattended: asked.unattended,
                 since: now,
                 overtaken: 0,
                 last: asked.last.to_vec(),
@@ -68,20 +69,56 @@ impl Node {
 
     /// Adds a ticket. The request waits for as long as the returned value is kept.
     pub(super) async fn take_ticket(&self, new: NewTicket, actor: &str) -> Result<WaitingTicket> {
-        let label = new.berth.as_ref().map_or(new.owner.clone(), |berth| format!("{}/{berth}", new.owner));
-        let event = NewEvent {
-            owner: Some(new.owner.clone()),
-            berth: new.berth.clone(),
-            ..self.event("ticket.waits", actor, format!("{label} waits for {}", wish(&new.wish)))
-        };
-        let gone = NewEvent {
-            kind: "ticket.gone",
-            text: format!("{label} waits no more for {}", wish(&new.wish)),
-            ..event.clone()
-        };
-        let ledger = self.ledger_handle();
-        let id = self.ledger(move |ledger| ledger.add_ticket(&new, &event)).await?;
-        Ok(WaitingTicket { id, ledger, clock: self.clock(), gone: Some(gone) })
+        let text = format!("{} waits no more for {}", label(&new.owner, new.berth.as_ref()), wish(&new.wish));
+        let gone = self.about_ticket(&new.owner, new.berth.clone(), "ticket.gone", actor, text);
+        let id = self.add_ticket(&new, actor).await?;
+        Ok(WaitingTicket { id, ledger: self.ledger_handle(), clock: self.clock(), gone: Some(gone) })
+    }
+
+    pub(super) async fn add_ticket(&self, new: &NewTicket, actor: &str) -> Result<i64> {
+        let text = format!("{} waits for {}", label(&new.owner, new.berth.as_ref()), wish(&new.wish));
+        let event = self.about_ticket(&new.owner, new.berth.clone(), "ticket.waits", actor, text);
+        let new = new.clone();
+        self.ledger(move |ledger| ledger.add_ticket(&new, &event)).await
+    }
+
+    fn about_ticket(
+        &self,
+        owner: &str,
+        berth: Option<String>,
+        kind: &'static str,
+        actor: &str,
+        text: String,
+    ) -> NewEvent {
+        NewEvent { owner: Some(owner.to_owned()), berth, ..self.event(kind, actor, text) }
+    }
+
+    /// Ends the wait of a request: the caller's own, or anybody's for an administrator.
+    pub async fn cancel(&self, caller: &Caller, id: i64) -> Result<TicketRow> {
+        let unknown =
+            || Fault::usage(format!("there is no ticket {id}")).help("`berth queue` shows who waits");
+        let ticket = self.ledger(move |ledger| ledger.ticket(id)).await?.ok_or_else(unknown)?;
+        if !caller.admin && caller.user.as_ref() != Some(&ticket.owner) {
+            return Err(Fault::refused(format!("ticket {id} is {}'s", ticket.owner)).into());
+        }
+        let who = label(&ticket.owner, ticket.berth.as_ref());
+        let text = format!("{who} waits no more for {}: cancelled", wish(&ticket.wish));
+        self.drop_ticket(&ticket, "ticket.cancelled", &caller.name, text).await?;
+        // A client that waits with this ticket hears of it, and others may come sooner.
+        self.tell_freed();
+        Ok(ticket)
+    }
+
+    pub(super) async fn drop_ticket(
+        &self,
+        ticket: &TicketRow,
+        kind: &'static str,
+        actor: &str,
+        text: String,
+    ) -> Result<()> {
+        let id = ticket.id;
+        let event = self.about_ticket(&ticket.owner, ticket.berth.clone(), kind, actor, text);
+        self.ledger(move |ledger| ledger.remove_ticket(id, Some(&event))).await
     }
 
     /// All requests that wait, in the order in which they will be served. Every user may see them.
@@ -107,7 +144,7 @@ impl Node {
         Ok(places.iter().filter_map(place).collect())
     }
 
-    /// Removes the tickets of an earlier run of the agent. Their clients were told that waiting had ended.
+    /// Removes the tickets of an earlier run of the agent whose clients were told that waiting had ended.
     pub async fn forget_tickets(&self) -> Result<()> {
         self.ledger(Ledger::remove_tickets).await
     }
@@ -126,6 +163,11 @@ pub struct QueuePlace {
     pub latest: Option<Timestamp>,
     /// Whether it has waited so long that free cards are kept for it.
     pub first: bool,
+}
+
+/// Whose request it is, as people name it.
+pub(super) fn label(owner: &str, berth: Option<&String>) -> String {
+    berth.map_or_else(|| owner.to_owned(), |berth| format!("{owner}/{berth}"))
 }
 
 fn wish(wish: &CardWish) -> String {

@@ -113,9 +113,10 @@ impl Node {
             }
         };
         self.remove_containers(&berth, false).await?;
-        let text = format!("{}/{}: {note}", berth.owner, berth.name);
+        let text = format!("{}: {note}", berth.label());
         let event = self.about(&berth, kind, &Caller::agent().name, text);
-        self.end(&berth, state, note, event).await
+        self.end(&berth, state, note, event).await?;
+        self.wait_again(&berth).await
     }
 
     /// Checks a container with our label. If its berth has ended, it is a leftover and is removed. If the ledger

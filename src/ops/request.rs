@@ -9,7 +9,7 @@ use super::{Caller, Node, ProgressSender, Survey, choose, node, ports, queue, wa
 use crate::error::{Fault, flatten};
 use crate::facts::at_work::check_not_at_work;
 use crate::host::crash;
-use crate::ledger::{ClaimError, NewBerth, NewTicket, User};
+use crate::ledger::{ClaimError, Ledger, NewBerth, NewTicket, TicketRow, User};
 use crate::model::clock::BootTime;
 use crate::model::{Berth, BerthRequest, CardWish, Holder, Size, card, name};
 use crate::profile::{BerthRules, Settings};
@@ -19,6 +19,8 @@ use std::time::Duration;
 
 /// The least memory of a berth: Docker, an SSH server and a shell need it.
 const LEAST_MEMORY: Size = Size::mib(64);
+/// How many requests of one user wait without a connection.
+const MOST_DETACHED: usize = 2;
 /// The name of a berth where the request gives none. A second one is `dev-2`.
 const DEFAULT_NAME: &str = "dev";
 
@@ -31,6 +33,7 @@ struct Order {
     wish: CardWish,
     lease: Duration,
     wait: Duration,
+    unattended: bool,
     cpus: Option<f64>,
     memory: Option<Size>,
 }
@@ -46,6 +49,8 @@ impl Order {
             berth: self.name.clone(),
             wish: self.wish.clone(),
             lease: self.lease,
+            unattended: self.unattended,
+            request: None,
         }
     }
 }
@@ -73,8 +78,58 @@ impl Node {
         // Made before anybody else has to wait for it.
         self.owner_key(&order.owner.name).await?;
         let claimed = Box::pin(self.claim_when_free(caller, &order, &image, progress)).await?;
+        self.make(&order, &image, &claimed, caller, progress).await
+    }
+
+    /// Notes a request that waits without a connection.
+    pub async fn request_detached(&self, caller: &Caller, request: BerthRequest) -> Result<TicketRow> {
+        self.ration(caller, Act::Request)?;
+        let order = self.check_order(caller, &request, self.settings()).await?;
+        let owner = order.owner.name.clone();
+        let waiting = self.ledger(Ledger::detached).await?;
+        if waiting.iter().filter(|(ticket, _)| ticket.owner == owner).count() >= MOST_DETACHED {
+            return Err(Fault::busy(format!("{MOST_DETACHED} requests of {owner} wait already"))
+                .help("berth cancel ends one of them; `berth queue` shows them")
+                .into());
+        }
+        let new = NewTicket { request: Some(request.detached(&owner)), ..order.ticket() };
+        let id = self.add_ticket(&new, &caller.name).await?;
+        self.tell_freed();
+        self.tell_wanted();
+        let ticket = self.ledger(move |ledger| ledger.ticket(id)).await?;
+        Ok(ticket.ok_or_else(|| Fault::bug("a ticket that was added is not there"))?)
+    }
+
+    /// Makes a berth of a request that waited without a connection. An error of class `Busy`: it is not its turn.
+    pub(super) async fn request_of(
+        self: &Arc<Self>,
+        ticket: &TicketRow,
+        request: &BerthRequest,
+    ) -> Result<Berth> {
+        // What its owner may have was checked when it came.
+        let caller = Caller { name: ticket.owner.clone(), admin: true, user: Some(ticket.owner.clone()) };
+        let progress = ProgressSender::nobody();
+        let order = self.check_order(&caller, request, self.settings()).await?;
+        self.check_room().await?;
+        self.ensure_reconciled().await?;
+        let image = self.ready_image(&order.settings.profile, request.image.as_deref(), &progress).await?;
+        self.owner_key(&order.owner.name).await?;
+        let claimed = Box::pin(self.claim(&caller, &order, &image, Some(ticket.id))).await?;
+        let (id, confirm) = (claimed.berth.id, order.settings.profile.lease.confirm.as_secs());
+        self.ledger(move |ledger| ledger.expect_login(id, confirm)).await?;
+        self.make(&order, &image, &claimed, &caller, &progress).await
+    }
+
+    async fn make(
+        &self,
+        order: &Order,
+        image: &ReadyImage,
+        claimed: &Claimed,
+        caller: &Caller,
+        progress: &ProgressSender,
+    ) -> Result<Berth> {
         // On the heap: what it holds across its waits is large.
-        let built = Box::pin(self.build_and_commit(&order, &image, &claimed, &caller.name, progress)).await;
+        let built = Box::pin(self.build_and_commit(order, image, claimed, &caller.name, progress)).await;
         if let Err(error) = &built {
             self.undo(&claimed.berth, &caller.name, &flatten(error).message).await;
         }
@@ -99,6 +154,7 @@ impl Node {
             wish: request.cards.clone(),
             lease: lease(&settings.profile.berth, request.lease)?,
             wait: waiting::checked(request.wait)?,
+            unattended: request.unattended,
             cpus: check_cpus(request.cpus)?,
             memory: check_memory(caller, &settings.profile.berth, request)?,
             settings,
@@ -160,7 +216,7 @@ impl Node {
         let Settings { config, profile } = &*order.settings;
         check_not_at_work(&*self.host(), &config.paths.state)?;
         let survey = self.survey(config.tools.npu_smi_max_age).await?;
-        let held = self.ledger(crate::ledger::Ledger::standing_berths).await?;
+        let held = self.ledger(Ledger::standing_berths).await?;
         // It may have been a long wait, or a long pull.
         self.check_owner(&order.owner.name).await?;
         let owner = order.owner.name.clone();
@@ -174,6 +230,7 @@ impl Node {
             owner: &order.owner.name,
             wish: &order.wish,
             lease: order.lease,
+            unattended: order.unattended,
             last: &last,
             ticket,
             patience: order.patience(),
@@ -193,7 +250,7 @@ impl Node {
             memory: order.memory.or(Some(rules.memory_of(turn.cards.len()))),
             cpus: cpus.map(|cpus| cpus.min(online_cpus())),
             lease: Some(order.lease.as_secs()),
-            unattended: false,
+            unattended: order.unattended,
             ticket,
             overtaken: turn.overtaken,
             cards: turn.cards,

@@ -31,7 +31,7 @@ impl Node {
                 let notes_of = |berth: &Berth| notes.get(&berth.id).cloned().unwrap_or_default();
                 let berths = ledger.standing_berths()?;
                 let standing: Vec<Standing> =
-                    berths.iter().filter_map(|berth| standing_of(berth, &notes_of(berth))).collect();
+                    berths.iter().filter_map(|berth| standing_of(berth, &notes_of(berth), now)).collect();
                 let tickets = tickets_of(ledger)?;
                 // Who used how much says who of them is next.
                 let held = if tickets.is_empty() { Vec::new() } else { ledger.held_since(since)? };
@@ -83,7 +83,7 @@ fn ticket_of(ticket: &TicketRow, last: Vec<crate::model::CardId>) -> life::Ticke
         owner: ticket.owner.clone(),
         wish: ticket.wish.clone(),
         lease: Some(Duration::from_secs(ticket.lease)),
-        unattended: false,
+        unattended: ticket.unattended,
         since: ticket.since,
         overtaken: ticket.overtaken,
         last,
@@ -91,7 +91,7 @@ fn ticket_of(ticket: &TicketRow, last: Vec<crate::model::CardId>) -> life::Ticke
 }
 
 /// `None` for a berth without cards.
-fn standing_of(berth: &Berth, notes: &LeaseNotes) -> Option<Standing> {
+fn standing_of(berth: &Berth, notes: &LeaseNotes, now: Timestamp) -> Option<Standing> {
     let since = notes.live_at.unwrap_or(berth.created_at);
     let phase = match berth.state {
         BerthState::Creating | BerthState::Starting => Phase::Starting,
@@ -111,10 +111,10 @@ fn standing_of(berth: &Berth, notes: &LeaseNotes) -> Option<Standing> {
         unattended: berth.unattended,
         asked,
         told_left: notes.told_left,
-        locked: false,
+        locked: berth.lock.as_ref().is_some_and(|lock| lock.until > now),
         // Whether a berth works is not measured yet, and what is not known is never idle.
         idle: None,
-        keeps: 0,
+        keeps: notes.keeps,
         renewals: notes.renewals,
     })
 }
@@ -124,7 +124,7 @@ fn why_of(reason: StopReason) -> Option<Why> {
         StopReason::Lease => Some(Why::Lease),
         StopReason::Idle => Some(Why::Idle),
         StopReason::Unattended => Some(Why::Unattended),
-        StopReason::Asked | StopReason::Failed => None,
+        StopReason::Asked | StopReason::Failed | StopReason::Unused => None,
     }
 }
 

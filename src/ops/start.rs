@@ -31,7 +31,14 @@ impl Node {
         let patience = if length.is_zero() { Patience::None } else { Patience::Waits };
         // What it can be started on is known for certain once it is marked; until then this is what it waits for.
         let wish = CardWish::Count(i64::from(found.size));
-        let ticket = NewTicket { owner: found.owner, berth: Some(found.name), wish, lease };
+        let ticket = NewTicket {
+            owner: found.owner,
+            berth: Some(found.name),
+            wish,
+            lease,
+            unattended: request.unattended,
+            request: None,
+        };
         let mut wait = self.wait(caller, ticket, length, progress)?;
         loop {
             wait.looks();
@@ -50,7 +57,8 @@ impl Node {
                 }
             }
             let kept = self.kept(&berth).await?.ok_or_else(|| is_gone(&berth, name))?;
-            let asked = Again { kept: &kept, lease, patience, ticket: wait.ticket() };
+            let asked =
+                Again { kept: &kept, lease, unattended: request.unattended, patience, ticket: wait.ticket() };
             let refused = match self.claim_again(caller, &berth, &asked).await {
                 Ok(claimed) => {
                     wait.is_served();
@@ -88,12 +96,19 @@ impl Node {
         check_not_at_work(&*self.host(), &settings.config.paths.state)?;
         let survey = self.survey(settings.config.tools.npu_smi_max_age).await?;
         let turn = self.turn_again(&survey, berth, again).await?;
-        let (cards, ticket, lease) = (turn.cards, again.ticket, again.lease);
+        let (cards, ticket, lease, unattended) = (turn.cards, again.ticket, again.lease, again.unattended);
         let text = format!("{} is started on {}", berth.label(), card::named(&cards));
         let event = self.about(berth, "berth.starting", &caller.name, text);
         let (id, ledger) = (berth.id, self.ledger_handle());
         let claimed = tokio::task::spawn_blocking(move || {
-            ledger.begin_start(id, &cards, Some(lease.as_secs()), (ticket, &turn.overtaken), &event)
+            ledger.begin_start(
+                id,
+                &cards,
+                Some(lease.as_secs()),
+                unattended,
+                (ticket, &turn.overtaken),
+                &event,
+            )
         })
         .await?;
         let claimed = claimed.map_err(|error| match error {
@@ -111,6 +126,7 @@ impl Node {
             owner: &berth.owner,
             wish,
             lease: again.lease,
+            unattended: again.unattended,
             last: had,
             ticket: again.ticket,
             patience: again.patience,
@@ -197,6 +213,7 @@ impl Node {
 struct Again<'a> {
     kept: &'a Kept,
     lease: Duration,
+    unattended: bool,
     patience: Patience,
     ticket: Option<i64>,
 }

@@ -88,7 +88,13 @@ impl Wait<'_> {
         {
             return Err(refused);
         }
-        if self.ticket.is_none() {
+        if let Some(id) = self.ticket() {
+            let is_there = self.node.ledger(move |ledger| ledger.ticket(id)).await?.is_some();
+            if !is_there {
+                self.is_served(); // nothing is left to remove
+                return Err(Fault::refused(format!("ticket {id} was cancelled")).into());
+            }
+        } else {
             self.ticket = Some(self.node.take_ticket(self.new.clone(), self.actor).await?);
             self.node.tell_wanted();
         }

@@ -31,6 +31,9 @@ pub struct LeaseRules {
     pub longest_wait: Duration,
     /// How many may be served before a request that came first.
     pub most_overtaken: u32,
+    /// Within which time somebody has to log in to a berth that waited without a connection.
+    #[serde(with = "duration_text")]
+    pub confirm: Duration,
     /// In which time the card-hours of the past count half.
     #[serde(with = "duration_text")]
     pub half_life: Duration,
@@ -47,6 +50,7 @@ impl Default for LeaseRules {
             keep_stopped: Duration::from_hours(7 * 24),
             longest_wait: Duration::from_hours(12),
             most_overtaken: 20,
+            confirm: Duration::from_mins(15),
             half_life: Duration::from_hours(3 * 24),
         }
     }

@@ -17,6 +17,7 @@ mod leases;
 mod metadata;
 mod ports;
 mod room;
+mod tickets;
 
 use super::Reread;
 use crate::model::clock::Now;
@@ -69,6 +70,7 @@ impl Tasks {
         tasks.add(containers::Containers::default);
         tasks.add(cards::Cards::default);
         tasks.add(leases::Leases::default);
+        tasks.add(tickets::Tickets::default);
         tasks.add(metadata::Metadata::default);
         tasks.add(apart::Apart::default);
         tasks.add(ports::Ports::default);
@@ -210,6 +212,7 @@ mod tests {
             "metadata",
             "ports",
             "room",
+            "tickets",
         ];
         loop {
             let looked = node.tasks().into_iter().filter(|task| task.turns > 0).map(|task| task.name);

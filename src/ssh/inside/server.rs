@@ -4,7 +4,7 @@ use super::berth::InsideBerth;
 use super::handler::InsideHandler;
 use super::host_key::HostKeyFile;
 use super::script::ScriptCache;
-use super::shutdown::Sessions;
+use super::shutdown::{self, Sessions};
 use super::{group_names, revoke};
 use crate::model::inside_event::InsideEvent;
 use crate::model::session::SessionConfig;
@@ -73,6 +73,8 @@ pub fn serve(options: &ServeOptions) -> Result<()> {
     let live = Arc::clone(&front.state.live);
     let served = runtime.block_on(async {
         let mut stop = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+        let ends_soon = signal(SignalKind::user_defined1()).context("listening for SIGUSR1")?;
+        tokio::spawn(shutdown::warn(ends_soon, Arc::clone(&berth)));
         let listener = listen(options.listen)?;
         tracing::info!(address = %listener.local_addr()?, "listening");
         tokio::spawn(warm_up(Arc::clone(&berth)));

@@ -2,6 +2,7 @@
 //!
 //! It must only signal processes of sessions that this server started.
 
+use super::berth::InsideBerth;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::collections::BTreeSet;
@@ -20,6 +21,13 @@ pub(in crate::ssh) struct Sessions(Mutex<BTreeSet<i32>>);
 impl Sessions {
     pub(in crate::ssh) fn add(&self, leader: i32) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(leader);
+    }
+
+    /// Asks the programs of all sessions to end, and no more.
+    fn terminate(&self) {
+        for group in self.groups() {
+            let _ = killpg(Pid::from_raw(group), Signal::SIGTERM);
+        }
     }
 
     /// Hangs all sessions up and comes back when they have ended, or when their time is over.
@@ -54,6 +62,14 @@ impl Sessions {
             .filter(|(_, session)| leaders.contains(session))
             .map(|(group, _)| group)
             .collect()
+    }
+}
+
+/// Passes on what the agent tells by a signal: an unattended berth ends soon, and its programs may write a checkpoint.
+pub(super) async fn warn(mut told: tokio::signal::unix::Signal, berth: std::sync::Arc<InsideBerth>) {
+    while told.recv().await.is_some() {
+        tracing::info!("its lease ends soon: its programs get SIGTERM");
+        berth.sessions.terminate();
     }
 }
 

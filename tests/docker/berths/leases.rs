@@ -88,3 +88,113 @@ fn who_has_waited_long_is_overtaken_by_nobody() {
     assert_eq!(rig.request(&["--cards", "2", "--name", "small"])["state"], "live");
     assert!(kinds(&rig, "whole").ends_with(&["ticket.waits".into(), "ticket.gone".into()]));
 }
+
+#[test]
+fn an_unattended_berth_may_write_a_checkpoint_and_then_ends_with_its_lease() {
+    let Some(rig) = Rig::with(quick("")) else { return };
+    let berth = rig.request(&["--cards", "1", "--name", "night", "--lease", "20s", "--unattended"]);
+    assert_eq!((&berth["unattended"], &berth["condition"]), (&json!(true), &json!(null)));
+    let work = "trap '' HUP; trap 'echo saved > ~/checkpoint; exit' TERM; while :; do sleep 0.1; done";
+    rig.ssh_ok(&berth, &format!("sh -c \"{work}\" >/dev/null 2>&1 </dev/null & echo started"));
+    until("the checkpoint", Duration::from_secs(40), || {
+        rig.ssh(&berth, "test -s ~/checkpoint").status.success().then_some(())
+    });
+    assert_eq!(rig.json(&["show", "alice/night"])["state"], "live", "it is written before the end");
+    until("its end", Duration::from_secs(60), || {
+        (rig.json(&["show", "alice/night"])["state"] == "stopped").then_some(())
+    });
+    let stopped = rig.json(&["show", "alice/night"]);
+    assert_eq!(stopped["stop"]["reason"], "unattended");
+    assert!(
+        stopped["deadline"].is_string() && stopped["deadline"] == stopped["stop"]["kept_until"],
+        "{stopped}"
+    );
+    let told = kinds(&rig, "night");
+    let at =
+        |kind: &str| told.iter().position(|told| told == kind).unwrap_or_else(|| panic!("{kind}: {told:?}"));
+    assert!(at("berth.asked-back") < at("berth.stopping"), "{told:?}");
+    let again = rig.json(&["start", "alice/night"]);
+    assert_eq!(again["unattended"], false, "it is said anew at each start");
+    let saved = rig.ssh_ok(&again, "cat ~/checkpoint");
+    assert_eq!(saved.trim(), "saved");
+}
+
+#[test]
+fn a_locked_berth_is_not_asked_back_and_everybody_sees_why() {
+    let Some(rig) = Rig::with(quick("")) else { return };
+    rig.request(&["--cards", "8", "--name", "paper", "--lease", "1s"]);
+    let said = rig.ok(&["lock", "alice/paper", "--for", "2days", "--why", "the paper is due"]);
+    assert!(said.contains("alice/paper is locked; this ends in "), "{said}");
+    let listed = rig.ok(&["list"]);
+    assert!(listed.contains("locked, this ends in ") && listed.contains(": the paper is due"), "{listed}");
+    let waits = asks(&rig, "bob", "next", &["--cards", "2"]);
+    std::thread::sleep(Duration::from_secs(4));
+    let locked = rig.json(&["show", "alice/paper"]);
+    assert_eq!((&locked["stops_at"], &locked["condition"]), (&json!(null), &json!("locked")));
+    rig.ok(&["unlock", "alice/paper"]);
+    let ran = Ran::of(&waits.wait_with_output().unwrap());
+    assert_eq!(ran.code, 0, "{ran:?}");
+}
+
+#[test]
+fn a_request_waits_without_a_connection_and_is_passed_on_where_nobody_comes() {
+    let Some(mut rig) = Rig::with(quick("confirm = \"5s\"")) else { return };
+    rig.request(&["--cards", "8", "--name", "all"]);
+    let ask = |rig: &Rig, name: &str| {
+        rig.json(&["request", "--user", "bob", "--name", name, "--cards", "2", "--detach"])["id"].to_string()
+    };
+    let ticket = ask(&rig, "later");
+    assert_eq!(queue(&rig)[0]["detached"], true);
+    let said = rig.refused_as(crate::rig::ALICE, 3, &["cancel", &ticket]);
+    assert!(said.contains(&format!("ticket {ticket} is bob's")), "{said}");
+    let said = rig.refused(2, &["cancel", "9999"]);
+    assert!(said.contains("there is no ticket 9999"), "{said}");
+    let second = ask(&rig, "second");
+    let said = rig.refused(7, &["request", "--user", "bob", "--name", "third", "--cards", "2", "--detach"]);
+    assert!(said.contains("2 requests of bob wait already"), "{said}");
+    rig.ok(&["cancel", &second]);
+    // An agent that ends forgets nothing.
+    rig.kill_agent();
+    rig.start_agent();
+    assert_eq!((queue(&rig).len(), queue(&rig)[0]["id"].to_string()), (1, ticket));
+    // Nor one that ends while it makes the berth.
+    rig.stop_agent();
+    let mut dies = rig.agent_command();
+    dies.env("BERTH_CRASH_AT", "request.started");
+    rig.start_agent_as(dies);
+    rig.ok(&["release", "alice/all"]);
+    until("the agent's end", Duration::from_secs(40), || rig.agent_ended().then_some(()));
+    rig.kill_agent();
+    rig.start_agent();
+    let state = |rig: &Rig, state: &str| {
+        until(&format!("bob/later to be {state}"), Duration::from_secs(60), || {
+            let berths = rig.berths();
+            berths.iter().find(|berth| berth["name"] == "later" && berth["state"] == state).cloned()
+        })
+    };
+    let live = state(&rig, "live");
+    assert_eq!((&live["owner"], live["cards"].as_array().unwrap().len()), (&json!("bob"), 2));
+    let stopped = state(&rig, "stopped");
+    assert_eq!(stopped["stop"]["reason"], "unused");
+
+    // Whoever logs in in time keeps it.
+    rig.ok(&["release", "bob/later"]);
+    ask(&rig, "later");
+    let live = state(&rig, "live");
+    assert!(rig.ssh_with(&live, &rig.key("bob"), "true").status.success());
+    std::thread::sleep(Duration::from_secs(17));
+    assert_eq!(state(&rig, "live")["id"], live["id"]);
+}
+
+#[test]
+fn a_wait_that_is_cancelled_ends() {
+    let Some(rig) = Rig::with(quick("")) else { return };
+    rig.request(&["--cards", "8", "--name", "all"]);
+    let waits = asks(&rig, "bob", "next", &["--cards", "2"]);
+    rig.ok(&["cancel", &queue(&rig)[0]["id"].to_string()]);
+    let ran = Ran::of(&waits.wait_with_output().unwrap());
+    assert_eq!(ran.code, 3, "{ran:?}");
+    let said = std::fs::read_to_string(rig.path("asks-next")).unwrap();
+    assert!(said.contains("was cancelled"), "{said}");
+    assert!(queue(&rig).is_empty());
+}

@@ -1,0 +1,30 @@
+//! Makes berths of requests that wait without a connection.
+
+use super::Task;
+use crate::model::clock::Now;
+use crate::ops::Node;
+use anyhow::Result;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A process of the host that ends frees cards without an event.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+#[derive(Default)]
+pub(super) struct Tickets;
+
+impl Task for Tickets {
+    const NAME: &'static str = "tickets";
+
+    async fn tick(&mut self, node: &Arc<Node>, _now: Now) -> Result<()> {
+        node.serve_detached().await
+    }
+
+    async fn rest(&mut self, node: &Node) -> Result<()> {
+        tokio::select! {
+            () = node.freed() => {}
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+        Ok(())
+    }
+}
