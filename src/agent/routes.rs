@@ -5,14 +5,15 @@ use super::follow::{queue, send_events};
 use super::listen::Peer;
 use super::types::{
     BerthView, Berths, Cards, EventQuery, HealthView, Images, KeyName, ListQuery, NewHostKey, NewImage,
-    NewKeys, NewUser, Queue, Renewal, UserChange, Users, Version,
+    NewKeys, NewUser, Queue, Renewal, Reservations, UserChange, Users, Version,
 };
 use crate::error::Fault;
-use crate::ledger::{TicketRow, User};
+use crate::ledger::{Reservation, TicketRow, User};
 use crate::model::{Berth, BerthAct, BerthRequest, Ruling};
 use crate::ops::gateway::GatewayView;
 use crate::ops::image_check::ImageCheck;
 use crate::ops::images::{ImageSource, ImageView};
+use crate::ops::reserve::NewReservation;
 use crate::ops::rulings::NewRuling;
 use crate::ops::{Caller, Node};
 use anyhow::Result;
@@ -49,6 +50,8 @@ pub(super) fn router(node: Arc<Node>) -> Router {
         )
         .route("/v1/cards/{id}/ruling", post(rule_card).delete(clear_card))
         .route("/v1/queue", get(show_queue))
+        .route("/v1/reservations", get(list_reservations).post(reserve))
+        .route("/v1/reservations/{id}", delete(end_reservation))
         .route("/v1/tickets", post(request_detached))
         .route("/v1/tickets/{id}", delete(cancel))
         .route("/v1/gateway", get(show_gateway))
@@ -205,6 +208,18 @@ async fn renew_berth(
 ) -> Answer<BerthView> {
     let berth = node.renew(&caller, &name, body(renewal)?.lease).await?;
     Ok(Json(view(&node, berth)))
+}
+
+async fn list_reservations(State(node): Shared, _caller: Caller) -> Answer<Reservations> {
+    Ok(Json(Reservations { reservations: node.reservations().await? }))
+}
+
+async fn reserve(State(node): Shared, caller: Caller, new: Body<NewReservation>) -> Answer<Reservation> {
+    Ok(Json(node.reserve(&caller, body(new)?).await?))
+}
+
+async fn end_reservation(State(node): Shared, caller: Caller, Part(id): Part<i64>) -> Answer<Reservation> {
+    Ok(Json(node.end_reservation(&caller, id).await?))
 }
 
 async fn request_detached(

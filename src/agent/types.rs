@@ -2,7 +2,7 @@
 //! describes them.
 
 use crate::error::Fault;
-use crate::ledger::{Event, User};
+use crate::ledger::{Event, Reservation, User};
 use crate::model::facts::NpuError;
 use crate::model::{Berth, CardView, FullPlace};
 use crate::ops::Progress;
@@ -72,6 +72,12 @@ pub struct BerthView {
     /// What goes after `ssh -J` to reach it over the gateway, as `ma-user@NAME`; `null` where the gateway is off.
     #[serde(default)]
     pub ssh_jump: Option<String>,
+}
+
+/// `berth reserve list --json`: cards that are kept for users, the next reservation first.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Reservations {
+    pub reservations: Vec<Reservation>,
 }
 
 /// `berth queue --json`: who waits for cards, the next one first.

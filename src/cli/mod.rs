@@ -22,6 +22,7 @@ mod remote;
 mod render;
 mod renew;
 mod request;
+mod reserve;
 mod sim;
 mod ssh;
 mod ssh_config;
@@ -107,6 +108,7 @@ enum Command {
     Renew(renew::Args),
     Queue(queue::Args),
     Cancel(queue::CancelArgs),
+    Reserve(reserve::Args),
     Stop(start::StopArgs),
     Start(start::StartArgs),
     Keep(keep::KeepArgs),
@@ -169,6 +171,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Renew(args) => renew::run(global, args),
         Command::Queue(args) => queue::run(global, &args),
         Command::Cancel(args) => queue::cancel(global, &args),
+        Command::Reserve(args) => reserve::run(global, args),
         Command::Keep(args) => keep::keep(global, args),
         Command::Lock(args) => keep::lock(global, args),
         Command::Unlock(args) => keep::unlock(global, args),

@@ -10,6 +10,7 @@ mod events;
 mod leases;
 mod moves;
 mod probes;
+mod reservations;
 mod rulings;
 mod schema;
 mod stops;
@@ -21,6 +22,7 @@ mod users;
 pub use berths::{ClaimError, NewBerth, PortUse, WrongChange};
 pub use events::{Event, NewEvent};
 pub use leases::{Counted, Holding, LeaseNotes};
+pub use reservations::Reservation;
 pub use tickets::{NewTicket, TicketRow, Unconfirmed};
 pub use users::{Key, User};
 

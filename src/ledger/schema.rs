@@ -250,6 +250,16 @@ ALTER TABLE berths ADD COLUMN ticket TEXT CHECK (json_valid(ticket));
 ALTER TABLE tickets ADD COLUMN unattended INTEGER NOT NULL DEFAULT 0 CHECK (unattended IN (0, 1));
 ALTER TABLE tickets ADD COLUMN request TEXT CHECK (json_valid(request));
 
+CREATE TABLE reservations (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  owner TEXT NOT NULL REFERENCES users (name),
+  cards INTEGER NOT NULL CHECK (cards > 0),
+  begins TEXT NOT NULL,
+  ends TEXT NOT NULL,
+  why TEXT NOT NULL,
+  by TEXT NOT NULL
+) STRICT;
+
 CREATE TABLE moves (
   berth INTEGER PRIMARY KEY REFERENCES berths (id),
   inode INTEGER NOT NULL

@@ -37,7 +37,7 @@ impl Node {
         self.count_time(count).await?;
         self.release_old_stopped().await?;
         self.pass_on_unused().await?;
-        let is_wanted = !self.ledger(Ledger::tickets).await?.is_empty();
+        let is_wanted = self.is_anybody_waiting().await?;
         let survey = if is_wanted && self.has_engine().await {
             Some(self.survey(self.settings().config.tools.npu_smi_max_age).await?)
         } else {

@@ -41,6 +41,7 @@ mod release;
 mod reload;
 mod renew;
 mod request;
+pub mod reserve;
 mod returns;
 mod room;
 pub mod rulings;

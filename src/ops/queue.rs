@@ -43,7 +43,7 @@ impl Node {
         let free = choose::choose(survey, asked.wish, asked.last, now, asked.patience)?;
         let id = asked.ticket.unwrap_or(NO_TICKET);
         let waiting = self.ledger(Ledger::tickets).await?;
-        if waiting.iter().all(|ticket| ticket.id == id) {
+        if waiting.iter().all(|ticket| ticket.id == id) && self.reservations().await?.is_empty() {
             return Ok(Served { cards: free, overtaken: Vec::new() });
         }
         let mut situation = self.situation(Some(survey)).await?;
@@ -62,9 +62,14 @@ impl Node {
         }
         let actions = life::decide(&situation);
         let Some(turn) = turn_of(&actions, id) else {
-            return Err(kept_for_others(&situation, &free, asked.patience).into());
+            return Err(kept_for_others(&situation, id, &free, asked.patience).into());
         };
         Ok(turn)
+    }
+
+    /// Whether a request or a reservation waits for cards.
+    pub(super) async fn is_anybody_waiting(&self) -> Result<bool> {
+        Ok(!self.ledger(Ledger::tickets).await?.is_empty() || !self.reservations().await?.is_empty())
     }
 
     /// Adds a ticket. The request waits for as long as the returned value is kept.
@@ -192,10 +197,17 @@ fn turn_of(actions: &[Action], id: i64) -> Option<Served> {
     Some(Served { cards: cards.clone(), overtaken: overtaken.collect() })
 }
 
-fn kept_for_others(situation: &life::Situation, free: &[CardId], patience: Patience) -> Fault {
-    let who = life::next(situation).map_or("others".to_owned(), |ticket| {
-        format!("{}, who waits for {}", ticket.owner, wish(&ticket.wish))
-    });
+fn kept_for_others(situation: &life::Situation, asked: i64, free: &[CardId], patience: Patience) -> Fault {
+    let waits = |ticket: &life::Ticket| format!("{}, who waits for {}", ticket.owner, wish(&ticket.wish));
+    let reserved = || {
+        let next = situation.reservations.iter().min_by_key(|reserved| reserved.from);
+        next.map(|reserved| {
+            format!("{}, for whom cards are reserved from {} on", reserved.owner, reserved.from)
+        })
+    };
+    // The asker's own ticket is among them.
+    let next = life::next(situation).filter(|ticket| ticket.id != asked).map(waits);
+    let who = next.or_else(reserved).unwrap_or_else(|| "others".to_owned());
     let is = if free.len() == 1 { "is" } else { "are" };
     let fault = Fault::busy(format!("{} {is} free and kept for {who}", card::named(free)));
     match patience {

@@ -3,7 +3,6 @@
 use super::ration::Act;
 use super::{Caller, Node, request};
 use crate::error::Fault;
-use crate::ledger::Ledger;
 use crate::life::{self, Renewal};
 use crate::model::{Berth, BerthState};
 use anyhow::Result;
@@ -38,7 +37,7 @@ impl Node {
     /// For how long the lease may be renewed, and whether another request waits for its cards. If one does, it may
     /// be renewed once and for a limited time.
     async fn renewable(&self, berth: &Berth, lease: Duration, is_said: bool) -> Result<(Duration, bool)> {
-        if self.ledger(Ledger::tickets).await?.is_empty() {
+        if !self.is_anybody_waiting().await? {
             return Ok((lease, false));
         }
         let _deciding = self.deciding.lock().await;

@@ -2,9 +2,9 @@
 
 use super::{Node, Survey};
 use crate::alloc::Slot;
-use crate::ledger::{Holding, LeaseNotes, Ledger, TicketRow};
+use crate::ledger::{Holding, LeaseNotes, Ledger, Reservation, TicketRow};
 use crate::life::time::between;
-use crate::life::{self, Asked, Phase, Rules, Situation, Standing, Why, usage};
+use crate::life::{self, Asked, Phase, Reserved, Rules, Situation, Standing, Why, usage};
 use crate::model::{Berth, BerthState, StopReason};
 use crate::profile::LeaseRules;
 use anyhow::Result;
@@ -25,7 +25,7 @@ impl Node {
             .checked_sub(SignedDuration::try_from(rules.half_life * HALF_LIVES)?)
             .unwrap_or(Timestamp::MIN);
         let half_life = rules.half_life;
-        let (standing, tickets, used) = self
+        let (standing, tickets, used, reservations): (_, Vec<life::Ticket>, _, Vec<Reserved>) = self
             .ledger(move |ledger| {
                 let notes = ledger.standing_notes()?;
                 let notes_of = |berth: &Berth| notes.get(&berth.id).cloned().unwrap_or_default();
@@ -35,7 +35,8 @@ impl Node {
                 let tickets = tickets_of(ledger)?;
                 // Who used how much says who of them is next.
                 let held = if tickets.is_empty() { Vec::new() } else { ledger.held_since(since)? };
-                Ok((standing, tickets, used(held, now, half_life)))
+                let reserved = ledger.reservations(now)?.into_iter().map(reserved).collect();
+                Ok((standing, tickets, used(held, now, half_life), reserved))
             })
             .await?;
         // A card that nobody will be given, whoever gives it back, is waited for by nobody.
@@ -45,14 +46,15 @@ impl Node {
             |survey: &Survey| survey.slots.iter().copied().filter(|slot| is_usable(survey, slot)).collect();
         let is_seen = |survey: &Survey| survey.npu.error.is_none() && survey.not_looked.is_none();
         // Where nobody waits, nothing depends on the cards.
-        let is_blind = survey.map_or(!tickets.is_empty(), |survey| !is_seen(survey));
+        let is_wanted = !tickets.is_empty() || !reservations.is_empty();
+        let is_blind = survey.map_or(is_wanted, |survey| !is_seen(survey));
         Ok(Situation {
             now,
             slots: survey.map(usable).unwrap_or_default(),
             standing,
             tickets,
             used,
-            reservations: Vec::new(),
+            reservations,
             hold_ends: self.ends_are_held() || is_blind,
             rules,
         })
@@ -67,6 +69,11 @@ fn used(held: Vec<Holding>, now: Timestamp, half_life: Duration) -> BTreeMap<Str
         *used.entry(held.owner).or_default() += usage::decayed(hours, between(held.until, now), half_life);
     }
     used
+}
+
+fn reserved(reservation: Reservation) -> Reserved {
+    let Reservation { owner, cards, from, until, .. } = reservation;
+    Reserved { owner, from, until, cards: usize::try_from(cards).unwrap_or(usize::MAX) }
 }
 
 fn tickets_of(ledger: &Ledger) -> Result<Vec<life::Ticket>, crate::error::Fault> {

@@ -198,3 +198,39 @@ fn a_wait_that_is_cancelled_ends() {
     assert!(said.contains("was cancelled"), "{said}");
     assert!(queue(&rig).is_empty());
 }
+
+#[test]
+fn cards_that_are_reserved_are_for_one_user() {
+    let Some(rig) = Rig::with(quick("")) else { return };
+    rig.request(&["--cards", "2", "--name", "there", "--lease", "1s"]);
+    fn reserve<'a>(args: &[&'a str]) -> Vec<&'a str> {
+        [&["reserve", "add"][..], args].concat()
+    }
+    let added = rig.json(&reserve(&["bob", "--cards", "7", "--for", "1h", "--why", "a class"]));
+    assert_eq!((&added["owner"], &added["cards"], &added["by"]), (&json!("bob"), &json!(7), &json!("root")));
+    let said = rig.refused(7, &["request", "--user", "alice", "--name", "more", "--cards", "1"]);
+    assert!(said.contains("kept for bob, for whom cards are reserved from"), "{said}");
+    // A berth whose lease is over makes room, and no other would be asked.
+    until("its end", Duration::from_secs(60), || {
+        (rig.json(&["show", "alice/there"])["state"] == "stopped").then_some(())
+    });
+    let class = rig.json(&["request", "--user", "bob", "--cards", "7", "--name", "class"]);
+    assert_eq!(class["state"], "live");
+    assert_eq!(rig.request(&["--cards", "1", "--name", "more"])["state"], "live", "what is not reserved");
+
+    for (code, wrong) in [
+        (2, &["carol", "--cards", "1", "--for", "1h"][..]),
+        (2, &["bob", "--cards", "9", "--for", "1h"]),
+        (2, &["bob", "--cards", "0", "--for", "1h"]),
+        (2, &["bob", "--cards", "1", "--for", "0s"]),
+        (2, &["bob", "--cards", "1", "--for", "1h", "--from", "2020-01-01 10:00"]),
+        (3, &["bob", "--cards", "2", "--for", "1h"]),
+    ] {
+        rig.refused(code, &reserve(wrong));
+    }
+    rig.refused_as(crate::rig::ALICE, 3, &reserve(&["alice", "--cards", "1", "--for", "1h"]));
+    assert!(rig.ok(&["reserve", "list"]).contains("a class"));
+    rig.ok(&["reserve", "end", &added["id"].to_string()]);
+    rig.refused(2, &["reserve", "end", "99"]);
+    assert_eq!(rig.json(&["reserve", "list"])["reservations"], json!([]));
+}
