@@ -3,8 +3,8 @@
 use super::answer::encode;
 use super::types::ErrorBody;
 use crate::error::flatten;
+use crate::ops::Node;
 use crate::ops::history::LookBack;
-use crate::ops::{Caller, Node};
 use axum::body::Bytes;
 use std::sync::Arc;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
@@ -20,13 +20,7 @@ pub(super) fn queue() -> (Sender<Bytes>, Receiver<Bytes>) {
 /// Sends the events. It ends when the reader has gone, or when all were sent and the reader does not follow. After
 /// an error, the last
 /// line is that error.
-pub(super) async fn send_events(
-    node: Arc<Node>,
-    caller: Caller,
-    from: LookBack,
-    follow: bool,
-    lines: Sender<Bytes>,
-) {
+pub(super) async fn send_events(node: Arc<Node>, from: LookBack, follow: bool, lines: Sender<Bytes>) {
     let mut changed = node.subscribe_events();
     let mut after = from.after;
     loop {
@@ -38,7 +32,7 @@ pub(super) async fn send_events(
         let Ok(free) = free else { return };
         // What is added during the look is looked for again.
         changed.mark_unchanged();
-        let batch = match node.events(&caller, after, BATCH).await {
+        let batch = match node.events_of(&from, after, BATCH).await {
             Ok(batch) => batch,
             Err(error) => return free.send(encode(&ErrorBody { error: flatten(&error) })),
         };
@@ -67,6 +61,8 @@ pub(super) async fn send_events(
 mod tests {
     use super::*;
     use crate::host::clock::SystemClock;
+    use crate::ledger::EventFilter;
+    use crate::ops::Caller;
     use std::task::Poll;
 
     /// Whoever reads nothing costs one batch, whatever the ledger has.
@@ -77,9 +73,9 @@ mod tests {
         for _ in 0..200 {
             node.tell("x", &text).await;
         }
-        let from = node.look_back(&Caller::agent(), Some(0), 0).await.unwrap();
+        let from = node.look_back(&Caller::agent(), Some(0), 0, EventFilter::default()).await.unwrap();
         let (lines, mut body) = queue();
-        let work = tokio::spawn(send_events(node.clone(), Caller::agent(), from, false, lines));
+        let work = tokio::spawn(send_events(node.clone(), from, false, lines));
         let (mut seen, mut batches) = (Vec::new(), 0);
         while let Some(batch) = body.recv().await {
             assert!(batch.len() < 128 << 10, "{}", batch.len());
@@ -97,12 +93,12 @@ mod tests {
     async fn nothing_is_read_ahead_of_the_reader() {
         let (node, _dir) = Node::for_test(Arc::new(SystemClock));
         node.tell("x", "first").await;
-        let from = node.look_back(&Caller::agent(), Some(0), 0).await.unwrap();
+        let from = node.look_back(&Caller::agent(), Some(0), 0, EventFilter::default()).await.unwrap();
         let (lines, mut body) = queue();
         let full = lines.clone();
         full.send(Bytes::from_static(b"not taken yet")).await.unwrap();
         drop(full);
-        let mut work = std::pin::pin!(send_events(node.clone(), Caller::agent(), from, false, lines));
+        let mut work = std::pin::pin!(send_events(node.clone(), from, false, lines));
         // It waits for its reader, so that what comes now is in the first batch.
         let polled = std::future::poll_fn(|context| Poll::Ready(work.as_mut().poll(context)));
         assert!(polled.await.is_pending());

@@ -8,7 +8,7 @@ use super::types::{
     NewKeys, NewUser, Queue, Renewal, Reservations, UserChange, Users, Version,
 };
 use crate::error::Fault;
-use crate::ledger::{Reservation, TicketRow, User};
+use crate::ledger::{EventFilter, Reservation, TicketRow, User};
 use crate::model::{Berth, BerthAct, BerthRequest, Ruling};
 use crate::ops::gateway::GatewayView;
 use crate::ops::image_check::ImageCheck;
@@ -338,8 +338,15 @@ async fn set_default_image(
 
 async fn events(State(node): Shared, caller: Caller, query: Asked<EventQuery>) -> Result<Response, Failure> {
     let query = asked(query)?;
-    let from = node.look_back(&caller, query.after, query.last.unwrap_or(LAST)).await?;
+    let filter = EventFilter {
+        owner: query.user,
+        berth: query.berth,
+        kind: query.kind,
+        since: query.since,
+        decisions: query.decisions,
+    };
+    let from = node.look_back(&caller, query.after, query.last.unwrap_or(LAST), filter).await?;
     let (lines, body) = queue();
-    tokio::spawn(send_events(node, caller, from, query.follow, lines));
+    tokio::spawn(send_events(node, from, query.follow, lines));
     Ok(ndjson(body))
 }

@@ -10,6 +10,7 @@ use crate::ops::health::TaskView;
 use crate::ops::images::ImageView;
 use crate::ops::queue::QueuePlace;
 use crate::ops::users::Login;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -183,6 +184,16 @@ pub struct EventQuery {
     pub last: Option<u32>,
     /// Keep the answer open and send events as they happen.
     pub follow: bool,
+    /// Only events about this user.
+    pub user: Option<String>,
+    /// Only events about berths of this name.
+    pub berth: Option<String>,
+    /// Only this kind, or kinds that begin with it, as `berth`.
+    pub kind: Option<String>,
+    /// Only events from this time on.
+    pub since: Option<Timestamp>,
+    /// Without what SSH servers tell of logins and connections.
+    pub decisions: bool,
 }
 
 /// The lines of `GET /v1/events`.

@@ -1,6 +1,6 @@
 //! `berth events`: what happened, and who did it.
 
-use super::call::wait_for;
+use super::call::{parse_duration, segment, wait_for};
 use super::{Global, render};
 use crate::agent::types::ErrorBody;
 use crate::error::Fault;
@@ -8,6 +8,7 @@ use crate::ledger::Event;
 use anyhow::Result;
 use bytes::Bytes;
 use hyper::Method;
+use jiff::{SignedDuration, Timestamp};
 use std::process::ExitCode;
 
 /// Show what happened, and who did it
@@ -16,20 +17,78 @@ use std::process::ExitCode;
 A user sees the events of their own berths and keys, an administrator all.
 With --json each line is one event.
 
-Example:
-  berth events --follow")]
+Examples:
+  berth events --follow
+  berth events --since 2h --berth alice/train --decisions")]
 pub(crate) struct Args {
     /// Go on showing events as they happen
     #[arg(long)]
     follow: bool,
-    /// How many of the newest to show first, at most 100000
-    #[arg(long, value_name = "N", default_value_t = 50)]
-    last: u32,
+    /// How many of the newest to show first, at most 100000 [default: 50, and all of
+    /// them with --since]
+    #[arg(long, value_name = "N")]
+    last: Option<u32>,
+    /// Only events from this time on: 2h ago, or a time as 2026-12-24T13:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = parse_since)]
+    since: Option<Timestamp>,
+    /// Only events about this user
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
+    /// Only events about this berth: NAME or OWNER/NAME
+    #[arg(long, value_name = "NAME")]
+    berth: Option<String>,
+    /// Only this kind, such as berth.stopped, or kinds that begin with it, such as
+    /// ticket
+    #[arg(long, value_name = "KIND")]
+    kind: Option<String>,
+    /// What people and the agent decided, without logins and connections
+    #[arg(long)]
+    decisions: bool,
+}
+
+const LAST: u32 = 50;
+const MOST: u32 = 100_000;
+
+/// A time, or how long ago.
+fn parse_since(text: &str) -> Result<Timestamp, String> {
+    if let Ok(at) = text.parse() {
+        return Ok(at);
+    }
+    let ago =
+        parse_duration(text).map_err(|_| "write a time as 2026-12-24T13:00:00Z, or how long ago as 2h")?;
+    let ago = SignedDuration::try_from(ago).map_err(|error| error.to_string())?;
+    Timestamp::now().checked_sub(ago).map_err(|error| error.to_string())
+}
+
+impl Args {
+    fn path(&self) -> Result<String, Fault> {
+        let last = self.last.unwrap_or(if self.since.is_some() { MOST } else { LAST });
+        let mut path = format!("/v1/events?last={last}&follow={}", self.follow);
+        let (owner, berth) = match self.berth.as_ref().map(|berth| berth.split_once('/').ok_or(berth)) {
+            Some(Ok((owner, name))) => (Some(owner.to_owned()), Some(name.to_owned())),
+            Some(Err(name)) => (None, Some(name.clone())),
+            None => (None, None),
+        };
+        let user = self.user.clone().or(owner);
+        let since = self.since.map(|since| since.to_string());
+        for (key, value) in [("user", user), ("berth", berth), ("kind", self.kind.clone())] {
+            if let Some(value) = value {
+                path.push_str(&format!("&{key}={}", segment(&format!("a {key}"), &value)?));
+            }
+        }
+        if let Some(since) = since {
+            path.push_str(&format!("&since={since}"));
+        }
+        if self.decisions {
+            path.push_str("&decisions=true");
+        }
+        Ok(path)
+    }
 }
 
 pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
     let client = global.client()?;
-    let path = format!("/v1/events?last={}&follow={}", args.last, args.follow);
+    let path = args.path()?;
     wait_for(async {
         let mut lines = client.lines(Method::GET, &path, Bytes::new()).await?;
         while let Some(line) = lines.next().await? {

@@ -1,10 +1,11 @@
 //! Events: what happened, and who did it. They are added and never changed.
 
-use super::{Ledger, find, list, time_at};
+use super::{Ledger, list, time_at};
 use crate::error::Fault;
 use crate::model::text::clean_to;
 use jiff::Timestamp;
-use rusqlite::{Connection, Params, Transaction, params};
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension as _, Params, Transaction, params, params_from_iter};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,12 +55,79 @@ pub(super) fn add(transaction: &Transaction, event: &NewEvent) -> rusqlite::Resu
 }
 
 const NEWEST: &str = "SELECT coalesce(max(id), 0) FROM events";
-const OF_ALL: &str =
-    "SELECT id, at, kind, actor, owner, berth, text FROM events WHERE id > ?1 ORDER BY id LIMIT ?2";
-const OF_OWNER: &str = "SELECT id, at, kind, actor, owner, berth, text FROM events
-     WHERE owner = ?3 AND id > ?1 ORDER BY id LIMIT ?2";
-const BEFORE_OWNERS_LAST: &str =
-    "SELECT id - 1 FROM events WHERE owner = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2";
+const COLUMNS: &str = "SELECT id, at, kind, actor, owner, berth, text FROM events";
+
+/// Which events somebody asks for. What is not said is not asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EventFilter {
+    /// The user whom they are about.
+    pub owner: Option<String>,
+    pub berth: Option<String>,
+    /// A kind as `berth.live`, or what it begins with, as `berth`.
+    pub kind: Option<String>,
+    pub since: Option<Timestamp>,
+    /// Not what SSH servers tell of logins and connections.
+    pub decisions: bool,
+}
+
+impl EventFilter {
+    pub fn of_owner(owner: Option<&str>) -> Self {
+        Self { owner: owner.map(str::to_owned), ..Self::default() }
+    }
+
+    fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Nothing but an owner, for whom there is an index.
+    fn is_of_owner(&self) -> bool {
+        *self == Self { owner: self.owner.clone(), ..Self::default() }
+    }
+
+    /// The question for a page of events, with values that two more follow: above which id, and how many.
+    fn page(&self) -> (String, Vec<Value>) {
+        let (wanted, values) = self.sql();
+        let (after, limit) = (values.len() + 1, values.len() + 2);
+        (format!("{COLUMNS} WHERE {wanted} AND id > ?{after} ORDER BY id LIMIT ?{limit}"), values)
+    }
+
+    /// The question for the id before the newest events, with values that two more follow: how many come after it,
+    /// and the id above which it is looked for where there is no index.
+    fn before_last(&self) -> (String, Vec<Value>) {
+        let (wanted, values) = self.sql();
+        let (others, oldest) = (values.len() + 1, values.len() + 2);
+        let bound =
+            if self.is_of_owner() { format!("?{oldest} IS NOT NULL") } else { format!("id > ?{oldest}") };
+        let sql = format!(
+            "SELECT id - 1 FROM events WHERE {wanted} AND {bound} ORDER BY id DESC LIMIT 1 OFFSET ?{others}"
+        );
+        (sql, values)
+    }
+
+    /// The condition, and its values. The text has none of them in it.
+    fn sql(&self) -> (String, Vec<Value>) {
+        let mut said = Vec::new();
+        let mut values = Vec::new();
+        let mut add = |condition: &str, value: String| {
+            values.push(Value::Text(value));
+            said.push(condition.replace('?', &format!("?{}", values.len())));
+        };
+        self.owner.iter().for_each(|owner| add("owner = ?", owner.clone()));
+        self.berth.iter().for_each(|berth| add("berth = ?", berth.clone()));
+        if let Some(kind) = &self.kind {
+            add("(kind = ? OR substr(kind, 1, length(?) + 1) = ? || '.')", kind.clone());
+        }
+        self.since.iter().for_each(|since| add("unixepoch(at) >= unixepoch(?)", since.to_string()));
+        if self.decisions {
+            said.push("kind NOT GLOB 'ssh.*' AND kind NOT GLOB 'gateway.*'".into());
+        }
+        (if said.is_empty() { "TRUE".into() } else { said.join(" AND ") }, values)
+    }
+}
+
+/// Among how many of the newest events a filter without an index looks: none is ever removed.
+const MOST_SEARCHED: i64 = 100_000;
+
 const TOLD: &str = "SELECT at FROM events WHERE owner = ?1 AND berth = ?2 AND actor = 'berth:' || ?2
      AND id > (SELECT coalesce(max(id), 0) FROM events
                WHERE owner = ?1 AND berth = ?2 AND kind = 'berth.requested')
@@ -75,14 +143,12 @@ impl Ledger {
         self.change(event, |_| Ok(()))
     }
 
-    /// Events with an id above `after`, oldest first, at most `limit`; those of one owner where `owner` is given.
-    /// Where texts are long the answer has fewer, so that it does not fill the memory. It is empty only when there
-    /// are no more.
-    pub fn events(&self, after: i64, limit: u32, owner: Option<&str>) -> Result<Vec<Event>, Fault> {
-        self.look_back(|connection| match owner {
-            None => some(connection, OF_ALL, params![after, limit]),
-            Some(owner) => some(connection, OF_OWNER, params![after, limit, owner]),
-        })
+    /// Events with an id above `after`, oldest first, at most `limit`, as the filter says. Where texts are long the
+    /// answer has fewer, so that it does not fill the memory. It is empty only when there are no more.
+    pub fn events_by(&self, after: i64, limit: u32, filter: &EventFilter) -> Result<Vec<Event>, Fault> {
+        let (sql, mut values) = filter.page();
+        values.extend([Value::Integer(after), Value::Integer(limit.into())]);
+        self.look_back(|connection| some(connection, &sql, params_from_iter(values)))
     }
 
     /// The times of the newest events that this berth reported itself, newest first. "Newest" is by their order in
@@ -91,16 +157,25 @@ impl Ledger {
         self.look_back(|connection| list(connection, TOLD, params![owner, berth], |row| time_at(row, 0)))
     }
 
-    /// The id just before the newest `count` events.
-    pub fn events_before_last(&self, count: u32, owner: Option<&str>) -> Result<i64, Fault> {
-        self.look_back(|connection| match (owner, count.checked_sub(1)) {
-            (Some(owner), Some(others)) => {
-                let id = find(connection, BEFORE_OWNERS_LAST, params![owner, others], |row| row.get(0))?;
-                Ok(id.unwrap_or(0))
+    /// All events above `after`, or those of one owner.
+    pub fn events(&self, after: i64, limit: u32, owner: Option<&str>) -> Result<Vec<Event>, Fault> {
+        self.events_by(after, limit, &EventFilter::of_owner(owner))
+    }
+
+    /// The id just before the newest `count` events that the filter lets through.
+    pub fn events_before_last(&self, count: u32, filter: &EventFilter) -> Result<i64, Fault> {
+        self.look_back(|connection| {
+            let Some(others) = count.checked_sub(1) else { return newest(connection) };
+            if filter.is_none() {
+                // None is ever removed, so that ids have no gaps.
+                return Ok((newest(connection)? - i64::from(count)).max(0));
             }
-            // None is ever removed, so that ids have no gaps.
-            (None, Some(_)) => Ok((newest(connection)? - i64::from(count)).max(0)),
-            (_, None) => newest(connection),
+            let (sql, mut values) = filter.before_last();
+            let oldest = newest(connection)? - MOST_SEARCHED;
+            values.extend([Value::Integer(others.into()), Value::Integer(oldest)]);
+            let mut statement = connection.prepare_cached(&sql)?;
+            let id = statement.query_row(params_from_iter(values), |row| row.get(0)).optional()?;
+            Ok(id.unwrap_or(if filter.is_of_owner() { 0 } else { oldest.max(0) }))
         })
     }
 }
@@ -135,6 +210,7 @@ fn read(row: &rusqlite::Row) -> rusqlite::Result<Event> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::tickets::UNCONFIRMED;
     use std::path::Path;
 
     #[test]
@@ -170,7 +246,24 @@ mod tests {
     fn no_question_about_events_reads_them_all() {
         let dir = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(&dir.path().join("ledger.db"), Timestamp::UNIX_EPOCH).unwrap();
-        let questions = [NEWEST, OF_ALL, OF_OWNER, BEFORE_OWNERS_LAST, TOLD];
+        let of_alice = EventFilter::of_owner(Some("alice"));
+        let full = EventFilter {
+            berth: Some("dev".into()),
+            kind: Some("berth".into()),
+            since: Some(Timestamp::UNIX_EPOCH),
+            decisions: true,
+            ..of_alice.clone()
+        };
+        let no_owner = EventFilter { owner: None, ..full.clone() };
+        let questions =
+            [NEWEST.to_owned(), full.page().0, full.before_last().0, TOLD.into(), UNCONFIRMED.into()];
+        let more = [
+            EventFilter::default().page().0,
+            of_alice.page().0,
+            of_alice.before_last().0,
+            no_owner.page().0,
+            no_owner.before_last().0,
+        ];
         let connection = ledger.connection();
         let plan = |sql: &str| -> Vec<String> {
             let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
@@ -178,9 +271,11 @@ mod tests {
             let rows = statement.query_map(rusqlite::params_from_iter(parameters), |row| row.get(3)).unwrap();
             rows.map(Result::unwrap).collect()
         };
-        for question in questions {
+        for question in questions.iter().chain(&more) {
             let steps = plan(question);
-            let is_good = |step: &String| !step.contains("SCAN") && !step.contains("TEMP B-TREE");
+            let is_small = |step: &String| step.contains("SCAN berths USING INDEX berths_to_confirm");
+            let is_good =
+                |step: &String| is_small(step) || !step.contains("SCAN") && !step.contains("TEMP B-TREE");
             assert!(!steps.is_empty() && steps.iter().all(is_good), "{question}: {steps:?}");
         }
         // What such a plan looks like.

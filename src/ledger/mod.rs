@@ -20,7 +20,7 @@ mod tickets;
 mod users;
 
 pub use berths::{ClaimError, NewBerth, PortUse, WrongChange};
-pub use events::{Event, NewEvent};
+pub use events::{Event, EventFilter, NewEvent};
 pub use leases::{Counted, Holding, LeaseNotes};
 pub use reservations::Reservation;
 pub use tickets::{NewTicket, TicketRow, Unconfirmed};

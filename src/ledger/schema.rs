@@ -246,6 +246,7 @@ ALTER TABLE berths ADD COLUMN kept_at TEXT;
 ALTER TABLE berths ADD COLUMN lock TEXT CHECK (json_valid(lock));
 ALTER TABLE berths ADD COLUMN confirm INTEGER CHECK (confirm > 0);
 ALTER TABLE berths ADD COLUMN confirm_by TEXT;
+CREATE INDEX berths_to_confirm ON berths (confirm_by) WHERE confirm_by IS NOT NULL;
 ALTER TABLE berths ADD COLUMN ticket TEXT CHECK (json_valid(ticket));
 ALTER TABLE tickets ADD COLUMN unattended INTEGER NOT NULL DEFAULT 0 CHECK (unattended IN (0, 1));
 ALTER TABLE tickets ADD COLUMN request TEXT CHECK (json_valid(request));

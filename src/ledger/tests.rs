@@ -107,12 +107,16 @@ fn events_are_only_added_and_seen_by_their_owner() {
     assert_eq!(*seen.borrow_and_update(), 2);
     assert_eq!(ledger.events(0, 10, None).unwrap().len(), 2);
     assert_eq!(ledger.events(0, 10, Some("alice")).unwrap().len(), 1);
-    assert_eq!(ledger.events_before_last(1, None).unwrap(), 1);
-    assert_eq!(ledger.events_before_last(9, None).unwrap(), 0);
-    assert_eq!(ledger.events_before_last(0, None).unwrap(), 2, "no events are those after the newest");
-    assert_eq!(ledger.events_before_last(1, Some("alice")).unwrap(), 0);
-    assert_eq!(ledger.events_before_last(1, Some("nobody")).unwrap(), 0);
-    assert_eq!(ledger.events_before_last(0, Some("nobody")).unwrap(), 2);
+    assert_eq!(ledger.events_before_last(1, &EventFilter::of_owner(None)).unwrap(), 1);
+    assert_eq!(ledger.events_before_last(9, &EventFilter::of_owner(None)).unwrap(), 0);
+    assert_eq!(
+        ledger.events_before_last(0, &EventFilter::of_owner(None)).unwrap(),
+        2,
+        "no events are those after the newest"
+    );
+    assert_eq!(ledger.events_before_last(1, &EventFilter::of_owner(Some("alice"))).unwrap(), 0);
+    assert_eq!(ledger.events_before_last(1, &EventFilter::of_owner(Some("nobody"))).unwrap(), 0);
+    assert_eq!(ledger.events_before_last(0, &EventFilter::of_owner(Some("nobody"))).unwrap(), 2);
     let other = Connection::open(dir.path().join("ledger.db")).unwrap();
     assert!(other.execute("UPDATE events SET text = 'x'", []).is_err());
     assert!(other.execute("DELETE FROM events", []).is_err());
@@ -123,7 +127,7 @@ fn whoever_reads_the_past_holds_up_no_decision() {
     let (_dir, ledger) = open();
     let deciding = ledger.connection();
     assert_eq!(ledger.events(0, 10, Some("alice")).unwrap().len(), 1);
-    assert_eq!(ledger.events_before_last(1, None).unwrap(), 0);
+    assert_eq!(ledger.events_before_last(1, &EventFilter::of_owner(None)).unwrap(), 0);
     drop(deciding);
     let reading = ledger.past.lock().unwrap();
     assert!(reading.execute("INSERT INTO meta VALUES ('x', 'y')", []).is_err(), "it only reads");

@@ -42,6 +42,11 @@ pub struct TicketRow {
     pub overtaken: u32,
 }
 
+/// Each with whether somebody logged in since it is live.
+pub(super) const UNCONFIRMED: &str = "SELECT id, confirm_by, EXISTS (SELECT 1 FROM events
+     WHERE events.owner = berths.owner AND events.berth = berths.name AND kind = 'ssh.login' AND events.at >= berths.live_at)
+     FROM berths WHERE state = 'live' AND confirm_by IS NOT NULL";
+
 /// A berth that nobody has logged in to yet, though it waited for its cards without anybody there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unconfirmed {
@@ -112,10 +117,7 @@ impl Ledger {
     /// Live berths that have to be used by a time, with whether somebody logged in since they are live.
     pub fn unconfirmed(&self) -> Result<Vec<Unconfirmed>, Fault> {
         self.read(|connection| {
-            let sql = "SELECT id, confirm_by, EXISTS (SELECT 1 FROM events WHERE events.owner = berths.owner
-                AND events.berth = berths.name AND kind = 'ssh.login' AND events.at >= berths.live_at)
-                FROM berths WHERE state = 'live' AND confirm_by IS NOT NULL";
-            list(connection, sql, [], |row| {
+            list(connection, UNCONFIRMED, [], |row| {
                 Ok(Unconfirmed { berth: row.get(0)?, by: time_at(row, 1)?, is_used: row.get(2)? })
             })
         })

@@ -3,7 +3,7 @@
 use berth::bootstrap::plan::journal::Journal;
 use berth::bootstrap::plan::{Held, Holds, Plan, Step, read_plan};
 use berth::host::RealHost;
-use berth::ledger::{Holding, Ledger, NewEvent};
+use berth::ledger::{EventFilter, Holding, Ledger, NewEvent};
 use berth::model::BerthState;
 use berth::model::disk_use::Use;
 use berth::model::docker_seen::Neighbour;
@@ -57,7 +57,7 @@ fn a_ledger_of_schema_3_is_read() {
     // Events had no index then.
     let ids = |owner| ledger.events(0, 100, owner).unwrap().iter().map(|event| event.id).collect::<Vec<_>>();
     assert_eq!((ids(None), ids(Some("alice"))), ((1..=11).collect(), (1..=9).collect()));
-    assert_eq!(ledger.events_before_last(2, Some("alice")).unwrap(), 7);
+    assert_eq!(ledger.events_before_last(2, &EventFilter::of_owner(Some("alice"))).unwrap(), 7);
     check_live_berth(&ledger);
     let rulings = ledger.rulings(jiff::Timestamp::UNIX_EPOCH).unwrap();
     let said: Vec<String> = rulings.iter().map(|(card, ruling)| format!("{card} {ruling}")).collect();

@@ -67,3 +67,33 @@ fn events_are_told_as_they_happen() {
     assert_eq!(kinds(2), [json!("berth.releasing"), json!("berth.released")]);
     rig.kill_agent();
 }
+
+#[test]
+fn events_are_chosen_by_time_user_berth_and_kind() {
+    let Some(rig) = Rig::start() else { return };
+    let berth = rig.request(&["--cards", "1", "--name", "train"]);
+    rig.json(&["request", "--user", "bob", "--cards", "1", "--name", "other"]);
+    rig.ssh_ok(&berth, "true");
+    crate::machine::until("the login", PATIENCE, || {
+        rig.ok(&["events", "--kind", "ssh.login"]).contains("ssh.login").then_some(())
+    });
+    let kinds = |args: &[&str]| -> Vec<String> {
+        let lines = rig.ok(&[&["events", "--json"], args].concat());
+        let kind =
+            |line: &str| serde_json::from_str::<Value>(line).unwrap()["kind"].as_str().unwrap().to_owned();
+        lines.lines().map(kind).collect()
+    };
+    let of_train = kinds(&["--berth", "alice/train", "--decisions"]);
+    assert_eq!(of_train, ["berth.requested", "berth.live"]);
+    assert!(kinds(&["--berth", "train"]).contains(&"ssh.login".to_owned()));
+    assert_eq!(kinds(&["--user", "bob", "--kind", "berth", "--last", "1"]), ["berth.live"]);
+    assert!(kinds(&["--since", "1h", "--kind", "user.added"]).len() >= 2);
+    assert_eq!(kinds(&["--since", "2100-01-01T00:00:00Z"]), [""; 0]);
+    assert_eq!(kinds(&["--kind", "berth.li"]), [""; 0], "a kind is not any beginning of a word");
+    let said = rig.refused_as(crate::rig::ALICE, 3, &["events", "--user", "bob"]);
+    assert!(said.contains("the events about bob are for bob and administrators"), "{said}");
+    for wrong in [["--berth", "a/b/c"], ["--kind", "a b"]] {
+        rig.refused(2, &["events", wrong[0], wrong[1]]);
+    }
+    assert_eq!(rig.berth(&["events", "--since", "yesterday"]).code, 2);
+}
