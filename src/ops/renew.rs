@@ -37,7 +37,8 @@ impl Node {
     /// For how long the lease may be renewed, and whether another request waits for its cards. If one does, it may
     /// be renewed once and for a limited time.
     async fn renewable(&self, berth: &Berth, lease: Duration, is_said: bool) -> Result<(Duration, bool)> {
-        if !self.is_anybody_waiting().await? {
+        // Without cards it is in nobody's way.
+        if berth.cards.is_empty() || !self.is_anybody_waiting().await? {
             return Ok((lease, false));
         }
         let _deciding = self.deciding.lock().await;

@@ -11,14 +11,13 @@ use crate::facts::at_work::check_not_at_work;
 use crate::host::crash;
 use crate::ledger::{ClaimError, Ledger, NewBerth, NewTicket, TicketRow, User};
 use crate::model::clock::BootTime;
+use crate::model::facts::NpuFacts;
 use crate::model::{Berth, BerthRequest, CardWish, Holder, Size, card, name};
-use crate::profile::{BerthRules, Settings};
+use crate::profile::{BerthRules, LEAST_MEMORY, Settings};
 use anyhow::{Context, Result};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The least memory of a berth: Docker, an SSH server and a shell need it.
-const LEAST_MEMORY: Size = Size::mib(64);
 /// How many requests of one user wait without a connection.
 const MOST_DETACHED: usize = 2;
 /// The name of a berth where the request gives none. A second one is `dev-2`.
@@ -58,7 +57,8 @@ impl Order {
 /// A claim, the look at the cards behind the decision, and the mark that this task works on the berth.
 struct Claimed {
     berth: Berth,
-    survey: Survey,
+    /// `None` where it has no cards.
+    survey: Option<Survey>,
     since: BootTime,
     _busy: node::BusyGuard,
 }
@@ -215,7 +215,11 @@ impl Node {
         };
         let Settings { config, profile } = &*order.settings;
         check_not_at_work(&*self.host(), &config.paths.state)?;
-        let survey = self.survey(config.tools.npu_smi_max_age).await?;
+        // Who wants no card depends on none: not on an npu-smi that hangs either.
+        let survey = match &order.wish {
+            wish if wish.is_none() => None,
+            _ => Some(self.survey(config.tools.npu_smi_max_age).await?),
+        };
         let held = self.ledger(Ledger::standing_berths).await?;
         // It may have been a long wait, or a long pull.
         self.check_owner(&order.owner.name).await?;
@@ -235,11 +239,13 @@ impl Node {
             ticket,
             patience: order.patience(),
         };
-        let turn = self.turn(&survey, &asked).await?;
+        let turn = match &survey {
+            Some(survey) => self.turn(survey, &asked).await?,
+            None => queue::Served::without_cards(),
+        };
         let asker = Asker { owner: &order.owner.name, name: &name, host_key: &host_key };
-        let share = u32::try_from(turn.cards.len()).unwrap_or(u32::MAX);
         let rules = &profile.berth;
-        let cpus = order.cpus.or(Some(rules.cpus_per_card * f64::from(share)).filter(|cpus| *cpus > 0.0));
+        let cpus = order.cpus.or_else(|| rules.cpus_of(turn.cards.len()));
         let new = NewBerth {
             owner: order.owner.name.clone(),
             port: ports::free_port(&config.ssh, &asker, &past, &held)?,
@@ -270,6 +276,9 @@ impl Node {
 
     /// An error when the cards that are free now are not enough. Claims nothing.
     async fn could_be_served(&self, order: &Order) -> Result<()> {
+        if order.wish.is_none() {
+            return Ok(());
+        }
         let survey = self.survey(order.settings.config.tools.npu_smi_max_age).await?;
         let owner = order.owner.name.clone();
         let last = self.ledger(move |ledger| ledger.last_cards(&owner)).await?;
@@ -291,12 +300,21 @@ impl Node {
         self.full_places().iter().for_each(|full| progress.step(full.to_string()));
         // The look at the cards that was decided on may be some seconds old: another one runs beside the work.
         let (built, npu) = tokio::join!(
-            beside(self.build(&order.settings, berth, &order.owner, image, &claimed.survey, progress)),
-            beside(self.npu(claimed.since))
+            beside(self.build(
+                &order.settings,
+                berth,
+                &order.owner,
+                image,
+                claimed.survey.as_ref(),
+                progress
+            )),
+            beside(self.npu_of(berth, claimed.since))
         );
         let host_key = built.with_context(|| format!("making berth {label}"))?;
-        choose::check_health(self.accel(), &*npu?, &berth.cards, &self.rulings().await?)?;
-        self.check_alone(berth).await?;
+        if let Some(npu) = npu? {
+            choose::check_health(self.accel(), &npu, &berth.cards, &self.rulings().await?)?;
+            self.check_alone(berth).await?;
+        }
         self.let_owner_in(berth).await?;
         crash::point("request.let-in");
         progress.check_listener()?;
@@ -306,6 +324,14 @@ impl Node {
         let event = self.about(berth, "berth.live", actor, text);
         let id = berth.id;
         self.ledger(move |ledger| ledger.commit_live(id, &host_key, &event)).await
+    }
+
+    /// A look at the cards of this berth; `None` where it has none.
+    pub(super) async fn npu_of(&self, berth: &Berth, since: BootTime) -> Result<Option<Arc<NpuFacts>>> {
+        if berth.cards.is_empty() {
+            return Ok(None);
+        }
+        self.npu(since).await.map(Some)
     }
 
     /// An error when somebody took one of the berth's cards in the meantime: Docker gives a card to any container
@@ -361,11 +387,14 @@ fn check_memory(caller: &Caller, rules: &BerthRules, request: &BerthRequest) -> 
     let most = rules.most_memory_of(cards);
     match memory {
         Some(size) if size > most && !caller.admin => {
-            let of = if cards == 1 { "a card".to_owned() } else { format!("{cards} cards") };
-            Err(Fault::refused(format!("{size} of memory is too much: a berth of {of} may have {most}"))
-                .help(
-                    "ask for less or for more cards; an administrator may ask for more, with --user for you",
-                ))
+            let of = match cards {
+                0 => "without cards".to_owned(),
+                1 => "of a card".to_owned(),
+                _ => format!("of {cards} cards"),
+            };
+            Err(Fault::refused(format!("{size} of memory is too much: a berth {of} may have {most}")).help(
+                "ask for less or for more cards; an administrator may ask for more, with --user for you",
+            ))
         }
         other => Ok(other),
     }

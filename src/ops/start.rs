@@ -158,8 +158,10 @@ impl Node {
         self.refit(berth).await?;
         self.start_kept(berth, progress).await?;
         crash::point("start.started");
-        choose::check_health(self.accel(), &*self.npu(since).await?, &berth.cards, &self.rulings().await?)?;
-        self.check_alone(berth).await?;
+        if let Some(npu) = self.npu_of(berth, since).await? {
+            choose::check_health(self.accel(), &npu, &berth.cards, &self.rulings().await?)?;
+            self.check_alone(berth).await?;
+        }
         self.let_owner_in(berth).await?;
         crash::point("start.let-in");
         progress.check_listener()?;
@@ -219,6 +221,9 @@ struct Again<'a> {
 }
 
 fn same_cards(had: &[CardId]) -> CardWish {
+    if had.is_empty() {
+        return CardWish::Count(0);
+    }
     CardWish::Ids(had.iter().map(|card| i64::from(card.0)).collect())
 }
 

@@ -22,6 +22,8 @@ pub use docker::{AddressPool, DockerWants};
 pub use driver::{DriverWants, HccnWants, WantedAddress};
 pub use lease::LeaseRules;
 pub use load::{DEFAULT_CONFIG, is_file, load_config, load_profile, parse_toml};
-pub use node::{BerthRules, Dataset, Devices, Faults, ForeignHolder, Mount, Profile, Simulation};
+pub use node::{
+    BerthRules, Dataset, Devices, Faults, ForeignHolder, LEAST_MEMORY, Mount, Profile, Simulation,
+};
 pub use settings::{Changed, Settings};
 pub use shipped::shipped_profile;

@@ -33,3 +33,4 @@ mod sessions;
 mod stops;
 mod storage;
 mod trust;
+mod without_cards;
