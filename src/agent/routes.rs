@@ -1,11 +1,10 @@
 //! The routes of `/v1`. Each one finds out who calls, calls one use case, and answers.
 
 use super::answer::{Answer, Failure, ndjson, stream_work};
-use super::follow::{queue, send_events};
+use super::follow::{queue, send_events, send_lines};
 use super::listen::Peer;
 use super::types::{
-    BerthView, Berths, Cards, EventQuery, HealthView, Images, KeyName, ListQuery, NewHostKey, NewImage,
-    NewKeys, NewUser, Queue, Renewal, Reservations, UserChange, Users, Version,
+    BerthView, Berths, Cards, EventQuery, HealthView, Images, KeyName, ListQuery, LogQuery, NewHostKey, NewImage, NewKeys, NewUser, Queue, Renewal, Reservations, UserChange, Users, Version,
 };
 use crate::error::Fault;
 use crate::ledger::{Reservation, TicketRow, User};
@@ -31,6 +30,8 @@ use std::time::Duration;
 const FRESH: Duration = Duration::from_secs(2);
 /// How many of the newest events are sent where the request does not say.
 const LAST: u32 = 1000;
+/// How many lines of a berth's log are sent where the request does not say.
+const LOG_LINES: u32 = 100;
 
 type Shared = State<Arc<Node>>;
 type Body<T> = Result<Json<T>, JsonRejection>;
@@ -49,6 +50,7 @@ pub(super) fn router(node: Arc<Node>) -> Router {
             get(show_berth).post(act_on_berth).patch(renew_berth).delete(release_berth),
         )
         .route("/v1/cards/{id}/ruling", post(rule_card).delete(clear_card))
+        .route("/v1/logs/{*name}", get(berth_logs))
         .route("/v1/queue", get(show_queue))
         .route("/v1/reservations", get(list_reservations).post(reserve))
         .route("/v1/reservations/{id}", delete(end_reservation))
@@ -232,6 +234,19 @@ async fn request_detached(
 
 async fn cancel(State(node): Shared, caller: Caller, Part(id): Part<i64>) -> Answer<TicketRow> {
     Ok(Json(node.cancel(&caller, id).await?))
+}
+
+async fn berth_logs(
+    State(node): Shared,
+    caller: Caller,
+    Part(name): Part<String>,
+    query: Asked<LogQuery>,
+) -> Result<Response, Failure> {
+    let last = asked(query)?.last.unwrap_or(LOG_LINES);
+    let (entries, place) = node.berth_logs(&caller, &name, last).await?;
+    let (lines, body) = queue();
+    tokio::spawn(send_lines(entries, place, lines));
+    Ok(ndjson(body))
 }
 
 async fn show_queue(State(node): Shared, _caller: Caller) -> Answer<Queue> {

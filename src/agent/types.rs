@@ -185,5 +185,12 @@ pub struct EventQuery {
     pub follow: bool,
 }
 
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogQuery {
+    /// The newest so many lines.
+    pub last: Option<u32>,
+}
+
 /// The lines of `GET /v1/events`.
 pub type EventLine = Event;

@@ -15,6 +15,7 @@ mod image;
 mod inside;
 mod keep;
 mod logging;
+mod logs;
 mod menu;
 mod progress;
 mod queue;
@@ -103,6 +104,7 @@ enum Command {
     Show(berths::ShowArgs),
     Cards(cards::Args),
     Card(card::Args),
+    Logs(logs::Args),
     Ssh(ssh::SshArgs),
     SshConfig(ssh_config::Args),
     Renew(renew::Args),
@@ -166,6 +168,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Show(args) => berths::show(global, args),
         Command::Cards(args) => cards::run(global, args),
         Command::Card(args) => card::run(global, args),
+        Command::Logs(args) => logs::run(global, &args),
         Command::Ssh(args) => ssh::connect(global, args),
         Command::SshConfig(args) => ssh_config::run(global, args),
         Command::Renew(args) => renew::run(global, args),

@@ -2,7 +2,7 @@
 
 use super::gateway::Visit;
 use super::{
-    Global, berths, cards, end, events, image, keep, queue, render, renew, request, ssh_config, start, user,
+    Global, berths, cards, end, events, image, keep, logs, queue, render, renew, request, ssh_config, start, user,
 };
 use crate::error::{ErrorClass, Fault};
 use anyhow::Result;
@@ -26,6 +26,7 @@ enum Command {
     Request(request::Args),
     List(berths::ListArgs),
     Show(berths::ShowArgs),
+    Logs(logs::Args),
     Cards(cards::Args),
     Renew(renew::Args),
     Queue(queue::Args),
@@ -155,6 +156,7 @@ fn perform(visit: &Visit, cli: Cli) -> Result<ExitCode> {
         Command::Request(args) => request::run(global, args),
         Command::List(args) => berths::list(global, args),
         Command::Show(args) => berths::show(global, args),
+        Command::Logs(args) => logs::run(global, &args),
         Command::Cards(args) => cards::run(global, args),
         Command::Renew(args) => renew::run(global, args),
         Command::Queue(args) => queue::run(global, &args),
@@ -185,6 +187,7 @@ mod tests {
             "list --json",
             "request --cards 1 --wait",
             "show x",
+            "logs x --last 5",
             "cards",
             "renew x --lease 1h",
             "release x",

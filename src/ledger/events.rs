@@ -2,6 +2,7 @@
 
 use super::{Ledger, find, list, time_at};
 use crate::error::Fault;
+use crate::model::Berth;
 use crate::model::text::clean_to;
 use jiff::Timestamp;
 use rusqlite::{Connection, Params, Transaction, params};
@@ -65,6 +66,9 @@ const TOLD: &str = "SELECT at FROM events WHERE owner = ?1 AND berth = ?2 AND ac
                WHERE owner = ?1 AND berth = ?2 AND kind = 'berth.requested')
      ORDER BY id DESC LIMIT 64";
 
+const OF_BERTH: &str = "SELECT id, at, kind, actor, owner, berth, text FROM events
+     WHERE owner = ?1 AND berth = ?2 ORDER BY id DESC LIMIT ?3";
+
 /// The newest event's id.
 pub(super) fn newest(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row(NEWEST, [], |row| row.get(0))
@@ -83,6 +87,15 @@ impl Ledger {
             None => some(connection, OF_ALL, params![after, limit]),
             Some(owner) => some(connection, OF_OWNER, params![after, limit, owner]),
         })
+    }
+
+    /// The newest events of a berth, newest first, at most `limit`. Where texts are long the answer has fewer.
+    pub fn berth_events(&self, berth: &Berth, limit: u32) -> Result<Vec<Event>, Fault> {
+        let mut events =
+            self.look_back(|connection| some(connection, OF_BERTH, params![berth.owner, berth.name, limit]))?;
+        // Another berth may have had the name before.
+        events.retain(|event| event.at >= berth.created_at);
+        Ok(events)
     }
 
     /// The times of the newest events that this berth reported itself, newest first. "Newest" is by their order in
@@ -138,6 +151,34 @@ mod tests {
     use std::path::Path;
 
     #[test]
+    fn a_berth_has_its_own_events_and_not_those_of_an_earlier_one_of_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(&dir.path().join("ledger.db"), Timestamp::UNIX_EPOCH).unwrap();
+        let at = |second: i64| Timestamp::new(second, 0).unwrap();
+        ledger.add_user("alice", None, &[], &event(at(0), "user.added", None)).unwrap();
+        ledger.record(&event(at(1), "old", Some("dev"))).unwrap();
+        let new = super::super::tests::new_berth("dev", &[], 20_000);
+        let berth = ledger.claim(&new, &event(at(5), "berth.requested", Some("dev"))).unwrap();
+        ledger.record(&event(at(6), "own", Some("dev"))).unwrap();
+        ledger.record(&event(at(6), "other", Some("train"))).unwrap();
+        let kinds = |limit| -> Vec<String> {
+            ledger.berth_events(&berth, limit).unwrap().into_iter().map(|event| event.kind).collect()
+        };
+        assert_eq!((kinds(9), kinds(1)), (vec!["own".into(), "berth.requested".into()], vec!["own".into()]));
+    }
+
+    fn event(at: Timestamp, kind: &'static str, berth: Option<&str>) -> NewEvent {
+        NewEvent {
+            at,
+            kind,
+            actor: "root".into(),
+            owner: Some("alice".into()),
+            berth: berth.map(str::to_owned),
+            text: kind.into(),
+        }
+    }
+
+    #[test]
     fn long_texts_come_in_small_batches_and_none_is_left_out() {
         let dir = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(&dir.path().join("ledger.db"), Timestamp::UNIX_EPOCH).unwrap();
@@ -170,7 +211,7 @@ mod tests {
     fn no_question_about_events_reads_them_all() {
         let dir = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(&dir.path().join("ledger.db"), Timestamp::UNIX_EPOCH).unwrap();
-        let questions = [NEWEST, OF_ALL, OF_OWNER, BEFORE_OWNERS_LAST, TOLD];
+        let questions = [NEWEST, OF_ALL, OF_OWNER, BEFORE_OWNERS_LAST, TOLD, OF_BERTH];
         let connection = ledger.connection();
         let plan = |sql: &str| -> Vec<String> {
             let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();

@@ -238,6 +238,7 @@ CREATE TABLE tickets (
 /// Fair share looks at what was given back in the last days. `moves`: whose files go on in another container. A ticket
 /// with a `request` waits without a connection; the berth that it becomes remembers it until it is live, and has to be
 /// used by `confirm_by`.
+/// `berth logs` looks at what happened to one berth.
 const V6: &str = "
 CREATE INDEX holdings_by_end ON holdings (until);
 
@@ -269,6 +270,8 @@ WHEN NEW.state IN ('released', 'undone')
 BEGIN
   DELETE FROM moves WHERE berth = NEW.id;
 END;
+
+CREATE INDEX events_of_berth ON events (owner, berth) WHERE berth IS NOT NULL;
 ";
 
 /// Brings a ledger to [`VERSION`], or refuses one that is newer than this program.

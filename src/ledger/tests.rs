@@ -20,7 +20,7 @@ fn event(kind: &'static str) -> NewEvent {
     }
 }
 
-fn new_berth(name: &str, cards: &[u32], port: u16) -> NewBerth {
+pub(super) fn new_berth(name: &str, cards: &[u32], port: u16) -> NewBerth {
     NewBerth {
         owner: "alice".into(),
         name: name.into(),

@@ -2,6 +2,7 @@
 //! effects; their callers only parse and render.
 
 mod apart;
+pub mod berth_logs;
 pub mod berths;
 pub(crate) mod build;
 mod caller;
