@@ -196,6 +196,7 @@ async fn act_on_berth(
             BerthAct::Keep {} => node.keep_berth(&caller, &name).await?,
             BerthAct::Lock(lock) => node.lock_berth(&caller, &name, lock).await?,
             BerthAct::Unlock {} => node.unlock_berth(&caller, &name).await?,
+            BerthAct::Rename { name: new } => node.rename_berth(&caller, &name, &new).await?,
             BerthAct::Start(start) => Box::pin(node.start_berth(&caller, &name, start, &progress)).await?,
         };
         Ok(view(&node, berth))

@@ -20,6 +20,7 @@ mod menu;
 mod progress;
 mod queue;
 mod remote;
+mod rename;
 mod render;
 mod renew;
 mod request;
@@ -107,6 +108,7 @@ enum Command {
     Logs(logs::Args),
     Ssh(ssh::SshArgs),
     SshConfig(ssh_config::Args),
+    Rename(rename::Args),
     Renew(renew::Args),
     Queue(queue::Args),
     Cancel(queue::CancelArgs),
@@ -171,6 +173,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Logs(args) => logs::run(global, &args),
         Command::Ssh(args) => ssh::connect(global, args),
         Command::SshConfig(args) => ssh_config::run(global, args),
+        Command::Rename(args) => rename::run(global, args),
         Command::Renew(args) => renew::run(global, args),
         Command::Queue(args) => queue::run(global, &args),
         Command::Cancel(args) => queue::cancel(global, &args),

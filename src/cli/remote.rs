@@ -2,7 +2,7 @@
 
 use super::gateway::Visit;
 use super::{
-    Global, berths, cards, end, events, image, keep, logs, queue, render, renew, request, ssh_config, start, user,
+    Global, berths, cards, end, events, image, keep, logs, queue, rename, render, renew, request, ssh_config, start, user,
 };
 use crate::error::{ErrorClass, Fault};
 use anyhow::Result;
@@ -28,6 +28,7 @@ enum Command {
     Show(berths::ShowArgs),
     Logs(logs::Args),
     Cards(cards::Args),
+    Rename(rename::Args),
     Renew(renew::Args),
     Queue(queue::Args),
     Cancel(queue::CancelArgs),
@@ -158,6 +159,7 @@ fn perform(visit: &Visit, cli: Cli) -> Result<ExitCode> {
         Command::Show(args) => berths::show(global, args),
         Command::Logs(args) => logs::run(global, &args),
         Command::Cards(args) => cards::run(global, args),
+        Command::Rename(args) => rename::run(global, args),
         Command::Renew(args) => renew::run(global, args),
         Command::Queue(args) => queue::run(global, &args),
         Command::Cancel(args) => queue::cancel(global, &args),
@@ -187,6 +189,7 @@ mod tests {
             "list --json",
             "request --cards 1 --wait",
             "show x",
+            "rename x y",
             "logs x --last 5",
             "cards",
             "renew x --lease 1h",

@@ -3,11 +3,11 @@
 
 use super::client::{Engine, LONG};
 use super::container::{DeviceNode, device};
-use super::lifecycle::{checked, short};
+use super::lifecycle::short;
 use crate::error::Fault;
 use anyhow::{Context as _, Result};
 use bollard::models::{ContainerCreateBody, ContainerInspectResponse};
-use bollard::query_parameters::{CreateContainerOptionsBuilder, RenameContainerOptionsBuilder};
+use bollard::query_parameters::CreateContainerOptionsBuilder;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -46,14 +46,6 @@ impl Engine {
             return Ok(None);
         };
         Ok(driver.data.get("UpperDir").map(PathBuf::from).filter(|path| path.is_absolute()))
-    }
-
-    pub async fn rename(&self, id: &str, name: &str) -> Result<()> {
-        let options = RenameContainerOptionsBuilder::default().name(name).build();
-        let docker = self.docker();
-        self.call(LONG, docker.rename_container(checked(id)?, options))
-            .await
-            .with_context(|| format!("renaming container {}", short(id)))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Events: what happened, and who did it. They are added and never changed.
 
+use super::names::Named;
 use super::{Ledger, find, list, time_at};
 use crate::error::Fault;
 use crate::model::Berth;
@@ -89,19 +90,34 @@ impl Ledger {
         })
     }
 
-    /// The newest events of a berth, newest first, at most `limit`. Where texts are long the answer has fewer.
+    /// The newest events of a berth, at most `limit` under each of its names. Where texts are long the answer has
+    /// fewer.
     pub fn berth_events(&self, berth: &Berth, limit: u32) -> Result<Vec<Event>, Fault> {
-        let mut events =
-            self.look_back(|connection| some(connection, OF_BERTH, params![berth.owner, berth.name, limit]))?;
-        // Another berth may have had the name before.
-        events.retain(|event| event.at >= berth.created_at);
-        Ok(events)
+        let names = self.names_of(berth)?;
+        self.look_back(|connection| {
+            let mut events = Vec::new();
+            for Named { name, until } in &names {
+                let mut found = some(connection, OF_BERTH, params![berth.owner, name, limit])?;
+                // Another berth may have had the name before, or have it now.
+                found.retain(|event| {
+                    event.at >= berth.created_at && until.is_none_or(|until| event.at <= until)
+                });
+                events.extend(found);
+            }
+            Ok(events)
+        })
     }
 
     /// The times of the newest events that this berth reported itself, newest first. "Newest" is by their order in
     /// the ledger, because clocks can be wrong by years.
-    pub fn told_times(&self, owner: &str, berth: &str) -> Result<Vec<Timestamp>, Fault> {
-        self.look_back(|connection| list(connection, TOLD, params![owner, berth], |row| time_at(row, 0)))
+    pub fn told_times(&self, berth: &Berth) -> Result<Vec<Timestamp>, Fault> {
+        let names = self.names_of(berth)?;
+        self.look_back(|connection| {
+            let of = |named: &Named| {
+                list(connection, TOLD, params![berth.owner, named.name], |row| time_at(row, 0))
+            };
+            names.iter().map(of).collect::<rusqlite::Result<Vec<_>>>().map(|times| times.concat())
+        })
     }
 
     /// The id just before the newest `count` events.

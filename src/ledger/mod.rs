@@ -9,6 +9,7 @@ mod conditions;
 mod events;
 mod leases;
 mod moves;
+mod names;
 mod probes;
 mod reservations;
 mod rulings;

@@ -239,6 +239,7 @@ CREATE TABLE tickets (
 /// with a `request` waits without a connection; the berth that it becomes remembers it until it is live, and has to be
 /// used by `confirm_by`.
 /// `berth logs` looks at what happened to one berth.
+/// `berth logs` looks at what happened to one berth, under each of its names.
 const V6: &str = "
 CREATE INDEX holdings_by_end ON holdings (until);
 
@@ -272,6 +273,13 @@ BEGIN
 END;
 
 CREATE INDEX events_of_berth ON events (owner, berth) WHERE berth IS NOT NULL;
+
+CREATE TABLE earlier_names (
+  berth INTEGER NOT NULL REFERENCES berths (id),
+  name TEXT NOT NULL,
+  until TEXT NOT NULL,
+  PRIMARY KEY (berth, name)
+) STRICT;
 ";
 
 /// Brings a ledger to [`VERSION`], or refuses one that is newer than this program.

@@ -304,6 +304,7 @@ pub enum BerthAct {
     Keep {},
     Lock(LockRequest),
     Unlock {},
+    Rename { name: String },
 }
 
 #[cfg(test)]

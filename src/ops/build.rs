@@ -294,11 +294,11 @@ async fn verify(
 }
 
 /// Whether a container with our labels is this berth's. Labels alone do not prove it: `docker commit` copies them
-/// into an image, and a ledger restored from a backup can give the same id to another berth.
+/// into an image, and a ledger restored from a backup can give the same id to another berth. The name in them is the
+/// one that the berth had when its container was made; the container's own name follows a rename.
 pub(super) fn is_its_container(instance: &str, berth: &Berth, container: &OwnedContainer) -> bool {
     let labelled = container.berth.as_ref().is_some_and(|labels| {
-        (labels.id, &labels.owner, &labels.name, labels.created)
-            == (berth.id, &berth.owner, &berth.name, berth.created_at)
+        (labels.id, &labels.owner, labels.created) == (berth.id, &berth.owner, berth.created_at)
     });
     let names = [container_name(instance, berth), next_name(instance, berth)];
     berth.container_id.as_ref() == Some(&container.container_id)
@@ -322,7 +322,7 @@ pub(crate) fn name_of(instance: &str, owner: &str, name: &str, id: i64) -> Strin
 
 pub(super) fn environment(accel: &dyn Accelerator, berth: &Berth) -> Vec<(String, String)> {
     let mut environment = files::card_environment(accel, &berth.cards);
-    environment.push(("BERTH_NAME".into(), berth.name.clone()));
+    environment.push((files::NAME_VARIABLE.into(), berth.name.clone()));
     environment.push(("BERTH_OWNER".into(), berth.owner.clone()));
     environment
 }

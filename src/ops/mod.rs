@@ -40,6 +40,7 @@ mod ration;
 mod reconcile;
 mod release;
 mod reload;
+mod rename;
 mod renew;
 mod request;
 pub mod reserve;

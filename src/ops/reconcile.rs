@@ -3,7 +3,7 @@
 //! An intent that was not completed is undone. A container that the ledger does not know is reported and never
 //! touched.
 
-use super::build::is_its_container;
+use super::build::{container_name, is_its_container};
 use super::conditions::{Changes, Found};
 use super::{Caller, Node};
 use crate::engine::OwnedContainer;
@@ -132,6 +132,9 @@ impl Node {
         };
         match (labels, berth) {
             (Some(_), Some(berth)) if is_its_container(&self.instance, &berth, container) => {
+                if container.container_name != container_name(&self.instance, &berth) {
+                    self.finish_rename(berth.id, container).await?;
+                }
                 let engine = self.engine().await?;
                 // Its release may have ended since the containers were listed.
                 if !berth.state.has_ended() || engine.inspect(&container.container_id).await?.is_none() {

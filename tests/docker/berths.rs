@@ -29,6 +29,7 @@ mod moves;
 mod numa;
 mod proxy;
 mod reload;
+mod renames;
 mod returns;
 mod sessions;
 mod stops;
