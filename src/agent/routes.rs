@@ -4,7 +4,7 @@ use super::answer::{Answer, Failure, ndjson, stream_work};
 use super::follow::{queue, send_events, send_lines};
 use super::listen::Peer;
 use super::types::{
-    BerthView, Berths, Cards, EventQuery, HealthView, Images, KeyName, ListQuery, LogQuery, NewHostKey, NewImage, NewKeys, NewUser, Queue, Renewal, Reservations, UserChange, Users, Version,
+    BerthView, Berths, Cards, EventQuery, HealthView, Images, KeyName, ListQuery, LogQuery, NewHostKey, NewImage, NewKeys, NewSnapshot, NewUser, Queue, Renewal, Reservations, UserChange, Users, Version,
 };
 use crate::error::Fault;
 use crate::ledger::{Reservation, TicketRow, User};
@@ -67,6 +67,8 @@ pub(super) fn router(node: Arc<Node>) -> Router {
         .route("/v1/images/{name}", delete(remove_image))
         .route("/v1/images/{name}/check", post(check_image))
         .route("/v1/images/{name}/default", post(set_default_image))
+        .route("/v1/snapshots", post(make_snapshot))
+        .route("/v1/snapshots/{owner}/{name}", delete(remove_snapshot))
         .route("/v1/events", get(events))
         .fallback(no_route)
         .method_not_allowed_fallback(no_route)
@@ -312,8 +314,27 @@ async fn rotate_host_key(
     Ok(Json(NewHostKey { user: user.name, berths }))
 }
 
-async fn list_images(State(node): Shared, _caller: Caller) -> Answer<Images> {
-    Ok(Json(Images { images: node.images().await? }))
+async fn list_images(State(node): Shared, caller: Caller) -> Answer<Images> {
+    Ok(Json(Images { images: node.images(&caller).await? }))
+}
+
+async fn make_snapshot(
+    State(node): Shared,
+    caller: Caller,
+    new: Body<NewSnapshot>,
+) -> Result<Response, Failure> {
+    let new = body(new)?;
+    Ok(stream_work(
+        move |progress| async move { node.snapshot(&caller, &new.berth, &new.image, &progress).await },
+    ))
+}
+
+async fn remove_snapshot(
+    State(node): Shared,
+    caller: Caller,
+    Part((owner, name)): Part<(String, String)>,
+) -> Answer<()> {
+    Ok(Json(node.remove_snapshot(&caller, &owner, &name).await?))
 }
 
 async fn add_image(State(node): Shared, caller: Caller, new: Body<NewImage>) -> Answer<ImageView> {

@@ -26,6 +26,7 @@ mod renew;
 mod request;
 mod reserve;
 mod sim;
+mod snapshot;
 mod ssh;
 mod ssh_config;
 mod start;
@@ -118,6 +119,7 @@ enum Command {
     Keep(keep::KeepArgs),
     Lock(keep::LockArgs),
     Unlock(keep::UnlockArgs),
+    Snapshot(snapshot::Args),
     Release(berths::ReleaseArgs),
     Events(events::Args),
     Sim(sim::Args),
@@ -183,6 +185,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Unlock(args) => keep::unlock(global, args),
         Command::Stop(args) => start::stop(global, args),
         Command::Start(args) => start::start(global, args),
+        Command::Snapshot(args) => snapshot::run(global, args),
         Command::Release(args) => berths::release(global, args),
         Command::Events(args) => events::run(global, args),
         Command::Sim(args) => sim::run(global, args),

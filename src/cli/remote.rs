@@ -2,7 +2,7 @@
 
 use super::gateway::Visit;
 use super::{
-    Global, berths, cards, end, events, image, keep, logs, queue, rename, render, renew, request, ssh_config, start, user,
+    Global, berths, cards, end, events, image, keep, logs, queue, rename, render, renew, request, snapshot, ssh_config, start, user,
 };
 use crate::error::{ErrorClass, Fault};
 use anyhow::Result;
@@ -35,6 +35,7 @@ enum Command {
     Keep(keep::KeepArgs),
     Stop(start::StopArgs),
     Start(start::StartArgs),
+    Snapshot(snapshot::Args),
     Release(berths::ReleaseArgs),
     SshConfig(ssh_config::Shown),
     Image(image::Offered),
@@ -166,6 +167,7 @@ fn perform(visit: &Visit, cli: Cli) -> Result<ExitCode> {
         Command::Keep(args) => keep::keep(global, args),
         Command::Stop(args) => start::stop(global, args),
         Command::Start(args) => start::start(global, args),
+        Command::Snapshot(args) => snapshot::run(global, args),
         Command::Release(args) => berths::release(global, args),
         Command::SshConfig(args) => ssh_config::show(global, &args),
         Command::Image(args) => image::offer(global, &args),
@@ -189,6 +191,8 @@ mod tests {
             "list --json",
             "request --cards 1 --wait",
             "show x",
+            "snapshot x y",
+            "image remove y",
             "rename x y",
             "logs x --last 5",
             "cards",

@@ -14,6 +14,7 @@ mod probes;
 mod reservations;
 mod rulings;
 mod schema;
+mod snapshots;
 mod stops;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ pub use berths::{ClaimError, NewBerth, PortUse, WrongChange};
 pub use events::{Event, NewEvent};
 pub use leases::{Counted, Holding, LeaseNotes};
 pub use reservations::Reservation;
+pub use snapshots::{NewSnapshot, Snapshot, SnapshotBase, SnapshotError, SnapshotState};
 pub use tickets::{NewTicket, TicketRow, Unconfirmed};
 pub use users::{Key, User};
 

@@ -240,6 +240,7 @@ CREATE TABLE tickets (
 /// used by `confirm_by`.
 /// `berth logs` looks at what happened to one berth.
 /// `berth logs` looks at what happened to one berth, under each of its names.
+/// `snapshots` are images that users made of their berths.
 const V6: &str = "
 CREATE INDEX holdings_by_end ON holdings (until);
 
@@ -279,6 +280,21 @@ CREATE TABLE earlier_names (
   name TEXT NOT NULL,
   until TEXT NOT NULL,
   PRIMARY KEY (berth, name)
+) STRICT;
+
+CREATE TABLE snapshots (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  owner TEXT NOT NULL REFERENCES users (name),
+  name TEXT NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('making', 'ready', 'removing')),
+  berth INTEGER NOT NULL REFERENCES berths (id),
+  image_id TEXT,
+  made_at TEXT NOT NULL,
+  sudo INTEGER NOT NULL CHECK (sudo IN (0, 1)),
+  users TEXT CHECK (users IS NULL OR json_valid(users)),
+  image_user TEXT NOT NULL,
+  entrypoint TEXT NOT NULL CHECK (json_valid(entrypoint)),
+  UNIQUE (owner, name)
 ) STRICT;
 ";
 

@@ -9,7 +9,7 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
 }
 
-fn event(kind: &'static str) -> NewEvent {
+pub(super) fn event(kind: &'static str) -> NewEvent {
     NewEvent {
         at: at(0),
         kind,
@@ -38,7 +38,7 @@ pub(super) fn new_berth(name: &str, cards: &[u32], port: u16) -> NewBerth {
     }
 }
 
-fn open() -> (tempfile::TempDir, Ledger) {
+pub(super) fn open() -> (tempfile::TempDir, Ledger) {
     let dir = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(&dir.path().join("ledger.db"), at(0)).unwrap();
     ledger.add_user("alice", Some(1001), &[], &event("user.added")).unwrap();

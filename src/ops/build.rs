@@ -323,7 +323,7 @@ pub(crate) fn name_of(instance: &str, owner: &str, name: &str, id: i64) -> Strin
 pub(super) fn environment(accel: &dyn Accelerator, berth: &Berth) -> Vec<(String, String)> {
     let mut environment = files::card_environment(accel, &berth.cards);
     environment.push((files::NAME_VARIABLE.into(), berth.name.clone()));
-    environment.push(("BERTH_OWNER".into(), berth.owner.clone()));
+    environment.push((files::OWNER_VARIABLE.into(), berth.owner.clone()));
     environment
 }
 

@@ -17,6 +17,7 @@ pub(super) const INSIDE: &str = "/opt/berth";
 
 /// The variable with the berth's name.
 pub(super) const NAME_VARIABLE: &str = "BERTH_NAME";
+pub(super) const OWNER_VARIABLE: &str = "BERTH_OWNER";
 
 /// Directories on the host that are mounted into the container, read-only.
 pub(super) struct BerthDirs {

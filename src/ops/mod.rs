@@ -48,6 +48,7 @@ mod returns;
 mod room;
 pub mod rulings;
 mod situation;
+mod snapshots;
 mod start;
 mod stop;
 pub mod supervise;

@@ -65,6 +65,12 @@ impl Node {
                 tracing::warn!(container, error, "could not be cleared up; it is tried again");
             }
         }
+        if let Err(error) = self.settle_snapshots().await {
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "images of berths could not be cleared up; it is tried again"
+            );
+        }
         if let Err(error) = self.refresh_keys(&held).await {
             tracing::error!(
                 error = format!("{error:#}"),

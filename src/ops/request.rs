@@ -74,7 +74,7 @@ impl Node {
         let order = self.check_order(caller, &request, self.settings()).await?;
         self.check_room().await?;
         self.ensure_reconciled().await?;
-        let image = self.ready_image(&order.settings.profile, request.image.as_deref(), progress).await?;
+        let image = self.image_asked(caller, &order, request.image.as_deref(), progress).await?;
         // Made before anybody else has to wait for it.
         self.owner_key(&order.owner.name).await?;
         let claimed = Box::pin(self.claim_when_free(caller, &order, &image, progress)).await?;
@@ -134,6 +134,25 @@ impl Node {
             self.undo(&claimed.berth, &caller.name, &flatten(error).message).await;
         }
         built
+    }
+
+    /// The image of the request: of the catalogue, or one that its owner made.
+    async fn image_asked(
+        &self,
+        caller: &Caller,
+        order: &Order,
+        named: Option<&str>,
+        progress: &ProgressSender,
+    ) -> Result<ReadyImage> {
+        let profile = &order.settings.profile;
+        let snapshot = match named {
+            Some(named) => self.named_snapshot(caller, &order.owner.name, named).await?,
+            None => None,
+        };
+        match snapshot {
+            Some(snapshot) => self.ready_snapshot(profile, snapshot, progress).await,
+            None => self.ready_image(profile, named, progress).await,
+        }
     }
 
     async fn check_order(

@@ -95,6 +95,9 @@ pub struct BerthRules {
     /// Capabilities besides Docker's own, or of its own that berth would take: `NET_RAW` and `MKNOD`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cap_add: Vec<Capability>,
+    /// How many images of berths one user may keep.
+    #[serde(default = "snapshots")]
+    pub max_snapshots: u32,
     pub shm_size: Size,
     pub pids_limit: i64,
     /// Files that one of its processes may have open. With `pids-limit` it bounds what a berth can have in all.
@@ -151,6 +154,10 @@ impl BerthRules {
 /// What most programs ask for at most, and a sixteenth of what engines give where nobody says.
 fn open_files() -> u64 {
     65_536
+}
+
+fn snapshots() -> u32 {
+    5
 }
 
 fn yes() -> bool {

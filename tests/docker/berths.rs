@@ -32,6 +32,7 @@ mod reload;
 mod renames;
 mod returns;
 mod sessions;
+mod snapshots;
 mod stops;
 mod storage;
 mod trust;
