@@ -8,11 +8,7 @@ use super::types::{
 };
 use crate::error::Fault;
 use crate::ledger::{Reservation, TicketRow, User};
-use crate::model::{Berth, BerthAct, BerthRequest, Ruling};
-use crate::ops::gateway::GatewayView;
-use crate::ops::image_check::ImageCheck;
-use crate::ops::images::{ImageSource, ImageView};
-use crate::ops::reserve::NewReservation;
+use crate::model::{Berth, BerthAct, BerthRequest, LimitChange, Ruling};
 use crate::ops::rulings::NewRuling;
 use crate::ops::{Caller, Node};
 use anyhow::Result;
@@ -60,6 +56,7 @@ pub(super) fn router(node: Arc<Node>) -> Router {
         .route("/v1/users", get(list_users).post(add_user))
         .route("/v1/users/{name}", get(show_user).patch(change_user).delete(remove_user))
         .route("/v1/users/{name}/keys", post(add_keys).delete(remove_key))
+        .route("/v1/users/{name}/limit", post(limit_user))
         .route("/v1/users/{name}/host-key", post(rotate_host_key))
         .route("/v1/images", get(list_images).post(add_image))
         .route("/v1/images/pull", post(pull_image))
@@ -264,8 +261,17 @@ async fn list_users(State(node): Shared, caller: Caller) -> Answer<Users> {
     Ok(Json(Users { users: node.users(&caller).await? }))
 }
 
-async fn show_user(State(node): Shared, caller: Caller, Part(name): Part<String>) -> Answer<User> {
-    Ok(Json(node.user(&caller, &name).await?))
+async fn show_user(State(node): Shared, caller: Caller, Part(name): Part<String>) -> Answer<UserView> {
+    Ok(Json(node.user_view(&caller, &name).await?))
+}
+
+async fn limit_user(
+    State(node): Shared,
+    caller: Caller,
+    Part(name): Part<String>,
+    change: Body<LimitChange>,
+) -> Answer<UserView> {
+    Ok(Json(node.set_limit(&caller, &name, body(change)?).await?))
 }
 
 async fn add_user(State(node): Shared, caller: Caller, new: Body<NewUser>) -> Answer<User> {

@@ -19,6 +19,7 @@ mod stops;
 #[cfg(test)]
 mod tests;
 mod tickets;
+mod user_limits;
 mod users;
 
 pub use berths::{ClaimError, NewBerth, PortUse, WrongChange};

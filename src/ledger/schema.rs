@@ -240,7 +240,8 @@ CREATE TABLE tickets (
 /// used by `confirm_by`.
 /// `berth logs` looks at what happened to one berth.
 /// `berth logs` looks at what happened to one berth, under each of its names.
-/// `snapshots` are images that users made of their berths.
+/// `snapshots` are images that users made of their berths,
+/// `user_limits` what each may have at once.
 const V6: &str = "
 CREATE INDEX holdings_by_end ON holdings (until);
 
@@ -295,6 +296,17 @@ CREATE TABLE snapshots (
   image_user TEXT NOT NULL,
   entrypoint TEXT NOT NULL CHECK (json_valid(entrypoint)),
   UNIQUE (owner, name)
+) STRICT;
+
+CREATE TABLE user_limits (
+  owner TEXT PRIMARY KEY REFERENCES users (name),
+  unlimited INTEGER NOT NULL CHECK (unlimited IN (0, 1)),
+  cards INTEGER CHECK (cards >= 0),
+  berths INTEGER CHECK (berths >= 0),
+  lease INTEGER CHECK (lease > 0),
+  memory INTEGER CHECK (memory >= 0),
+  by TEXT NOT NULL,
+  since TEXT NOT NULL
 ) STRICT;
 ";
 

@@ -28,6 +28,7 @@ pub(crate) mod kernel;
 mod keys;
 mod lease_time;
 mod leases;
+pub mod limits;
 mod locks;
 mod moves;
 mod node;

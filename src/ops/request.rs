@@ -2,6 +2,7 @@
 
 use super::choose::Patience;
 use super::images::ReadyImage;
+use super::limits::More;
 use super::locks::beside;
 use super::ports::Asker;
 use super::ration::Act;
@@ -42,6 +43,14 @@ impl Order {
         if self.wait.is_zero() { Patience::None } else { Patience::Waits }
     }
 
+    fn memory(&self) -> Size {
+        self.memory.unwrap_or_else(|| self.settings.profile.berth.memory_of(self.wish.count()))
+    }
+
+    fn more(&self) -> More {
+        More { cards: self.wish.count(), memory: Some(self.memory()), berths: 1 }
+    }
+
     fn ticket(&self) -> NewTicket {
         NewTicket {
             owner: self.owner.name.clone(),
@@ -74,6 +83,9 @@ impl Node {
         let order = self.check_order(caller, &request, self.settings()).await?;
         self.check_room().await?;
         self.ensure_reconciled().await?;
+        // Before the work for an image; what decides is the look under the lock.
+        let held = self.ledger(crate::ledger::Ledger::standing_berths).await?;
+        self.check_limit(&order.owner.name, &held, order.more()).await?;
         let image = self.image_asked(caller, &order, request.image.as_deref(), progress).await?;
         // Made before anybody else has to wait for it.
         self.owner_key(&order.owner.name).await?;
@@ -167,11 +179,12 @@ impl Node {
         }
         let owner = caller.owner(request.owner.as_deref())?;
         let user = self.check_owner(&owner).await?;
+        let lease = lease(&settings.profile.berth, request.lease)?;
         Ok(Order {
             owner: user,
             name: request.name.clone(),
             wish: request.cards.clone(),
-            lease: lease(&settings.profile.berth, request.lease)?,
+            lease: self.limited_lease(&owner, lease, request.lease.is_some()).await?,
             wait: waiting::checked(request.wait)?,
             unattended: request.unattended,
             cpus: check_cpus(request.cpus)?,
@@ -247,6 +260,7 @@ impl Node {
         let host_key = self.owner_key(&order.owner.name).await?.public_openssh;
         let now = self.now().wall;
         let name = free_name(order, &held)?;
+        self.check_limit(&order.owner.name, &held, order.more()).await?;
         let (owner, named, key) = (order.owner.name.clone(), name.clone(), host_key.clone());
         let past = self.ledger(move |ledger| ledger.port_uses(&owner, &named, &key)).await?;
         let asked = queue::CardsAsked {
@@ -272,7 +286,7 @@ impl Node {
             ssh_user: image.user().name.clone(),
             image: image.name.clone(),
             image_id: image.id.clone(),
-            memory: order.memory.or(Some(rules.memory_of(turn.cards.len()))),
+            memory: Some(order.memory()),
             cpus: cpus.map(|cpus| cpus.min(online_cpus())),
             lease: Some(order.lease.as_secs()),
             unattended: order.unattended,

@@ -19,6 +19,9 @@ pub struct Profile {
     /// What happens to leases that end.
     #[serde(default)]
     pub lease: super::LeaseRules,
+    /// What every user may have at once.
+    #[serde(default)]
+    pub limits: super::LimitRules,
     /// What `berth bootstrap` makes of a bare node.
     #[serde(default)]
     pub bootstrap: Bootstrap,

@@ -23,6 +23,7 @@ mod host_keys;
 mod images;
 mod inside_events;
 mod leases;
+mod limits;
 mod logs;
 mod main_path;
 mod moves;
