@@ -1,7 +1,9 @@
 //! A berth without a card: made while every card is taken, waits for nobody, and has nothing of the driver.
 
+use crate::machine::until;
 use crate::rig::{Rig, Setup};
 use serde_json::json;
+use std::time::Duration;
 
 #[test]
 fn a_berth_without_a_card_is_made_at_once_and_has_no_device() {
@@ -23,7 +25,13 @@ fn a_berth_without_a_card_is_made_at_once_and_has_no_device() {
     assert_eq!(row.split_whitespace().nth(2), Some("-"), "{list}");
     assert!(rig.ok(&["show", "alice/edit"]).contains("cards      none\n"));
     assert!(!rig.events().iter().any(|event| event["kind"] == "ticket.waits"));
+    // What ended by itself comes back when its owner asks, though every card is taken.
     // Nobody's cards are needed to bring it back.
+    rig.docker(&["kill", container]);
+    until("its end is seen", Duration::from_secs(30), || {
+        (rig.json(&["show", "alice/edit"])["conditions"][0]["code"] == "dead").then_some(())
+    });
+    rig.ok(&["start", "alice/edit"]);
     rig.ok(&["stop", "alice/edit"]);
     let again = rig.json(&["start", "alice/edit"]);
     assert_eq!((&again["state"], &again["cards"], &again["id"]), (&json!("live"), &json!([]), &berth["id"]));
@@ -44,7 +52,7 @@ fn an_npu_smi_that_hangs_delays_no_berth_without_a_card() {
     rig.ok(&["sim", "fault", "--hang"]);
     let began = std::time::Instant::now();
     let berth = rig.request(&["--cards", "0"]);
-    assert!(began.elapsed() < std::time::Duration::from_secs(15), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
     assert_eq!(berth["state"], "live");
     rig.ok(&["sim", "clear"]);
 }
