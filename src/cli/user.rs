@@ -240,7 +240,7 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
         Verb::List => list(global),
         Verb::Show { name } => {
             let path = user_path(&name)?;
-            show_whole(global, &wait_for(global.client()?.get(&path))?, true)
+            show_whole(global, &wait_for(global.client()?.get(&path))?, false)
         }
         Verb::Limit(limited) => {
             let path = format!("{}/limit", user_path(&limited.name)?);

@@ -34,7 +34,9 @@ impl Ledger {
             )
         });
         renamed.map_err(|error| {
-            if error.to_string().contains("berths.name") {
+            // SQLite names the index that refused in its words, and nowhere else.
+            let text = error.to_string();
+            if text.contains("berths.name") {
                 return ClaimError::NameTaken { owner: berth.owner.clone(), name: name.to_owned() };
             }
             ClaimError::Ledger(LedgerError::from(error).into_fault(&self.path))
