@@ -196,6 +196,7 @@ async fn act_on_berth(
             BerthAct::Lock(lock) => node.lock_berth(&caller, &name, lock).await?,
             BerthAct::Unlock {} => node.unlock_berth(&caller, &name).await?,
             BerthAct::Rename { name: new } => node.rename_berth(&caller, &name, &new).await?,
+            BerthAct::Resize { cards } => node.resize_berth(&caller, &name, cards).await?,
             BerthAct::Start(start) => Box::pin(node.start_berth(&caller, &name, start, &progress)).await?,
         };
         Ok(view(&node, berth))

@@ -25,6 +25,7 @@ mod render;
 mod renew;
 mod request;
 mod reserve;
+mod resize;
 mod sim;
 mod snapshot;
 mod ssh;
@@ -110,6 +111,7 @@ enum Command {
     Ssh(ssh::SshArgs),
     SshConfig(ssh_config::Args),
     Rename(rename::Args),
+    Resize(resize::Args),
     Renew(renew::Args),
     Queue(queue::Args),
     Cancel(queue::CancelArgs),
@@ -175,6 +177,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Logs(args) => logs::run(global, &args),
         Command::Ssh(args) => ssh::connect(global, args),
         Command::SshConfig(args) => ssh_config::run(global, args),
+        Command::Resize(args) => resize::run(global, &args),
         Command::Rename(args) => rename::run(global, args),
         Command::Renew(args) => renew::run(global, args),
         Command::Queue(args) => queue::run(global, &args),

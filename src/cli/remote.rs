@@ -2,7 +2,7 @@
 
 use super::gateway::Visit;
 use super::{
-    Global, berths, cards, end, events, image, keep, logs, queue, rename, render, renew, request, snapshot, ssh_config, start, user,
+    Global, berths, cards, end, events, image, keep, logs, queue, rename, render, renew, request, resize, snapshot, ssh_config, start, user,
 };
 use crate::error::{ErrorClass, Fault};
 use anyhow::Result;
@@ -29,6 +29,7 @@ enum Command {
     Logs(logs::Args),
     Cards(cards::Args),
     Rename(rename::Args),
+    Resize(resize::Args),
     Renew(renew::Args),
     Queue(queue::Args),
     Cancel(queue::CancelArgs),
@@ -160,6 +161,7 @@ fn perform(visit: &Visit, cli: Cli) -> Result<ExitCode> {
         Command::Show(args) => berths::show(global, args),
         Command::Logs(args) => logs::run(global, &args),
         Command::Cards(args) => cards::run(global, args),
+        Command::Resize(args) => resize::run(global, &args),
         Command::Rename(args) => rename::run(global, args),
         Command::Renew(args) => renew::run(global, args),
         Command::Queue(args) => queue::run(global, &args),
@@ -191,6 +193,7 @@ mod tests {
             "list --json",
             "request --cards 1 --wait",
             "show x",
+            "resize x --cards 2",
             "snapshot x y",
             "image remove y",
             "rename x y",

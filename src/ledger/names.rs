@@ -1,9 +1,10 @@
-//! Berths that are renamed, and the names that they had before: events, and what a berth told, are under them.
+//! Berths that are renamed or get another size, and the names that they had before: events, and what a berth told,
+//! are under them.
 
 use super::berths::ClaimError;
 use super::{Ledger, LedgerError, NewEvent, list, time_at};
 use crate::error::Fault;
-use crate::model::Berth;
+use crate::model::{Berth, Size};
 use jiff::Timestamp;
 use rusqlite::params;
 
@@ -42,6 +43,27 @@ impl Ledger {
             ClaimError::Ledger(LedgerError::from(error).into_fault(&self.path))
         })?;
         self.berth_by_id(berth.id).map_err(ClaimError::Ledger)
+    }
+
+    /// Gives a stopped berth another size, and the share of the machine that goes with it.
+    pub fn resize(
+        &self,
+        id: i64,
+        size: u32,
+        memory: Option<Size>,
+        cpus: Option<f64>,
+        event: &NewEvent,
+    ) -> Result<Berth, Fault> {
+        let bytes = memory.map(|memory| i64::try_from(memory.0).unwrap_or(i64::MAX));
+        self.change(event, |transaction| {
+            let sql =
+                "UPDATE berths SET size = ?2, memory = ?3, cpus = ?4 WHERE id = ?1 AND state = 'stopped'";
+            match transaction.execute(sql, params![id, size, bytes, cpus])? {
+                1 => Ok(()),
+                rows => Err(rusqlite::Error::StatementChangedRows(rows)),
+            }
+        })?;
+        self.berth_by_id(id)
     }
 
     /// The name of a berth and those that it had before.

@@ -304,7 +304,13 @@ pub enum BerthAct {
     Keep {},
     Lock(LockRequest),
     Unlock {},
-    Rename { name: String },
+    Rename {
+        name: String,
+    },
+    /// How many cards it has from its next start on.
+    Resize {
+        cards: i64,
+    },
 }
 
 #[cfg(test)]

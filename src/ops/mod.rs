@@ -45,6 +45,7 @@ mod rename;
 mod renew;
 mod request;
 pub mod reserve;
+mod resize;
 mod returns;
 mod room;
 pub mod rulings;

@@ -31,6 +31,7 @@ mod numa;
 mod proxy;
 mod reload;
 mod renames;
+mod resizes;
 mod returns;
 mod sessions;
 mod snapshots;
