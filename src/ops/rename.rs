@@ -8,6 +8,7 @@ use super::ration::Act;
 use super::{Caller, Node, files};
 use crate::engine::OwnedContainer;
 use crate::error::Fault;
+use crate::host::crash;
 use crate::ledger::ClaimError;
 use crate::model::{Berth, BerthState, name};
 use anyhow::Result;
@@ -37,6 +38,7 @@ impl Node {
             ClaimError::Ledger(fault) => fault,
             other => Fault::refused(other.to_string()).help("choose another name, or release that one"),
         })?;
+        crash::point("rename.written");
         if let Err(error) = self.follow_rename(&renamed).await {
             // Nothing but names waits for it.
             tracing::warn!(
@@ -55,6 +57,7 @@ impl Node {
         let Some(container) = berth.container_id.clone() else { return Ok(()) };
         let (host, dir, renamed) = (self.host(), self.berth_dir(berth.id), berth.clone());
         tokio::task::spawn_blocking(move || files::rename(&*host, &dir, &renamed)).await??;
+        crash::point("rename.files-written");
         self.engine().await?.rename(&container, &container_name(&self.instance, berth)).await
     }
 

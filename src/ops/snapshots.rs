@@ -10,7 +10,7 @@ use super::{Caller, Node, ProgressSender, files};
 use crate::engine::image::ImageInfo;
 use crate::engine::snapshot::CommitSpec;
 use crate::error::{Fault, flatten};
-use crate::host::room;
+use crate::host::{crash, room};
 use crate::ledger::{NewEvent, NewSnapshot, Snapshot, SnapshotBase, SnapshotError, SnapshotState};
 use crate::model::name::{check_image_name, check_user_name};
 use crate::model::{Berth, BerthState, Size};
@@ -68,6 +68,7 @@ impl Node {
         let ledger = self.ledger_handle();
         let begun = tokio::task::spawn_blocking(move || ledger.begin_snapshot(&new, most, &begun)).await?;
         let snapshot = begun.map_err(refusal)?;
+        crash::point("snapshot.begun");
         progress.step(format!("making image {label}, {size}; {} stands still meanwhile", berth.label()));
         match self.make_snapshot(&snapshot, &berth, &container, &caller.name).await {
             Ok(info) => Ok(self.snapshot_view(&snapshot, Some(&info))),
@@ -148,6 +149,7 @@ impl Node {
                 .collect(),
         };
         let info = self.engine().await?.commit(container, &spec).await?;
+        crash::point("snapshot.made");
         let label = format!("{}/{}", snapshot.owner, snapshot.name);
         let text = format!("image {label} is made of {}: {}", berth.label(), info.id);
         let (id, image_id) = (snapshot.id, info.id.clone());
@@ -169,6 +171,7 @@ impl Node {
     /// Removes its image, and then its row.
     async fn end_snapshot(&self, snapshot: &Snapshot, event: NewEvent) -> Result<()> {
         self.engine().await?.remove_image(&self.snapshot_reference(snapshot)).await?;
+        crash::point("unsnapshot.removed");
         let id = snapshot.id;
         self.ledger(move |ledger| ledger.forget_snapshot(id, &event)).await
     }
@@ -189,6 +192,7 @@ impl Node {
                 .help(format!("release that first: berth release {berth}"))
                 .into());
         }
+        crash::point("unsnapshot.written");
         let text = format!("image {label} is removed");
         let event = self.about_snapshot(&snapshot, "image.removed", &caller.name, text);
         if let Err(error) = self.end_snapshot(&snapshot, event).await {
