@@ -2,7 +2,8 @@
 
 use super::gateway::Visit;
 use super::{
-    Global, berths, cards, end, events, image, keep, logs, queue, rename, render, renew, request, resize, snapshot, ssh_config, start, user,
+    Global, berths, cards, end, events, image, keep, logs, queue, rename, render, renew, request, resize,
+    snapshot, ssh_config, start, user,
 };
 use crate::error::{ErrorClass, Fault};
 use anyhow::Result;
