@@ -30,7 +30,7 @@ impl Ledger {
             }
             // A start that waits shows the name that the berth has.
             transaction.execute(
-                "UPDATE tickets SET berth = ?3 WHERE owner = ?1 AND berth = ?2",
+                "UPDATE tickets SET berth = ?3 WHERE owner = ?1 AND berth = ?2 AND request IS NULL",
                 params![berth.owner, berth.name, name],
             )
         });

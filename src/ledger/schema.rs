@@ -237,11 +237,8 @@ CREATE TABLE tickets (
 
 /// Fair share looks at what was given back in the last days. `moves`: whose files go on in another container. A ticket
 /// with a `request` waits without a connection; the berth that it becomes remembers it until it is live, and has to be
-/// used by `confirm_by`.
-/// `berth logs` looks at what happened to one berth.
-/// `berth logs` looks at what happened to one berth, under each of its names.
-/// `snapshots` are images that users made of their berths,
-/// `user_limits` what each may have at once.
+/// used by `confirm_by`. `berth logs` looks at what happened to one berth, under each of its names. `snapshots` are images
+/// that users made of their berths, `user_limits` what each may have at once.
 const V6: &str = "
 CREATE INDEX holdings_by_end ON holdings (until);
 

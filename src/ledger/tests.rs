@@ -332,6 +332,8 @@ fn a_renamed_berth_keeps_its_events_and_frees_its_name() {
         berth: Some("dev".into()),
         wish: crate::model::CardWish::Count(1),
         lease: std::time::Duration::from_mins(1),
+        unattended: false,
+        request: None,
     };
     ledger.add_ticket(&ticket, &event("x")).unwrap();
     let renamed = ledger.rename(&berth, "train", &about("berth.renamed", "train", 4)).unwrap();

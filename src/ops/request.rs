@@ -84,7 +84,7 @@ impl Node {
         self.check_room().await?;
         self.ensure_reconciled().await?;
         // Before the work for an image; what decides is the look under the lock.
-        let held = self.ledger(crate::ledger::Ledger::standing_berths).await?;
+        let held = self.ledger(Ledger::standing_berths).await?;
         self.check_limit(&order.owner.name, &held, order.more()).await?;
         let image = self.image_asked(caller, &order, request.image.as_deref(), progress).await?;
         // Made before anybody else has to wait for it.
@@ -98,6 +98,17 @@ impl Node {
         self.ration(caller, Act::Request)?;
         let order = self.check_order(caller, &request, self.settings()).await?;
         let owner = order.owner.name.clone();
+        if order.wish.is_none() {
+            return Err(Fault::usage("a berth without cards waits for nobody")
+                .help("leave out --detach: it is made at once")
+                .into());
+        }
+        if let Some(named) = &request.image {
+            let own = Caller { name: owner.clone(), admin: false, user: Some(owner.clone()) };
+            self.named_snapshot(&own, &owner, named).await?;
+        }
+        let held = self.ledger(Ledger::standing_berths).await?;
+        self.check_limit(&owner, &held, order.more()).await?;
         let waiting = self.ledger(Ledger::detached).await?;
         if waiting.iter().filter(|(ticket, _)| ticket.owner == owner).count() >= MOST_DETACHED {
             return Err(Fault::busy(format!("{MOST_DETACHED} requests of {owner} wait already"))
@@ -124,7 +135,9 @@ impl Node {
         let order = self.check_order(&caller, request, self.settings()).await?;
         self.check_room().await?;
         self.ensure_reconciled().await?;
-        let image = self.ready_image(&order.settings.profile, request.image.as_deref(), &progress).await?;
+        // Only the catalogue and the owner's own: whoever asked, nobody else's image is named by a ticket.
+        let owner = Caller { admin: false, ..caller.clone() };
+        let image = self.image_asked(&owner, &order, request.image.as_deref(), &progress).await?;
         self.owner_key(&order.owner.name).await?;
         let claimed = Box::pin(self.claim(&caller, &order, &image, Some(ticket.id))).await?;
         let (id, confirm) = (claimed.berth.id, order.settings.profile.lease.confirm.as_secs());
