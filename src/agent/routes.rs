@@ -4,11 +4,17 @@ use super::answer::{Answer, Failure, ndjson, stream_work};
 use super::follow::{queue, send_events, send_lines};
 use super::listen::Peer;
 use super::types::{
-    BerthView, Berths, Cards, EventQuery, HealthView, Images, KeyName, ListQuery, LogQuery, NewHostKey, NewImage, NewKeys, NewSnapshot, NewUser, Queue, Renewal, Reservations, UserChange, Users, Version,
+    BerthView, Berths, Cards, EventQuery, HealthView, Images, KeyName, ListQuery, LogQuery, NewHostKey,
+    NewImage, NewKeys, NewSnapshot, NewUser, Queue, Renewal, Reservations, UserChange, Users, Version,
 };
 use crate::error::Fault;
 use crate::ledger::{Reservation, TicketRow, User};
 use crate::model::{Berth, BerthAct, BerthRequest, LimitChange, Ruling};
+use crate::ops::gateway::GatewayView;
+use crate::ops::image_check::ImageCheck;
+use crate::ops::images::{ImageSource, ImageView};
+use crate::ops::limits::UserView;
+use crate::ops::reserve::NewReservation;
 use crate::ops::rulings::NewRuling;
 use crate::ops::{Caller, Node};
 use anyhow::Result;
