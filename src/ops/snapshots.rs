@@ -55,7 +55,7 @@ impl Node {
         }
         let base = self.base_of(&berth).await?;
         progress.step(format!("measuring what {} wrote", berth.label()));
-        let size = self.check_room_for(&berth, &container).await?;
+        let size = self.check_disk_for(&berth, &container).await?;
         let most = self.settings().profile.berth.max_snapshots;
         let new = NewSnapshot { owner: berth.owner.clone(), name: name.to_owned(), berth: id, base };
         let label = format!("{}/{name}", berth.owner);
@@ -118,7 +118,7 @@ impl Node {
     }
 
     /// How large the image will be. An error when it would fill the disk.
-    async fn check_room_for(&self, berth: &Berth, container: &str) -> Result<Size> {
+    async fn check_disk_for(&self, berth: &Berth, container: &str) -> Result<Size> {
         let engine = self.engine().await?;
         let size = Size(engine.layer_size(container).await?.unwrap_or(0));
         let Some(root) = engine.facts().await?.data_root.map(PathBuf::from) else { return Ok(size) };
