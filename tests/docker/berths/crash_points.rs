@@ -200,7 +200,10 @@ fn an_image_of_a_berth_that_is_cut_is_whole_or_gone() {
         die_at(&mut rig, point, &["snapshot", "alice/train", "cut"]);
         until(&format!("{point}: nothing of it"), PATIENCE, || (images(&rig) == (0, 0)).then_some(()));
         assert_eq!(state(&rig, "alice/train"), "live", "{point}");
-        rig.ok(&["snapshot", "alice/train", "cut"]);
+        // Until what was cut is cleared up, its name is taken.
+        until(&format!("{point}: its name is free"), PATIENCE, || {
+            (rig.berth(&["snapshot", "alice/train", "cut"]).code == 0).then_some(())
+        });
         rig.ok(&["image", "remove", "alice/cut"]);
     }
     for point in points("unsnapshot") {
