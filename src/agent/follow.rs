@@ -1,4 +1,5 @@
-//! The stream of events: those in the ledger first, then each new one.
+//! The stream of events: those in the ledger first, then each new one. And lines that are there already, sent as
+//! their reader takes them.
 
 use super::answer::encode;
 use super::types::ErrorBody;
@@ -6,6 +7,7 @@ use crate::error::flatten;
 use crate::ops::Node;
 use crate::ops::history::LookBack;
 use axum::body::Bytes;
+use serde::Serialize;
 use std::sync::Arc;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
@@ -55,6 +57,16 @@ pub(super) async fn send_events(node: Arc<Node>, from: LookBack, follow: bool, l
             () = node.stopping() => return,
         }
     }
+}
+
+/// Sends lines that were read already. The place among the readers is kept until the last one was taken.
+pub(super) async fn send_lines<T: Serialize>(entries: Vec<T>, place: LookBack, lines: Sender<Bytes>) {
+    for entry in &entries {
+        if lines.send(encode(entry)).await.is_err() {
+            break;
+        }
+    }
+    drop(place);
 }
 
 #[cfg(test)]

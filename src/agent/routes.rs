@@ -1,18 +1,19 @@
 //! The routes of `/v1`. Each one finds out who calls, calls one use case, and answers.
 
 use super::answer::{Answer, Failure, ndjson, stream_work};
-use super::follow::{queue, send_events};
+use super::follow::{queue, send_events, send_lines};
 use super::listen::Peer;
 use super::types::{
-    BerthView, Berths, Cards, EventQuery, HealthView, Images, KeyName, ListQuery, NewHostKey, NewImage,
-    NewKeys, NewUser, Queue, Renewal, Reservations, UserChange, Users, Version,
+    BerthView, Berths, Cards, EventQuery, HealthView, Images, KeyName, ListQuery, LogQuery, NewHostKey,
+    NewImage, NewKeys, NewSnapshot, NewUser, Queue, Renewal, Reservations, UserChange, Users, Version,
 };
 use crate::error::Fault;
 use crate::ledger::{EventFilter, Reservation, TicketRow, User};
-use crate::model::{Berth, BerthAct, BerthRequest, Ruling};
+use crate::model::{Berth, BerthAct, BerthRequest, LimitChange, Ruling};
 use crate::ops::gateway::GatewayView;
 use crate::ops::image_check::ImageCheck;
 use crate::ops::images::{ImageSource, ImageView};
+use crate::ops::limits::UserView;
 use crate::ops::reserve::NewReservation;
 use crate::ops::rulings::NewRuling;
 use crate::ops::{Caller, Node};
@@ -31,6 +32,8 @@ use std::time::Duration;
 const FRESH: Duration = Duration::from_secs(2);
 /// How many of the newest events are sent where the request does not say.
 const LAST: u32 = 1000;
+/// How many lines of a berth's log are sent where the request does not say.
+const LOG_LINES: u32 = 100;
 
 type Shared = State<Arc<Node>>;
 type Body<T> = Result<Json<T>, JsonRejection>;
@@ -49,6 +52,7 @@ pub(super) fn router(node: Arc<Node>) -> Router {
             get(show_berth).post(act_on_berth).patch(renew_berth).delete(release_berth),
         )
         .route("/v1/cards/{id}/ruling", post(rule_card).delete(clear_card))
+        .route("/v1/logs/{*name}", get(berth_logs))
         .route("/v1/queue", get(show_queue))
         .route("/v1/reservations", get(list_reservations).post(reserve))
         .route("/v1/reservations/{id}", delete(end_reservation))
@@ -58,6 +62,7 @@ pub(super) fn router(node: Arc<Node>) -> Router {
         .route("/v1/users", get(list_users).post(add_user))
         .route("/v1/users/{name}", get(show_user).patch(change_user).delete(remove_user))
         .route("/v1/users/{name}/keys", post(add_keys).delete(remove_key))
+        .route("/v1/users/{name}/limit", post(limit_user))
         .route("/v1/users/{name}/host-key", post(rotate_host_key))
         .route("/v1/images", get(list_images).post(add_image))
         .route("/v1/images/pull", post(pull_image))
@@ -65,6 +70,8 @@ pub(super) fn router(node: Arc<Node>) -> Router {
         .route("/v1/images/{name}", delete(remove_image))
         .route("/v1/images/{name}/check", post(check_image))
         .route("/v1/images/{name}/default", post(set_default_image))
+        .route("/v1/snapshots", post(make_snapshot))
+        .route("/v1/snapshots/{owner}/{name}", delete(remove_snapshot))
         .route("/v1/events", get(events))
         .fallback(no_route)
         .method_not_allowed_fallback(no_route)
@@ -194,6 +201,8 @@ async fn act_on_berth(
             BerthAct::Keep {} => node.keep_berth(&caller, &name).await?,
             BerthAct::Lock(lock) => node.lock_berth(&caller, &name, lock).await?,
             BerthAct::Unlock {} => node.unlock_berth(&caller, &name).await?,
+            BerthAct::Rename { name: new } => node.rename_berth(&caller, &name, &new).await?,
+            BerthAct::Resize { cards } => node.resize_berth(&caller, &name, cards).await?,
             BerthAct::Start(start) => Box::pin(node.start_berth(&caller, &name, start, &progress)).await?,
         };
         Ok(view(&node, berth))
@@ -234,6 +243,19 @@ async fn cancel(State(node): Shared, caller: Caller, Part(id): Part<i64>) -> Ans
     Ok(Json(node.cancel(&caller, id).await?))
 }
 
+async fn berth_logs(
+    State(node): Shared,
+    caller: Caller,
+    Part(name): Part<String>,
+    query: Asked<LogQuery>,
+) -> Result<Response, Failure> {
+    let last = asked(query)?.last.unwrap_or(LOG_LINES);
+    let (entries, place) = node.berth_logs(&caller, &name, last).await?;
+    let (lines, body) = queue();
+    tokio::spawn(send_lines(entries, place, lines));
+    Ok(ndjson(body))
+}
+
 async fn show_queue(State(node): Shared, _caller: Caller) -> Answer<Queue> {
     Ok(Json(Queue { waiting: node.queue().await? }))
 }
@@ -246,8 +268,17 @@ async fn list_users(State(node): Shared, caller: Caller) -> Answer<Users> {
     Ok(Json(Users { users: node.users(&caller).await? }))
 }
 
-async fn show_user(State(node): Shared, caller: Caller, Part(name): Part<String>) -> Answer<User> {
-    Ok(Json(node.user(&caller, &name).await?))
+async fn show_user(State(node): Shared, caller: Caller, Part(name): Part<String>) -> Answer<UserView> {
+    Ok(Json(node.user_view(&caller, &name).await?))
+}
+
+async fn limit_user(
+    State(node): Shared,
+    caller: Caller,
+    Part(name): Part<String>,
+    change: Body<LimitChange>,
+) -> Answer<UserView> {
+    Ok(Json(node.set_limit(&caller, &name, body(change)?).await?))
 }
 
 async fn add_user(State(node): Shared, caller: Caller, new: Body<NewUser>) -> Answer<User> {
@@ -296,8 +327,27 @@ async fn rotate_host_key(
     Ok(Json(NewHostKey { user: user.name, berths }))
 }
 
-async fn list_images(State(node): Shared, _caller: Caller) -> Answer<Images> {
-    Ok(Json(Images { images: node.images().await? }))
+async fn list_images(State(node): Shared, caller: Caller) -> Answer<Images> {
+    Ok(Json(Images { images: node.images(&caller).await? }))
+}
+
+async fn make_snapshot(
+    State(node): Shared,
+    caller: Caller,
+    new: Body<NewSnapshot>,
+) -> Result<Response, Failure> {
+    let new = body(new)?;
+    Ok(stream_work(
+        move |progress| async move { node.snapshot(&caller, &new.berth, &new.image, &progress).await },
+    ))
+}
+
+async fn remove_snapshot(
+    State(node): Shared,
+    caller: Caller,
+    Part((owner, name)): Part<(String, String)>,
+) -> Answer<()> {
+    Ok(Json(node.remove_snapshot(&caller, &owner, &name).await?))
 }
 
 async fn add_image(State(node): Shared, caller: Caller, new: Body<NewImage>) -> Answer<ImageView> {

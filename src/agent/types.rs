@@ -169,6 +169,16 @@ pub struct NewImage {
     pub sudo: bool,
 }
 
+/// `POST /v1/snapshots`: an image of one's own, made of a berth.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewSnapshot {
+    /// `NAME`, or `OWNER/NAME`.
+    pub berth: String,
+    /// Its name, which belongs to the berth's owner.
+    pub image: String,
+}
+
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ListQuery {
@@ -194,6 +204,13 @@ pub struct EventQuery {
     pub since: Option<Timestamp>,
     /// Without what SSH servers tell of logins and connections.
     pub decisions: bool,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogQuery {
+    /// The newest so many lines.
+    pub last: Option<u32>,
 }
 
 /// The lines of `GET /v1/events`.

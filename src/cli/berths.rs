@@ -52,7 +52,7 @@ fn row(berth: &Berth, now: Timestamp) -> Vec<String> {
     vec![
         format!("{}/{}", berth.owner, berth.name),
         berth.state.to_string(),
-        card::join(&berth.cards),
+        if berth.cards.is_empty() { "-".into() } else { card::join(&berth.cards) },
         if berth.state == BerthState::Live { berth.port.to_string() } else { "-".into() },
         berth.image.clone(),
         ends,
@@ -123,6 +123,8 @@ pub(crate) fn show(global: &Global, args: ShowArgs) -> Result<ExitCode> {
     line("berth", &format!("{}/{} ({})", berth.owner, berth.name, berth.state));
     if berth.state == BerthState::Stopped {
         line("cards", &format!("none; it had {}", berth.size));
+    } else if berth.cards.is_empty() {
+        line("cards", "none");
     } else {
         line("cards", &card::join(&berth.cards));
     }
@@ -177,6 +179,9 @@ fn lease(until: Option<Timestamp>, now: Timestamp) -> String {
 }
 
 fn released(berth: &Berth) -> String {
+    if berth.cards.is_empty() {
+        return format!("{}/{} is released", berth.owner, berth.name);
+    }
     let are = if berth.cards.len() == 1 { "is" } else { "are" };
     format!("{}/{} is released; {} {are} free", berth.owner, berth.name, card::named(&berth.cards))
 }

@@ -27,9 +27,14 @@ pub(crate) fn wait_for<T>(call: impl Future<Output = Result<T>>) -> Result<T> {
 
 /// `NAME` or `OWNER/NAME`, checked before it becomes part of a path.
 pub(crate) fn berth_path(name: &str) -> Result<String, Fault> {
+    Ok(format!("/v1/berths/{}", berth_name(name)?))
+}
+
+/// `NAME` or `OWNER/NAME` as the end of a path.
+pub(crate) fn berth_name(name: &str) -> Result<&str, Fault> {
     let parts: Vec<&str> = name.split('/').collect();
     if parts.len() <= 2 && parts.iter().all(|part| segment("a berth", part).is_ok()) {
-        return Ok(format!("/v1/berths/{name}"));
+        return Ok(name);
     }
     let shown: String = name.chars().take(60).collect();
     Err(Fault::usage(format!("{shown:?} is not a berth's name")).help("write NAME, or OWNER/NAME"))

@@ -90,13 +90,20 @@ Example:
         /// Its name in the catalogue
         name: String,
     },
-    /// Take an image out of the catalogue; the engine keeps it
-    #[command(after_long_help = "Example:\n  sudo berth image remove mine")]
+    /// Remove an image of your own, or take one out of the catalogue
+    #[command(after_long_help = REMOVING)]
     Remove {
-        /// Its name in the catalogue
+        /// Its name; NAME or OWNER/NAME of one that was made of a berth
         name: String,
     },
 }
+
+const REMOVING: &str = "\
+An image that was made of a berth is gone for good. What an administrator takes
+out of the catalogue stays in the engine.
+
+Example:
+  berth image remove mine";
 
 #[derive(clap::Args)]
 struct About {
@@ -121,11 +128,18 @@ enum OfferedVerb {
     /// Show the catalogue and what is on this node
     #[command(after_long_help = "Example:\n  berth image list")]
     List,
+    /// Remove an image that you made of a berth
+    #[command(after_long_help = "It is gone for good.\n\nExample:\n  berth image remove mine")]
+    Remove {
+        /// Its name
+        name: String,
+    },
 }
 
 pub(crate) fn offer(global: &Global, args: &Offered) -> Result<ExitCode> {
-    match args.command {
+    match &args.command {
         OfferedVerb::List => list(global),
+        OfferedVerb::Remove { name } => remove(global, name),
     }
 }
 
@@ -133,12 +147,7 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
     match args.command {
         Verb::List => list(global),
         Verb::Check { name } => check(global, &name),
-        Verb::Remove { name } => {
-            let path = format!("/v1/images/{}", segment("an image", &name)?);
-            let () = wait_for(global.client()?.delete(&path))?;
-            render::note(&format!("image {name} is out of the catalogue; the engine still has it"));
-            Ok(ExitCode::SUCCESS)
-        }
+        Verb::Remove { name } => remove(global, &name),
         Verb::Default { name } => {
             let path = format!("/v1/images/{}/default", segment("an image", &name)?);
             show(global, &wait_for(global.client()?.post(&path, &()))?)
@@ -156,6 +165,19 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
             bring(global, "/v1/images/import", &new_image(name, None, Some(file), about))
         }
     }
+}
+
+/// The path of an image that was made of a berth is its owner's.
+fn remove(global: &Global, name: &str) -> Result<ExitCode> {
+    let path = match name.split_once('/') {
+        Some((owner, own)) => {
+            format!("/v1/snapshots/{}/{}", segment("a user", owner)?, segment("an image", own)?)
+        }
+        None => format!("/v1/images/{}", segment("an image", name)?),
+    };
+    let () = wait_for(global.client()?.delete(&path))?;
+    render::note(&format!("image {name} is removed"));
+    Ok(ExitCode::SUCCESS)
 }
 
 fn new_image(name: String, reference: Option<String>, file: Option<PathBuf>, about: About) -> NewImage {

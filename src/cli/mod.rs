@@ -15,15 +15,19 @@ mod image;
 mod inside;
 mod keep;
 mod logging;
+mod logs;
 mod menu;
 mod progress;
 mod queue;
 mod remote;
+mod rename;
 mod render;
 mod renew;
 mod request;
 mod reserve;
+mod resize;
 mod sim;
+mod snapshot;
 mod ssh;
 mod ssh_config;
 mod start;
@@ -103,8 +107,11 @@ enum Command {
     Show(berths::ShowArgs),
     Cards(cards::Args),
     Card(card::Args),
+    Logs(logs::Args),
     Ssh(ssh::SshArgs),
     SshConfig(ssh_config::Args),
+    Rename(rename::Args),
+    Resize(resize::Args),
     Renew(renew::Args),
     Queue(queue::Args),
     Cancel(queue::CancelArgs),
@@ -114,6 +121,7 @@ enum Command {
     Keep(keep::KeepArgs),
     Lock(keep::LockArgs),
     Unlock(keep::UnlockArgs),
+    Snapshot(snapshot::Args),
     Release(berths::ReleaseArgs),
     Events(events::Args),
     Sim(sim::Args),
@@ -166,8 +174,11 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Show(args) => berths::show(global, args),
         Command::Cards(args) => cards::run(global, args),
         Command::Card(args) => card::run(global, args),
+        Command::Logs(args) => logs::run(global, &args),
         Command::Ssh(args) => ssh::connect(global, args),
         Command::SshConfig(args) => ssh_config::run(global, args),
+        Command::Resize(args) => resize::run(global, &args),
+        Command::Rename(args) => rename::run(global, args),
         Command::Renew(args) => renew::run(global, args),
         Command::Queue(args) => queue::run(global, &args),
         Command::Cancel(args) => queue::cancel(global, &args),
@@ -177,6 +188,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Unlock(args) => keep::unlock(global, args),
         Command::Stop(args) => start::stop(global, args),
         Command::Start(args) => start::start(global, args),
+        Command::Snapshot(args) => snapshot::run(global, args),
         Command::Release(args) => berths::release(global, args),
         Command::Events(args) => events::run(global, args),
         Command::Sim(args) => sim::run(global, args),

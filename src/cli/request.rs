@@ -22,12 +22,16 @@ You get a container with exactly those cards, an SSH port and your personal
 storage. The last lines are ssh commands that log in to it: over its own port,
 and over the node's gateway. It stays until you release it.
 
+`--cards 0` is a berth without a card, for files, editing and compiling: it is
+made at once, however many wait for cards.
+
 Examples:
   berth request --cards 2
   berth request --cards 4 --name train --image pytorch-2.5 --lease 2days
-  berth request --card-ids 0,4-6 --wait 1h")]
+  berth request --card-ids 0,4-6 --wait 1h
+  berth request --cards 0 --name edit")]
 pub(crate) struct Args {
-    /// How many cards
+    /// How many cards; 0 for none
     #[arg(long, value_name = "N", allow_negative_numbers = true, required_unless_present = "card_ids")]
     #[arg(aliases = ["npus", "npu"])]
     cards: Option<i64>,

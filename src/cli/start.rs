@@ -33,7 +33,8 @@ pub(crate) fn stop(global: &Global, args: StopArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let berth = &view.berth;
-    render::line(&format!("{}/{} is stopped; its cards are free", berth.owner, berth.name));
+    let freed = if berth.size == 0 { "" } else { "; its cards are free" };
+    render::line(&format!("{}/{} is stopped{freed}", berth.owner, berth.name));
     if let Some(until) = berth.stop.as_ref().and_then(|stop| stop.kept_until) {
         render::note(&format!("it is kept, and released {}", relative(until, Timestamp::now())));
     }

@@ -1,18 +1,21 @@
 //! `berth user`: people and their keys.
 
-use super::call::{relative, segment, wait_for};
+use super::call::{parse_duration, relative, segment, wait_for, whole_seconds};
 use super::{Global, render};
 use crate::agent::types::{NewHostKey, NewKeys, NewUser, UserChange, Users};
 use crate::error::Fault;
 use crate::host::files::{read_input, read_user_file};
 use crate::keys::known_hosts;
 use crate::ledger::User;
+use crate::model::{LimitChange, Size, UserLimit};
+use crate::ops::limits::UserView;
 use crate::ops::users::Login;
 use anyhow::Result;
 use clap::Subcommand;
 use jiff::Timestamp;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// People who may have berths, and their public keys
 #[derive(clap::Args)]
@@ -80,6 +83,17 @@ Examples:
         /// The person's name
         name: String,
     },
+    /// Limit what a person may have at once
+    #[command(after_long_help = "\
+A request, a start or a renewal that would pass a limit is refused; what is
+there stays. What is not named stays as it is. Until something is said of a
+person, `[limits]` of the profile counts.
+
+Examples:
+  sudo berth user limit alice --cards 4 --lease 12h
+  sudo berth user limit alice --none
+  berth user show alice")]
+    Limit(Limited),
     /// Remove a person; their files stay
     #[command(after_long_help = "Example:\n  sudo berth user remove alice")]
     Remove {
@@ -126,6 +140,45 @@ enum KeyVerb {
     },
 }
 
+#[derive(clap::Args)]
+struct Limited {
+    /// The person's name
+    name: String,
+    /// Cards of all of their berths together
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    cards: Option<u32>,
+    /// Berths, stopped ones included
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    berths: Option<u32>,
+    /// The longest lease at once, such as 12h
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    lease: Option<Duration>,
+    /// Memory of all of their berths together that are not stopped
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<Size>,
+    /// Nothing limits this person, the profile neither
+    #[arg(long, conflicts_with_all = ["cards", "berths", "lease", "memory", "default"])]
+    none: bool,
+    /// Forget what was said of this person: the profile counts
+    #[arg(long, conflicts_with_all = ["cards", "berths", "lease", "memory"])]
+    default: bool,
+}
+
+impl Limited {
+    fn change(&self) -> LimitChange {
+        match (self.none, self.default) {
+            (true, _) => LimitChange::None,
+            (_, true) => LimitChange::Default,
+            _ => LimitChange::Set(UserLimit {
+                cards: self.cards,
+                berths: self.berths,
+                lease: self.lease.map(whole_seconds),
+                memory: self.memory,
+            }),
+        }
+    }
+}
+
 /// One's own keys, for the gateway.
 #[derive(clap::Args)]
 #[command(about = "Your own public keys", after_long_help = "Example:\n  berth user key list")]
@@ -165,7 +218,7 @@ pub(crate) fn own(global: &Global, name: &str, args: Own) -> Result<ExitCode> {
     let OwnVerb::Key { command } = args.command;
     let path = user_path(name)?;
     match command {
-        OwnKeyVerb::List => show(global, &wait_for(global.client()?.get(&path))?),
+        OwnKeyVerb::List => show_whole(global, &wait_for(global.client()?.get(&path))?, false),
         OwnKeyVerb::Add => {
             let keys = NewKeys { keys: read_input("a public key")? };
             show(global, &wait_for(global.client()?.post(&format!("{path}/keys"), &keys))?)
@@ -187,7 +240,11 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
         Verb::List => list(global),
         Verb::Show { name } => {
             let path = user_path(&name)?;
-            show(global, &wait_for(global.client()?.get(&path))?)
+            show_whole(global, &wait_for(global.client()?.get(&path))?, false)
+        }
+        Verb::Limit(limited) => {
+            let path = format!("{}/limit", user_path(&limited.name)?);
+            show_whole(global, &wait_for(global.client()?.post(&path, &limited.change()))?, true)
         }
         Verb::Remove { name } => {
             let path = user_path(&name)?;
@@ -301,6 +358,28 @@ fn list(global: &Global) -> Result<ExitCode> {
         ]);
     }
     render::show_table(&table);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// With what limits them; `says_none`: also where nothing does.
+fn show_whole(global: &Global, view: &UserView, says_none: bool) -> Result<ExitCode> {
+    if global.json {
+        render::json(view)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    show(global, &view.user)?;
+    let (limit, used) = (&view.limit, &view.used);
+    let lease = |seconds| humantime::format_duration(Duration::from_secs(seconds));
+    let lines = [
+        limit.cards.map(|most| format!("at most {most} cards, has {}", used.cards)),
+        limit.berths.map(|most| format!("at most {most} berths, has {}", used.berths)),
+        limit.lease.map(|most| format!("leases of at most {}", lease(most))),
+        limit.memory.map(|most| format!("at most {most} of memory, has {}", Size(used.memory))),
+    ];
+    if says_none && lines.iter().all(Option::is_none) {
+        render::line("  no limits");
+    }
+    lines.iter().flatten().for_each(|line| render::line(&format!("  {line}")));
     Ok(ExitCode::SUCCESS)
 }
 

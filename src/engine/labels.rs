@@ -67,7 +67,8 @@ impl BerthLabels {
             cards: parse_cards(labels.get("berth.cards")?)?,
             port: text("port")?.parse().ok()?,
             image: text("image")?.clone(),
-            until: match text("until") {
+            // An image that was made of a berth gives its containers an empty one.
+            until: match text("until").filter(|until| !until.is_empty()) {
                 Some(until) => Some(until.parse().ok()?),
                 None => None,
             },

@@ -8,7 +8,8 @@ use anyhow::{Context as _, Result};
 use bollard::models::ContainerInspectResponse;
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, InspectContainerOptions, KillContainerOptionsBuilder, LogsOptionsBuilder,
-    RemoveContainerOptionsBuilder, StartContainerOptions, StopContainerOptionsBuilder,
+    RemoveContainerOptionsBuilder, RenameContainerOptionsBuilder, StartContainerOptions,
+    StopContainerOptionsBuilder,
 };
 use futures_util::StreamExt as _;
 use std::net::IpAddr;
@@ -73,6 +74,16 @@ impl Engine {
         self.call(SHORT, docker.kill_container(checked(id)?, Some(options)))
             .await
             .with_context(|| format!("sending {signal} to container {}", short(id)))
+    }
+
+    /// Gives it another name. No error when it is absent.
+    pub async fn rename(&self, id: &str, name: &str) -> Result<()> {
+        let options = RenameContainerOptionsBuilder::default().name(checked(name)?).build();
+        let docker = self.docker();
+        self.call_optional(SHORT, docker.rename_container(checked(id)?, options))
+            .await
+            .with_context(|| format!("renaming container {} to {name}", short(id)))?;
+        Ok(())
     }
 
     /// Removes it with its anonymous volumes. No error when it is absent. When Docker removes it already, this

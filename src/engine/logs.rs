@@ -1,13 +1,16 @@
-//! What a container writes to its standard output: each line as it comes, with the engine's time.
+//! What a container writes: each line of its standard output as it comes, or the newest lines of both streams, with
+//! the engine's time.
 //!
 //! The content of a line is not trusted. The time before it is the engine's, not the container's.
 
-use super::client::Engine;
+use super::client::{Engine, SHORT};
+use super::lifecycle::{checked, short};
 use anyhow::{Context as _, Result};
 use bollard::container::LogOutput;
 use bollard::query_parameters::LogsOptionsBuilder;
 use futures_util::{Stream, StreamExt as _};
 use jiff::Timestamp;
+use std::collections::VecDeque;
 
 /// One line without its newline. The engine splits a long line into several pieces.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +33,31 @@ impl Engine {
             }
         }
         Ok(until)
+    }
+
+    /// The newest pieces of both streams, oldest first: at most `lines` of them, and not much more than `bytes`.
+    pub async fn newest_output(&self, id: &str, lines: u32, bytes: usize) -> Result<Vec<OutputLine>> {
+        let options = LogsOptionsBuilder::default()
+            .stdout(true)
+            .stderr(true)
+            .timestamps(true)
+            .tail(&lines.to_string())
+            .build();
+        let docker = self.docker();
+        let mut stream = docker.logs(checked(id)?, Some(options));
+        let read = async {
+            let (mut kept, mut size) = (VecDeque::new(), 0);
+            while let Some(part) = stream.next().await {
+                let Some(line) = read_line(&part?.into_bytes()) else { continue };
+                size += line.text.len();
+                kept.push_back(line);
+                while size > bytes && kept.len() > 1 {
+                    size -= kept.pop_front().map_or(0, |line: OutputLine| line.text.len());
+                }
+            }
+            Ok(Vec::from(kept))
+        };
+        self.call(SHORT, read).await.with_context(|| format!("reading what container {} wrote", short(id)))
     }
 
     /// The lines after the first `skip` pieces: those that were written already, then each new one until the

@@ -4,7 +4,8 @@
 //! `client` speaks to one engine. `container` is the pure body of a berth's container, `lifecycle` creates, starts
 //! and removes it. `labels` mark our own containers. `readback` compares what was asked for with what the kernel
 //! gave. `scan` finds other containers that have cards. `events` says when to look again. `said` reads what the
-//! engine says of itself. `image`, `archive`, `registry` and `probe` are about base images.
+//! engine says of itself. `image`, `archive`, `registry` and `probe` are about base images,
+//! `snapshot` about images made of containers.
 
 pub mod archive;
 mod capabilities;
@@ -25,6 +26,7 @@ pub mod registry;
 mod remake;
 mod said;
 pub mod scan;
+pub mod snapshot;
 mod software;
 mod tables;
 

@@ -1,13 +1,15 @@
-//! Makes a container anew: all of one that is there, but with other devices. Its files are not copied: where the engine
+//! Makes a container anew: all of one that is there, but with other devices, and the share of the machine
+//! that goes with them. Its files are not copied: where the engine
 //! keeps them in a directory of their own, the caller hands that over.
 
 use super::client::{Engine, LONG};
-use super::container::{DeviceNode, device};
-use super::lifecycle::{checked, short};
+use super::container::{DeviceNode, device, nano_cpus};
+use super::lifecycle::short;
 use crate::error::Fault;
+use crate::model::Size;
 use anyhow::{Context as _, Result};
 use bollard::models::{ContainerCreateBody, ContainerInspectResponse};
-use bollard::query_parameters::{CreateContainerOptionsBuilder, RenameContainerOptionsBuilder};
+use bollard::query_parameters::CreateContainerOptionsBuilder;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -15,7 +17,7 @@ use std::path::PathBuf;
 const OVERLAY: &str = "overlay2";
 
 /// What is other than in the container that is there.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Remade {
     pub name: String,
     pub labels: BTreeMap<String, String>,
@@ -24,6 +26,8 @@ pub struct Remade {
     pub devices: Vec<DeviceNode>,
     pub groups: Vec<u32>,
     pub cpuset: Option<String>,
+    pub memory: Option<Size>,
+    pub cpus: Option<f64>,
 }
 
 impl Engine {
@@ -47,14 +51,6 @@ impl Engine {
         };
         Ok(driver.data.get("UpperDir").map(PathBuf::from).filter(|path| path.is_absolute()))
     }
-
-    pub async fn rename(&self, id: &str, name: &str) -> Result<()> {
-        let options = RenameContainerOptionsBuilder::default().name(name).build();
-        let docker = self.docker();
-        self.call(LONG, docker.rename_container(checked(id)?, options))
-            .await
-            .with_context(|| format!("renaming container {}", short(id)))
-    }
 }
 
 fn body(there: ContainerInspectResponse, remade: &Remade) -> Result<ContainerCreateBody> {
@@ -67,6 +63,10 @@ fn body(there: ContainerInspectResponse, remade: &Remade) -> Result<ContainerCre
     host.devices = Some(remade.devices.iter().map(device).collect());
     host.group_add = Some(remade.groups.iter().map(ToString::to_string).collect());
     host.cpuset_cpus.clone_from(&remade.cpuset);
+    host.memory = remade.memory.map(Size::bytes_i64);
+    // The same as memory: no swap on top of it.
+    host.memory_swap = host.memory;
+    host.nano_cpus = remade.cpus.and_then(nano_cpus);
     body.labels = Some(remade.labels.clone().into_iter().collect());
     body.env = Some(environment(body.env.unwrap_or_default(), &remade.env));
     body.host_config = Some(host);
@@ -101,6 +101,8 @@ mod tests {
             devices: vec![DeviceNode { host: "/dev/davinci2".into(), container: "/dev/davinci2".into() }],
             groups: vec![1001],
             cpuset: None,
+            memory: Some(Size::gib(2)),
+            cpus: Some(1.5),
         };
         let made =
             serde_json::to_value(body(serde_json::from_value(there).unwrap(), &remade).unwrap()).unwrap();
@@ -110,7 +112,7 @@ mod tests {
         let host = &made["HostConfig"];
         assert_eq!(host["Devices"].as_array().unwrap().len(), 1);
         assert_eq!(host["Devices"][0]["PathOnHost"], "/dev/davinci2");
-        assert_eq!((&host["Memory"], &host["GroupAdd"]), (&json!(1 << 30), &json!(["1001"])));
+        assert_eq!((&host["Memory"], &host["GroupAdd"]), (&json!(2_147_483_648_u64), &json!(["1001"])));
         assert_eq!(
             (&host["SecurityOpt"], &host["CpusetCpus"]),
             (&json!(["no-new-privileges"]), &json!(null))

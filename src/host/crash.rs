@@ -1,7 +1,7 @@
 //! Named places between two effects, at which a test lets the agent be killed. A release build has none of them.
 
 /// Every place there is, in the order of the operations. A test goes through all of them.
-pub const POINTS: [&str; 22] = [
+pub const POINTS: [&str; 28] = [
     "request.claimed",
     "request.created",
     "request.noted",
@@ -24,6 +24,12 @@ pub const POINTS: [&str; 22] = [
     "return.keys-taken",
     "return.started",
     "return.let-in",
+    "rename.written",
+    "rename.files-written",
+    "snapshot.begun",
+    "snapshot.made",
+    "unsnapshot.written",
+    "unsnapshot.removed",
 ];
 
 /// Kills this process, without a chance to do anything else, where `BERTH_CRASH_AT` names the place.

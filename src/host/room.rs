@@ -26,6 +26,12 @@ pub fn is_full_for_us(path: &Path) -> io::Result<bool> {
     Ok(few_bytes || stat.f_files > 0 && stat.f_ffree < NEEDED_FILES)
 }
 
+/// How many bytes the agent could still write there.
+pub fn free_for_us(path: &Path) -> io::Result<u64> {
+    let stat = statvfs(path)?;
+    Ok(stat.f_bfree.saturating_mul(stat.f_frsize))
+}
+
 /// Where the file system of a path is mounted, as far as its parents say.
 pub fn file_system_of(path: &Path) -> PathBuf {
     let device = |path: &Path| path.metadata().map(|meta| meta.dev());

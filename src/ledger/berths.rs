@@ -194,6 +194,12 @@ impl Ledger {
         self.read(|connection| find(connection, &sql, [owner, name], read_berth))
     }
 
+    /// The newest berth of that name, whether or not it has ended.
+    pub fn last_berth(&self, owner: &str, name: &str) -> Result<Option<Berth>, Fault> {
+        let sql = format!("{COLUMNS} WHERE owner = ?1 AND name = ?2 ORDER BY id DESC LIMIT 1");
+        self.read(|connection| find(connection, &sql, [owner, name], read_berth))
+    }
+
     /// The berth with this id, even if it has ended. An error when there is none.
     pub fn berth_by_id(&self, id: i64) -> Result<Berth, Fault> {
         self.find_berth(id)?.ok_or_else(|| Fault::bug(format!("berth {id} is not in the ledger")))

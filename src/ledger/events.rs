@@ -1,7 +1,9 @@
 //! Events: what happened, and who did it. They are added and never changed.
 
+use super::names::Named;
 use super::{Ledger, list, time_at};
 use crate::error::Fault;
+use crate::model::Berth;
 use crate::model::text::clean_to;
 use jiff::Timestamp;
 use rusqlite::types::Value;
@@ -133,6 +135,9 @@ const TOLD: &str = "SELECT at FROM events WHERE owner = ?1 AND berth = ?2 AND ac
                WHERE owner = ?1 AND berth = ?2 AND kind = 'berth.requested')
      ORDER BY id DESC LIMIT 64";
 
+const OF_BERTH: &str = "SELECT id, at, kind, actor, owner, berth, text FROM events
+     WHERE owner = ?1 AND berth = ?2 ORDER BY id DESC LIMIT ?3";
+
 /// The newest event's id.
 pub(super) fn newest(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row(NEWEST, [], |row| row.get(0))
@@ -151,10 +156,34 @@ impl Ledger {
         self.look_back(|connection| some(connection, &sql, params_from_iter(values)))
     }
 
+    /// The newest events of a berth, at most `limit` under each of its names. Where texts are long the answer has
+    /// fewer.
+    pub fn berth_events(&self, berth: &Berth, limit: u32) -> Result<Vec<Event>, Fault> {
+        let names = self.names_of(berth)?;
+        self.look_back(|connection| {
+            let mut events = Vec::new();
+            for Named { name, until } in &names {
+                let mut found = some(connection, OF_BERTH, params![berth.owner, name, limit])?;
+                // Another berth may have had the name before, or have it now.
+                found.retain(|event| {
+                    event.at >= berth.created_at && until.is_none_or(|until| event.at <= until)
+                });
+                events.extend(found);
+            }
+            Ok(events)
+        })
+    }
+
     /// The times of the newest events that this berth reported itself, newest first. "Newest" is by their order in
     /// the ledger, because clocks can be wrong by years.
-    pub fn told_times(&self, owner: &str, berth: &str) -> Result<Vec<Timestamp>, Fault> {
-        self.look_back(|connection| list(connection, TOLD, params![owner, berth], |row| time_at(row, 0)))
+    pub fn told_times(&self, berth: &Berth) -> Result<Vec<Timestamp>, Fault> {
+        let names = self.names_of(berth)?;
+        self.look_back(|connection| {
+            let of = |named: &Named| {
+                list(connection, TOLD, params![berth.owner, named.name], |row| time_at(row, 0))
+            };
+            names.iter().map(of).collect::<rusqlite::Result<Vec<_>>>().map(|times| times.concat())
+        })
     }
 
     /// All events above `after`, or those of one owner.
@@ -214,6 +243,34 @@ mod tests {
     use std::path::Path;
 
     #[test]
+    fn a_berth_has_its_own_events_and_not_those_of_an_earlier_one_of_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(&dir.path().join("ledger.db"), Timestamp::UNIX_EPOCH).unwrap();
+        let at = |second: i64| Timestamp::new(second, 0).unwrap();
+        ledger.add_user("alice", None, &[], &event(at(0), "user.added", None)).unwrap();
+        ledger.record(&event(at(1), "old", Some("dev"))).unwrap();
+        let new = super::super::tests::new_berth("dev", &[], 20_000);
+        let berth = ledger.claim(&new, &event(at(5), "berth.requested", Some("dev"))).unwrap();
+        ledger.record(&event(at(6), "own", Some("dev"))).unwrap();
+        ledger.record(&event(at(6), "other", Some("train"))).unwrap();
+        let kinds = |limit| -> Vec<String> {
+            ledger.berth_events(&berth, limit).unwrap().into_iter().map(|event| event.kind).collect()
+        };
+        assert_eq!((kinds(9), kinds(1)), (vec!["own".into(), "berth.requested".into()], vec!["own".into()]));
+    }
+
+    fn event(at: Timestamp, kind: &'static str, berth: Option<&str>) -> NewEvent {
+        NewEvent {
+            at,
+            kind,
+            actor: "root".into(),
+            owner: Some("alice".into()),
+            berth: berth.map(str::to_owned),
+            text: kind.into(),
+        }
+    }
+
+    #[test]
     fn long_texts_come_in_small_batches_and_none_is_left_out() {
         let dir = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(&dir.path().join("ledger.db"), Timestamp::UNIX_EPOCH).unwrap();
@@ -255,8 +312,14 @@ mod tests {
             ..of_alice.clone()
         };
         let no_owner = EventFilter { owner: None, ..full.clone() };
-        let questions =
-            [NEWEST.to_owned(), full.page().0, full.before_last().0, TOLD.into(), UNCONFIRMED.into()];
+        let questions = [
+            NEWEST.to_owned(),
+            full.page().0,
+            full.before_last().0,
+            TOLD.into(),
+            UNCONFIRMED.into(),
+            OF_BERTH.into(),
+        ];
         let more = [
             EventFilter::default().page().0,
             of_alice.page().0,

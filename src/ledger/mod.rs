@@ -9,20 +9,24 @@ mod conditions;
 mod events;
 mod leases;
 mod moves;
+mod names;
 mod probes;
 mod reservations;
 mod rulings;
 mod schema;
+mod snapshots;
 mod stops;
 #[cfg(test)]
 mod tests;
 mod tickets;
+mod user_limits;
 mod users;
 
 pub use berths::{ClaimError, NewBerth, PortUse, WrongChange};
 pub use events::{Event, EventFilter, NewEvent};
 pub use leases::{Counted, Holding, LeaseNotes};
 pub use reservations::Reservation;
+pub use snapshots::{NewSnapshot, Snapshot, SnapshotBase, SnapshotError, SnapshotState};
 pub use tickets::{NewTicket, TicketRow, Unconfirmed};
 pub use users::{Key, User};
 

@@ -237,7 +237,8 @@ CREATE TABLE tickets (
 
 /// Fair share looks at what was given back in the last days. `moves`: whose files go on in another container. A ticket
 /// with a `request` waits without a connection; the berth that it becomes remembers it until it is live, and has to be
-/// used by `confirm_by`.
+/// used by `confirm_by`. `berth logs` looks at what happened to one berth, under each of its names. `snapshots` are images
+/// that users made of their berths, `user_limits` what each may have at once.
 const V6: &str = "
 CREATE INDEX holdings_by_end ON holdings (until);
 
@@ -270,6 +271,41 @@ WHEN NEW.state IN ('released', 'undone')
 BEGIN
   DELETE FROM moves WHERE berth = NEW.id;
 END;
+
+CREATE INDEX events_of_berth ON events (owner, berth) WHERE berth IS NOT NULL;
+
+CREATE TABLE earlier_names (
+  berth INTEGER NOT NULL REFERENCES berths (id),
+  name TEXT NOT NULL,
+  until TEXT NOT NULL,
+  PRIMARY KEY (berth, name)
+) STRICT;
+
+CREATE TABLE snapshots (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  owner TEXT NOT NULL REFERENCES users (name),
+  name TEXT NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('making', 'ready', 'removing')),
+  berth INTEGER NOT NULL REFERENCES berths (id),
+  image_id TEXT,
+  made_at TEXT NOT NULL,
+  sudo INTEGER NOT NULL CHECK (sudo IN (0, 1)),
+  users TEXT CHECK (users IS NULL OR json_valid(users)),
+  image_user TEXT NOT NULL,
+  entrypoint TEXT NOT NULL CHECK (json_valid(entrypoint)),
+  UNIQUE (owner, name)
+) STRICT;
+
+CREATE TABLE user_limits (
+  owner TEXT PRIMARY KEY REFERENCES users (name),
+  unlimited INTEGER NOT NULL CHECK (unlimited IN (0, 1)),
+  cards INTEGER CHECK (cards >= 0),
+  berths INTEGER CHECK (berths >= 0),
+  lease INTEGER CHECK (lease > 0),
+  memory INTEGER CHECK (memory >= 0),
+  by TEXT NOT NULL,
+  since TEXT NOT NULL
+) STRICT;
 ";
 
 /// Brings a ledger to [`VERSION`], or refuses one that is newer than this program.

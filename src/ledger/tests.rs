@@ -2,14 +2,14 @@
 #![allow(clippy::disallowed_methods, reason = "the tests damage files on purpose")]
 
 use super::*;
-use crate::model::{BerthState, CardId, Stop, StopReason};
+use crate::model::{Berth, BerthState, CardId, Stop, StopReason};
 use std::fs;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
 }
 
-fn event(kind: &'static str) -> NewEvent {
+pub(super) fn event(kind: &'static str) -> NewEvent {
     NewEvent {
         at: at(0),
         kind,
@@ -20,7 +20,7 @@ fn event(kind: &'static str) -> NewEvent {
     }
 }
 
-fn new_berth(name: &str, cards: &[u32], port: u16) -> NewBerth {
+pub(super) fn new_berth(name: &str, cards: &[u32], port: u16) -> NewBerth {
     NewBerth {
         owner: "alice".into(),
         name: name.into(),
@@ -38,7 +38,7 @@ fn new_berth(name: &str, cards: &[u32], port: u16) -> NewBerth {
     }
 }
 
-fn open() -> (tempfile::TempDir, Ledger) {
+pub(super) fn open() -> (tempfile::TempDir, Ledger) {
     let dir = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(&dir.path().join("ledger.db"), at(0)).unwrap();
     ledger.add_user("alice", Some(1001), &[], &event("user.added")).unwrap();
@@ -305,12 +305,53 @@ fn what_a_berth_told_is_found_by_order_and_not_by_clock() {
     };
     tell("ssh.login", "berth:dev", "2025-01-01T00:00:00Z");
     tell("berth.requested", "alice", "2025-01-02T00:00:00Z");
-    assert_eq!(ledger.told_times("alice", "dev").unwrap(), [], "an earlier berth of that name");
+    let berth = ledger.claim(&new_berth("dev", &[], 20000), &event("x")).unwrap();
+    assert_eq!(ledger.told_times(&berth).unwrap(), [], "an earlier berth of that name");
     tell("ssh.login", "berth:dev", "2099-01-01T00:00:00Z");
     tell("ssh.end", "berth:dev", "2025-01-03T00:00:00Z");
-    let told: Vec<String> =
-        ledger.told_times("alice", "dev").unwrap().iter().map(ToString::to_string).collect();
+    let told: Vec<String> = ledger.told_times(&berth).unwrap().iter().map(ToString::to_string).collect();
     assert_eq!(told, ["2025-01-03T00:00:00Z", "2099-01-01T00:00:00Z"]);
+}
+
+#[test]
+fn a_renamed_berth_keeps_its_events_and_frees_its_name() {
+    let (_dir, ledger) = open();
+    let about = |kind: &'static str, name: &str, second: i64| NewEvent {
+        at: at(second),
+        actor: format!("berth:{name}"),
+        berth: Some(name.into()),
+        ..event(kind)
+    };
+    let berth = ledger.claim(&new_berth("dev", &[], 20000), &about("berth.requested", "dev", 1)).unwrap();
+    assert!(ledger.rename(&berth, "train", &about("x", "train", 1)).is_err(), "it is being made");
+    let berth = ledger.commit_live(berth.id, "ssh-ed25519 AAAA", &about("berth.live", "dev", 2)).unwrap();
+    ledger.record(&about("ssh.login", "dev", 3)).unwrap();
+    ledger.claim(&new_berth("other", &[], 20001), &about("berth.requested", "other", 3)).unwrap();
+    let before = ledger.events(0, 100, None).unwrap().len();
+    let taken = ledger.rename(&berth, "other", &about("berth.renamed", "other", 4));
+    assert!(matches!(taken, Err(ClaimError::NameTaken { .. })), "{taken:?}");
+    assert_eq!(ledger.events(0, 100, None).unwrap().len(), before, "a refused one changes nothing");
+    let ticket = NewTicket {
+        owner: "alice".into(),
+        berth: Some("dev".into()),
+        wish: crate::model::CardWish::Count(1),
+        lease: std::time::Duration::from_mins(1),
+        unattended: false,
+        request: None,
+    };
+    ledger.add_ticket(&ticket, &event("x")).unwrap();
+    let renamed = ledger.rename(&berth, "train", &about("berth.renamed", "train", 4)).unwrap();
+    assert_eq!((renamed.id, renamed.name.as_str()), (berth.id, "train"));
+    assert_eq!(ledger.tickets().unwrap()[0].berth.as_deref(), Some("train"));
+    assert!(ledger.standing_berth("alice", "dev").unwrap().is_none());
+    // The events of the next berth with the name that it gave up are not its own.
+    ledger.claim(&new_berth("dev", &[], 20002), &about("berth.requested", "dev", 9)).unwrap();
+    let kinds = |berth: &Berth| -> Vec<String> {
+        ledger.berth_events(berth, 100).unwrap().into_iter().map(|event| event.kind).collect()
+    };
+    assert_eq!(kinds(&renamed), ["berth.renamed", "ssh.login", "berth.live", "berth.requested"]);
+    let again = ledger.rename(&renamed, "old", &about("berth.renamed", "old", 10)).unwrap();
+    assert_eq!(kinds(&again).len(), 5);
 }
 
 #[test]

@@ -222,6 +222,11 @@ pub enum CardWish {
 }
 
 impl CardWish {
+    /// Whether it is for a berth without a card, which needs nobody's turn.
+    pub fn is_none(&self) -> bool {
+        matches!(self, Self::Count(0))
+    }
+
     /// How many they are.
     pub fn count(&self) -> usize {
         match self {
@@ -299,6 +304,13 @@ pub enum BerthAct {
     Keep {},
     Lock(LockRequest),
     Unlock {},
+    Rename {
+        name: String,
+    },
+    /// How many cards it has from its next start on.
+    Resize {
+        cards: i64,
+    },
 }
 
 #[cfg(test)]

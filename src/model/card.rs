@@ -21,8 +21,11 @@ pub fn join(cards: &[CardId]) -> String {
     cards.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
-/// `card 3`, or `cards 0,1`: how a sentence calls them.
+/// `card 3`, `cards 0,1`, or `no cards`: how a sentence calls them.
 pub fn named(cards: &[CardId]) -> String {
+    if cards.is_empty() {
+        return "no cards".into();
+    }
     let word = if cards.len() == 1 { "card" } else { "cards" };
     format!("{word} {}", join(cards))
 }

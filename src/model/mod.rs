@@ -30,6 +30,7 @@ pub mod rate;
 pub mod session;
 pub mod size;
 pub mod text;
+mod user_limit;
 pub mod version;
 
 pub use berth::{
@@ -45,3 +46,4 @@ pub use lease_state::{LeaseState, Lock};
 pub use mac::Mac;
 pub use ports::PortRange;
 pub use size::Size;
+pub use user_limit::{LimitChange, OwnLimit, UserLimit};

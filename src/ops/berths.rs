@@ -53,6 +53,22 @@ impl Node {
         Ok(self.held(&owner, short).await?.ok_or_else(unknown)?)
     }
 
+    /// As [`Self::find_berth`]; where no such berth stands, the last one of that name that has ended. An
+    /// administrator names its owner then.
+    pub(super) async fn find_latest(&self, caller: &Caller, given: &str) -> Result<Berth> {
+        let none = match self.find_berth(caller, given).await {
+            Ok(berth) => return Ok(berth),
+            Err(none) => none,
+        };
+        let (owner, short) = match given.split_once('/') {
+            Some((owner, short)) => (Some(owner), short),
+            None => (None, given),
+        };
+        let Ok(owner) = caller.owner(owner) else { return Err(none) };
+        let short = short.to_owned();
+        self.ledger(move |ledger| ledger.last_berth(&owner, &short)).await?.ok_or(none)
+    }
+
     async fn held(&self, owner: &str, name: &str) -> Result<Option<Berth>> {
         let (owner, name) = (owner.to_owned(), name.to_owned());
         self.ledger(move |ledger| ledger.standing_berth(&owner, &name)).await

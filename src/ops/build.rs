@@ -46,7 +46,7 @@ impl Node {
         berth: &Berth,
         owner: &User,
         image: &ReadyImage,
-        survey: &Survey,
+        survey: Option<&Survey>,
         progress: &ProgressSender,
     ) -> Result<String> {
         let engine = self.engine().await?;
@@ -79,7 +79,7 @@ impl Node {
         berth: &Berth,
         owner: &User,
         image: &ReadyImage,
-        survey: &Survey,
+        survey: Option<&Survey>,
     ) -> Result<(ContainerSpec, String)> {
         // Paths of the host may hang, as a network file system does: not on a thread that serves others.
         let (devices, groups) = block_in_place(|| {
@@ -115,7 +115,9 @@ impl Node {
             listen: SocketAddr::new(config.ssh.address, berth.port),
             memory: berth.memory,
             cpus: berth.cpus,
-            cpuset: if rules.cpus_near_cards { block_in_place(|| self.cpuset(berth, survey)) } else { None },
+            cpuset: survey
+                .filter(|_| rules.cpus_near_cards)
+                .and_then(|survey| block_in_place(|| self.cpuset(berth, survey))),
             shm_size: rules.shm_size,
             pids_limit: rules.pids_limit,
             nofile: rules.nofile,
@@ -144,7 +146,8 @@ impl Node {
     }
 
     /// The device nodes of the berth: its cards, the manager nodes, and the optional nodes that exist. An error
-    /// when a required one is missing.
+    /// when a required one is missing. A berth without cards has none: without a card nothing can be asked of the
+    /// driver, and its container also starts where the driver is not there.
     pub(super) fn devices(&self, settings: &Settings, berth: &Berth) -> Result<Vec<DeviceNode>> {
         let mut devices = needed_devices(self.accel(), settings, berth);
         for device in &devices {
@@ -154,11 +157,14 @@ impl Node {
                     .into());
             }
         }
-        devices.extend(self.optional_devices(settings));
+        devices.extend(self.optional_devices(settings, berth));
         Ok(devices)
     }
 
-    fn optional_devices(&self, settings: &Settings) -> Vec<DeviceNode> {
+    fn optional_devices(&self, settings: &Settings, berth: &Berth) -> Vec<DeviceNode> {
+        if berth.cards.is_empty() {
+            return Vec::new();
+        }
         let optional = settings.profile.devices.optional.iter().map(|name| device(settings, name));
         optional.filter(|device| self.host().exists(&device.host)).collect()
     }
@@ -234,6 +240,9 @@ fn device(settings: &Settings, name: &str) -> DeviceNode {
 }
 
 fn needed_devices(accel: &dyn Accelerator, settings: &Settings, berth: &Berth) -> Vec<DeviceNode> {
+    if berth.cards.is_empty() {
+        return Vec::new();
+    }
     let cards = berth.cards.iter().map(|card| device(settings, &accel.node_name(*card)));
     cards.chain(settings.profile.devices.manager.iter().map(|name| device(settings, name))).collect()
 }
@@ -261,7 +270,7 @@ pub(super) fn own_devices(node: &Node, berth: &Berth) -> Result<readback::OwnDev
     let settings = &node.settings();
     Ok(readback::OwnDevices {
         must: readback::expected_numbers(&needed_devices(node.accel(), settings, berth))?,
-        may: readback::expected_numbers(&node.optional_devices(settings))?,
+        may: readback::expected_numbers(&node.optional_devices(settings, berth))?,
     })
 }
 
@@ -285,11 +294,11 @@ async fn verify(
 }
 
 /// Whether a container with our labels is this berth's. Labels alone do not prove it: `docker commit` copies them
-/// into an image, and a ledger restored from a backup can give the same id to another berth.
+/// into an image, and a ledger restored from a backup can give the same id to another berth. The name in them is the
+/// one that the berth had when its container was made; the container's own name follows a rename.
 pub(super) fn is_its_container(instance: &str, berth: &Berth, container: &OwnedContainer) -> bool {
     let labelled = container.berth.as_ref().is_some_and(|labels| {
-        (labels.id, &labels.owner, &labels.name, labels.created)
-            == (berth.id, &berth.owner, &berth.name, berth.created_at)
+        (labels.id, &labels.owner, labels.created) == (berth.id, &berth.owner, berth.created_at)
     });
     let names = [container_name(instance, berth), next_name(instance, berth)];
     berth.container_id.as_ref() == Some(&container.container_id)
@@ -313,8 +322,8 @@ pub(crate) fn name_of(instance: &str, owner: &str, name: &str, id: i64) -> Strin
 
 pub(super) fn environment(accel: &dyn Accelerator, berth: &Berth) -> Vec<(String, String)> {
     let mut environment = files::card_environment(accel, &berth.cards);
-    environment.push(("BERTH_NAME".into(), berth.name.clone()));
-    environment.push(("BERTH_OWNER".into(), berth.owner.clone()));
+    environment.push((files::NAME_VARIABLE.into(), berth.name.clone()));
+    environment.push((files::OWNER_VARIABLE.into(), berth.owner.clone()));
     environment
 }
 

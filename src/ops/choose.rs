@@ -47,7 +47,7 @@ pub(super) fn choose(
 /// An error for a wish that this node can never fulfil, before anything is looked at or waited for.
 pub(super) fn check_wish(wish: &CardWish, cards: u32) -> Result<(), Fault> {
     match wish {
-        CardWish::Count(count) if *count < 1 || *count > i64::from(cards) => {
+        CardWish::Count(count) if *count < 0 || *count > i64::from(cards) => {
             Err(wrong_count(*count, cards as usize))
         }
         CardWish::Ids(ids) if ids.is_empty() => {
@@ -65,7 +65,7 @@ pub(super) fn check_wish(wish: &CardWish, cards: u32) -> Result<(), Fault> {
 
 fn wrong_count(asked: i64, cards: usize) -> Fault {
     Fault::usage(format!("{asked} cards cannot be asked for; this node has {cards}"))
-        .help(format!("ask for 1 to {cards}"))
+        .help(format!("ask for 0 to {cards}; 0 makes a berth without a card"))
 }
 
 /// Checks the cards again after their berth was made. An error where one has become sick.
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn wishes_that_no_node_fulfils_are_refused_at_once() {
-        for count in [0, -1, 9, i64::MIN] {
+        for count in [-1, 9, i64::MIN] {
             let fault = check_wish(&CardWish::Count(count), 8).unwrap_err();
             assert_eq!(fault.class, ErrorClass::Usage);
             assert_eq!(fault.message, format!("{count} cards cannot be asked for; this node has 8"));
@@ -210,6 +210,7 @@ mod tests {
         );
         assert!(check_wish(&CardWish::Ids(vec![]), 8).is_err());
         assert!(check_wish(&CardWish::Ids(vec![0, 7]), 8).is_ok());
+        assert!(check_wish(&CardWish::Count(0), 8).is_ok());
     }
 
     /// Only who allows a card knows of its alarm; who blocked it meanwhile does not.

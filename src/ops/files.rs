@@ -9,11 +9,15 @@ use crate::keys::HostKey;
 use crate::ledger::{Key, Ledger};
 use crate::model::session::SessionConfig;
 use crate::model::{Berth, CardId, card};
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use std::path::{Path, PathBuf};
 
 /// The directory of a berth's files inside its container.
 pub(super) const INSIDE: &str = "/opt/berth";
+
+/// The variable with the berth's name.
+pub(super) const NAME_VARIABLE: &str = "BERTH_NAME";
+pub(super) const OWNER_VARIABLE: &str = "BERTH_OWNER";
 
 /// Directories on the host that are mounted into the container, read-only.
 pub(super) struct BerthDirs {
@@ -60,6 +64,21 @@ pub(super) fn write(dir: &Path, berth: &Berth, key: &HostKey, session: &SessionC
     // Sessions look here last, so that an image's own scp comes first.
     dirs::make_link(&Path::new(INSIDE).join("bin/berth"), &programs.join("scp"))?;
     Ok(())
+}
+
+/// Writes the berth's name where its files have it: for its user at once, for the environment of its sessions from
+/// its next start on.
+pub(super) fn rename(host: &dyn Host, dir: &Path, berth: &Berth) -> Result<()> {
+    let dirs = BerthDirs::of(dir);
+    let path = dirs.etc.join("session.json");
+    let mut session: SessionConfig =
+        serde_json::from_slice(&host.read(&path)?).with_context(|| format!("reading {}", path.display()))?;
+    session.environment.insert(NAME_VARIABLE.into(), berth.name.clone());
+    host.write_atomic(&path, &serde_json::to_vec_pretty(&session)?, 0o600)
+        .with_context(|| format!("writing {}", path.display()))?;
+    let path = dirs.info.join("cards.json");
+    host.write_atomic(&path, &cards_file(berth)?, 0o644)
+        .with_context(|| format!("writing {}", path.display()))
 }
 
 pub(super) fn sync(dir: &Path) -> Result<(), Fault> {

@@ -9,6 +9,7 @@ use crate::model::image::{ImageProbe, ProbedUser};
 use crate::model::name::{check_account_name, check_image_name};
 use crate::profile::{Catalogue, CatalogueImage, Pin, Profile, import_name};
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -23,6 +24,11 @@ pub struct ImageView {
     pub size_bytes: Option<u64>,
     /// Whether a request that names no image gets this one.
     pub default: bool,
+    /// Whose it is, where somebody made it of a berth; `null` for the catalogue's.
+    #[serde(default)]
+    pub owner: Option<String>,
+    #[serde(default)]
+    pub made_at: Option<Timestamp>,
 }
 
 /// The arguments of `add`, `pull` and `import`.
@@ -67,7 +73,8 @@ impl Node {
         tokio::task::spawn_blocking(move || Catalogue::load(&*host, &path)).await?
     }
 
-    pub async fn images(&self) -> Result<Vec<ImageView>> {
+    /// The catalogue, and the images of berths that this caller may see.
+    pub async fn images(&self, caller: &Caller) -> Result<Vec<ImageView>> {
         let (catalogue, engine) = (self.catalogue().await?, self.engine().await?);
         let mut views = Vec::new();
         for image in catalogue.images() {
@@ -82,6 +89,7 @@ impl Node {
             };
             views.push(self.image_view(image, info.as_ref(), &catalogue));
         }
+        views.extend(self.snapshot_views(caller).await?);
         Ok(views)
     }
 
@@ -98,6 +106,8 @@ impl Node {
             image_id: info.map(|info| info.id.clone()),
             size_bytes: info.map(|info| info.size),
             default: default_image(&self.settings().profile, catalogue) == Some(image.name.as_str()),
+            owner: None,
+            made_at: None,
         }
     }
 
@@ -141,8 +151,19 @@ impl Node {
             })?,
         };
         self.pin_first_use(&image, &info).await;
-        check_arch(&name, &info.arch)?;
         let users = image.users.clone().unwrap_or_else(|| profile.berth.users.clone());
+        self.ready(name, info, (image.sudo, users), progress).await
+    }
+
+    /// An image that the engine has, once it was probed. An error where no session can run in it.
+    pub(super) async fn ready(
+        &self,
+        name: String,
+        info: ImageInfo,
+        (sudo, users): (bool, Vec<String>),
+        progress: &ProgressSender,
+    ) -> Result<ReadyImage> {
+        check_arch(&name, &info.arch)?;
         let probe = self.probe(&info, &users, progress).await?;
         let user = probe.user.ok_or_else(|| {
             let reason = probe.user_error.unwrap_or_else(|| "no account fits".into());
@@ -151,9 +172,8 @@ impl Node {
         // The answer came out of the image, or was kept by a version that did not ask this.
         check_account_name(&user.name).map_err(|reason| Fault::docker(format!("image {name}: {reason}")))?;
         let image_user = Some(info.user).filter(|user| !user.is_empty());
-        let is_short = info.entrypoint.iter().map(String::len).sum::<usize>() <= MOST_ENTRYPOINT;
-        let entrypoint = if is_short { info.entrypoint } else { Vec::new() };
-        Ok(ReadyImage { name, id: info.id, sudo: image.sudo, users, image_user, entrypoint, user })
+        let entrypoint = bounded_entrypoint(info.entrypoint);
+        Ok(ReadyImage { name, id: info.id, sudo, users, image_user, entrypoint, user })
     }
 
     pub(super) async fn pull(&self, reference: &str, progress: &ProgressSender) -> Result<ImageInfo> {
@@ -344,8 +364,14 @@ impl Node {
         .await?
     }
 
-    /// Removes an image from the catalogue. The engine keeps it, and berths made from it go on.
+    /// Removes an image from the catalogue: the engine keeps it, and berths made from it go on. Where the catalogue
+    /// has none of that name, it is one that the caller made of a berth, and is removed for good.
     pub async fn remove_image(&self, caller: &Caller, name: &str) -> Result<()> {
+        if let Some(own) = &caller.user
+            && let Some(snapshot) = self.named_snapshot(caller, own, name).await?
+        {
+            return self.remove_snapshot(caller, &snapshot.owner, &snapshot.name).await;
+        }
         caller.require_admin("removing an image")?;
         let gone = name.to_owned();
         self.edit_catalogue(move |catalogue| {
@@ -358,6 +384,12 @@ impl Node {
         let event = self.event("image.removed", &caller.name, text);
         self.ledger(move |ledger| ledger.record(&event)).await
     }
+}
+
+/// The entrypoint; empty where it is longer than [`MOST_ENTRYPOINT`].
+pub(super) fn bounded_entrypoint(entrypoint: Vec<String>) -> Vec<String> {
+    let is_short = entrypoint.iter().map(String::len).sum::<usize>() <= MOST_ENTRYPOINT;
+    if is_short { entrypoint } else { Vec::new() }
 }
 
 /// Docker's name for this machine's architecture.

@@ -80,8 +80,9 @@ impl Node {
     }
 
     async fn record_output(&self, engine: &Engine, berth: &Berth, container: &str) -> Result<()> {
-        let (owner, name) = (berth.owner.clone(), berth.name.clone());
-        let told = self.ledger(move |ledger| ledger.told_times(&owner, &name)).await?;
+        let id = berth.id;
+        // It may have been renamed since.
+        let told = self.ledger(move |ledger| ledger.told_times(&ledger.berth_by_id(id)?)).await?;
         let known = engine.pieces_until(container, &told).await?;
         let mut lines = pin!(engine.follow_output(container, known));
         let mut budget = Rate::new(BURST, REFILL, self.now().boot);
@@ -120,16 +121,11 @@ impl Node {
         at: Timestamp,
         text: &str,
     ) -> Result<()> {
-        let event = NewEvent {
-            at,
-            ..self.about(
-                berth,
-                kind,
-                // No user's name has a colon: this is what the berth says.
-                &format!("berth:{}", berth.name),
-                format!("{}/{}: {text}", berth.owner, berth.name),
-            )
-        };
+        let id = berth.id;
+        let berth = self.ledger(move |ledger| ledger.berth_by_id(id)).await?;
+        // No user's name has a colon: this is what the berth says.
+        let (actor, text) = (format!("berth:{}", berth.name), format!("{}: {text}", berth.label()));
+        let event = NewEvent { at, ..self.about(&berth, kind, &actor, text) };
         self.ledger(move |ledger| ledger.record(&event)).await
     }
 }

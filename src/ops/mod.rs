@@ -2,6 +2,7 @@
 //! effects; their callers only parse and render.
 
 mod apart;
+pub mod berth_logs;
 pub mod berths;
 pub(crate) mod build;
 mod caller;
@@ -27,6 +28,7 @@ pub(crate) mod kernel;
 mod keys;
 mod lease_time;
 mod leases;
+pub mod limits;
 mod locks;
 mod moves;
 mod node;
@@ -39,13 +41,16 @@ mod ration;
 mod reconcile;
 mod release;
 mod reload;
+mod rename;
 mod renew;
 mod request;
 pub mod reserve;
+mod resize;
 mod returns;
 mod room;
 pub mod rulings;
 mod situation;
+mod snapshots;
 mod start;
 mod stop;
 pub mod supervise;

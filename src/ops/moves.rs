@@ -80,6 +80,8 @@ impl Node {
                 groups: build::node_groups(&devices)?,
                 devices,
                 cpuset,
+                memory: berth.memory,
+                cpus: berth.cpus,
             })
         })
     }

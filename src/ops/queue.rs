@@ -36,9 +36,19 @@ pub(super) struct Served {
     pub(super) overtaken: Vec<i64>,
 }
 
+impl Served {
+    /// Who wants no card waits for nobody, and overtakes nobody.
+    pub(super) fn without_cards() -> Self {
+        Self { cards: Vec::new(), overtaken: Vec::new() }
+    }
+}
+
 impl Node {
     /// The cards that this one gets now, or why it gets none.
     pub(super) async fn turn(&self, survey: &Survey, asked: &CardsAsked<'_>) -> Result<Served> {
+        if asked.wish.is_none() {
+            return Ok(Served::without_cards());
+        }
         let now = self.now().wall;
         let free = choose::choose(survey, asked.wish, asked.last, now, asked.patience)?;
         let id = asked.ticket.unwrap_or(NO_TICKET);

@@ -17,6 +17,9 @@ pub(super) const MOST_KEYS: usize = 100;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Act {
     Renew,
+    Rename,
+    /// An image made of a berth.
+    Snapshot,
     /// A key that is added or removed.
     Key,
     /// A request for a berth. Releases are never limited, because they give cards back.
@@ -30,7 +33,8 @@ impl Act {
     /// How many are allowed at once, and the time in which one more is.
     const fn rate(self) -> (u32, Duration) {
         match self {
-            Self::Renew | Self::Key => (20, Duration::from_secs(15)),
+            Self::Renew | Self::Rename | Self::Key => (20, Duration::from_secs(15)),
+            Self::Snapshot => (5, Duration::from_mins(1)),
             Self::Request => (40, Duration::from_secs(5)),
             Self::Look => (10, Duration::from_secs(10)),
             Self::Events => (60, Duration::from_secs(1)),
@@ -40,6 +44,8 @@ impl Act {
     const fn what(self) -> &'static str {
         match self {
             Self::Renew => "renewals",
+            Self::Rename => "renames",
+            Self::Snapshot => "images of berths",
             Self::Key => "changes of keys",
             Self::Request => "requests",
             Self::Look => "looks into images",

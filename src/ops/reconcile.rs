@@ -3,7 +3,7 @@
 //! An intent that was not completed is undone. A container that the ledger does not know is reported and never
 //! touched.
 
-use super::build::is_its_container;
+use super::build::{container_name, is_its_container};
 use super::conditions::{Changes, Found};
 use super::{Caller, Node};
 use crate::engine::OwnedContainer;
@@ -64,6 +64,12 @@ impl Node {
                 let (container, error) = (&container.container_name, format!("{error:#}"));
                 tracing::warn!(container, error, "could not be cleared up; it is tried again");
             }
+        }
+        if let Err(error) = self.settle_snapshots().await {
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "images of berths could not be cleared up; it is tried again"
+            );
         }
         if let Err(error) = self.refresh_keys(&held).await {
             tracing::error!(
@@ -132,6 +138,9 @@ impl Node {
         };
         match (labels, berth) {
             (Some(_), Some(berth)) if is_its_container(&self.instance, &berth, container) => {
+                if container.container_name != container_name(&self.instance, &berth) {
+                    self.finish_rename(berth.id, container).await?;
+                }
                 let engine = self.engine().await?;
                 // Its release may have ended since the containers were listed.
                 if !berth.state.has_ended() || engine.inspect(&container.container_id).await?.is_none() {

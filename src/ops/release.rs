@@ -32,7 +32,7 @@ impl Node {
             return Err(not_yet("release", &berth, &error).into());
         }
         crash::point("release.removed");
-        let text = format!("{label} is gone, free again: {}", card::named(&berth.cards));
+        let text = format!("{label} is gone{}", freed(&berth));
         let ended = self.about(&berth, "berth.released", &caller.name, text);
         let note = format!("released by {}", caller.name);
         self.end(&berth, BerthState::Released, &note, ended).await?;
@@ -40,11 +40,24 @@ impl Node {
     }
 }
 
+/// What became free with it, as the end of a sentence.
+pub(super) fn freed(berth: &Berth) -> String {
+    if berth.cards.is_empty() {
+        String::new()
+    } else {
+        format!(", free again: {}", card::named(&berth.cards))
+    }
+}
+
 /// The fault for a stop or a release that is recorded and not done yet. Its exit code says that it is not done.
 pub(super) fn not_yet(what: &str, berth: &Berth, error: &anyhow::Error) -> Fault {
     let (why, cards) = (flatten(error).message, card::named(&berth.cards));
     let text = format!("the {what} of {} is written down, but not done yet: {why}", berth.label());
-    Fault::new(class_of(error), text).help(format!(
-        "it is done as soon as Docker can, without another word; until then {cards} cannot be given out"
-    ))
+    let until = if berth.cards.is_empty() {
+        String::new()
+    } else {
+        format!("; until then {cards} cannot be given out")
+    };
+    Fault::new(class_of(error), text)
+        .help(format!("it is done as soon as Docker can, without another word{until}"))
 }

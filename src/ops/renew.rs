@@ -15,6 +15,7 @@ impl Node {
         self.ration(caller, Act::Renew)?;
         let lease = request::lease(&self.settings().profile.berth, seconds)?;
         let berth = self.find_berth(caller, name).await?;
+        let lease = self.limited_lease(&berth.owner, lease, seconds.is_some()).await?;
         let _busy = self.enter_berth(berth.id, name).await?;
         let id = berth.id;
         // Its owner hears how it is, without waiting for the next look. The lease is renewed also where Docker is away.
@@ -37,7 +38,8 @@ impl Node {
     /// For how long the lease may be renewed, and whether another request waits for its cards. If one does, it may
     /// be renewed once and for a limited time.
     async fn renewable(&self, berth: &Berth, lease: Duration, is_said: bool) -> Result<(Duration, bool)> {
-        if !self.is_anybody_waiting().await? {
+        // Without cards it is in nobody's way.
+        if berth.cards.is_empty() || !self.is_anybody_waiting().await? {
             return Ok((lease, false));
         }
         let _deciding = self.deciding.lock().await;

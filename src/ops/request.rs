@@ -2,6 +2,7 @@
 
 use super::choose::Patience;
 use super::images::ReadyImage;
+use super::limits::More;
 use super::locks::beside;
 use super::ports::Asker;
 use super::ration::Act;
@@ -11,14 +12,13 @@ use crate::facts::at_work::check_not_at_work;
 use crate::host::crash;
 use crate::ledger::{ClaimError, Ledger, NewBerth, NewTicket, TicketRow, User};
 use crate::model::clock::BootTime;
+use crate::model::facts::NpuFacts;
 use crate::model::{Berth, BerthRequest, CardWish, Holder, Size, card, name};
-use crate::profile::{BerthRules, Settings};
+use crate::profile::{BerthRules, LEAST_MEMORY, Settings};
 use anyhow::{Context, Result};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The least memory of a berth: Docker, an SSH server and a shell need it.
-const LEAST_MEMORY: Size = Size::mib(64);
 /// How many requests of one user wait without a connection.
 const MOST_DETACHED: usize = 2;
 /// The name of a berth where the request gives none. A second one is `dev-2`.
@@ -43,6 +43,14 @@ impl Order {
         if self.wait.is_zero() { Patience::None } else { Patience::Waits }
     }
 
+    fn memory(&self) -> Size {
+        self.memory.unwrap_or_else(|| self.settings.profile.berth.memory_of(self.wish.count()))
+    }
+
+    fn more(&self) -> More {
+        More { cards: self.wish.count(), memory: Some(self.memory()), berths: 1 }
+    }
+
     fn ticket(&self) -> NewTicket {
         NewTicket {
             owner: self.owner.name.clone(),
@@ -58,7 +66,8 @@ impl Order {
 /// A claim, the look at the cards behind the decision, and the mark that this task works on the berth.
 struct Claimed {
     berth: Berth,
-    survey: Survey,
+    /// `None` where it has no cards.
+    survey: Option<Survey>,
     since: BootTime,
     _busy: node::BusyGuard,
 }
@@ -74,7 +83,10 @@ impl Node {
         let order = self.check_order(caller, &request, self.settings()).await?;
         self.check_room().await?;
         self.ensure_reconciled().await?;
-        let image = self.ready_image(&order.settings.profile, request.image.as_deref(), progress).await?;
+        // Before the work for an image; what decides is the look under the lock.
+        let held = self.ledger(Ledger::standing_berths).await?;
+        self.check_limit(&order.owner.name, &held, order.more()).await?;
+        let image = self.image_asked(caller, &order, request.image.as_deref(), progress).await?;
         // Made before anybody else has to wait for it.
         self.owner_key(&order.owner.name).await?;
         let claimed = Box::pin(self.claim_when_free(caller, &order, &image, progress)).await?;
@@ -86,6 +98,17 @@ impl Node {
         self.ration(caller, Act::Request)?;
         let order = self.check_order(caller, &request, self.settings()).await?;
         let owner = order.owner.name.clone();
+        if order.wish.is_none() {
+            return Err(Fault::usage("a berth without cards waits for nobody")
+                .help("leave out --detach: it is made at once")
+                .into());
+        }
+        if let Some(named) = &request.image {
+            let own = Caller { name: owner.clone(), admin: false, user: Some(owner.clone()) };
+            self.named_snapshot(&own, &owner, named).await?;
+        }
+        let held = self.ledger(Ledger::standing_berths).await?;
+        self.check_limit(&owner, &held, order.more()).await?;
         let waiting = self.ledger(Ledger::detached).await?;
         if waiting.iter().filter(|(ticket, _)| ticket.owner == owner).count() >= MOST_DETACHED {
             return Err(Fault::busy(format!("{MOST_DETACHED} requests of {owner} wait already"))
@@ -112,7 +135,9 @@ impl Node {
         let order = self.check_order(&caller, request, self.settings()).await?;
         self.check_room().await?;
         self.ensure_reconciled().await?;
-        let image = self.ready_image(&order.settings.profile, request.image.as_deref(), &progress).await?;
+        // Only the catalogue and the owner's own: whoever asked, nobody else's image is named by a ticket.
+        let owner = Caller { admin: false, ..caller.clone() };
+        let image = self.image_asked(&owner, &order, request.image.as_deref(), &progress).await?;
         self.owner_key(&order.owner.name).await?;
         let claimed = Box::pin(self.claim(&caller, &order, &image, Some(ticket.id))).await?;
         let (id, confirm) = (claimed.berth.id, order.settings.profile.lease.confirm.as_secs());
@@ -136,6 +161,25 @@ impl Node {
         built
     }
 
+    /// The image of the request: of the catalogue, or one that its owner made.
+    async fn image_asked(
+        &self,
+        caller: &Caller,
+        order: &Order,
+        named: Option<&str>,
+        progress: &ProgressSender,
+    ) -> Result<ReadyImage> {
+        let profile = &order.settings.profile;
+        let snapshot = match named {
+            Some(named) => self.named_snapshot(caller, &order.owner.name, named).await?,
+            None => None,
+        };
+        match snapshot {
+            Some(snapshot) => self.ready_snapshot(profile, snapshot, progress).await,
+            None => self.ready_image(profile, named, progress).await,
+        }
+    }
+
     async fn check_order(
         &self,
         caller: &Caller,
@@ -148,11 +192,12 @@ impl Node {
         }
         let owner = caller.owner(request.owner.as_deref())?;
         let user = self.check_owner(&owner).await?;
+        let lease = lease(&settings.profile.berth, request.lease)?;
         Ok(Order {
             owner: user,
             name: request.name.clone(),
             wish: request.cards.clone(),
-            lease: lease(&settings.profile.berth, request.lease)?,
+            lease: self.limited_lease(&owner, lease, request.lease.is_some()).await?,
             wait: waiting::checked(request.wait)?,
             unattended: request.unattended,
             cpus: check_cpus(request.cpus)?,
@@ -215,7 +260,11 @@ impl Node {
         };
         let Settings { config, profile } = &*order.settings;
         check_not_at_work(&*self.host(), &config.paths.state)?;
-        let survey = self.survey(config.tools.npu_smi_max_age).await?;
+        // Who wants no card depends on none: not on an npu-smi that hangs either.
+        let survey = match &order.wish {
+            wish if wish.is_none() => None,
+            _ => Some(self.survey(config.tools.npu_smi_max_age).await?),
+        };
         let held = self.ledger(Ledger::standing_berths).await?;
         // It may have been a long wait, or a long pull.
         self.check_owner(&order.owner.name).await?;
@@ -224,6 +273,7 @@ impl Node {
         let host_key = self.owner_key(&order.owner.name).await?.public_openssh;
         let now = self.now().wall;
         let name = free_name(order, &held)?;
+        self.check_limit(&order.owner.name, &held, order.more()).await?;
         let (owner, named, key) = (order.owner.name.clone(), name.clone(), host_key.clone());
         let past = self.ledger(move |ledger| ledger.port_uses(&owner, &named, &key)).await?;
         let asked = queue::CardsAsked {
@@ -235,11 +285,13 @@ impl Node {
             ticket,
             patience: order.patience(),
         };
-        let turn = self.turn(&survey, &asked).await?;
+        let turn = match &survey {
+            Some(survey) => self.turn(survey, &asked).await?,
+            None => queue::Served::without_cards(),
+        };
         let asker = Asker { owner: &order.owner.name, name: &name, host_key: &host_key };
-        let share = u32::try_from(turn.cards.len()).unwrap_or(u32::MAX);
         let rules = &profile.berth;
-        let cpus = order.cpus.or(Some(rules.cpus_per_card * f64::from(share)).filter(|cpus| *cpus > 0.0));
+        let cpus = order.cpus.or_else(|| rules.cpus_of(turn.cards.len()));
         let new = NewBerth {
             owner: order.owner.name.clone(),
             port: ports::free_port(&config.ssh, &asker, &past, &held)?,
@@ -247,7 +299,7 @@ impl Node {
             ssh_user: image.user().name.clone(),
             image: image.name.clone(),
             image_id: image.id.clone(),
-            memory: order.memory.or(Some(rules.memory_of(turn.cards.len()))),
+            memory: Some(order.memory()),
             cpus: cpus.map(|cpus| cpus.min(online_cpus())),
             lease: Some(order.lease.as_secs()),
             unattended: order.unattended,
@@ -270,6 +322,9 @@ impl Node {
 
     /// An error when the cards that are free now are not enough. Claims nothing.
     async fn could_be_served(&self, order: &Order) -> Result<()> {
+        if order.wish.is_none() {
+            return Ok(());
+        }
         let survey = self.survey(order.settings.config.tools.npu_smi_max_age).await?;
         let owner = order.owner.name.clone();
         let last = self.ledger(move |ledger| ledger.last_cards(&owner)).await?;
@@ -291,12 +346,21 @@ impl Node {
         self.full_places().iter().for_each(|full| progress.step(full.to_string()));
         // The look at the cards that was decided on may be some seconds old: another one runs beside the work.
         let (built, npu) = tokio::join!(
-            beside(self.build(&order.settings, berth, &order.owner, image, &claimed.survey, progress)),
-            beside(self.npu(claimed.since))
+            beside(self.build(
+                &order.settings,
+                berth,
+                &order.owner,
+                image,
+                claimed.survey.as_ref(),
+                progress
+            )),
+            beside(self.npu_of(berth, claimed.since))
         );
         let host_key = built.with_context(|| format!("making berth {label}"))?;
-        choose::check_health(self.accel(), &*npu?, &berth.cards, &self.rulings().await?)?;
-        self.check_alone(berth).await?;
+        if let Some(npu) = npu? {
+            choose::check_health(self.accel(), &npu, &berth.cards, &self.rulings().await?)?;
+            self.check_alone(berth).await?;
+        }
         self.let_owner_in(berth).await?;
         crash::point("request.let-in");
         progress.check_listener()?;
@@ -308,9 +372,20 @@ impl Node {
         self.ledger(move |ledger| ledger.commit_live(id, &host_key, &event)).await
     }
 
+    /// A look at the cards of this berth; `None` where it has none.
+    pub(super) async fn npu_of(&self, berth: &Berth, since: BootTime) -> Result<Option<Arc<NpuFacts>>> {
+        if berth.cards.is_empty() {
+            return Ok(None);
+        }
+        self.npu(since).await.map(Some)
+    }
+
     /// An error when somebody took one of the berth's cards in the meantime: Docker gives a card to any container
     /// that names it.
     pub(super) async fn check_alone(&self, berth: &Berth) -> Result<()> {
+        if berth.cards.is_empty() {
+            return Ok(());
+        }
         let outside = self.outsiders(&self.card_nodes().await?).await?;
         if let Some(reason) = outside.not_looked {
             return Err(Fault::host(reason).into());
@@ -361,11 +436,14 @@ fn check_memory(caller: &Caller, rules: &BerthRules, request: &BerthRequest) -> 
     let most = rules.most_memory_of(cards);
     match memory {
         Some(size) if size > most && !caller.admin => {
-            let of = if cards == 1 { "a card".to_owned() } else { format!("{cards} cards") };
-            Err(Fault::refused(format!("{size} of memory is too much: a berth of {of} may have {most}"))
-                .help(
-                    "ask for less or for more cards; an administrator may ask for more, with --user for you",
-                ))
+            let of = match cards {
+                0 => "without cards".to_owned(),
+                1 => "of a card".to_owned(),
+                _ => format!("of {cards} cards"),
+            };
+            Err(Fault::refused(format!("{size} of memory is too much: a berth {of} may have {most}")).help(
+                "ask for less or for more cards; an administrator may ask for more, with --user for you",
+            ))
         }
         other => Ok(other),
     }

@@ -1,13 +1,14 @@
 //! Starts a stopped berth: on the cards that it had, where they are free, or else on others (`moves`).
 
 use super::choose::{self, Patience};
+use super::limits::More;
 use super::moves::Kept;
 use super::ration::Act;
 use super::{Caller, Node, ProgressSender, Survey, build, queue, request, waiting};
 use crate::error::{ErrorClass, Fault, class_of, flatten};
 use crate::facts::at_work::check_not_at_work;
 use crate::host::crash;
-use crate::ledger::{ClaimError, NewTicket};
+use crate::ledger::{ClaimError, Ledger, NewTicket};
 use crate::model::{Berth, BerthState, CardId, CardWish, StartRequest, StopReason, card};
 use anyhow::Result;
 use std::time::Duration;
@@ -26,6 +27,7 @@ impl Node {
         self.check_room().await?;
         self.ensure_reconciled().await?;
         let found = self.find_berth(caller, name).await?;
+        let lease = self.limited_lease(&found.owner, lease, request.lease.is_some()).await?;
         let id = found.id;
         let length = waiting::checked(request.wait)?;
         let patience = if length.is_zero() { Patience::None } else { Patience::Waits };
@@ -94,6 +96,10 @@ impl Node {
         let _deciding = self.deciding.lock().await;
         let settings = self.settings();
         check_not_at_work(&*self.host(), &settings.config.paths.state)?;
+        let held = self.ledger(Ledger::standing_berths).await?;
+        let cards = usize::try_from(berth.size).unwrap_or(usize::MAX);
+        let more = More { cards, memory: berth.memory, berths: 0 };
+        self.check_limit(&berth.owner, &held, more).await?;
         let survey = self.survey(settings.config.tools.npu_smi_max_age).await?;
         let turn = self.turn_again(&survey, berth, again).await?;
         let (cards, ticket, lease, unattended) = (turn.cards, again.ticket, again.lease, again.unattended);
@@ -158,8 +164,10 @@ impl Node {
         self.refit(berth).await?;
         self.start_kept(berth, progress).await?;
         crash::point("start.started");
-        choose::check_health(self.accel(), &*self.npu(since).await?, &berth.cards, &self.rulings().await?)?;
-        self.check_alone(berth).await?;
+        if let Some(npu) = self.npu_of(berth, since).await? {
+            choose::check_health(self.accel(), &npu, &berth.cards, &self.rulings().await?)?;
+            self.check_alone(berth).await?;
+        }
         self.let_owner_in(berth).await?;
         crash::point("start.let-in");
         progress.check_listener()?;
@@ -219,6 +227,9 @@ struct Again<'a> {
 }
 
 fn same_cards(had: &[CardId]) -> CardWish {
+    if had.is_empty() {
+        return CardWish::Count(0);
+    }
     CardWish::Ids(had.iter().map(|card| i64::from(card.0)).collect())
 }
 

@@ -1,11 +1,11 @@
 //! Stops a berth: its container ends and is kept, and its cards become free. It keeps its name and port.
 
-use super::release::{STOP_SECONDS, not_yet};
+use super::release::{STOP_SECONDS, freed, not_yet};
 use super::{Caller, Node, ProgressSender};
 use crate::error::Fault;
 use crate::host::crash;
 use crate::ledger::Ledger;
-use crate::model::{Berth, BerthState, StopReason, card};
+use crate::model::{Berth, BerthState, StopReason};
 use anyhow::Result;
 
 impl Node {
@@ -74,7 +74,7 @@ impl Node {
         self.try_to_keep_apart().await;
         let now = self.now().wall;
         let kept = now.checked_add(self.settings().profile.lease.keep_stopped)?;
-        let text = format!("{} is stopped, free again: {}", berth.label(), card::named(&berth.cards));
+        let text = format!("{} is stopped{}", berth.label(), freed(berth));
         let (id, event) = (berth.id, self.about(berth, "berth.stopped", actor, text));
         let stopped = self.ledger(move |ledger| ledger.stopped(id, kept, &event)).await?;
         self.tell_freed();

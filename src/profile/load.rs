@@ -154,6 +154,9 @@ fn validate(path: &Path, profile: &Profile) -> Result<()> {
     if let Some(problem) = profile.lease.problem() {
         return wrong(format!("[lease] {problem}"));
     }
+    if let Some(problem) = profile.limits.problem() {
+        return wrong(format!("[limits] {problem}"));
+    }
     if let Some(problem) = profile.bootstrap.problem() {
         return wrong(problem);
     }

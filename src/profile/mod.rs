@@ -9,6 +9,7 @@ mod config;
 mod docker;
 mod driver;
 mod lease;
+mod limits;
 mod load;
 mod node;
 mod settings;
@@ -21,7 +22,10 @@ pub use config::{BetweenBerths, Config, DockerConfig, Paths, SshConfig, Tools};
 pub use docker::{AddressPool, DockerWants};
 pub use driver::{DriverWants, HccnWants, WantedAddress};
 pub use lease::LeaseRules;
+pub use limits::{LeaseLimit, LimitRules};
 pub use load::{DEFAULT_CONFIG, is_file, load_config, load_profile, parse_toml};
-pub use node::{BerthRules, Dataset, Devices, Faults, ForeignHolder, Mount, Profile, Simulation};
+pub use node::{
+    BerthRules, Dataset, Devices, Faults, ForeignHolder, LEAST_MEMORY, Mount, Profile, Simulation,
+};
 pub use settings::{Changed, Settings};
 pub use shipped::shipped_profile;

@@ -19,6 +19,9 @@ pub struct Profile {
     /// What happens to leases that end.
     #[serde(default)]
     pub lease: super::LeaseRules,
+    /// What every user may have at once.
+    #[serde(default)]
+    pub limits: super::LimitRules,
     /// What `berth bootstrap` makes of a bare node.
     #[serde(default)]
     pub bootstrap: Bootstrap,
@@ -71,6 +74,9 @@ pub struct Dataset {
     pub target: PathBuf,
 }
 
+/// The least memory of a berth: Docker, an SSH server and a shell need it.
+pub const LEAST_MEMORY: Size = Size::mib(64);
+
 /// What a berth is given besides its cards.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -92,6 +98,9 @@ pub struct BerthRules {
     /// Capabilities besides Docker's own, or of its own that berth would take: `NET_RAW` and `MKNOD`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cap_add: Vec<Capability>,
+    /// How many images of berths one user may keep.
+    #[serde(default = "snapshots")]
+    pub max_snapshots: u32,
     pub shm_size: Size,
     pub pids_limit: i64,
     /// Files that one of its processes may have open. With `pids-limit` it bounds what a berth can have in all.
@@ -117,9 +126,25 @@ pub struct BerthRules {
     pub datasets: Vec<Dataset>,
 }
 
+/// A berth without cards is given one part in so many of what a card gives: enough to edit and to compile, and four
+/// of them weigh as one card.
+const PARTS_WITHOUT_CARDS: u32 = 4;
+
 impl BerthRules {
     pub fn memory_of(&self, cards: usize) -> Size {
+        if cards == 0 {
+            return Size(self.memory_per_card.0 / u64::from(PARTS_WITHOUT_CARDS)).max(LEAST_MEMORY);
+        }
         Size(self.memory_per_card.0.saturating_mul(u64::try_from(cards).unwrap_or(u64::MAX)))
+    }
+
+    /// The CPUs that so many cards give; `None` for no limit.
+    pub fn cpus_of(&self, cards: usize) -> Option<f64> {
+        let cpus = match u32::try_from(cards).unwrap_or(u32::MAX) {
+            0 => self.cpus_per_card / f64::from(PARTS_WITHOUT_CARDS),
+            cards => self.cpus_per_card * f64::from(cards),
+        };
+        Some(cpus).filter(|cpus| *cpus > 0.0)
     }
 
     /// The most memory that a user may ask for; never less than the cards give.
@@ -132,6 +157,10 @@ impl BerthRules {
 /// What most programs ask for at most, and a sixteenth of what engines give where nobody says.
 fn open_files() -> u64 {
     65_536
+}
+
+fn snapshots() -> u32 {
+    5
 }
 
 fn yes() -> bool {
@@ -184,4 +213,21 @@ pub struct ForeignHolder {
     pub card: CardId,
     pub pid: u32,
     pub name: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::shipped_profile;
+
+    #[test]
+    fn a_berth_without_cards_is_given_a_quarter_of_a_card() {
+        let mut rules = toml::from_str::<Profile>(shipped_profile("sim").unwrap()).unwrap().berth;
+        (rules.memory_per_card, rules.cpus_per_card) = (Size::gib(100), 24.0);
+        assert_eq!((rules.memory_of(0), rules.memory_of(2)), (Size::gib(25), Size::gib(200)));
+        assert_eq!((rules.cpus_of(0), rules.cpus_of(2)), (Some(6.0), Some(48.0)));
+        assert_eq!(rules.most_memory_of(0), Size::gib(50));
+        (rules.memory_per_card, rules.cpus_per_card) = (Size::mib(100), 0.0);
+        assert_eq!((rules.memory_of(0), rules.cpus_of(0)), (LEAST_MEMORY, None));
+    }
 }

@@ -70,7 +70,8 @@ fn verbs_and_routes_are_documented() {
     for route in
         read("src/agent/routes.rs").split(".route(\"").skip(1).map(|rest| rest.split('"').next().unwrap())
     {
-        let shown = route.replace("{name}", "NAME").replace("{*name}", "NAME").replace("{id}", "ID");
+        let names = [("{name}", "NAME"), ("{*name}", "NAME"), ("{id}", "ID"), ("{owner}", "OWNER")];
+        let shown = names.iter().fold(route.to_owned(), |shown, (from, to)| shown.replace(from, to));
         assert!(api.contains(&shown), "{route}");
     }
 }

@@ -42,6 +42,18 @@ fn free_while_nobody_waits() {
     assert_eq!(decide(&empty_node().with([overdue, forgotten])), []);
 }
 
+/// Its end serves nobody, however long its lease is over, and it stands in nobody's way.
+#[test]
+fn a_berth_without_cards_is_never_asked_back() {
+    let without = berth(1, "alice", [], hours(40));
+    let busy = berth(2, "bob", 0..8, hours(1));
+    let node = empty_node().with([without, busy]).waiting([ticket(7, "carol", any(8), hours(11))]);
+    assert_eq!(decide(&node), []);
+    assert_eq!(renewal(&node, &node.standing[0]), Renewal::Free);
+    let node = empty_node().with([berth(1, "alice", [], hours(40))]);
+    assert_eq!(who_starts(&node.waiting([ticket(7, "carol", any(8), hours(0))])), [7]);
+}
+
 #[test]
 fn a_request_starts_where_cards_are_free() {
     let node = empty_node().with([berth(1, "alice", 0..2, hours(1))]);

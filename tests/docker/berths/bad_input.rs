@@ -10,12 +10,16 @@ use std::net::TcpListener;
 fn wishes_that_make_no_sense() {
     let Some(rig) = Rig::start() else { return };
     let ask = |code: i32, args: &[&str]| rig.refused(code, &[&["request", "--user", "alice"], args].concat());
-    for count in ["0", "9", "-1", "99999999999"] {
+    for count in ["9", "-1", "99999999999"] {
         let said = ask(2, &["--cards", count]);
         assert!(
             said.starts_with(&format!("berth: {count} cards cannot be asked for; this node has 8\n")),
             "{said}"
         );
+    }
+    for none in ["", ",", " "] {
+        let ran = rig.berth(&["request", "--user", "alice", "--card-ids", none]);
+        assert!(ran.code == 2 && ran.err.contains("write numbers as 0,1 or 4-7"), "{none:?}: {ran:?}");
     }
     let said = ask(2, &["--card-ids", "1,2,1"]);
     assert!(said.starts_with("berth: card 1 is named twice\n"), "{said}");

@@ -21,7 +21,9 @@ fn points(operation: &str) -> Vec<&'static str> {
 fn every_operation_is_tried() {
     for point in POINTS {
         let operation = point.split('.').next().unwrap();
-        assert!(["request", "release", "stop", "start", "move", "return"].contains(&operation), "{point}");
+        let tried =
+            ["request", "release", "stop", "start", "move", "return", "rename", "snapshot", "unsnapshot"];
+        assert!(tried.contains(&operation), "{point}");
     }
 }
 
@@ -162,4 +164,53 @@ fn a_berth_that_was_cut_on_its_way_back_comes_back() {
         });
         assert!(rig.ssh(&berth, "true").status.success(), "{point}");
     }
+}
+
+#[test]
+fn a_rename_that_is_cut_is_finished() {
+    let Some(mut rig) = Rig::start() else { return };
+    let berth = rig.request(&["--cards", "1", "--name", "train"]);
+    let container = berth["container_id"].as_str().unwrap().to_owned();
+    for (point, (from, to)) in points("rename").into_iter().zip([("train", "two"), ("two", "three")]) {
+        die_at(&mut rig, point, &["rename", &format!("alice/{from}"), to]);
+        let name = || rig.inspect(&container)["Name"].as_str().unwrap().to_owned();
+        until(&format!("{point}: its container's name"), PATIENCE, || {
+            name().contains(&format!("-alice-{to}-")).then_some(())
+        });
+        let shown = rig.json(&["show", &format!("alice/{to}")]);
+        assert_eq!((&shown["state"], &shown["conditions"]), (&json!("live"), &json!([])), "{point}");
+        let said = rig.ssh_ok(&shown, "cat /opt/berth/info/cards.json");
+        assert!(said.contains(&format!("alice/{to}")), "{point}: {said}");
+    }
+    rig.ok(&["release", "alice/three"]);
+    rig.assert_nothing_left();
+}
+
+#[test]
+fn an_image_of_a_berth_that_is_cut_is_whole_or_gone() {
+    let Some(mut rig) = Rig::start() else { return };
+    rig.request(&["--cards", "0", "--name", "train"]);
+    let images = |rig: &Rig| {
+        let listed = rig.json(&["image", "list"]);
+        let repository = format!("reference=berth-snapshot-{}", rig.instance);
+        let tags = rig.docker(&["images", "-q", "--filter", &repository]);
+        (listed["images"].as_array().unwrap().len() - 1, tags.lines().count())
+    };
+    for point in points("snapshot") {
+        die_at(&mut rig, point, &["snapshot", "alice/train", "cut"]);
+        until(&format!("{point}: nothing of it"), PATIENCE, || (images(&rig) == (0, 0)).then_some(()));
+        assert_eq!(state(&rig, "alice/train"), "live", "{point}");
+        // Until what was cut is cleared up, its name is taken.
+        until(&format!("{point}: its name is free"), PATIENCE, || {
+            (rig.berth(&["snapshot", "alice/train", "cut"]).code == 0).then_some(())
+        });
+        rig.ok(&["image", "remove", "alice/cut"]);
+    }
+    for point in points("unsnapshot") {
+        rig.ok(&["snapshot", "alice/train", "cut"]);
+        die_at(&mut rig, point, &["image", "remove", "alice/cut"]);
+        until(&format!("{point}: nothing of it"), PATIENCE, || (images(&rig) == (0, 0)).then_some(()));
+    }
+    rig.ok(&["release", "alice/train"]);
+    rig.assert_nothing_left();
 }

@@ -68,7 +68,7 @@ fn errors_and_exit_codes_are_those_of_the_command_line() {
     rig.json(&["request", "--user", "bob", "--cards", "1", "--name", "his"]);
     for (code, line, said) in [
         (2, "show nothing", "there is no berth nothing"),
-        (2, "request --cards 0", ""),
+        (2, "request --cards -1", ""),
         (2, "request", "--cards"),
         (2, "release ../x", "is not a berth's name"),
         (2, "show his", "there is no berth his"),
