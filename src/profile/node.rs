@@ -19,6 +19,9 @@ pub struct Profile {
     /// What happens to leases that end.
     #[serde(default)]
     pub lease: super::LeaseRules,
+    /// What counts as no work.
+    #[serde(default)]
+    pub idle: super::IdleLimits,
     /// What `berth bootstrap` makes of a bare node.
     #[serde(default)]
     pub bootstrap: Bootstrap,
