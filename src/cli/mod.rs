@@ -11,6 +11,7 @@ mod check;
 mod events;
 mod facts;
 mod gateway;
+mod idle;
 mod image;
 mod inside;
 mod keep;
@@ -26,6 +27,7 @@ mod sim;
 mod ssh;
 mod ssh_config;
 mod start;
+mod usage;
 mod user;
 
 pub use inside::run_as_scp;
@@ -107,6 +109,7 @@ enum Command {
     Renew(renew::Args),
     Queue(queue::Args),
     Cancel(queue::CancelArgs),
+    Usage(usage::Args),
     Stop(start::StopArgs),
     Start(start::StartArgs),
     Keep(keep::KeepArgs),
@@ -172,6 +175,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Keep(args) => keep::keep(global, args),
         Command::Lock(args) => keep::lock(global, args),
         Command::Unlock(args) => keep::unlock(global, args),
+        Command::Usage(args) => usage::run(global, &args),
         Command::Stop(args) => start::stop(global, args),
         Command::Start(args) => start::start(global, args),
         Command::Release(args) => berths::release(global, args),

@@ -2,7 +2,7 @@
 
 use super::gateway::Visit;
 use super::{
-    Global, berths, cards, end, events, image, keep, queue, render, renew, request, ssh_config, start, user,
+    Global, berths, cards, end, events, image, keep, queue, render, renew, request, ssh_config, start, usage, user,
 };
 use crate::error::{ErrorClass, Fault};
 use anyhow::Result;
@@ -31,6 +31,7 @@ enum Command {
     Queue(queue::Args),
     Cancel(queue::CancelArgs),
     Keep(keep::KeepArgs),
+    Usage(usage::Args),
     Stop(start::StopArgs),
     Start(start::StartArgs),
     Release(berths::ReleaseArgs),
@@ -160,6 +161,7 @@ fn perform(visit: &Visit, cli: Cli) -> Result<ExitCode> {
         Command::Queue(args) => queue::run(global, &args),
         Command::Cancel(args) => queue::cancel(global, &args),
         Command::Keep(args) => keep::keep(global, args),
+        Command::Usage(args) => usage::run(global, &args),
         Command::Stop(args) => start::stop(global, args),
         Command::Start(args) => start::start(global, args),
         Command::Release(args) => berths::release(global, args),
@@ -190,6 +192,7 @@ mod tests {
             "release x",
             "stop x",
             "queue",
+            "usage --by day",
             "start x --wait 1h --lease 2h",
             "events --follow",
             "ssh-config x --known-hosts",

@@ -16,12 +16,14 @@ mod stops;
 #[cfg(test)]
 mod tests;
 mod tickets;
+mod usage;
 mod users;
 
 pub use berths::{ClaimError, NewBerth, PortUse, WrongChange};
 pub use events::{Event, NewEvent};
 pub use leases::{Counted, Holding, LeaseNotes};
 pub use tickets::{NewTicket, TicketRow, Unconfirmed};
+pub use usage::{Held, UsageKey};
 pub use users::{Key, User};
 
 use crate::error::Fault;

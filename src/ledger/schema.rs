@@ -238,6 +238,7 @@ CREATE TABLE tickets (
 /// Fair share looks at what was given back in the last days. `moves`: whose files go on in another container. A ticket
 /// with a `request` waits without a connection; the berth that it becomes remembers it until it is live, and has to be
 /// used by `confirm_by`.
+/// `usage`: milliseconds that cards were used, and idle while others waited; `holdings` has how long they were held.
 const V6: &str = "
 CREATE INDEX holdings_by_end ON holdings (until);
 
@@ -259,6 +260,16 @@ WHEN NEW.state IN ('released', 'undone')
 BEGIN
   DELETE FROM moves WHERE berth = NEW.id;
 END;
+
+CREATE TABLE usage (
+  day TEXT NOT NULL,
+  owner TEXT NOT NULL REFERENCES users (name),
+  image TEXT NOT NULL,
+  card INTEGER NOT NULL CHECK (card >= 0),
+  used INTEGER NOT NULL CHECK (used >= 0),
+  idle_wanted INTEGER NOT NULL CHECK (idle_wanted >= 0),
+  PRIMARY KEY (day, owner, image, card)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// Brings a ledger to [`VERSION`], or refuses one that is newer than this program.
