@@ -53,15 +53,18 @@ impl By {
 }
 
 pub(crate) fn run(global: &Global, args: &Args) -> Result<ExitCode> {
-    let mut path = format!("/v1/usage?since={}&by={}", whole_seconds(args.since), args.by.word());
-    if let Some(user) = &args.user {
-        path += &format!("&user={}", segment("a user", user)?);
-    }
+    let user = match &args.user {
+        Some(user) => format!("&user={}", segment("a user", user)?),
+        None => String::new(),
+    };
+    let path = format!("/v1/usage?since={}&by={}{user}", whole_seconds(args.since), args.by.word());
     let usage: Usage = wait_for(global.client()?.get(&path))?;
     if global.json {
         render::json(&usage)?;
     } else if args.csv {
-        csv(&usage).iter().for_each(|line| render::line(line));
+        for line in csv(&usage) {
+            render::line(&line);
+        }
     } else if usage.rows.is_empty() {
         render::note("no card was held in this time");
     } else {

@@ -88,7 +88,7 @@ fn works(sample: &Sample, cards: usize, rules: &IdleRules) -> bool {
     let percent = u32::try_from(rules.cpu).map_or(f64::INFINITY, f64::from);
     let cards = u32::try_from(cards).map_or(f64::INFINITY, f64::from);
     let busy = sample.cores * 100.0 >= percent * cards;
-    sample.aicore >= rules.aicore || busy || sample.bytes >= rules.ssh_bytes
+    sample.aicore >= rules.aicore || busy || sample.typed || sample.bytes >= rules.ssh_bytes
 }
 
 fn evidence(run: &[Sample]) -> Evidence {
@@ -140,6 +140,7 @@ mod tests {
             held: false,
             cores: 0.01,
             bytes: 0,
+            typed: false,
         }
     }
 
@@ -164,7 +165,8 @@ mod tests {
 
     #[test]
     fn one_look_that_saw_work_begins_the_window_anew() {
-        let changes: [(&str, Change); 4] = [
+        let changes: [(&str, Change); 5] = [
+            ("key", |sample| sample.typed = true),
             ("card", |sample| sample.aicore = 5),
             ("cpu", |sample| sample.cores = 0.05),
             ("ssh", |sample| sample.bytes = 1024),
@@ -206,7 +208,9 @@ mod tests {
     #[test]
     fn a_model_that_is_loaded_and_not_used_is_parked() {
         let mut samples = hours(120);
-        samples.iter_mut().for_each(|sample| sample.held = true);
+        for sample in &mut samples {
+            sample.held = true;
+        }
         assert!(judged(&samples).unwrap().parked);
     }
 
@@ -216,7 +220,7 @@ mod tests {
         assert_eq!(judge(&[], 500), None);
         // One in five may be missing, and not more.
         let some = |of: u64| -> Vec<Sample> {
-            hours(240).into_iter().filter(|s| s.at.0.as_secs() / MINUTE % of != 0).collect()
+            hours(240).into_iter().filter(|s| !(s.at.0.as_secs() / MINUTE).is_multiple_of(of)).collect()
         };
         assert!(judged(&some(5)).is_some());
         assert_eq!(judged(&some(4)), None);

@@ -19,6 +19,8 @@ pub struct Sample {
     pub cores: f64,
     /// The most that went over SSH in a minute, both ways, since the look before.
     pub bytes: u64,
+    /// Somebody typed at a terminal since then.
+    pub typed: bool,
 }
 
 /// What samples of some time say together: the highest of each value.

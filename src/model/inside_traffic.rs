@@ -15,14 +15,16 @@ pub struct InsideTraffic {
     schema: u32,
     seconds: u32,
     /// Bytes from clients.
-    typed: u64,
+    received: u64,
     /// Bytes to clients.
-    shown: u64,
+    sent: u64,
+    /// Of those received, typed at terminals.
+    typed: u64,
 }
 
 impl InsideTraffic {
-    pub fn new(seconds: u32, typed: u64, shown: u64) -> Self {
-        Self { schema: SCHEMA, seconds, typed, shown }
+    pub fn new(seconds: u32, received: u64, sent: u64, typed: u64) -> Self {
+        Self { schema: SCHEMA, seconds, received, sent, typed }
     }
 
     pub fn line(&self) -> Option<String> {
@@ -38,8 +40,13 @@ impl InsideTraffic {
     }
 
     pub fn bytes_per_minute(&self) -> u64 {
-        let bytes = u128::from(self.typed) + u128::from(self.shown);
+        let bytes = u128::from(self.received) + u128::from(self.sent);
         u64::try_from(bytes * 60 / u128::from(self.seconds.max(1))).unwrap_or(u64::MAX)
+    }
+
+    /// Whether somebody typed at a terminal.
+    pub fn was_typed(&self) -> bool {
+        self.typed > 0
     }
 }
 
@@ -49,24 +56,21 @@ mod tests {
 
     #[test]
     fn a_line_reads_back_and_says_how_much_a_minute_carried() {
-        let traffic = InsideTraffic::new(30, 100, 500);
+        let traffic = InsideTraffic::new(30, 100, 500, 3);
         let line = traffic.line().unwrap();
-        assert_eq!(line, r#"{"berth-traffic":1,"seconds":30,"typed":100,"shown":500}"#);
+        assert_eq!(line, r#"{"berth-traffic":1,"seconds":30,"received":100,"sent":500,"typed":3}"#);
         assert_eq!(InsideTraffic::read(&line), Some(traffic));
-        assert_eq!(traffic.bytes_per_minute(), 1200);
+        assert_eq!((traffic.bytes_per_minute(), traffic.was_typed()), (1200, true));
     }
 
     #[test]
     fn what_a_berths_root_writes_is_no_more_than_a_number() {
-        let most = InsideTraffic::new(0, u64::MAX, u64::MAX);
-        assert_eq!(most.bytes_per_minute(), u64::MAX);
-        for line in [
-            "",
-            "{}",
-            r#"{"berth-traffic":2,"seconds":1,"typed":1,"shown":1}"#,
-            r#"{"berth-traffic":1,"seconds":-1,"typed":1,"shown":1}"#,
-        ] {
-            assert_eq!(InsideTraffic::read(line), None, "{line}");
+        assert_eq!(InsideTraffic::new(0, u64::MAX, u64::MAX, 0).bytes_per_minute(), u64::MAX);
+        let line = InsideTraffic::new(1, 1, 1, 0).line().unwrap();
+        let wrong =
+            [line.replace("c\":1", "c\":2"), line.replace("s\":1", "s\":-1"), String::new(), "{}".into()];
+        for wrong in wrong {
+            assert_eq!(InsideTraffic::read(&wrong), None, "{wrong}");
         }
         assert_eq!(InsideTraffic::read(&format!("{{\"berth-traffic\":1{}", " ".repeat(LINE_LIMIT))), None);
     }

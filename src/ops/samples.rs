@@ -64,6 +64,8 @@ struct Traffic {
     at: BootTime,
     /// The most bytes of a minute since the last sample.
     most: u64,
+    /// Somebody typed at a terminal since then.
+    typed: bool,
 }
 
 /// One look at the container of a berth.
@@ -159,11 +161,11 @@ impl Node {
             *watch = Watch::begin(&looked);
         }
         let (cores, passed) = watch.pass(&looked, limits.every());
-        let bytes = watched.traffic.get_mut(&berth.id).and_then(|traffic| traffic.take(looked.at));
-        if let (Some(cores), Some(bytes)) = (cores, bytes) {
-            watch.add(work.sample(looked.at, cores, bytes));
+        let ssh = watched.traffic.get_mut(&berth.id).and_then(|traffic| traffic.take(looked.at));
+        if let (Some(cores), Some(ssh)) = (cores, ssh) {
+            watch.add(work.sample(looked.at, cores, ssh));
         }
-        let is_idle = is_wanted && watch.quiet(looked.at, &settings).is_some();
+        let is_idle = is_wanted && !berth.unattended && watch.quiet(looked.at, &settings).is_some();
         watched.spent.add(berth, now.wall, passed, is_idle, |card| {
             work.aicore.iter().any(|(id, load)| *id == card && *load >= limits.aicore_percent)
         });
@@ -177,8 +179,10 @@ impl Node {
             return;
         }
         let mut watched = self.samples.lock();
-        let last = watched.traffic.entry(id).or_insert(Traffic { at: now.boot, most: 0 });
-        *last = Traffic { at: now.boot, most: last.most.max(traffic.bytes_per_minute()) };
+        let last = watched.traffic.entry(id).or_insert(Traffic { at: now.boot, most: 0, typed: false });
+        last.at = now.boot;
+        last.most = last.most.max(traffic.bytes_per_minute());
+        last.typed |= traffic.was_typed();
     }
 
     /// Which live berths do nothing now.
@@ -192,7 +196,8 @@ impl Node {
     /// What is shown of those of these berths that do nothing, by id.
     pub fn idle_views(&self, berths: &[Berth]) -> BTreeMap<i64, IdleView> {
         let (now, quiet) = (self.now(), self.quiet_berths());
-        let live = berths.iter().filter(|berth| berth.state == BerthState::Live);
+        // An unattended one ends with its lease, whatever it does.
+        let live = berths.iter().filter(|berth| berth.state == BerthState::Live && !berth.unattended);
         live.filter_map(|berth| Some((berth.id, view(quiet.get(&berth.id)?, now)))).collect()
     }
 }
@@ -248,14 +253,16 @@ impl Watch {
 }
 
 impl Traffic {
-    /// The most bytes of a minute since it was last asked; `None` where the server has been silent for long.
-    fn take(&mut self, now: BootTime) -> Option<u64> {
-        (now.since(self.at) <= TRAFFIC_COUNTS).then(|| std::mem::take(&mut self.most))
+    /// The most bytes of a minute since it was last asked, and whether somebody typed; `None` where the server has been
+    /// silent for long.
+    fn take(&mut self, now: BootTime) -> Option<(u64, bool)> {
+        let counts = now.since(self.at) <= TRAFFIC_COUNTS;
+        counts.then(|| (std::mem::take(&mut self.most), std::mem::take(&mut self.typed)))
     }
 }
 
 impl CardWork {
-    fn sample(&self, at: BootTime, cores: f64, bytes: u64) -> Sample {
+    fn sample(&self, at: BootTime, cores: f64, (bytes, typed): (u64, bool)) -> Sample {
         Sample {
             at,
             aicore: self.aicore.iter().map(|(_, load)| *load).max().unwrap_or_default(),
@@ -264,6 +271,7 @@ impl CardWork {
             held: self.held,
             cores,
             bytes,
+            typed,
         }
     }
 }

@@ -22,6 +22,7 @@ struct Minutes {
     busy: f64,
     cpu: Duration,
     bytes: u64,
+    typed: u64,
     is_wanted: bool,
     started: u32,
 }
@@ -37,8 +38,8 @@ impl Minutes {
             (device.aicore_percent, device.hbm_used_mib, device.hbm_total_mib) =
                 (Some(0), Some(3000), Some(65_536));
         }
-        let (busy, cpu, bytes, is_wanted, started) = (0.5, Duration::ZERO, 300, false, 1);
-        Self { clock, node, _dir: dir, berth, npu, busy, cpu, bytes, is_wanted, started }
+        let (busy, cpu, bytes, typed, is_wanted, started) = (0.5, Duration::ZERO, 300, 0, false, 1);
+        Self { clock, node, _dir: dir, berth, npu, busy, cpu, bytes, typed, is_wanted, started }
     }
 
     fn pass(&mut self, minutes: u32) {
@@ -46,7 +47,11 @@ impl Minutes {
             self.clock.pass(Duration::from_mins(1));
             self.cpu += Duration::from_secs_f64(self.busy);
             let now = self.node.now();
-            self.node.note_traffic(self.berth.id, now.wall, &InsideTraffic::new(60, self.bytes, 0));
+            self.node.note_traffic(
+                self.berth.id,
+                now.wall,
+                &InsideTraffic::new(60, self.bytes, 0, self.typed),
+            );
             self.look();
         }
     }
@@ -98,6 +103,8 @@ async fn a_berth_that_does_nothing_is_asked_back_when_somebody_waits() {
     assert_eq!((idle.code, idle.since.to_string()), (IdleCode::Idle, "2026-01-01T08:02:00Z".into()));
     assert_eq!((idle.evidence.samples, idle.evidence.ssh_bytes), (120, 300));
     assert_eq!(alice.decided().await, [], "nobody waits");
+    let unattended = Berth { unattended: true, ..alice.berth.clone() };
+    assert!(alice.node.idle_views(&[unattended]).is_empty());
     alice.wait();
     let decided = alice.decided().await;
     let [Action::Announce { berth, why: Why::Idle, stops_at }] = decided[..] else { panic!("{decided:?}") };
@@ -147,7 +154,7 @@ async fn what_is_not_measured_is_not_idle() {
     assert_eq!(alice.idle(), None);
     // What it said long ago is read again after a start of the agent.
     let long_ago = alice.node.now().wall - Duration::from_mins(5);
-    alice.node.note_traffic(alice.berth.id, long_ago, &InsideTraffic::new(60, 0, 0));
+    alice.node.note_traffic(alice.berth.id, long_ago, &InsideTraffic::new(60, 0, 0, 0));
     alice.look();
     assert!(alice.node.samples.lock().berths[&alice.berth.id].samples.is_empty());
     // An npu-smi that fails.
@@ -184,7 +191,10 @@ async fn typing_and_computing_are_work() {
     alice.bytes = 2000;
     alice.pass(125);
     assert_eq!(alice.idle(), None);
-    (alice.bytes, alice.busy) = (0, 30.0);
+    (alice.bytes, alice.typed) = (60, 1);
+    alice.pass(125);
+    assert_eq!(alice.idle(), None);
+    (alice.typed, alice.busy) = (0, 30.0);
     alice.pass(125);
     assert_eq!(alice.idle(), None);
     alice.busy = 0.1;

@@ -89,7 +89,7 @@ impl Node {
         let (held, counted) = self
             .ledger(move |ledger| Ok((ledger.holdings_after(since)?, ledger.usage_since(&first)?)))
             .await?;
-        let mut sums = Sums { by: query.by, user: query.user.as_deref(), sums: BTreeMap::new() };
+        let mut sums = Sums { by: query.by, user: query.user.as_deref(), by_key: BTreeMap::new() };
         for held in held {
             sums.hold(&held, since, now, &zone)?;
         }
@@ -109,7 +109,7 @@ struct Sums<'a> {
     by: UsageBy,
     user: Option<&'a str>,
     /// Milliseconds: held, used, idle while wanted.
-    sums: BTreeMap<Key, [u64; 3]>,
+    by_key: BTreeMap<Key, [u64; 3]>,
 }
 
 /// In the order in which it is shown.
@@ -130,7 +130,7 @@ impl Sums<'_> {
             UsageBy::Image => Key::Text(of.image.clone()),
             UsageBy::Card => Key::Card(of.card.0),
         };
-        let sums = self.sums.entry(key).or_default();
+        let sums = self.by_key.entry(key).or_default();
         for (sum, more) in sums.iter_mut().zip([held, used, idle_wanted]) {
             *sum = sum.saturating_add(more);
         }
@@ -166,7 +166,7 @@ impl Sums<'_> {
             used: used / 1000,
             idle_wanted: idle_wanted / 1000,
         };
-        self.sums.into_iter().map(row).collect()
+        self.by_key.into_iter().map(row).collect()
     }
 }
 
@@ -194,7 +194,7 @@ mod tests {
     }
 
     fn summed(by: UsageBy, user: Option<&str>) -> Vec<(String, u64)> {
-        let mut sums = Sums { by, user, sums: BTreeMap::new() };
+        let mut sums = Sums { by, user, by_key: BTreeMap::new() };
         let now = at("2026-12-03T12:00:00Z");
         for held in [
             held(0, "2026-12-01T20:00:00Z", Some("2026-12-02T02:00:00Z")),

@@ -46,7 +46,7 @@ const SHORTEST_WINDOW: Duration = Duration::from_secs(10);
 /// How often a sample is taken,
 const EVERY: Duration = Duration::from_mins(1);
 /// and at least so many in a window, where that is no more than one a second.
-const IN_A_WINDOW: u32 = 120;
+const IN_A_WINDOW: u32 = 12;
 const MOST_OFTEN: Duration = Duration::from_secs(1);
 
 impl IdleLimits {
@@ -119,7 +119,7 @@ mod tests {
         let every =
             |window| IdleLimits { window: Duration::from_secs(window), ..IdleLimits::default() }.every();
         assert_eq!([every(7200), every(86_400)], [EVERY; 2]);
-        assert_eq!(every(1200), Duration::from_secs(10));
+        assert_eq!(every(120), Duration::from_secs(10));
         assert_eq!(every(10), MOST_OFTEN);
     }
 }

@@ -6,6 +6,7 @@ use crate::ops::Node;
 use anyhow::Result;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// What was counted is written so often: an agent that is killed loses that much.
 const WRITE_EVERY: Duration = Duration::from_mins(5);
@@ -13,6 +14,8 @@ const WRITE_EVERY: Duration = Duration::from_mins(5);
 #[derive(Default)]
 pub(super) struct Samples {
     written: BootTime,
+    /// When this look was due: the next one is due an interval after it, however long it takes.
+    due: Option<Instant>,
 }
 
 impl Task for Samples {
@@ -28,7 +31,11 @@ impl Task for Samples {
     }
 
     async fn rest(&mut self, node: &Node) -> Result<()> {
-        tokio::time::sleep(node.sample_interval()).await;
+        let now = Instant::now();
+        let due = self.due.unwrap_or(now) + node.sample_interval();
+        // What was missed is not made up for.
+        self.due = Some(due.max(now));
+        tokio::time::sleep_until(due).await;
         Ok(())
     }
 }

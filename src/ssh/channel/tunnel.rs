@@ -158,7 +158,7 @@ async fn send(
         }
         match from.read_buf(&mut buffer).await {
             Ok(count @ 1..) => {
-                place.shown(count);
+                place.sent(count);
                 writer.data_bytes(buffer.split().freeze()).await?;
             }
             Ok(0) | Err(_) => return writer.eof().await,

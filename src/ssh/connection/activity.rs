@@ -46,9 +46,9 @@ impl Activity {
     }
 
     /// So many bytes came from the client.
-    pub(super) fn typed(&self, bytes: usize) {
+    pub(super) fn received(&self, bytes: usize, at_terminal: bool) {
         self.touch();
-        self.traffic.typed(bytes);
+        self.traffic.received(bytes, at_terminal);
     }
 
     fn touch(&self) {
@@ -70,9 +70,9 @@ impl Activity {
 
 impl ChannelPlace {
     /// So many bytes go to the client over this channel.
-    pub(in crate::ssh) fn shown(&self, bytes: usize) {
+    pub(in crate::ssh) fn sent(&self, bytes: usize) {
         self.0.touch();
-        self.0.traffic.shown(bytes);
+        self.0.traffic.sent(bytes);
     }
 }
 

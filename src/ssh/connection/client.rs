@@ -163,9 +163,9 @@ impl ClientConnection {
         place
     }
 
-    /// So many bytes came over one of its channels.
-    pub(in crate::ssh) fn typed(&self, bytes: usize) {
-        self.activity.typed(bytes);
+    /// So many bytes came over one of its channels, or were typed at a terminal.
+    pub(in crate::ssh) fn received(&self, bytes: usize, at_terminal: bool) {
+        self.activity.received(bytes, at_terminal);
     }
 
     /// Tells an event with this connection's user, key and address.

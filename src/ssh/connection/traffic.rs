@@ -1,26 +1,34 @@
 //! How much all connections of one server carried, in channels of sessions and forwarded connections.
 
+use crate::model::inside_traffic::InsideTraffic;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes since they were last taken.
 #[derive(Debug, Default)]
 pub(in crate::ssh) struct Traffic {
+    received: AtomicU64,
+    sent: AtomicU64,
+    /// Of those received, typed at terminals.
     typed: AtomicU64,
-    shown: AtomicU64,
 }
 
 impl Traffic {
-    pub(super) fn typed(&self, bytes: usize) {
-        add(&self.typed, bytes);
+    pub(super) fn received(&self, bytes: usize, at_terminal: bool) {
+        add(&self.received, bytes);
+        if at_terminal {
+            add(&self.typed, bytes);
+        }
     }
 
-    pub(super) fn shown(&self, bytes: usize) {
-        add(&self.shown, bytes);
+    pub(super) fn sent(&self, bytes: usize) {
+        add(&self.sent, bytes);
     }
 
-    /// Bytes from clients and to clients; from here on they are counted anew.
-    pub(in crate::ssh) fn take(&self) -> (u64, u64) {
-        (self.typed.swap(0, Ordering::Relaxed), self.shown.swap(0, Ordering::Relaxed))
+    /// What was carried in these seconds; from here on it is counted anew.
+    pub(in crate::ssh) fn take(&self, seconds: u32) -> InsideTraffic {
+        let [received, sent, typed] =
+            [&self.received, &self.sent, &self.typed].map(|count| count.swap(0, Ordering::Relaxed));
+        InsideTraffic::new(seconds, received, sent, typed)
     }
 }
 

@@ -118,9 +118,9 @@ fn tell_traffic(traffic: Arc<Traffic>, seconds: u32, tell: fn(&InsideTraffic)) {
         let mut last = Instant::now();
         loop {
             std::thread::sleep(Duration::from_secs(seconds.max(1).into()));
-            let (passed, (typed, shown)) = (last.elapsed(), traffic.take());
+            let passed = last.elapsed();
             last += passed;
-            tell(&InsideTraffic::new(u32::try_from(passed.as_secs()).unwrap_or(u32::MAX), typed, shown));
+            tell(&traffic.take(u32::try_from(passed.as_secs()).unwrap_or(u32::MAX)));
         }
     });
 }
