@@ -188,7 +188,7 @@ async fn another_start_of_the_container_begins_anew() {
 #[tokio::test]
 async fn typing_and_computing_are_work() {
     let mut alice = Minutes::start();
-    alice.bytes = 2000;
+    alice.bytes = 3000;
     alice.pass(125);
     assert_eq!(alice.idle(), None);
     (alice.bytes, alice.typed) = (60, 1);

@@ -36,7 +36,7 @@ impl Default for IdleLimits {
             aicore_percent: 5,
             cpu_percent: 5,
             hbm_percent: 1,
-            ssh_bytes: 1024,
+            ssh_bytes: 2048,
         }
     }
 }
