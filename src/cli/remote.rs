@@ -2,7 +2,8 @@
 
 use super::gateway::Visit;
 use super::{
-    Global, berths, cards, end, events, image, keep, queue, render, renew, request, ssh_config, start, usage, user,
+    Global, berths, cards, end, events, image, keep, queue, render, renew, request, ssh_config, start, usage,
+    user,
 };
 use crate::error::{ErrorClass, Fault};
 use anyhow::Result;

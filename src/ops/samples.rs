@@ -185,6 +185,11 @@ impl Node {
         last.typed |= traffic.was_typed();
     }
 
+    /// From now on its window begins anew: its owner needs it.
+    pub(super) fn watch_anew(&self, id: i64) {
+        self.samples.lock().berths.remove(&id);
+    }
+
     /// Which live berths do nothing now.
     pub(super) fn quiet_berths(&self) -> BTreeMap<i64, Quiet> {
         let (settings, now) = (self.settings(), self.now().boot);

@@ -88,6 +88,8 @@ impl Minutes {
             berth: None,
             wish: CardWish::Ids(vec![0]),
             lease: Duration::from_hours(1),
+            unattended: false,
+            request: None,
         };
         ledger.add_ticket(&new, &self.node.event("ticket.waits", "bob", "t")).unwrap();
     }
@@ -182,6 +184,17 @@ async fn another_start_of_the_container_begins_anew() {
     alice.pass(100);
     assert_eq!(alice.idle(), None);
     alice.pass(25);
+    assert!(alice.idle().is_some());
+}
+
+#[tokio::test]
+async fn a_berth_that_its_owner_keeps_is_not_idle_for_a_window() {
+    let mut alice = Minutes::start();
+    alice.pass(125);
+    alice.node.watch_anew(alice.berth.id);
+    alice.pass(119);
+    assert_eq!(alice.idle(), None);
+    alice.pass(3);
     assert!(alice.idle().is_some());
 }
 

@@ -6,7 +6,6 @@ use crate::ops::Node;
 use anyhow::Result;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
 
 /// What was counted is written so often: an agent that is killed loses that much.
 const WRITE_EVERY: Duration = Duration::from_mins(5);
@@ -15,7 +14,7 @@ const WRITE_EVERY: Duration = Duration::from_mins(5);
 pub(super) struct Samples {
     written: BootTime,
     /// When this look was due: the next one is due an interval after it, however long it takes.
-    due: Option<Instant>,
+    due: Option<tokio::time::Instant>,
 }
 
 impl Task for Samples {
@@ -31,7 +30,7 @@ impl Task for Samples {
     }
 
     async fn rest(&mut self, node: &Node) -> Result<()> {
-        let now = Instant::now();
+        let now = tokio::time::Instant::now();
         let due = self.due.unwrap_or(now) + node.sample_interval();
         // What was missed is not made up for.
         self.due = Some(due.max(now));
