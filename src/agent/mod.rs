@@ -54,7 +54,7 @@ pub async fn run(config: Config, reread: Reread) -> Result<()> {
     if let Some(gateway) = gateway {
         tasks.serve_gateway(gateway, Arc::new(broker));
     }
-    tokio::select! {
+    let ended = tokio::select! {
         () = async {
             tokio::join!(desk::receive(listener, desk.clone()), desk::receive_channels(channels, desk));
             let _ = all_served.recv().await;
@@ -62,7 +62,12 @@ pub async fn run(config: Config, reread: Reread) -> Result<()> {
         // A request that is not done by then is undone by the next agent.
         () = stopped_too_long(&node, told) => Ok(()),
         error = tasks.broken() => Err(error),
+    };
+    drop(tasks);
+    if let Err(error) = node.write_usage().await {
+        tracing::warn!(error = format!("{error:#}"), "what cards did in the last minutes is not counted");
     }
+    ended
 }
 
 /// Stops the node when `told` resolves, and returns when the running requests take longer than [`DRAIN_LIMIT`] to

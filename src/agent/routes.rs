@@ -16,6 +16,7 @@ use crate::ops::images::{ImageSource, ImageView};
 use crate::ops::limits::UserView;
 use crate::ops::reserve::NewReservation;
 use crate::ops::rulings::NewRuling;
+use crate::ops::usage::{Usage, UsageQuery};
 use crate::ops::{Caller, Node};
 use anyhow::Result;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
@@ -58,6 +59,7 @@ pub(super) fn router(node: Arc<Node>) -> Router {
         .route("/v1/reservations/{id}", delete(end_reservation))
         .route("/v1/tickets", post(request_detached))
         .route("/v1/tickets/{id}", delete(cancel))
+        .route("/v1/usage", get(show_usage))
         .route("/v1/gateway", get(show_gateway))
         .route("/v1/users", get(list_users).post(add_user))
         .route("/v1/users/{name}", get(show_user).patch(change_user).delete(remove_user))
@@ -157,14 +159,16 @@ async fn clear_card(State(node): Shared, caller: Caller, Part(id): Part<u32>) ->
 
 fn view(node: &Node, berth: Berth) -> BerthView {
     let ssh_jump = node.jump_word(&berth.owner);
-    BerthView { berth: node.with_lease_state(berth), ssh_host: node.ssh_host(), ssh_jump }
+    let idle = node.idle_views(std::slice::from_ref(&berth)).remove(&berth.id);
+    BerthView { berth: node.with_lease_state(berth), ssh_host: node.ssh_host(), ssh_jump, idle }
 }
 
 async fn list_berths(State(node): Shared, caller: Caller, query: Asked<ListQuery>) -> Answer<Berths> {
     let query = asked(query)?;
-    let berths = node.berths(&caller, query.all).await?.into_iter();
-    let berths = berths.map(|berth| node.with_lease_state(berth)).collect();
-    Ok(Json(Berths { berths, full: node.full_places() }))
+    let berths = node.berths(&caller, query.all).await?;
+    let idle = node.idle_views(&berths);
+    let berths = berths.into_iter().map(|berth| node.with_lease_state(berth)).collect();
+    Ok(Json(Berths { berths, idle, full: node.full_places() }))
 }
 
 async fn show_berth(State(node): Shared, caller: Caller, Part(name): Part<String>) -> Answer<BerthView> {
@@ -258,6 +262,10 @@ async fn berth_logs(
 
 async fn show_queue(State(node): Shared, _caller: Caller) -> Answer<Queue> {
     Ok(Json(Queue { waiting: node.queue().await? }))
+}
+
+async fn show_usage(State(node): Shared, _caller: Caller, query: Asked<UsageQuery>) -> Answer<Usage> {
+    Ok(Json(node.usage(&asked(query)?).await?))
 }
 
 async fn show_gateway(State(node): Shared, _caller: Caller) -> Answer<GatewayView> {

@@ -4,6 +4,7 @@
 use crate::error::Fault;
 use crate::ledger::{Event, Reservation, User};
 use crate::model::facts::NpuError;
+use crate::model::idle::IdleView;
 use crate::model::{Berth, CardView, FullPlace};
 use crate::ops::Progress;
 use crate::ops::health::TaskView;
@@ -12,6 +13,7 @@ use crate::ops::queue::QueuePlace;
 use crate::ops::users::Login;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// One line of a streamed answer: any number of `progress`, then one `result` or `error`.
@@ -73,6 +75,9 @@ pub struct BerthView {
     /// What goes after `ssh -J` to reach it over the gateway, as `ma-user@NAME`; `null` where the gateway is off.
     #[serde(default)]
     pub ssh_jump: Option<String>,
+    /// That it does nothing, and how that was measured; absent where it works, and where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle: Option<IdleView>,
 }
 
 /// `berth reserve list --json`: cards that are kept for users, the next reservation first.
@@ -90,6 +95,9 @@ pub struct Queue {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Berths {
     pub berths: Vec<Berth>,
+    /// Those that do nothing, by id.
+    #[serde(default)]
+    pub idle: BTreeMap<i64, IdleView>,
     /// File systems without room on which something of berth's is.
     #[serde(default)]
     pub full: Vec<FullPlace>,

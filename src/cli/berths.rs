@@ -2,8 +2,9 @@
 
 use super::call::{berth_path, relative, wait_for};
 use super::progress::Shown;
-use super::{Global, render, ssh};
+use super::{Global, idle, render, ssh};
 use crate::agent::types::{BerthView, Berths};
+use crate::model::idle::IdleView;
 use crate::model::{Berth, BerthState, LeaseState, StopReason, card};
 use anyhow::Result;
 use hyper::Method;
@@ -30,7 +31,7 @@ pub(crate) fn list(global: &Global, args: ListArgs) -> Result<ExitCode> {
     let now = Timestamp::now();
     let mut table = render::table(&["BERTH", "STATE", "CARDS", "PORT", "IMAGE", "LEASE ENDS", "NOTE"]);
     for berth in &berths.berths {
-        table.add_row(row(berth, now));
+        table.add_row(row(berth, berths.idle.get(&berth.id), now));
     }
     if berths.berths.is_empty() {
         render::note("no berths; ask for one: berth request --cards 1");
@@ -40,7 +41,7 @@ pub(crate) fn list(global: &Global, args: ListArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn row(berth: &Berth, now: Timestamp) -> Vec<String> {
+fn row(berth: &Berth, idle: Option<&IdleView>, now: Timestamp) -> Vec<String> {
     let kept = berth.stop.as_ref().and_then(|stop| stop.kept_until);
     let ends = match (berth.ended_at, berth.until, kept) {
         (Some(ended), ..) => format!("ended {}", relative(ended, now)),
@@ -56,17 +57,19 @@ fn row(berth: &Berth, now: Timestamp) -> Vec<String> {
         if berth.state == BerthState::Live { berth.port.to_string() } else { "-".into() },
         berth.image.clone(),
         ends,
-        render::printable(&remarks(berth)),
+        render::printable(&remarks(berth, idle, now)),
     ]
 }
 
-/// What is wrong with it now, or why it stands still or ended.
-fn remarks(berth: &Berth) -> String {
+/// What is wrong with it now, that it does nothing, or why it stands still or ended.
+fn remarks(berth: &Berth, idle: Option<&IdleView>, now: Timestamp) -> String {
     let conditions = berth.conditions.iter().map(ToString::to_string);
-    let lease = lease_state(berth, Timestamp::now());
+    let lease = lease_state(berth, now);
     let stop =
         berth.stop.iter().filter(|_| berth.state == BerthState::Stopped).map(|stop| stopped(stop.reason));
+    let idle = idle.map(|idle| idle::short(idle, now));
     conditions
+        .chain(idle)
         .chain(lease)
         .chain(stop.map(str::to_owned))
         .chain(berth.note.clone())
@@ -159,6 +162,9 @@ pub(crate) fn show(global: &Global, args: ShowArgs) -> Result<ExitCode> {
     }
     for condition in &berth.conditions {
         line("condition", &format!("{condition}; seen {}", relative(condition.since, now)));
+    }
+    if let Some(idle) = &view.idle {
+        line("idle", &idle::long(idle, now));
     }
     if let Some(note) = &berth.note {
         line("note", note);

@@ -2,6 +2,7 @@
 
 use super::render;
 use crate::model::inside_event::InsideEvent;
+use crate::model::inside_traffic::InsideTraffic;
 use crate::model::session::SessionConfig;
 use crate::ssh::{Become, ServeOptions, SocketOrder, serve_socket};
 use crate::ssh::{become_and_run, environment_as_bytes, probe, run_scp, scp_arguments, serve, serve_sftp};
@@ -78,6 +79,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
                 programs: args.programs,
                 group_file: args.group_file,
                 events: tell,
+                traffic: tell_traffic,
             })?;
         }
         Command::Session(wanted) => {
@@ -101,6 +103,12 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
 /// Writes the event to standard output, where the agent reads it.
 fn tell(event: &InsideEvent) {
     if let Some(line) = event.line() {
+        render::line(&line);
+    }
+}
+
+fn tell_traffic(traffic: &InsideTraffic) {
+    if let Some(line) = traffic.line() {
         render::line(&line);
     }
 }

@@ -11,6 +11,7 @@ mod check;
 mod events;
 mod facts;
 mod gateway;
+mod idle;
 mod image;
 mod inside;
 mod keep;
@@ -31,6 +32,7 @@ mod snapshot;
 mod ssh;
 mod ssh_config;
 mod start;
+mod usage;
 mod user;
 
 pub use inside::run_as_scp;
@@ -116,6 +118,7 @@ enum Command {
     Queue(queue::Args),
     Cancel(queue::CancelArgs),
     Reserve(reserve::Args),
+    Usage(usage::Args),
     Stop(start::StopArgs),
     Start(start::StartArgs),
     Keep(keep::KeepArgs),
@@ -186,6 +189,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Keep(args) => keep::keep(global, args),
         Command::Lock(args) => keep::lock(global, args),
         Command::Unlock(args) => keep::unlock(global, args),
+        Command::Usage(args) => usage::run(global, &args),
         Command::Stop(args) => start::stop(global, args),
         Command::Start(args) => start::start(global, args),
         Command::Snapshot(args) => snapshot::run(global, args),

@@ -3,7 +3,7 @@
 use super::gateway::Visit;
 use super::{
     Global, berths, cards, end, events, image, keep, logs, queue, rename, render, renew, request, resize,
-    snapshot, ssh_config, start, user,
+    snapshot, ssh_config, start, usage, user,
 };
 use crate::error::{ErrorClass, Fault};
 use anyhow::Result;
@@ -35,6 +35,7 @@ enum Command {
     Queue(queue::Args),
     Cancel(queue::CancelArgs),
     Keep(keep::KeepArgs),
+    Usage(usage::Args),
     Stop(start::StopArgs),
     Start(start::StartArgs),
     Snapshot(snapshot::Args),
@@ -168,6 +169,7 @@ fn perform(visit: &Visit, cli: Cli) -> Result<ExitCode> {
         Command::Queue(args) => queue::run(global, &args),
         Command::Cancel(args) => queue::cancel(global, &args),
         Command::Keep(args) => keep::keep(global, args),
+        Command::Usage(args) => usage::run(global, &args),
         Command::Stop(args) => start::stop(global, args),
         Command::Start(args) => start::start(global, args),
         Command::Snapshot(args) => snapshot::run(global, args),
@@ -204,6 +206,7 @@ mod tests {
             "release x",
             "stop x",
             "queue",
+            "usage --by day",
             "start x --wait 1h --lease 2h",
             "events --follow",
             "ssh-config x --known-hosts",

@@ -12,6 +12,7 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 const FILE_LIMIT: u64 = 4 << 20;
 const MAX_NODES: usize = 4096;
@@ -95,6 +96,23 @@ pub fn oom_kills(pid: u32, container_id: &str) -> io::Result<Option<u64>> {
     let cgroups = own_cgroups(&process, pid, container_id)?;
     let counts = value(&cgroups, "memory", "memory.oom_control", "memory.events")?;
     Ok(counts.as_deref().and_then(parse_oom_kills))
+}
+
+/// The CPU time that a container has used since it was started; `None` where it is not counted.
+pub fn cpu_time(pid: u32, container_id: &str) -> io::Result<Option<Duration>> {
+    let process = openat(CWD, format!("/proc/{pid}"), dir_flags(), Mode::empty())?;
+    let cgroups = own_cgroups(&process, pid, container_id)?;
+    let text = value(&cgroups, "cpuacct", "cpuacct.usage", "cpu.stat")?;
+    Ok(text.as_deref().and_then(parse_cpu_time))
+}
+
+/// Version 1 writes nanoseconds, version 2 a line `usage_usec N` among others.
+fn parse_cpu_time(text: &str) -> Option<Duration> {
+    let micros = text.lines().find_map(|line| line.strip_prefix("usage_usec "));
+    match micros {
+        Some(micros) => micros.trim().parse().ok().map(Duration::from_micros),
+        None => text.trim().parse().ok().map(Duration::from_nanos),
+    }
 }
 
 /// Both versions write `oom_kill N` among other lines; before Linux 4.13 there was none.
@@ -316,6 +334,16 @@ mod tests {
         assert_eq!(parse_oom_kills("oom_kill_disable 0\nunder_oom 0\noom_kill 2\n"), Some(2));
         assert_eq!(parse_oom_kills("low 0\nmax 7\noom 3\noom_kill 1\noom_group_kill 0\n"), Some(1));
         assert_eq!(parse_oom_kills("oom_kill_disable 0\nunder_oom 0\n"), None);
+    }
+
+    #[test]
+    fn cpu_time_is_read_in_both_versions() {
+        assert_eq!(parse_cpu_time("1500000000\n"), Some(Duration::from_millis(1500)));
+        assert_eq!(
+            parse_cpu_time("usage_usec 2500\nuser_usec 2000\nsystem_usec 500\n"),
+            Some(Duration::from_micros(2500))
+        );
+        assert_eq!(parse_cpu_time("user_usec 2000\n"), None);
     }
 
     #[test]

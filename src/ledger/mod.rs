@@ -19,6 +19,7 @@ mod stops;
 #[cfg(test)]
 mod tests;
 mod tickets;
+mod usage;
 mod user_limits;
 mod users;
 
@@ -28,6 +29,7 @@ pub use leases::{Counted, Holding, LeaseNotes};
 pub use reservations::Reservation;
 pub use snapshots::{NewSnapshot, Snapshot, SnapshotBase, SnapshotError, SnapshotState};
 pub use tickets::{NewTicket, TicketRow, Unconfirmed};
+pub use usage::{Held, UsageKey};
 pub use users::{Key, User};
 
 use crate::error::Fault;

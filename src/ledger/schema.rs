@@ -239,6 +239,7 @@ CREATE TABLE tickets (
 /// with a `request` waits without a connection; the berth that it becomes remembers it until it is live, and has to be
 /// used by `confirm_by`. `berth logs` looks at what happened to one berth, under each of its names. `snapshots` are images
 /// that users made of their berths, `user_limits` what each may have at once.
+/// `usage`: milliseconds that cards were used, and idle while others waited; `holdings` has how long they were held.
 const V6: &str = "
 CREATE INDEX holdings_by_end ON holdings (until);
 
@@ -306,6 +307,16 @@ CREATE TABLE user_limits (
   by TEXT NOT NULL,
   since TEXT NOT NULL
 ) STRICT;
+
+CREATE TABLE usage (
+  day TEXT NOT NULL,
+  owner TEXT NOT NULL REFERENCES users (name),
+  image TEXT NOT NULL,
+  card INTEGER NOT NULL CHECK (card >= 0),
+  used INTEGER NOT NULL CHECK (used >= 0),
+  idle_wanted INTEGER NOT NULL CHECK (idle_wanted >= 0),
+  PRIMARY KEY (day, owner, image, card)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// Brings a ledger to [`VERSION`], or refuses one that is newer than this program.

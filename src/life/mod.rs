@@ -11,12 +11,13 @@
 //! `order` puts the tickets in a row. `hold` keeps cards for the first one, `reserve` for reservations. `turn` goes through
 //! the row: who can start starts, and for who cannot, `pledge` looks whose cards would serve the wish if they were asked
 //! back; those cards are the ticket's in the meantime. `ask_back` and `warn` make what is said and done of it. `ends` says
-//! when cards come back. `places` plays the same rules forward, and `renewal` says what a lease may still become.
+//! when cards come back, `idle` who does nothing. `places` plays the same rules forward, and `renewal` says what a lease may still become.
 
 mod ask_back;
 mod cards;
 mod ends;
 mod hold;
+pub mod idle;
 mod order;
 mod places;
 mod pledge;

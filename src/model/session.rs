@@ -43,6 +43,18 @@ pub struct SessionConfig {
     /// As the limits.
     #[serde(default, skip_serializing_if = "Algorithms::is_default")]
     pub algorithms: Algorithms,
+    /// After so many seconds each time it tells how much went over SSH. Left out as the limits are.
+    #[serde(default = "every_minute", skip_serializing_if = "is_every_minute")]
+    pub traffic_seconds: u32,
+}
+
+fn every_minute() -> u32 {
+    60
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives references")]
+fn is_every_minute(seconds: &u32) -> bool {
+    *seconds == every_minute()
 }
 
 impl Default for SessionConfig {
@@ -58,6 +70,7 @@ impl Default for SessionConfig {
             environment: BTreeMap::new(),
             limits: SshLimits::default(),
             algorithms: Algorithms::default(),
+            traffic_seconds: every_minute(),
         }
     }
 }
@@ -109,7 +122,9 @@ mod tests {
     fn an_older_server_reads_what_a_newer_agent_writes_unless_limits_were_set() {
         let mut config = SessionConfig::default();
         let text = serde_json::to_string(&config).unwrap();
-        assert!(!text.contains("limits") && !text.contains("algorithms"), "{text}");
+        for key in ["limits", "algorithms", "traffic"] {
+            assert!(!text.contains(key), "{text}");
+        }
         config.limits.tries = 3;
         assert!(serde_json::to_string(&config).unwrap().ends_with(r#""limits":{"tries":3}}"#));
         config.algorithms = Algorithms::Strict;

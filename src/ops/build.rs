@@ -231,6 +231,7 @@ fn session(
         environment: environment(accel, berth).into_iter().collect(),
         limits: settings.config.ssh.limits.clone(),
         algorithms: settings.config.ssh.algorithms,
+        traffic_seconds: u32::try_from(settings.profile.idle.every().as_secs()).unwrap_or(u32::MAX),
         ..SessionConfig::default()
     }
 }

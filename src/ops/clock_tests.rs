@@ -21,7 +21,7 @@ fn alice() -> Caller {
 }
 
 /// A live berth of alice's in the ledger.
-fn live_berth(node: &Node) -> Berth {
+pub(super) fn live_berth(node: &Node) -> Berth {
     let (added, live) = (node.event("user.added", "root", "t"), node.event("berth.live", "alice", "t"));
     let new = NewBerth {
         owner: "alice".into(),

@@ -10,6 +10,7 @@ use crate::engine::Engine;
 use crate::error::flatten;
 use crate::ledger::NewEvent;
 use crate::model::inside_event::InsideEvent;
+use crate::model::inside_traffic::InsideTraffic;
 use crate::model::rate::Rate;
 use crate::model::{Berth, BerthState};
 use anyhow::Result;
@@ -109,6 +110,9 @@ impl Node {
                 } else {
                     untold.add(line.at, &event);
                 }
+            }
+            if let Some(traffic) = InsideTraffic::read(&line.text) {
+                self.note_traffic(berth.id, line.at, &traffic);
             }
             pace(&mut second).await;
         }

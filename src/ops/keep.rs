@@ -47,7 +47,9 @@ impl Node {
             .into());
         }
         let event = self.about(&berth, "berth.kept", &caller.name, format!("{label} is kept: it is needed"));
-        self.ledger(move |ledger| ledger.keep(id, &event)).await
+        let kept = self.ledger(move |ledger| ledger.keep(id, &event)).await?;
+        self.watch_anew(id);
+        Ok(kept)
     }
 
     /// It is not asked back for a time, whatever its lease says.

@@ -6,6 +6,7 @@ use super::health::Health;
 use super::locks::{self, Ordered, Rank};
 use super::pulse::Pulse;
 use super::ration::{Rations, Readers, Waiting};
+use super::samples::Samples;
 use super::survey::Looks;
 use crate::accel::{self, Accelerator};
 use crate::engine::Engine;
@@ -65,6 +66,8 @@ pub struct Node {
     pub(super) editing_catalogue: Ordered<()>,
     /// The agent's loops, in numbers.
     pub(super) health: Health,
+    /// How live berths work.
+    pub(super) samples: Samples,
     /// No lease ends before this time, because the clock was set.
     pub(super) ends_held: Mutex<Option<BootTime>>,
     wanted: Notify,
@@ -116,6 +119,7 @@ impl Node {
             making_host_keys: Ordered::new(Rank::HostKeys, ()),
             editing_catalogue: Ordered::new(Rank::Catalogue, ()),
             health: Health::default(),
+            samples: Samples::default(),
             ends_held: Mutex::default(),
             wanted: Notify::new(),
             freed: watch::Sender::new(0),

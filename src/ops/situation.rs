@@ -1,12 +1,14 @@
 //! Collects what `life` decides from: berths and tickets of the ledger, and the cards at the last look.
 
+use super::samples::on_the_wall;
 use super::{Node, Survey};
 use crate::alloc::Slot;
 use crate::ledger::{Holding, LeaseNotes, Ledger, Reservation, TicketRow};
+use crate::life::idle::Quiet;
 use crate::life::time::between;
-use crate::life::{self, Asked, Phase, Reserved, Rules, Situation, Standing, Why, usage};
+use crate::life::{self, Asked, Idle, Phase, Reserved, Rules, Situation, Standing, Why, usage};
 use crate::model::{Berth, BerthState, StopReason};
-use crate::profile::LeaseRules;
+use crate::profile::{LeaseRules, Profile};
 use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
@@ -19,19 +21,22 @@ impl Node {
     /// The situation now. Without a look at the cards nobody starts and nobody is asked
     /// back: that is enough where nobody waits.
     pub(super) async fn situation(&self, survey: Option<&Survey>) -> Result<Situation> {
-        let rules = rules(&self.settings().profile.lease);
+        let rules = rules_of(&self.settings().profile);
         let now = self.now().wall;
         let since = now
             .checked_sub(SignedDuration::try_from(rules.half_life * HALF_LIVES)?)
             .unwrap_or(Timestamp::MIN);
-        let half_life = rules.half_life;
+        let (half_life, idle) = (rules.half_life, self.idle_berths());
         let (standing, tickets, used, reservations): (_, Vec<life::Ticket>, _, Vec<Reserved>) = self
             .ledger(move |ledger| {
                 let notes = ledger.standing_notes()?;
                 let notes_of = |berth: &Berth| notes.get(&berth.id).cloned().unwrap_or_default();
                 let berths = ledger.standing_berths()?;
-                let standing: Vec<Standing> =
-                    berths.iter().filter_map(|berth| standing_of(berth, &notes_of(berth), now)).collect();
+                let standing_of = |berth: &Berth| {
+                    let idle = idle.get(&berth.id).copied();
+                    Some(Standing { idle, ..standing_of(berth, &notes_of(berth), now)? })
+                };
+                let standing: Vec<Standing> = berths.iter().filter_map(standing_of).collect();
                 let tickets = tickets_of(ledger)?;
                 // Who used how much says who of them is next.
                 let held = if tickets.is_empty() { Vec::new() } else { ledger.held_since(since)? };
@@ -58,6 +63,15 @@ impl Node {
             hold_ends: self.ends_are_held() || is_blind,
             rules,
         })
+    }
+}
+
+impl Node {
+    /// Those that do nothing.
+    fn idle_berths(&self) -> BTreeMap<i64, Idle> {
+        let (now, quiet) = (self.now(), self.quiet_berths());
+        let idle = |quiet: Quiet| Idle { since: on_the_wall(quiet.since, now), parked: quiet.parked };
+        quiet.into_iter().map(|(id, quiet)| (id, idle(quiet))).collect()
     }
 }
 
@@ -119,7 +133,7 @@ fn standing_of(berth: &Berth, notes: &LeaseNotes, now: Timestamp) -> Option<Stan
         asked,
         told_left: notes.told_left,
         locked: berth.lock.as_ref().is_some_and(|lock| lock.until > now),
-        // Whether a berth works is not measured yet, and what is not known is never idle.
+        // What was not measured is never idle.
         idle: None,
         keeps: notes.keeps,
         renewals: notes.renewals,
@@ -141,6 +155,10 @@ pub(super) fn reason_of(why: Why) -> StopReason {
         Why::Idle | Why::Parked => StopReason::Idle,
         Why::Unattended => StopReason::Unattended,
     }
+}
+
+fn rules_of(profile: &Profile) -> Rules {
+    Rules { parked_grace: profile.idle.parked_grace, ..rules(&profile.lease) }
 }
 
 fn rules(lease: &LeaseRules) -> Rules {

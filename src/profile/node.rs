@@ -22,6 +22,9 @@ pub struct Profile {
     /// What every user may have at once.
     #[serde(default)]
     pub limits: super::LimitRules,
+    /// What counts as no work.
+    #[serde(default)]
+    pub idle: super::IdleLimits,
     /// What `berth bootstrap` makes of a bare node.
     #[serde(default)]
     pub bootstrap: Bootstrap,

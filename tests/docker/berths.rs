@@ -20,6 +20,7 @@ mod events;
 mod flood;
 mod foreign;
 mod host_keys;
+mod idle;
 mod images;
 mod inside_events;
 mod leases;

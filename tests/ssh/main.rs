@@ -30,3 +30,4 @@ mod server;
 mod sftp;
 mod sftp_hostile;
 mod sshd;
+mod traffic;

@@ -17,6 +17,7 @@ mod leases;
 mod metadata;
 mod ports;
 mod room;
+mod samples;
 mod tickets;
 
 use super::Reread;
@@ -71,6 +72,7 @@ impl Tasks {
         tasks.add(cards::Cards::default);
         tasks.add(leases::Leases::default);
         tasks.add(tickets::Tickets::default);
+        tasks.add(samples::Samples::default);
         tasks.add(metadata::Metadata::default);
         tasks.add(apart::Apart::default);
         tasks.add(ports::Ports::default);
@@ -212,6 +214,7 @@ mod tests {
             "metadata",
             "ports",
             "room",
+            "samples",
             "tickets",
         ];
         loop {

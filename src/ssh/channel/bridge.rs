@@ -271,7 +271,7 @@ impl Outlet<'_> {
 
     /// Sends data, waiting for the client's window. Once the client has gone, data is dropped.
     async fn send(&mut self, data: Bytes) -> Result<(), russh::Error> {
-        self.line.place.touch();
+        self.line.place.sent(data.len());
         let writer = &self.line.writer;
         let sending = async {
             match self.stream {

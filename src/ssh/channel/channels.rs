@@ -31,7 +31,13 @@ pub(in crate::ssh) struct Channels {
 }
 
 enum Open {
-    Session { machine: Machine, bridge: Bridge, terminal: Option<Terminal> },
+    Session {
+        machine: Machine,
+        bridge: Bridge,
+        /// Until something runs in it.
+        terminal: Option<Terminal>,
+        has_terminal: bool,
+    },
     Tunnel(Tunnel),
 }
 
@@ -66,7 +72,10 @@ impl Channels {
     pub(in crate::ssh) fn add_session(&mut self, line: Line) {
         let id = line.writer.id();
         let bridge = Bridge::open(line, &self.inputs);
-        self.open.insert(id, Open::Session { machine: Machine::default(), bridge, terminal: None });
+        self.open.insert(
+            id,
+            Open::Session { machine: Machine::default(), bridge, terminal: None, has_terminal: false },
+        );
     }
 
     pub(in crate::ssh) fn add_tunnel(&mut self, id: ChannelId, tunnel: Tunnel) {
@@ -123,13 +132,15 @@ impl Channels {
         modes: &[(Pty, u32)],
         account: &Account,
     ) -> bool {
-        let Some(Open::Session { machine, terminal, .. }) = self.open.get_mut(&id) else { return false };
+        let Some(Open::Session { machine, terminal, has_terminal, .. }) = self.open.get_mut(&id) else {
+            return false;
+        };
         if !machine.wants_terminal() {
             return false;
         }
         match Terminal::open(size, modes, account) {
             Ok(opened) => {
-                *terminal = Some(opened);
+                (*terminal, *has_terminal) = (Some(opened), true);
                 true
             }
             Err(error) => {
@@ -137,6 +148,11 @@ impl Channels {
                 false
             }
         }
+    }
+
+    /// Whether what comes on this channel is typed at a terminal.
+    pub(in crate::ssh) fn is_terminal(&self, id: ChannelId) -> bool {
+        matches!(self.open.get(&id), Some(Open::Session { has_terminal: true, .. }))
     }
 
     /// Whether nothing runs in this session yet.
@@ -183,7 +199,9 @@ impl Channels {
 
     /// As [`Channels::answer`]; returns whether it was accepted.
     pub(in crate::ssh) fn step(&mut self, id: ChannelId, event: ChannelEvent) -> bool {
-        let Some(Open::Session { machine, bridge, terminal }) = self.open.get_mut(&id) else { return false };
+        let Some(Open::Session { machine, bridge, terminal, .. }) = self.open.get_mut(&id) else {
+            return false;
+        };
         let step = machine.on(event);
         if let Some(order) = step.order {
             if let (Order::Resize(size), Some(waiting)) = (&order, &terminal) {

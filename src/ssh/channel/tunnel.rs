@@ -157,8 +157,8 @@ async fn send(
             buffer.reserve(CHUNK);
         }
         match from.read_buf(&mut buffer).await {
-            Ok(1..) => {
-                place.touch();
+            Ok(count @ 1..) => {
+                place.sent(count);
                 writer.data_bytes(buffer.split().freeze()).await?;
             }
             Ok(0) | Err(_) => return writer.eof().await,

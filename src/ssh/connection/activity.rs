@@ -1,6 +1,7 @@
-//! Counts the open channels of one connection, and notes when one last carried data.
+//! Counts the open channels of one connection and what they carry, and notes when one last carried data.
 
 use super::closing::Why;
+use super::traffic::Traffic;
 use crate::model::limits::SshLimits;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -14,6 +15,8 @@ pub(in crate::ssh) struct Activity {
     channels: AtomicU32,
     /// Milliseconds since `start`.
     last: AtomicU64,
+    /// Of all connections of the server.
+    traffic: Arc<Traffic>,
 }
 
 /// The places of one connection.
@@ -31,8 +34,8 @@ impl Places {
 pub(in crate::ssh) struct ChannelPlace(Arc<Activity>);
 
 impl Activity {
-    pub(super) fn new(most: u32) -> Self {
-        Self { start: Instant::now(), most, channels: AtomicU32::new(0), last: AtomicU64::new(0) }
+    pub(super) fn new(most: u32, traffic: Arc<Traffic>) -> Self {
+        Self { start: Instant::now(), most, channels: AtomicU32::new(0), last: AtomicU64::new(0), traffic }
     }
 
     pub(super) fn open(self: &Arc<Self>) -> Option<ChannelPlace> {
@@ -42,7 +45,13 @@ impl Activity {
         Some(ChannelPlace(Arc::clone(self)))
     }
 
-    pub(super) fn touch(&self) {
+    /// So many bytes came from the client.
+    pub(super) fn received(&self, bytes: usize, at_terminal: bool) {
+        self.touch();
+        self.traffic.received(bytes, at_terminal);
+    }
+
+    fn touch(&self) {
         let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last.store(now, Ordering::Relaxed);
     }
@@ -60,9 +69,10 @@ impl Activity {
 }
 
 impl ChannelPlace {
-    /// Something went over this channel.
-    pub(in crate::ssh) fn touch(&self) {
+    /// So many bytes go to the client over this channel.
+    pub(in crate::ssh) fn sent(&self, bytes: usize) {
         self.0.touch();
+        self.0.traffic.sent(bytes);
     }
 }
 

@@ -48,7 +48,7 @@ impl ClientConnection {
         progress: Arc<LoginProgress>,
         closer: Closer,
     ) -> Self {
-        let activity = Arc::new(Activity::new(server.limits.each.channels));
+        let activity = Arc::new(Activity::new(server.limits.each.channels, Arc::clone(&server.traffic)));
         let server = Arc::clone(server);
         Self {
             ends: Ends { peer, local },
@@ -163,9 +163,9 @@ impl ClientConnection {
         place
     }
 
-    /// Something went over one of its channels.
-    pub(in crate::ssh) fn touch(&self) {
-        self.activity.touch();
+    /// So many bytes came over one of its channels, or were typed at a terminal.
+    pub(in crate::ssh) fn received(&self, bytes: usize, at_terminal: bool) {
+        self.activity.received(bytes, at_terminal);
     }
 
     /// Tells an event with this connection's user, key and address.

@@ -11,4 +11,5 @@ pub(super) mod protocol;
 pub(super) mod report;
 pub(super) mod socket;
 pub(super) mod state;
+pub(super) mod traffic;
 pub(super) mod wire;

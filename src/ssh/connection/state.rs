@@ -2,6 +2,7 @@
 
 use super::live::Live;
 use super::report::Reporter;
+use super::traffic::Traffic;
 use crate::model::limits::{Algorithms, SshLimits};
 use std::sync::Arc;
 
@@ -18,10 +19,16 @@ pub(in crate::ssh) struct ServerState {
     pub(in crate::ssh) limits: Limits,
     pub(in crate::ssh) live: Arc<Live>,
     pub(in crate::ssh) reporter: Arc<Reporter>,
+    pub(in crate::ssh) traffic: Arc<Traffic>,
 }
 
 impl ServerState {
     pub(super) fn new(limits: Limits, reporter: Reporter) -> Arc<Self> {
-        Arc::new(Self { live: Live::new(&limits.each), reporter: Arc::new(reporter), limits })
+        Arc::new(Self {
+            live: Live::new(&limits.each),
+            reporter: Arc::new(reporter),
+            limits,
+            traffic: Arc::default(),
+        })
     }
 }

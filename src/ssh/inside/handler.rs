@@ -271,7 +271,7 @@ impl Handler for InsideHandler {
     }
 
     async fn data(&mut self, id: ChannelId, data: &[u8], _session: &mut Session) -> Result<(), Error> {
-        self.connection.touch();
+        self.connection.received(data.len(), self.channels.is_terminal(id));
         self.channels.data(id, data).await
     }
 

@@ -7,18 +7,20 @@ use super::script::ScriptCache;
 use super::shutdown::{self, Sessions};
 use super::{group_names, revoke};
 use crate::model::inside_event::InsideEvent;
+use crate::model::inside_traffic::InsideTraffic;
 use crate::model::session::SessionConfig;
 use crate::ops::supervise;
 use crate::ssh::connection::front::{Front, listen};
 use crate::ssh::connection::report::Reporter;
 use crate::ssh::connection::state::Limits;
+use crate::ssh::connection::traffic::Traffic;
 use crate::ssh::user::descriptors;
 use crate::ssh::user::image;
 use anyhow::{Context as _, Result};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 
 const FILE_LIMIT: u64 = 1 << 20;
@@ -36,6 +38,8 @@ pub struct ServeOptions {
     pub listen: SocketAddr,
     /// Where events go, besides the log.
     pub events: fn(&InsideEvent),
+    /// Where it goes how much SSH carried.
+    pub traffic: fn(&InsideTraffic),
     /// Programs for images that lack them.
     pub programs: PathBuf,
     /// The container's table of groups.
@@ -71,6 +75,7 @@ pub fn serve(options: &ServeOptions) -> Result<()> {
     let limits = Limits { each: berth.config.limits.clone(), algorithms, strangers };
     let front = Front::new(keys, limits, Reporter::start(options.events));
     let live = Arc::clone(&front.state.live);
+    tell_traffic(Arc::clone(&front.state.traffic), berth.config.traffic_seconds, options.traffic);
     let served = runtime.block_on(async {
         let mut stop = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
         let ends_soon = signal(SignalKind::user_defined1()).context("listening for SIGUSR1")?;
@@ -105,6 +110,19 @@ pub fn serve(options: &ServeOptions) -> Result<()> {
     // What still works on a blocking thread must not hold the container up.
     runtime.shutdown_background();
     served
+}
+
+/// Tells how much was carried, time and again, on a thread of its own: whoever reads it may be slow.
+fn tell_traffic(traffic: Arc<Traffic>, seconds: u32, tell: fn(&InsideTraffic)) {
+    std::thread::spawn(move || {
+        let mut last = Instant::now();
+        loop {
+            std::thread::sleep(Duration::from_secs(seconds.max(1).into()));
+            let passed = last.elapsed();
+            last += passed;
+            tell(&traffic.take(u32::try_from(passed.as_secs()).unwrap_or(u32::MAX)));
+        }
+    });
 }
 
 /// Runs the environment script before the first login has to wait for it.
