@@ -238,6 +238,7 @@ CREATE TABLE tickets (
 /// Fair share looks at what was given back in the last days. `moves`: whose files go on in another container. A ticket
 /// with a `request` waits without a connection; the berth that it becomes remembers it until it is live, and has to be
 /// used by `confirm_by`.
+/// `messages`: what the owner of each live berth was last told.
 const V6: &str = "
 CREATE INDEX holdings_by_end ON holdings (until);
 
@@ -269,6 +270,18 @@ CREATE TRIGGER an_ended_berth_moves_no_more AFTER UPDATE OF state ON berths
 WHEN NEW.state IN ('released', 'undone')
 BEGIN
   DELETE FROM moves WHERE berth = NEW.id;
+END;
+
+CREATE TABLE messages (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  berth INTEGER NOT NULL UNIQUE REFERENCES berths (id),
+  at TEXT NOT NULL,
+  text TEXT NOT NULL
+) STRICT;
+CREATE TRIGGER a_berth_that_stands_still_has_no_message AFTER UPDATE OF state ON berths
+WHEN NEW.state IN ('stopped', 'released', 'undone')
+BEGIN
+  DELETE FROM messages WHERE berth = NEW.id;
 END;
 ";
 

@@ -305,7 +305,9 @@ impl Node {
         tracing::info!(berth = label, cards, port, "live");
         let event = self.about(berth, "berth.live", actor, text);
         let id = berth.id;
-        self.ledger(move |ledger| ledger.commit_live(id, &host_key, &event)).await
+        let live = self.ledger(move |ledger| ledger.commit_live(id, &host_key, &event)).await?;
+        self.write_lease_files().await;
+        Ok(live)
     }
 
     /// An error when somebody took one of the berth's cards in the meantime: Docker gives a card to any container

@@ -25,6 +25,7 @@ mod inside_events;
 mod leases;
 mod main_path;
 mod moves;
+mod notify;
 mod numa;
 mod proxy;
 mod reload;
