@@ -14,6 +14,7 @@ import foreign
 import latency
 import listing
 import load
+import notices
 import overlap
 from engine import Engine
 from node import OWNER, Node, clean_environment
@@ -25,6 +26,7 @@ PARTS = {
     "list": listing.measure,
     "agent": agent.measure,
     "check": check.measure,
+    "notices": notices.measure,
     "load": load.measure,
     "crash": crash.measure,
 }
@@ -66,6 +68,7 @@ def parse():
     parser.add_argument("--rounds", type=int, default=20, help="of load")
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--warnings", type=int, default=3, help="of a lease, a minute each")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()

@@ -7,6 +7,7 @@ mod broker;
 pub mod client;
 mod desk;
 mod follow;
+mod hook;
 mod listen;
 mod routes;
 mod tasks;

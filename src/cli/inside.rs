@@ -54,6 +54,9 @@ struct Serve {
     /// Programs for images that lack them: the end of the sessions' PATH
     #[arg(long, default_value = "/opt/berth/info/bin", value_name = "DIR")]
     programs: PathBuf,
+    /// Where lease.json is
+    #[arg(long, default_value = "/opt/berth/info", value_name = "DIR")]
+    info: PathBuf,
     /// Where groups of sessions get a name that the image has none for
     #[arg(long, value_name = "FILE", default_value = "/etc/group")]
     group_file: PathBuf,
@@ -77,6 +80,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
                 etc: args.etc,
                 listen: args.listen,
                 programs: args.programs,
+                info: args.info,
                 group_file: args.group_file,
                 events: tell,
                 traffic: tell_traffic,

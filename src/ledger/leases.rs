@@ -1,7 +1,7 @@
 //! What is stored about leases: what owners were told, and up to when time was counted.
 
 use super::berths::STANDING;
-use super::{Ledger, LedgerError, NewEvent, find, list, optional_time_at, time_at};
+use super::{Ledger, LedgerError, NewEvent, find, list, messages, optional_time_at, time_at};
 use crate::error::Fault;
 use crate::model::clock::BootTime;
 use crate::model::{Berth, BerthState, Lock, StopReason};
@@ -61,10 +61,17 @@ impl Ledger {
         Ok(notes.into_iter().collect())
     }
 
-    /// Notes that the owner was warned when this much of the lease was left.
-    pub fn note_warning(&self, id: i64, left: Duration, event: &NewEvent) -> Result<(), Fault> {
+    /// Notes that the owner was warned when this much of the lease was left, and what terminals show of it.
+    pub fn note_warning(
+        &self,
+        id: i64,
+        left: Duration,
+        message: &str,
+        event: &NewEvent,
+    ) -> Result<(), Fault> {
         let seconds = i64::try_from(left.as_secs()).unwrap_or(i64::MAX);
         self.change(event, |transaction| {
+            messages::put(transaction, id, event.at, message)?;
             transaction
                 .prepare_cached("UPDATE berths SET told_left = ?2 WHERE id = ?1 AND state = 'live'")?
                 .execute(params![id, seconds])
@@ -77,11 +84,13 @@ impl Ledger {
         &self,
         id: i64,
         stop: Option<(Timestamp, StopReason)>,
+        message: &str,
         event: &NewEvent,
     ) -> Result<(), Fault> {
         let at = stop.map(|_| event.at.to_string());
         let (stops_at, reason) = stop.map(|(at, reason)| (at.to_string(), reason.as_str())).unzip();
         self.change(event, |transaction| {
+            messages::put(transaction, id, event.at, message)?;
             transaction
                 .prepare_cached(
                     "UPDATE berths SET asked_at = ?2, stops_at = ?3, stop_reason = ?4 WHERE id = ?1 AND state = 'live'",

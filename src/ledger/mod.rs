@@ -8,6 +8,7 @@ mod berths;
 mod conditions;
 mod events;
 mod leases;
+mod messages;
 mod moves;
 mod names;
 mod probes;

@@ -240,6 +240,7 @@ CREATE TABLE tickets (
 /// used by `confirm_by`. `berth logs` looks at what happened to one berth, under each of its names. `snapshots` are images
 /// that users made of their berths, `user_limits` what each may have at once.
 /// `usage`: milliseconds that cards were used, and idle while others waited; `holdings` has how long they were held.
+/// `messages`: what the owner of each live berth was last told.
 const V6: &str = "
 CREATE INDEX holdings_by_end ON holdings (until);
 
@@ -317,6 +318,18 @@ CREATE TABLE usage (
   idle_wanted INTEGER NOT NULL CHECK (idle_wanted >= 0),
   PRIMARY KEY (day, owner, image, card)
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE messages (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  berth INTEGER NOT NULL UNIQUE REFERENCES berths (id),
+  at TEXT NOT NULL,
+  text TEXT NOT NULL
+) STRICT;
+CREATE TRIGGER a_berth_that_stands_still_has_no_message AFTER UPDATE OF state ON berths
+WHEN NEW.state IN ('stopped', 'released', 'undone')
+BEGIN
+  DELETE FROM messages WHERE berth = NEW.id;
+END;
 ";
 
 /// Brings a ledger to [`VERSION`], or refuses one that is newer than this program.

@@ -61,6 +61,7 @@ impl Node {
         let dir = self.berth_dir(berth.id);
         let synced = tokio::task::spawn_blocking(move || files::sync(&dir));
         progress.step("starting it");
+        self.leave_port(berth.port).await;
         engine.start(&container).await?;
         crash::point("request.started");
         verify(&engine, &container, &spec, &numbers).await?;

@@ -6,7 +6,9 @@ use super::rulings::NewRuling;
 use super::{Count, Node};
 use crate::error::{ErrorClass, class_of};
 use crate::host::clock::TestClock;
+use crate::host::dirs;
 use crate::ledger::NewBerth;
+use crate::model::lease_file::LeaseFile;
 use crate::model::{Berth, CardId, CardVerdict, LockRequest, StopReason};
 use std::time::Duration;
 
@@ -99,7 +101,7 @@ async fn an_idle_berth_is_kept_twice_in_a_lease_and_one_that_is_locked_for_its_t
     node.renew(&alice(), "train", Some(8 * 3600)).await.unwrap();
     let ask = |reason| {
         let (at, event) = (node.now().wall, node.event("berth.asked-back", "agent", "t"));
-        node.ledger_handle().note_stop(berth.id, Some((at, reason)), &event).unwrap();
+        node.ledger_handle().note_stop(berth.id, Some((at, reason)), "t", &event).unwrap();
     };
     assert_eq!(node.keep_berth(&alice(), "train").await.unwrap().stops_at, None, "nobody asked for it");
     for _ in 0..2 {
@@ -204,4 +206,53 @@ async fn a_look_at_the_cards_grows_old() {
 
 fn clock_of(node: &Node) -> crate::model::clock::BootTime {
     node.now().boot
+}
+
+/// What the files of a berth say of its lease.
+fn lease_file(node: &Node, berth: &Berth) -> LeaseFile {
+    let path = node.berth_dir(berth.id).join("info/lease.json");
+    LeaseFile::parse(&node.host().read(&path).unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn a_berth_s_own_file_follows_its_lease_and_has_what_its_owner_was_told() {
+    let clock = TestClock::at(START);
+    let (node, _dir) = Node::for_test(clock.clone());
+    let berth = live_berth(&node);
+    // Nowhere to write it: that is logged, and fails nothing.
+    node.renew(&alice(), "train", Some(4 * 3600)).await.unwrap();
+    dirs::make_dir(&node.berth_dir(berth.id), 0o700).unwrap();
+    dirs::make_dir(&node.berth_dir(berth.id).join("info"), 0o755).unwrap();
+    let mut count = Count::default();
+    let mut look = async |node: &std::sync::Arc<Node>, hours: f64| {
+        clock.pass(Duration::from_secs_f64(hours * 3600.0));
+        node.keep_leases(&mut count).await.unwrap();
+        lease_file(node, &berth)
+    };
+    let file = look(&node, 0.0).await;
+    assert_eq!(
+        (file.berth.as_str(), &file.cards, file.lease),
+        ("alice/train", &vec![CardId(0)], Some(4 * 3600))
+    );
+    assert_eq!((file.until.unwrap().to_string(), file.waiting), ("2026-01-01T12:00:00Z".to_owned(), 0));
+    assert_eq!((file.stops_at, file.reason, file.message), (None, None, None));
+    let warned = look(&node, 3.25).await.message.unwrap();
+    assert!(warned.text.starts_with("the lease of alice/train ends at "), "{}", warned.text);
+    assert!(warned.text.contains("(in 45 min): nobody waits for cards"), "{}", warned.text);
+    assert_eq!(look(&node, 0.1).await.message.unwrap(), warned, "once");
+    let again = look(&node, 0.3).await.message.unwrap();
+    assert!(again.id > warned.id && again.text.contains("(in 21 min)"), "{again:?}");
+
+    // It is asked back, and renewed: whoever read of its end reads that it goes on.
+    let (at, id) = (node.now().wall, berth.id);
+    let event = node.event("berth.asked-back", "agent", "t");
+    node.ledger_handle().note_stop(id, Some((at, StopReason::Lease)), "stops", &event).unwrap();
+    node.write_lease_files().await;
+    let file = lease_file(&node, &berth);
+    assert_eq!((file.stops_at, file.reason), (Some(at), Some(StopReason::Lease)));
+    assert_eq!(file.message.unwrap().text, "stops");
+    node.renew(&alice(), "train", Some(3600)).await.unwrap();
+    let file = lease_file(&node, &berth);
+    assert_eq!((file.stops_at, file.reason, file.lease), (None, None, Some(3600)));
+    assert!(file.message.unwrap().text.starts_with("alice/train is not stopped: its lease was renewed"));
 }

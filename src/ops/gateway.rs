@@ -73,7 +73,8 @@ impl Node {
 
     /// The user's own live berth of that name, and the address that its container has now.
     ///
-    /// A berth that does not exist and a berth of another user get the same error.
+    /// A berth that does not exist and a berth of another user get the same error. Of a berth of their own that is not
+    /// live, the user hears why.
     pub async fn jump_target(&self, user: &str, host: &str, port: u32) -> Result<Target> {
         let open = &self.settings().config.ssh.gateway_ports;
         let Some(port) = u16::try_from(port).ok().filter(|port| open.contains(port)) else {
@@ -88,12 +89,27 @@ impl Node {
                 break;
             }
         }
-        let berth = found.filter(|berth| berth.state == BerthState::Live).ok_or_else(unknown)?;
+        let Some(berth) = found else {
+            return Err(self.waits_for_it(user, host).await?.unwrap_or_else(unknown).into());
+        };
+        if berth.state != BerthState::Live {
+            return Err(self.why_not_live(&berth).await?.into());
+        }
         let container = berth.container_id.clone().ok_or_else(unknown)?;
         let state = self.engine().await?.inspect(&container).await?;
         let address = state.filter(|state| state.running).and_then(|state| state.address);
         let address = address.ok_or_else(|| Fault::docker(format!("berth {} does not run", berth.name)))?;
         Ok(Target { berth, address: SocketAddr::new(address, port) })
+    }
+
+    /// What the user hears who jumps to a name that a waiting request of theirs has.
+    async fn waits_for_it(&self, user: &str, host: &str) -> Result<Option<Fault>> {
+        for name in names_of(user, host) {
+            if let Some(why) = self.why_not_there(user, name).await? {
+                return Ok(Some(why));
+            }
+        }
+        Ok(None)
     }
 
     /// Records an event of the gateway. Blocks on the disk. `about` is a name that a client gave.

@@ -3,12 +3,13 @@
 
 use super::lease_time::{Passed, passed};
 use super::situation::reason_of;
-use super::{Caller, Node, ProgressSender};
+use super::{Caller, Node, ProgressSender, queue};
 use crate::error::Fault;
 use crate::host::sysctl;
 use crate::ledger::{Counted, Ledger};
 use crate::life::time::between;
-use crate::life::{self, Action, Why};
+use crate::life::{self, Action, Renewal, Situation, Why};
+use crate::model::notice::{Notice, Waits};
 use crate::model::{Berth, BerthState, card};
 use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
@@ -43,13 +44,16 @@ impl Node {
         } else {
             None
         };
-        let actions = {
+        let (situation, actions) = {
             let _deciding = self.deciding.lock().await;
-            life::decide(&self.situation(survey.as_ref()).await?)
+            let situation = self.situation(survey.as_ref()).await?;
+            let actions = life::decide(&situation);
+            (situation, actions)
         };
         for action in actions {
-            self.act(action).await?;
+            self.act(action, &situation).await?;
         }
+        self.write_lease_files().await;
         Ok(())
     }
 
@@ -84,13 +88,17 @@ impl Node {
         Ok(())
     }
 
-    async fn act(self: &Arc<Self>, action: Action) -> Result<()> {
+    async fn act(self: &Arc<Self>, action: Action, situation: &Situation) -> Result<()> {
         match action {
             // Whoever waits looks for themselves: theirs is the connection, and the image.
             Action::Start { .. } => self.tell_freed(),
             Action::Overtaken { .. } => {}
-            Action::Warn { berth, left, terminate } => self.warn_of_end(berth, left, terminate).await?,
-            Action::Announce { berth, stops_at, why } => self.ask_back(berth, stops_at, why).await?,
+            Action::Warn { berth, left, terminate } => {
+                self.warn_of_end(berth, left, terminate, situation).await?;
+            }
+            Action::Announce { berth, stops_at, why } => {
+                self.ask_back(berth, stops_at, why, situation).await?;
+            }
             Action::Withdraw { berth } => self.ask_no_more(berth).await?,
             Action::Stop { berth, why } => {
                 let node = self.clone();
@@ -101,12 +109,21 @@ impl Node {
         Ok(())
     }
 
-    async fn warn_of_end(&self, id: i64, left: Duration, terminate: bool) -> Result<()> {
+    async fn warn_of_end(
+        &self,
+        id: i64,
+        left: Duration,
+        terminate: bool,
+        situation: &Situation,
+    ) -> Result<()> {
         let Some(berth) = self.live(id).await? else { return Ok(()) };
         let text =
             format!("the lease of {} ends in {}", berth.label(), humantime::format_duration(rounded(left)));
         let event = self.about(&berth, "berth.lease-ending", &Caller::agent().name, text);
-        self.ledger(move |ledger| ledger.note_warning(id, left, &event)).await?;
+        let until = berth.until.unwrap_or(self.now().wall);
+        let waiting = others(situation, &berth).count();
+        let message = self.notice(&berth, &Notice::Ending { until, waiting, unattended: berth.unattended });
+        self.ledger(move |ledger| ledger.note_warning(id, left, &message, &event)).await?;
         if terminate && let Err(error) = self.tell_programs(&berth).await {
             let (berth, error) = (berth.label(), format!("{error:#}"));
             tracing::warn!(berth, error, "its programs could not be told that it ends soon");
@@ -122,7 +139,7 @@ impl Node {
         self.engine().await?.signal(&container, TERMINATE_PROGRAMS).await
     }
 
-    async fn ask_back(&self, id: i64, stops_at: Timestamp, why: Why) -> Result<()> {
+    async fn ask_back(&self, id: i64, stops_at: Timestamp, why: Why, situation: &Situation) -> Result<()> {
         let Some(berth) = self.live(id).await? else { return Ok(()) };
         let left = between(self.now().wall, stops_at);
         let text = format!(
@@ -134,14 +151,22 @@ impl Node {
         tracing::info!(berth = berth.label(), %stops_at, "asked back");
         let event = self.about(&berth, "berth.asked-back", &Caller::agent().name, text);
         let reason = reason_of(why);
-        self.ledger(move |ledger| ledger.note_stop(id, Some((stops_at, reason)), &event)).await
+        let stops = Notice::Stops {
+            at: stops_at,
+            why: reason,
+            waits: waits(situation, &berth),
+            renewable: renewable(situation, id),
+        };
+        let message = self.notice(&berth, &stops);
+        self.ledger(move |ledger| ledger.note_stop(id, Some((stops_at, reason)), &message, &event)).await
     }
 
     async fn ask_no_more(&self, id: i64) -> Result<()> {
         let Some(berth) = self.live(id).await? else { return Ok(()) };
         let text = format!("{} is not stopped: nobody needs its cards any more", berth.label());
         let event = self.about(&berth, "berth.not-asked-back", &Caller::agent().name, text);
-        self.ledger(move |ledger| ledger.note_stop(id, None, &event)).await
+        let message = self.notice(&berth, &Notice::StopsNot);
+        self.ledger(move |ledger| ledger.note_stop(id, None, &message, &event)).await
     }
 
     async fn stop_as_announced(&self, id: i64, why: Why) {
@@ -170,6 +195,27 @@ impl Node {
         let berth = self.ledger(move |ledger| ledger.find_berth(id)).await?;
         Ok(berth.filter(|berth| berth.state == BerthState::Live))
     }
+}
+
+/// Requests of others that wait for cards.
+fn others<'a>(situation: &'a Situation, berth: &Berth) -> impl Iterator<Item = &'a life::Ticket> {
+    let owner = berth.owner.clone();
+    situation.tickets.iter().filter(move |ticket| ticket.owner != owner)
+}
+
+fn waits(situation: &Situation, berth: &Berth) -> Waits {
+    let mut all = others(situation, berth);
+    match (all.next(), all.count()) {
+        (Some(one), 0) => Waits::One { owner: one.owner.clone(), wish: queue::wish(&one.wish) },
+        (Some(_), more) => Waits::More(more + 1),
+        (None, _) => Waits::More(0),
+    }
+}
+
+/// Whether its owner may renew the lease of a berth that is asked back.
+fn renewable(situation: &Situation, id: i64) -> bool {
+    let standing = situation.standing.iter().find(|standing| standing.id == id);
+    standing.is_some_and(|standing| life::renewal(situation, standing) != Renewal::Refused)
 }
 
 /// The time rounded for people, without seconds.

@@ -33,6 +33,8 @@ pub(super) enum Rank {
     HostKeys,
     /// `Node.writing_keys`
     Keys,
+    /// `Node.writing_leases`
+    Leases,
     /// `Node.engine`
     Engine,
 }

@@ -1,6 +1,7 @@
 //! Use cases. The command line, the socket API and the SSH gateway call them. Use cases decide, and order the
 //! effects; their callers only parse and render.
 
+mod absent;
 mod apart;
 pub mod berth_logs;
 pub mod berths;
@@ -13,6 +14,7 @@ mod clock_tests;
 mod conditions;
 mod detached;
 mod directory;
+pub mod doors;
 mod editors;
 mod files;
 pub mod gateway;
@@ -26,12 +28,14 @@ pub mod inside;
 mod keep;
 pub(crate) mod kernel;
 mod keys;
+mod lease_files;
 mod lease_time;
 mod leases;
 pub mod limits;
 mod locks;
 mod moves;
 mod node;
+pub mod notify;
 mod port_watch;
 mod ports;
 mod progress;

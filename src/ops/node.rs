@@ -2,7 +2,9 @@
 
 use super::apart::Kept;
 use super::directory::Directory;
+use super::doors::Doors;
 use super::health::Health;
+use super::lease_files::Unwritten;
 use super::locks::{self, Ordered, Rank};
 use super::pulse::Pulse;
 use super::ration::{Rations, Readers, Waiting};
@@ -60,10 +62,14 @@ pub struct Node {
     pub(super) apart: Ordered<Kept>,
     /// Held while keys are read from the ledger and written for berths.
     pub(super) writing_keys: Ordered<()>,
+    /// Held while leases are read from the ledger and written for berths.
+    pub(super) writing_leases: Ordered<Unwritten>,
     /// Held while a host key is read, or made.
     pub(super) making_host_keys: Ordered<()>,
     /// Held while the catalogue is read, changed and written.
     pub(super) editing_catalogue: Ordered<()>,
+    /// The ports of stopped berths on which the agent answers.
+    pub(super) doors: Doors,
     /// The agent's loops, in numbers.
     pub(super) health: Health,
     /// How live berths work.
@@ -116,8 +122,10 @@ impl Node {
             pulse: Pulse::after(ledger.counted()?.map_or(Timestamp::MIN, |counted| counted.wall)),
             apart: Ordered::new(Rank::Apart, Kept::default()),
             writing_keys: Ordered::new(Rank::Keys, ()),
+            writing_leases: Ordered::new(Rank::Leases, Unwritten::new()),
             making_host_keys: Ordered::new(Rank::HostKeys, ()),
             editing_catalogue: Ordered::new(Rank::Catalogue, ()),
+            doors: Doors::default(),
             health: Health::default(),
             samples: Samples::default(),
             ends_held: Mutex::default(),

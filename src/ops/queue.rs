@@ -185,7 +185,7 @@ pub(super) fn label(owner: &str, berth: Option<&String>) -> String {
     berth.map_or_else(|| owner.to_owned(), |berth| format!("{owner}/{berth}"))
 }
 
-fn wish(wish: &CardWish) -> String {
+pub(super) fn wish(wish: &CardWish) -> String {
     match wish {
         CardWish::Count(1) => "1 card".into(),
         CardWish::Count(count) => format!("{count} cards"),

@@ -32,7 +32,12 @@ impl Node {
         let until = self.now().wall.checked_add(SignedDuration::try_from(lease)?)?;
         let text = format!("the lease of {label} is renewed for {}", humantime::format_duration(lease));
         let event = self.about(&now, "berth.renewed", &caller.name, text);
-        self.ledger(move |ledger| ledger.renew(id, until, is_wanted, &event)).await
+        let renewed = self.ledger(move |ledger| ledger.renew(id, until, is_wanted, &event)).await?;
+        if now.stops_at.is_some() {
+            self.tell_renewed(&renewed, until).await?;
+        }
+        self.write_lease_files().await;
+        Ok(renewed)
     }
 
     /// For how long the lease may be renewed, and whether another request waits for its cards. If one does, it may

@@ -369,7 +369,9 @@ impl Node {
         tracing::info!(berth = label, cards, port, "live");
         let event = self.about(berth, "berth.live", actor, text);
         let id = berth.id;
-        self.ledger(move |ledger| ledger.commit_live(id, &host_key, &event)).await
+        let live = self.ledger(move |ledger| ledger.commit_live(id, &host_key, &event)).await?;
+        self.write_lease_files().await;
+        Ok(live)
     }
 
     /// A look at the cards of this berth; `None` where it has none.

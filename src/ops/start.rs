@@ -175,7 +175,9 @@ impl Node {
             format!("{} is live again on {}, port {}", berth.label(), card::named(&berth.cards), berth.port);
         let (id, event) = (berth.id, self.about(berth, "berth.live", actor, text));
         let host_key = berth.host_key.clone().unwrap_or_default();
-        self.ledger(move |ledger| ledger.commit_live(id, &host_key, &event)).await
+        let live = self.ledger(move |ledger| ledger.commit_live(id, &host_key, &event)).await?;
+        self.write_lease_files().await;
+        Ok(live)
     }
 
     /// Starts the kept container.
@@ -184,6 +186,7 @@ impl Node {
         let container =
             berth.container_id.clone().ok_or_else(|| Fault::bug("a stopped berth without a container"))?;
         progress.step("starting its container");
+        self.leave_port(berth.port).await;
         engine.start(&container).await?;
         if let Some(wrong) = self.wrong_devices(berth, &container).await? {
             return Err(Fault::docker(format!("the container is not what was asked for: {wrong}")).into());

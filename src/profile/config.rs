@@ -18,6 +18,7 @@ pub struct Config {
     pub tools: Tools,
     pub docker: DockerConfig,
     pub ssh: SshConfig,
+    pub notify: NotifyConfig,
 }
 
 impl Default for Config {
@@ -28,6 +29,7 @@ impl Default for Config {
             tools: Tools::default(),
             docker: DockerConfig::default(),
             ssh: SshConfig::default(),
+            notify: NotifyConfig::default(),
         }
     }
 }
@@ -172,6 +174,24 @@ impl Default for SshConfig {
             algorithms: Algorithms::default(),
             limits: SshLimits::default(),
         }
+    }
+}
+
+/// Who is told what owners of berths should know.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct NotifyConfig {
+    /// A program that gets one JSON object on its standard input; none when empty.
+    pub command: PathBuf,
+}
+
+impl NotifyConfig {
+    /// What is wrong with it.
+    pub fn problem(&self) -> Option<String> {
+        let command = &self.command;
+        let is_good = command.as_os_str().is_empty() || command.is_absolute();
+        (!is_good)
+            .then(|| format!("command is {:?}, which is no absolute path", command.display().to_string()))
     }
 }
 

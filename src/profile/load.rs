@@ -25,6 +25,11 @@ pub fn load_config(host: &dyn Host, named: Option<&Path>) -> Result<Config> {
     if let Some(problem) = config.ssh.limits.problem() {
         return Err(Fault::usage(format!("{}: [ssh.limits] {problem}", path.display())).into());
     }
+    if let Some(problem) = config.notify.problem() {
+        return Err(Fault::usage(format!("{}: [notify] {problem}", path.display()))
+            .help("command = \"/usr/local/bin/berth-notify\", a program that root alone can change")
+            .into());
+    }
     // Relative paths in a config are relative to it, so that a directory with its config can be moved.
     let base = path.parent().unwrap_or(Path::new("/")).to_path_buf();
     let paths = &mut config.paths;
@@ -218,6 +223,16 @@ mod tests {
         assert_eq!((limits.tries, limits.idle_time.as_secs()), (3, 8 * 3600));
         let fault = flatten(&config("[ssh.limits]\ntries = 0\n").unwrap_err());
         assert!(fault.message.contains("[ssh.limits] tries"), "{}", fault.message);
+    }
+
+    #[test]
+    fn a_hook_program_is_named_by_its_whole_path() {
+        assert_eq!(config("[notify]\n").unwrap().notify.command, Path::new(""));
+        let good = config("[notify]\ncommand = \"/usr/local/bin/told\"\n").unwrap();
+        assert_eq!(good.notify.command, Path::new("/usr/local/bin/told"));
+        let fault = flatten(&config("[notify]\ncommand = \"told\"\n").unwrap_err());
+        assert_eq!(fault.message, "/x/berth.toml: [notify] command is \"told\", which is no absolute path");
+        assert_eq!(fault.class, ErrorClass::Usage);
     }
 
     #[test]

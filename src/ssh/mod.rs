@@ -22,4 +22,4 @@ pub use inside::script::environment_as_bytes;
 pub use inside::server::{ServeOptions, serve};
 pub use inside::sftp::serve_sftp;
 pub use user::account::Account;
-pub use user::become_user::{Become, become_and_run, become_nobody};
+pub use user::become_user::{Become, as_nobody, become_and_run, become_nobody};

@@ -28,6 +28,7 @@ mod limits;
 mod logs;
 mod main_path;
 mod moves;
+mod notify;
 mod numa;
 mod proxy;
 mod reload;

@@ -22,6 +22,7 @@ mod limits;
 mod live;
 mod logins;
 mod matrix;
+mod notices;
 mod rig;
 mod rigs;
 mod scp;

@@ -42,6 +42,7 @@ impl Setup<'_> {
         assert!(nix::unistd::Uid::effective().is_root(), "these tests start an SSH server: run them as root");
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::create_dir(dir.path().join("info")).unwrap();
         let etc = self.root.map_or_else(|| dir.path().join("etc"), |root| root.join("etc-berth"));
         fs::create_dir_all(&etc).unwrap();
         self.make_keys(dir.path(), &etc);
@@ -85,6 +86,7 @@ impl Setup<'_> {
             }
         };
         command.args(["inside", "serve", "--listen", "127.0.0.1:0", "--etc"]).arg(etc);
+        command.arg("--info").arg(dir.join("info"));
         command.arg("--programs").arg(dir.join("programs"));
         // The server runs on this machine, whose own table is not a test's to change.
         command.arg("--group-file").arg(dir.join("group"));

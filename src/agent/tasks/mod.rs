@@ -10,11 +10,13 @@ mod apart;
 mod cards;
 mod config;
 mod containers;
+mod doors;
 mod editors;
 mod gateway;
 mod inside;
 mod leases;
 mod metadata;
+mod notify;
 mod ports;
 mod room;
 mod samples;
@@ -82,6 +84,10 @@ impl Tasks {
         tasks.add(config::Config::new(reread, hangup));
         let changed = node.clone();
         tasks.add(move || inside::Inside::new(&changed));
+        let stopped = node.clone();
+        tasks.add(move || doors::Doors::new(&stopped));
+        let told = node.clone();
+        tasks.add(move || notify::Notify::new(&told));
         tasks
     }
 
@@ -209,9 +215,11 @@ mod tests {
             "cards",
             "config",
             "containers",
+            "doors",
             "editors",
             "leases",
             "metadata",
+            "notify",
             "ports",
             "room",
             "samples",

@@ -4,6 +4,7 @@
 //! the client's window allows. Input waits in a bounded queue ([`InputQueue`]).
 
 use super::input::{InputQueue, Inputs, UntilDropped};
+use super::interjection::Interjections;
 use super::launch::{Group, Launch, Program};
 use super::own_keys::{KeysFile, NOTE};
 use super::session::{Ending, Order, ProgramPlan, Size};
@@ -141,7 +142,10 @@ async fn serve(line: &Line, program: Program, keys: &KeysFile, orders: Orders) -
     let has_exited = exit.clone();
     let outlet = |stream| {
         let (exit, unread, gone) = (exit.clone(), unread.clone(), leaving.clone());
-        Outlet { line, stream, ends_with_program: has_terminal, exit, unread, gone }
+        // Only what is a terminal: into anything else no word of ours may come.
+        let told = if has_terminal { line.launch.notices() } else { None };
+        let lines = Interjections::new(told);
+        Outlet { line, stream, ends_with_program: has_terminal, exit, unread, gone, lines }
     };
     let program_ends = async {
         let mut exit = exit.clone();
@@ -231,6 +235,7 @@ struct Outlet<'a> {
     exit: watch::Receiver<Option<Exit>>,
     unread: watch::Receiver<bool>,
     gone: watch::Receiver<bool>,
+    lines: Interjections,
 }
 
 impl Outlet<'_> {
@@ -258,10 +263,19 @@ impl Outlet<'_> {
                 biased;
                 read = from.read_buf(&mut buffer) => read,
                 () = quiet_after(&mut self.exit), if self.ends_with_program => return Ok(()),
+                line = self.lines.next() => {
+                    self.send(line).await?;
+                    continue;
+                }
             };
             // A stream that breaks off has ended; the exit status tells the rest.
             let Ok(count @ 1..) = read else { return Ok(()) };
-            self.send(buffer.split().freeze()).await?;
+            let output = buffer.split().freeze();
+            self.lines.saw(&output);
+            self.send(output).await?;
+            if let Some(line) = self.lines.due() {
+                self.send(line).await?;
+            }
             let since_exit = self.exit.borrow().map(|exit| exit.at.elapsed());
             if self.ends_with_program && !ending.goes_on(count, since_exit) {
                 return Ok(());

@@ -3,14 +3,16 @@
 
 use super::session::ProgramPlan;
 use super::terminal::{Control, Terminal};
+use bytes::Bytes;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::Stdio;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::process::Child;
+use tokio::sync::watch;
 
 pub(in crate::ssh) type Reader = Box<dyn AsyncRead + Send + Unpin>;
 pub(in crate::ssh) type Writer = Box<dyn AsyncWrite + Send + Unpin>;
@@ -24,6 +26,13 @@ pub(in crate::ssh) struct Program {
     pub(in crate::ssh) errors: Option<Reader>,
     pub(in crate::ssh) terminal: Option<Control>,
     pub(in crate::ssh) group: Group,
+}
+
+impl Program {
+    /// With a text before its own output.
+    pub(in crate::ssh) fn after(self, text: String) -> Self {
+        Self { output: Box::new(io::Cursor::new(text).chain(self.output)), ..self }
+    }
 }
 
 /// The program's process group. Valid until the program was waited for.
@@ -54,6 +63,10 @@ pub(in crate::ssh) trait Launch: Send + Sync + 'static {
     fn who(&self) -> &str;
     /// A file of keys that the program may write to, though berth ignores it; `None` where there is none.
     fn keys_file(&self) -> Option<PathBuf> {
+        None
+    }
+    /// Lines that the server writes into the session, where that has a terminal.
+    fn notices(&self) -> Option<watch::Receiver<Bytes>> {
         None
     }
     fn launch(&self, plan: ProgramPlan, terminal: Option<Terminal>) -> Launching<'_>;

@@ -9,6 +9,7 @@ pub(super) mod bridge;
 pub(super) mod channels;
 pub(super) mod environment;
 pub(super) mod input;
+mod interjection;
 pub(super) mod launch;
 pub(super) mod own_keys;
 pub(super) mod session;

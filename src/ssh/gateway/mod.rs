@@ -6,6 +6,7 @@
 //! run a shell, or a word of a client as a program. It must never connect to anything but a live berth of the user
 //! who logged in.
 
+mod door;
 mod gate;
 mod handler;
 mod jump;
@@ -16,6 +17,7 @@ mod record;
 mod revoke;
 mod server;
 
+pub use door::Doors;
 pub use server::Gateway;
 
 use std::os::unix::net::UnixStream;

@@ -1,6 +1,7 @@
 //! A berth as the server inside it sees it: its files, which are read again at each login, and where sessions
 //! start.
 
+use super::notices::Notices;
 use super::script::ScriptCache;
 use super::shell::Shell;
 use super::shutdown::Sessions;
@@ -20,6 +21,7 @@ pub(in crate::ssh) struct InsideBerth {
     pub(super) scripts: ScriptCache,
     pub(in crate::ssh) sessions: Sessions,
     pub(in crate::ssh) programs: PathBuf,
+    pub(in crate::ssh) notices: Notices,
 }
 
 impl InsideBerth {

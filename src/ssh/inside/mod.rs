@@ -6,9 +6,11 @@
 
 pub(super) mod auth;
 pub(super) mod berth;
+pub(super) mod greeting;
 pub(super) mod group_names;
 pub(super) mod handler;
 pub(super) mod host_key;
+pub(super) mod notices;
 pub(super) mod probe;
 pub(super) mod program;
 pub(super) mod revoke;

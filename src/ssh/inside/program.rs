@@ -2,6 +2,7 @@
 
 use super::auth::Grant;
 use super::berth::{InsideBerth, base_environment, home_of};
+use super::greeting;
 use super::shell::Shell;
 use crate::ssh::channel::environment::{self, Environment};
 use crate::ssh::channel::launch::{Launch, Launching, Program, spawn};
@@ -10,11 +11,13 @@ use crate::ssh::channel::terminal::Terminal;
 use crate::ssh::connection::client::Ends;
 use crate::ssh::user::account::Account;
 use crate::ssh::user::become_user::{self, Become};
+use bytes::Bytes;
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// Starts shells and commands inside a berth, as the user of the grant.
 pub(in crate::ssh) struct Inside {
@@ -29,6 +32,9 @@ impl Launch for Inside {
     }
     fn keys_file(&self) -> Option<PathBuf> {
         Some(home_of(self.grant.account()).join(".ssh/authorized_keys"))
+    }
+    fn notices(&self) -> Option<watch::Receiver<Bytes>> {
+        Some(self.berth.notices.subscribe())
     }
     fn launch(&self, plan: ProgramPlan, terminal: Option<Terminal>) -> Launching<'_> {
         Box::pin(start(&self.grant, &self.berth, self.ends, plan, terminal))
@@ -49,14 +55,21 @@ async fn start(
         What::Sftp => base_environment(berth, account),
         What::LoginShell | What::Command(_) => berth.script_environment(account).await,
     };
+    let greeting = match plan.what {
+        What::LoginShell if terminal.is_some() => greeting::for_shell(berth, &home_of(account)).await,
+        _ => None,
+    };
     environment::append_to_path(&mut environment, &berth.programs);
     environment.extend(plan.environment);
     environment.extend(connection_variables(ends, terminal.as_ref()));
     let mut command = become_for(plan.what, account).with_terminal(terminal.is_some()).command();
     command.envs(&environment);
-    let program = spawn(command, terminal)?;
+    let mut program = spawn(command, terminal)?;
     if let Some(leader) = program.group.leader() {
         berth.sessions.add(leader.as_raw());
+    }
+    if let Some(text) = greeting {
+        program = program.after(text);
     }
     Ok(program)
 }

@@ -3,6 +3,7 @@
 use super::berth::InsideBerth;
 use super::handler::InsideHandler;
 use super::host_key::HostKeyFile;
+use super::notices::Notices;
 use super::script::ScriptCache;
 use super::shutdown::{self, Sessions};
 use super::{group_names, revoke};
@@ -42,6 +43,8 @@ pub struct ServeOptions {
     pub traffic: fn(&InsideTraffic),
     /// Programs for images that lack them.
     pub programs: PathBuf,
+    /// Where `lease.json` is.
+    pub info: PathBuf,
     /// The container's table of groups.
     pub group_file: PathBuf,
 }
@@ -60,6 +63,7 @@ pub fn serve(options: &ServeOptions) -> Result<()> {
         scripts: ScriptCache::default(),
         sessions: Sessions::default(),
         programs: options.programs.clone(),
+        notices: Notices::new(options.info.clone()),
     });
     if let Err(error) = group_names::add(&options.group_file, &berth.config.groups) {
         tracing::debug!("the groups of sessions stay without names: {error}");
@@ -90,6 +94,13 @@ pub fn serve(options: &ServeOptions) -> Result<()> {
             },
             |why| async move { tracing::error!(why, "removed keys are looked for anew") },
         );
+        let telling = supervise::keep(
+            || async {
+                berth.notices.watch().await;
+                Ok(())
+            },
+            |why| async move { tracing::error!(why, "messages of the agent are looked for anew") },
+        );
         tokio::select! {
             never = Arc::clone(&front).serve(listener, |connection| {
                 if let Some(keys) = host_key.changed() {
@@ -98,6 +109,7 @@ pub fn serve(options: &ServeOptions) -> Result<()> {
                 InsideHandler::new(&berth, connection)
             }) => match never {},
             never = revoking => match never {},
+            never = telling => match never {},
             _ = stop.recv() => {
                 // First: what a session's end looks like to a client is all that it hears otherwise.
                 live.end_all();

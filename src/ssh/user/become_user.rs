@@ -108,6 +108,13 @@ impl Become {
     }
 }
 
+/// The command that runs a program of the node as a uid that nobody has, and its group, in a session of its own. This
+/// program is started, and becomes that before it runs the other one.
+pub fn as_nobody(uid: u32, program: &Path) -> tokio::process::Command {
+    let nobody = Account { name: String::new(), uid, gid: uid, groups: Vec::new(), home: None, shell: None };
+    Become::new(&nobody, Path::new("/"), program).command()
+}
+
 /// This program, also when its file was replaced, and in a container without /proc.
 pub(in crate::ssh) fn own_program() -> PathBuf {
     const SELF: &str = "/proc/self/exe";

@@ -130,9 +130,11 @@ fn the_agents_loops_are_counted_for_everybody_who_is_registered() {
         "cards",
         "config",
         "containers",
+        "doors",
         "editors",
         "leases",
         "metadata",
+        "notify",
         "ports",
         "room",
     ];

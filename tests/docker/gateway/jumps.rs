@@ -5,7 +5,7 @@ use crate::machine::{both, try_run, until};
 use crate::rig::{Rig, Setup};
 use serde_json::Value;
 use std::io::Write as _;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -266,6 +266,41 @@ fn every_other_kind_of_forwarding_is_refused_with_a_reason() {
     ]));
     assert!(!asked.status.success(), "{asked:?}");
     event(&rig, "gateway.forward-refused", &["forward to socket", "berth.sock"]);
+}
+
+#[test]
+fn a_jump_to_a_berth_that_is_not_live_says_why_to_its_owner_alone() {
+    let Some(rig) = start_with(fewer_ports()) else { return };
+    let berth = rig.request(&["--cards", "8", "--name", "train"]);
+    let config = config(&rig, &[&berth]);
+    rig.ok(&["stop", "alice/train"]);
+    let said = both(&jump(&rig, &config, "ma-user@train", "true"));
+    assert!(
+        said.contains("alice/train was stopped at ") && said.contains("start it: berth start train"),
+        "{said}"
+    );
+    let words = ["train:22", "alice/train was stopped at "];
+    event(&rig, "gateway.forward-refused", &words);
+    // Of others' berths nothing is said, whether they are there or not.
+    let of_bob = |name: &str| {
+        let mut command = ssh(&rig, "bob");
+        command.args(["-W", &format!("{name}:22")]);
+        both(&try_run(&mut command)).replace(name, "NAME")
+    };
+    let said = of_bob("train");
+    assert!(said.contains("bob has no live berth of that name"), "{said}");
+    assert_eq!(said, of_bob("nothing"));
+    // A name that waits for cards.
+    rig.request(&["--cards", "8", "--name", "hold"]);
+    let args = ["request", "--user", "alice", "--name", "later", "--cards", "8", "--wait", "90s"];
+    let mut waits = rig.command(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    until("a ticket", Duration::from_secs(30), || {
+        let said = both(&jump(&rig, &config, "ma-user@later", "true"));
+        said.contains("alice/later waits for 8 cards and is not there yet").then_some(())
+    });
+    assert!(of_bob("later").contains("bob has no live berth of that name"));
+    waits.kill().unwrap();
+    waits.wait().unwrap();
 }
 
 #[test]
