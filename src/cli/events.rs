@@ -63,7 +63,7 @@ fn parse_since(text: &str) -> Result<Timestamp, String> {
 impl Args {
     fn path(&self) -> Result<String, Fault> {
         let last = self.last.unwrap_or(if self.since.is_some() { MOST } else { LAST });
-        let mut path = format!("/v1/events?last={last}&follow={}", self.follow);
+        let mut asked = vec![format!("last={last}"), format!("follow={}", self.follow)];
         let (owner, berth) = match self.berth.as_ref().map(|berth| berth.split_once('/').ok_or(berth)) {
             Some(Ok((owner, name))) => (Some(owner.to_owned()), Some(name.to_owned())),
             Some(Err(name)) => (None, Some(name.clone())),
@@ -73,16 +73,16 @@ impl Args {
         let since = self.since.map(|since| since.to_string());
         for (key, value) in [("user", user), ("berth", berth), ("kind", self.kind.clone())] {
             if let Some(value) = value {
-                path.push_str(&format!("&{key}={}", segment(&format!("a {key}"), &value)?));
+                asked.push(format!("{key}={}", segment(&format!("a {key}"), &value)?));
             }
         }
         if let Some(since) = since {
-            path.push_str(&format!("&since={since}"));
+            asked.push(format!("since={since}"));
         }
         if self.decisions {
-            path.push_str("&decisions=true");
+            asked.push("decisions=true".into());
         }
-        Ok(path)
+        Ok(format!("/v1/events?{}", asked.join("&")))
     }
 }
 

@@ -265,6 +265,7 @@ pub struct BerthRequest {
 
 impl BerthRequest {
     /// The same, for somebody who waits without a connection.
+    #[must_use]
     pub fn detached(&self, owner: &str) -> Self {
         Self { owner: Some(owner.to_owned()), wait: 0, ..self.clone() }
     }

@@ -29,6 +29,7 @@ pub struct Lock {
 impl Berth {
     /// Fills in how its lease stands now, and when something happens to it by itself. `first_warning`: a lease ends soon
     /// when no more is left of it than this, or than a quarter of it.
+    #[must_use]
     pub fn with_lease_state(mut self, now: Timestamp, first_warning: Duration) -> Self {
         self.lock = self.lock.filter(|lock| lock.until > now);
         (self.condition, self.deadline) = match self.state {

@@ -100,7 +100,7 @@ fn an_unattended_berth_may_write_a_checkpoint_and_then_ends_with_its_lease() {
         rig.ssh(&berth, "test -s ~/checkpoint").status.success().then_some(())
     });
     assert_eq!(rig.json(&["show", "alice/night"])["state"], "live", "it is written before the end");
-    until("its end", Duration::from_secs(60), || {
+    until("its end", Duration::from_mins(1), || {
         (rig.json(&["show", "alice/night"])["state"] == "stopped").then_some(())
     });
     let stopped = rig.json(&["show", "alice/night"]);
@@ -167,7 +167,7 @@ fn a_request_waits_without_a_connection_and_is_passed_on_where_nobody_comes() {
     rig.kill_agent();
     rig.start_agent();
     let state = |rig: &Rig, state: &str| {
-        until(&format!("bob/later to be {state}"), Duration::from_secs(60), || {
+        until(&format!("bob/later to be {state}"), Duration::from_mins(1), || {
             let berths = rig.berths();
             berths.iter().find(|berth| berth["name"] == "later" && berth["state"] == state).cloned()
         })
@@ -199,19 +199,20 @@ fn a_wait_that_is_cancelled_ends() {
     assert!(queue(&rig).is_empty());
 }
 
+fn reserve<'a>(args: &[&'a str]) -> Vec<&'a str> {
+    [&["reserve", "add"][..], args].concat()
+}
+
 #[test]
 fn cards_that_are_reserved_are_for_one_user() {
     let Some(rig) = Rig::with(quick("")) else { return };
     rig.request(&["--cards", "2", "--name", "there", "--lease", "1s"]);
-    fn reserve<'a>(args: &[&'a str]) -> Vec<&'a str> {
-        [&["reserve", "add"][..], args].concat()
-    }
     let added = rig.json(&reserve(&["bob", "--cards", "7", "--for", "1h", "--why", "a class"]));
     assert_eq!((&added["owner"], &added["cards"], &added["by"]), (&json!("bob"), &json!(7), &json!("root")));
     let said = rig.refused(7, &["request", "--user", "alice", "--name", "more", "--cards", "1"]);
     assert!(said.contains("kept for bob, for whom cards are reserved from"), "{said}");
     // A berth whose lease is over makes room, and no other would be asked.
-    until("its end", Duration::from_secs(60), || {
+    until("its end", Duration::from_mins(1), || {
         (rig.json(&["show", "alice/there"])["state"] == "stopped").then_some(())
     });
     let class = rig.json(&["request", "--user", "bob", "--cards", "7", "--name", "class"]);
