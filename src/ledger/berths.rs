@@ -103,7 +103,7 @@ impl Ledger {
             };
             transaction.execute(
                 "UPDATE berths SET host_key = ?2, until = ?3, live_at = ?4, told_left = NULL, renewals = 0, keeps = 0,
-                 kept_at = NULL, asked_at = NULL, stops_at = NULL, stop_reason = NULL, stopped_at = NULL, kept_until = NULL,
+                 asked_at = NULL, stops_at = NULL, stop_reason = NULL, stopped_at = NULL, kept_until = NULL,
                  confirm = NULL, confirm_by = ?5, ticket = NULL WHERE id = ?1",
                 params![id, host_key, text_of(lease), event.at.to_string(), text_of(confirm)],
             )
@@ -165,15 +165,15 @@ impl Ledger {
 
     /// Ends the berth. Nothing of it may be left on the machine; its cards, port and name are free from now on.
     pub fn end(&self, id: i64, state: BerthState, note: &str, event: &NewEvent) -> Result<(), Fault> {
+        self.change(event, |transaction| end(transaction, id, state, note, event.at))
+    }
+
+    /// As `end`, for one whose request was cut. Whether the request waits again, because it waited without a connection.
+    pub fn end_cut(&self, id: i64, note: &str, event: &NewEvent) -> Result<bool, Fault> {
         self.change(event, |transaction| {
-            end_holdings(transaction, id, event.at)?;
-            set_state(transaction, id, state)?;
-            transaction.execute(
-                "UPDATE berths SET ended_at = ?2, note = ?3 WHERE id = ?1",
-                params![id, event.at.to_string(), note],
-            )
+            end(transaction, id, BerthState::Undone, note, event.at)?;
+            tickets::wait_again(transaction, id)
         })
-        .map(|_| ())
     }
 
     /// Berths that have not ended, oldest first.
@@ -271,6 +271,19 @@ impl Ledger {
             )
         })
     }
+}
+
+fn end(
+    transaction: &Transaction,
+    id: i64,
+    state: BerthState,
+    note: &str,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    end_holdings(transaction, id, now)?;
+    set_state(transaction, id, state)?;
+    let sql = "UPDATE berths SET ended_at = ?2, note = ?3 WHERE id = ?1";
+    transaction.execute(sql, params![id, now.to_string(), note]).map(|_| ())
 }
 
 fn insert(transaction: &Transaction, berth: &NewBerth, now: Timestamp) -> rusqlite::Result<i64> {

@@ -1,10 +1,12 @@
 //! What is wrong with a berth now, as codes. A code begins and ends in one transaction with the event about it.
 
-use super::{Ledger, LedgerError, NewEvent, leases};
+use super::{Ledger, LedgerError, NewEvent, leases, time_at};
 use crate::error::Fault;
 use crate::model::{Berth, Condition, ConditionCode};
 use jiff::SignedDuration;
-use rusqlite::params;
+use rusqlite::{OptionalExtension as _, Transaction, params};
+
+const END: &str = "DELETE FROM conditions WHERE berth = ?1 AND code = ?2";
 
 impl Ledger {
     /// Notes a condition that begins, or that has other values now.
@@ -37,9 +39,7 @@ impl Ledger {
         event: Option<&NewEvent>,
     ) -> Result<(), Fault> {
         self.write(event, |transaction| {
-            transaction
-                .prepare_cached("DELETE FROM conditions WHERE berth = ?1 AND code = ?2")?
-                .execute(params![berth, code.as_str()])
+            transaction.prepare_cached(END)?.execute(params![berth, code.as_str()])
         })
         .map(|_| ())
         .map_err(|error| LedgerError::from(error).into_fault(&self.path))
@@ -48,9 +48,8 @@ impl Ledger {
     /// A berth that was to come back is back. Its lease ends later by the time that it was not there.
     pub fn returned(&self, berth: i64, given_back: SignedDuration, event: &NewEvent) -> Result<Berth, Fault> {
         self.change(event, |transaction| {
-            let sql = "DELETE FROM conditions WHERE berth = ?1 AND code = ?2";
-            transaction.prepare_cached(sql)?.execute(params![berth, ConditionCode::Returning.as_str()])?;
-            leases::shift_end(transaction, berth, given_back)
+            transaction.prepare_cached(END)?.execute(params![berth, ConditionCode::Returning.as_str()])?;
+            leases::give_back(transaction, berth, given_back)
         })?;
         self.berth_by_id(berth)
     }
@@ -74,6 +73,21 @@ impl Ledger {
         .map(|_| ())
         .map_err(|error| LedgerError::from(error).into_fault(&self.path))
     }
+}
+
+/// Time that was given back to all leases is not given back once more to a berth that is to come back.
+pub(super) fn shift_return(
+    transaction: &Transaction,
+    berth: i64,
+    shift: SignedDuration,
+) -> rusqlite::Result<()> {
+    let returning = ConditionCode::Returning.as_str();
+    let sql = "SELECT since FROM conditions WHERE berth = ?1 AND code = ?2";
+    let since = transaction.prepare_cached(sql)?.query_row(params![berth, returning], |row| time_at(row, 0));
+    let Some(since) = since.optional()? else { return Ok(()) };
+    let since = since.checked_add(shift).unwrap_or(since);
+    let sql = "UPDATE conditions SET since = ?3 WHERE berth = ?1 AND code = ?2";
+    transaction.prepare_cached(sql)?.execute(params![berth, returning, since.to_string()]).map(|_| ())
 }
 
 /// Reads conditions, the worst first. A code that this program does not know is an error, so that a berth is never

@@ -1,7 +1,7 @@
 //! What is stored about leases: what owners were told, and up to when time was counted.
 
 use super::berths::STANDING;
-use super::{Ledger, LedgerError, NewEvent, find, list, messages, optional_time_at, time_at};
+use super::{Ledger, LedgerError, NewEvent, conditions, find, list, messages, optional_time_at, time_at};
 use crate::error::Fault;
 use crate::model::clock::BootTime;
 use crate::model::{Berth, BerthState, Lock, StopReason};
@@ -22,9 +22,8 @@ pub struct LeaseNotes {
     pub renewals: u32,
     /// The announced stop: when it was announced, when it will be, and why.
     pub asked: Option<(Timestamp, Timestamp, StopReason)>,
-    /// How often its owner kept it in this lease, though it did nothing, and when last.
+    /// How often its owner kept it in this lease, though it did nothing.
     pub keeps: u32,
-    pub kept_at: Option<Timestamp>,
 }
 
 /// Cards that a user had, for a time that is over.
@@ -45,7 +44,7 @@ pub struct Counted {
 }
 
 const NOTES: &str =
-    "SELECT id, live_at, told_left, renewals, asked_at, stops_at, stop_reason, keeps, kept_at FROM berths";
+    "SELECT id, live_at, told_left, renewals, asked_at, stops_at, stop_reason, keeps FROM berths";
 
 impl Ledger {
     pub fn lease_notes(&self, id: i64) -> Result<LeaseNotes, Fault> {
@@ -112,7 +111,7 @@ impl Ledger {
             let changed = transaction
                 .prepare_cached(
                     "UPDATE berths SET until = ?2, lease = max(1, unixepoch(?2) - unixepoch(?3)), told_left = NULL,
-                     asked_at = NULL, stops_at = NULL, stop_reason = NULL, keeps = 0, kept_at = NULL,
+                     asked_at = NULL, stops_at = NULL, stop_reason = NULL, keeps = 0,
                      renewals = renewals + ?4
                      WHERE id = ?1 AND state = 'live'",
                 )?
@@ -123,12 +122,13 @@ impl Ledger {
     }
 
     /// Its owner needs it although it did nothing: it is not stopped, and is not idle from now on.
-    pub fn keep(&self, id: i64, event: &NewEvent) -> Result<Berth, Fault> {
+    pub fn keep(&self, id: i64, message: &str, event: &NewEvent) -> Result<Berth, Fault> {
         self.change(event, |transaction| {
+            messages::put(transaction, id, event.at, message)?;
             let sql =
-                "UPDATE berths SET asked_at = NULL, stops_at = NULL, stop_reason = NULL, keeps = keeps + 1,
-                       kept_at = ?2 WHERE id = ?1 AND state = 'live'";
-            transaction.prepare_cached(sql)?.execute(params![id, event.at.to_string()])
+                "UPDATE berths SET asked_at = NULL, stops_at = NULL, stop_reason = NULL, keeps = keeps + 1
+                       WHERE id = ?1 AND state = 'live'";
+            transaction.prepare_cached(sql)?.execute([id])
         })?;
         self.berth_by_id(id)
     }
@@ -192,20 +192,33 @@ impl Ledger {
     }
 }
 
+/// Lets the lease of a live berth end later. An announced stop stays when it is.
+pub(super) fn give_back(transaction: &Transaction, id: i64, time: SignedDuration) -> rusqlite::Result<()> {
+    let sql = "SELECT until FROM berths WHERE id = ?1 AND state = 'live'";
+    let until =
+        transaction.prepare_cached(sql)?.query_row([id], |row| optional_time_at(row, 0)).optional()?;
+    let Some(until) = until.flatten() else { return Ok(()) };
+    let until = until.checked_add(time).unwrap_or(until);
+    let sql = "UPDATE berths SET until = ?2 WHERE id = ?1";
+    transaction.prepare_cached(sql)?.execute(params![id, until.to_string()]).map(|_| ())
+}
+
 /// Moves the end of a live berth's lease, and the times that go with it.
 pub(super) fn shift_end(transaction: &Transaction, id: i64, shift: SignedDuration) -> rusqlite::Result<()> {
     let moved = |time: Timestamp| time.checked_add(shift).unwrap_or(time).to_string();
-    let sql = "SELECT until, asked_at, stops_at, live_at FROM berths WHERE id = ?1 AND state = 'live'";
+    let sql =
+        "SELECT until, asked_at, stops_at, live_at, confirm_by FROM berths WHERE id = ?1 AND state = 'live'";
     let times = transaction
         .prepare_cached(sql)?
         .query_row([id], |row| {
             let time = |index| Ok(optional_time_at(row, index)?.map(moved));
-            (0..4).map(time).collect::<rusqlite::Result<Vec<_>>>()
+            (0..5).map(time).collect::<rusqlite::Result<Vec<_>>>()
         })
         .optional()?;
-    let Some([until, asked_at, stops_at, live_at]) = times.as_deref() else { return Ok(()) };
-    let sql = "UPDATE berths SET until = ?2, asked_at = ?3, stops_at = ?4, live_at = ?5 WHERE id = ?1";
-    transaction.prepare_cached(sql)?.execute(params![id, until, asked_at, stops_at, live_at]).map(|_| ())
+    let Some([until, asked_at, stops_at, live_at, confirm_by]) = times.as_deref() else { return Ok(()) };
+    let sql = "UPDATE berths SET until = ?2, asked_at = ?3, stops_at = ?4, live_at = ?5, confirm_by = ?6 WHERE id = ?1";
+    transaction.prepare_cached(sql)?.execute(params![id, until, asked_at, stops_at, live_at, confirm_by])?;
+    conditions::shift_return(transaction, id, shift)
 }
 
 fn read_notes(row: &rusqlite::Row) -> rusqlite::Result<(i64, LeaseNotes)> {
@@ -222,7 +235,6 @@ fn read_notes(row: &rusqlite::Row) -> rusqlite::Result<(i64, LeaseNotes)> {
         renewals: row.get(3)?,
         asked,
         keeps: row.get(7)?,
-        kept_at: optional_time_at(row, 8)?,
     };
     Ok((row.get(0)?, notes))
 }

@@ -29,7 +29,7 @@ pub use events::{Event, EventFilter, NewEvent};
 pub use leases::{Counted, Holding, LeaseNotes};
 pub use reservations::Reservation;
 pub use snapshots::{NewSnapshot, Snapshot, SnapshotBase, SnapshotError, SnapshotState};
-pub use tickets::{NewTicket, TicketRow, Unconfirmed};
+pub use tickets::{NewTicket, TicketRow};
 pub use usage::{Held, UsageKey};
 pub use users::{Key, User};
 

@@ -245,7 +245,6 @@ const V6: &str = "
 CREATE INDEX holdings_by_end ON holdings (until);
 
 ALTER TABLE berths ADD COLUMN keeps INTEGER NOT NULL DEFAULT 0 CHECK (keeps >= 0);
-ALTER TABLE berths ADD COLUMN kept_at TEXT;
 ALTER TABLE berths ADD COLUMN lock TEXT CHECK (json_valid(lock));
 ALTER TABLE berths ADD COLUMN confirm INTEGER CHECK (confirm > 0);
 ALTER TABLE berths ADD COLUMN confirm_by TEXT;

@@ -42,20 +42,6 @@ pub struct TicketRow {
     pub overtaken: u32,
 }
 
-/// Each with whether somebody logged in since it is live.
-pub(super) const UNCONFIRMED: &str = "SELECT id, confirm_by, EXISTS (SELECT 1 FROM events
-     WHERE events.owner = berths.owner AND events.berth = berths.name AND kind = 'ssh.login' AND events.at >= berths.live_at)
-     FROM berths WHERE state = 'live' AND confirm_by IS NOT NULL";
-
-/// A berth that nobody has logged in to yet, though it waited for its cards without anybody there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unconfirmed {
-    pub berth: i64,
-    /// It is passed on after this time.
-    pub by: Timestamp,
-    pub is_used: bool,
-}
-
 impl Ledger {
     pub fn add_ticket(&self, ticket: &NewTicket, event: &NewEvent) -> Result<i64, Fault> {
         let wish = to_json(&ticket.wish)?;
@@ -88,22 +74,6 @@ impl Ledger {
         self.read(|connection| find(connection, &format!("{TICKETS} WHERE id = ?1"), [id], read_ticket))
     }
 
-    /// Lets the request of a berth that was cut wait again, at its old place, if it waited without a connection.
-    pub fn wait_again(&self, berth: i64, event: &NewEvent) -> Result<bool, Fault> {
-        self.change(event, |transaction| {
-            let sql = "SELECT ticket FROM berths WHERE id = ?1 AND ticket IS NOT NULL";
-            let ticket: Option<String> =
-                transaction.prepare_cached(sql)?.query_row([berth], |row| row.get(0)).optional()?;
-            let Some(ticket) = ticket else { return Ok(false) };
-            let sql = "INSERT INTO tickets (id, owner, berth, wish, lease, since, overtaken, unattended, request)
-                SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7,
-                value ->> 8 FROM (SELECT ?1 AS value)";
-            transaction.prepare_cached(sql)?.execute([ticket])?;
-            transaction.execute("UPDATE berths SET ticket = NULL WHERE id = ?1", [berth])?;
-            Ok(true)
-        })
-    }
-
     /// The berth has to be used within this time once it is live, in seconds.
     pub fn expect_login(&self, berth: i64, seconds: u64) -> Result<(), Fault> {
         let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
@@ -114,19 +84,25 @@ impl Ledger {
         .map_err(|error| LedgerError::from(error).into_fault(&self.path))
     }
 
-    /// Live berths that have to be used by a time, with whether somebody logged in since they are live.
-    pub fn unconfirmed(&self) -> Result<Vec<Unconfirmed>, Fault> {
+    /// Live berths that nobody has used yet, with the time by which somebody has to.
+    pub fn unconfirmed(&self) -> Result<Vec<(i64, Timestamp)>, Fault> {
         self.read(|connection| {
-            list(connection, UNCONFIRMED, [], |row| {
-                Ok(Unconfirmed { berth: row.get(0)?, by: time_at(row, 1)?, is_used: row.get(2)? })
-            })
+            let sql = "SELECT id, confirm_by FROM berths WHERE state = 'live' AND confirm_by IS NOT NULL";
+            list(connection, sql, [], |row| Ok((row.get(0)?, time_at(row, 1)?)))
         })
+    }
+
+    pub fn is_unconfirmed(&self, berth: i64) -> Result<bool, Fault> {
+        Ok(self.unconfirmed()?.iter().any(|(id, _)| *id == berth))
     }
 
     /// Somebody logged in.
     pub fn confirm(&self, berth: i64) -> Result<(), Fault> {
         self.write(None, |transaction| {
-            transaction.execute("UPDATE berths SET confirm_by = NULL WHERE id = ?1", [berth])
+            transaction.execute(
+                "UPDATE berths SET confirm_by = NULL WHERE id = ?1 AND confirm_by IS NOT NULL",
+                [berth],
+            )
         })
         .map(|_| ())
         .map_err(|error| LedgerError::from(error).into_fault(&self.path))
@@ -135,6 +111,7 @@ impl Ledger {
     /// Removes a ticket. `event` is `None` where the event of the new berth already says it.
     pub fn remove_ticket(&self, id: i64, event: Option<&NewEvent>) -> Result<(), Fault> {
         self.write(event, |transaction| remove(transaction, id))
+            .map(|_| ())
             .map_err(|error| LedgerError::from(error).into_fault(&self.path))
     }
 
@@ -165,7 +142,11 @@ pub(super) fn served(
             "UPDATE berths SET ticket = (SELECT json_array(id, owner, berth, wish, lease, since, overtaken,
                    unattended, request) FROM tickets WHERE id = ?2 AND request IS NOT NULL) WHERE id = ?1";
         transaction.prepare_cached(sql)?.execute([berth, id])?;
-        remove(transaction, id)?;
+        // One that was cancelled in the meantime becomes nothing.
+        let removed = remove(transaction, id)?;
+        if removed != 1 {
+            return Err(rusqlite::Error::StatementChangedRows(removed));
+        }
     }
     let mut count =
         transaction.prepare_cached("UPDATE tickets SET overtaken = overtaken + 1 WHERE id = ?1")?;
@@ -175,8 +156,22 @@ pub(super) fn served(
     Ok(())
 }
 
-fn remove(transaction: &Transaction, id: i64) -> rusqlite::Result<()> {
-    transaction.prepare_cached("DELETE FROM tickets WHERE id = ?1")?.execute([id]).map(|_| ())
+/// Lets the request of a berth that was cut wait again, at its old place, if it waited without a connection.
+pub(super) fn wait_again(transaction: &Transaction, berth: i64) -> rusqlite::Result<bool> {
+    let sql = "SELECT ticket FROM berths WHERE id = ?1 AND ticket IS NOT NULL";
+    let ticket: Option<String> =
+        transaction.prepare_cached(sql)?.query_row([berth], |row| row.get(0)).optional()?;
+    let Some(ticket) = ticket else { return Ok(false) };
+    let sql = "INSERT INTO tickets (id, owner, berth, wish, lease, since, overtaken, unattended, request)
+        SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7,
+        value ->> 8 FROM (SELECT ?1 AS value)";
+    transaction.prepare_cached(sql)?.execute([ticket])?;
+    transaction.execute("UPDATE berths SET ticket = NULL WHERE id = ?1", [berth])?;
+    Ok(true)
+}
+
+fn remove(transaction: &Transaction, id: i64) -> rusqlite::Result<usize> {
+    transaction.prepare_cached("DELETE FROM tickets WHERE id = ?1")?.execute([id])
 }
 
 const TICKETS: &str =

@@ -11,8 +11,12 @@ use std::time::Duration;
 pub enum Renewal {
     /// Nobody waits for these cards.
     Free,
-    /// For so long from now at most.
-    Limited(Duration),
+    /// For so long from now at most, and once where somebody waits.
+    Limited {
+        most: Duration,
+        /// Somebody waits now. Else cards of it are reserved for later.
+        is_wanted: bool,
+    },
     /// Somebody waits, and it was renewed already.
     Refused,
 }
@@ -32,7 +36,7 @@ pub fn renewal(situation: &Situation, berth: &Standing) -> Renewal {
     match most {
         Duration::MAX => Renewal::Free,
         Duration::ZERO => Renewal::Refused,
-        most => Renewal::Limited(most),
+        most => Renewal::Limited { most, is_wanted: wanted },
     }
 }
 

@@ -13,6 +13,8 @@ pub enum Notice {
     Stops { at: Timestamp, why: StopReason, waits: Waits, renewable: bool },
     /// An announced stop is taken back.
     StopsNot,
+    /// An announced stop is taken back, because its owner needs the berth.
+    Kept,
     /// An announced stop is taken back, because the lease was renewed.
     Renewed { until: Timestamp },
 }
@@ -62,17 +64,18 @@ impl Notice {
             }
             Self::Stops { at, why, waits, renewable } => {
                 let at = clock.time_and_distance(*at);
-                let what_to_do = if *renewable {
-                    format!("Keep it: berth renew {name}")
-                } else {
-                    format!(
+                let what_to_do = match why {
+                    StopReason::Idle => format!("Keep it: berth keep {name}"),
+                    _ if *renewable => format!("Keep it: berth renew {name}"),
+                    _ => format!(
                         "Save your work; its files and its container stay, and berth start {name} brings it back"
-                    )
+                    ),
                 };
                 let because = because(*why, waits);
                 format!("{owner}/{name} stops at {at}: {because}. {what_to_do}")
             }
             Self::StopsNot => format!("{owner}/{name} is not stopped: nobody needs its cards any more"),
+            Self::Kept => format!("{owner}/{name} is not stopped: it is kept"),
             Self::Renewed { until } => {
                 let until = clock.time_and_distance(*until);
                 format!("{owner}/{name} is not stopped: its lease was renewed and ends at {until}")

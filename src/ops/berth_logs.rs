@@ -8,6 +8,7 @@ use crate::error::Fault;
 use crate::ledger::{Event, EventFilter};
 use crate::model::Berth;
 use crate::model::inside_event::InsideEvent;
+use crate::model::inside_traffic::InsideTraffic;
 use crate::model::text::clean_to;
 use anyhow::Result;
 use jiff::Timestamp;
@@ -80,7 +81,9 @@ fn merge(events: Vec<Event>, output: Vec<OutputLine>, last: u32) -> Vec<LogLine>
     let is_output = |event: &Event| event.kind.starts_with("ssh.") && since.is_some_and(|at| event.at >= at);
     let mut lines: Vec<LogLine> =
         events.into_iter().filter(|event| !is_output(event)).map(of_event).collect();
-    lines.extend(output.into_iter().map(of_container));
+    // How much went over SSH each minute is for the agent, and for nobody to read.
+    let is_said = |line: &OutputLine| InsideTraffic::read(&line.text).is_none();
+    lines.extend(output.into_iter().filter(is_said).map(of_container));
     lines.sort_by_key(|line| line.at);
     let more = lines.len().saturating_sub(usize::try_from(last).unwrap_or(usize::MAX));
     lines.split_off(more)
@@ -127,7 +130,9 @@ mod tests {
             event(9, "berth.live"),
         ];
         let login = r#"{"berth-event":1,"at":"1970-01-01T00:00:05Z","user":"ma-user","kind":"login"}"#;
-        let output = vec![line(4, "a\u{1b}[2Jb\tc"), line(5, login), line(6, &"x".repeat(5000))];
+        let traffic = InsideTraffic::new(60, 1, 2, 3).line().unwrap();
+        let output =
+            vec![line(3, &traffic), line(4, "a\u{1b}[2Jb\tc"), line(5, login), line(6, &"x".repeat(5000))];
         let merged = merge(events, output, 100);
         let seconds: Vec<i64> = merged.iter().map(|line| line.at.as_second()).collect();
         assert_eq!(seconds, [1, 2, 4, 5, 6, 9]);

@@ -30,6 +30,8 @@ impl Found {
 pub(super) struct Changes {
     begun: Vec<Found>,
     over: Vec<Condition>,
+    /// Nothing that begins goes on from what is over.
+    is_anew: bool,
 }
 
 impl Changes {
@@ -40,17 +42,22 @@ impl Changes {
         };
         let over = known.iter().filter(is_over).cloned().collect();
         let is_new = |found: &Found| !known.iter().any(|known| found.is(known));
-        Self { begun: found.into_iter().filter(is_new).collect(), over }
+        Self { begun: found.into_iter().filter(is_new).collect(), over, is_anew: false }
     }
 
     pub(super) fn none(&self) -> bool {
         self.begun.is_empty() && self.over.is_empty()
     }
 
+    /// What begins, begins now.
+    pub(super) fn anew(self) -> Self {
+        Self { is_anew: true, ..self }
+    }
+
     /// A dead berth that is to come back is down for as long as it is dead.
     fn since_when(&self, code: ConditionCode) -> Option<Timestamp> {
         let dead = self.over.iter().find(|over| over.code == ConditionCode::Dead);
-        dead.filter(|_| code == ConditionCode::Returning).map(|dead| dead.since)
+        dead.filter(|_| code == ConditionCode::Returning && !self.is_anew).map(|dead| dead.since)
     }
 
     /// Whether the end of this condition gets an event of its own. It gets none where the berth is down for another

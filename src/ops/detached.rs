@@ -6,21 +6,43 @@ use super::{Caller, Node, ProgressSender};
 use crate::error::{ErrorClass, class_of, flatten};
 use crate::ledger::{Ledger, TicketRow};
 use crate::life::{self, Action};
-use crate::model::{Berth, BerthRequest, StopReason};
+use crate::model::clock::BootTime;
+use crate::model::{Berth, BerthRequest, BerthState, StopReason};
 use anyhow::Result;
-use std::collections::BTreeSet;
+use futures_util::future::join_all;
+use jiff::{SignedDuration, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// When a request is tried again that could not be served for another reason than cards.
+const TRY_AGAIN: Duration = Duration::from_mins(1);
+/// The most that a login may take from the berth's server to the ledger.
+const LOGIN_TOLD: SignedDuration = SignedDuration::from_mins(1);
+
+/// Tickets that are not tried before a time.
+#[derive(Default)]
+pub struct Later(BTreeMap<i64, BootTime>);
 
 impl Node {
-    /// Makes berths of the requests whose turn has come, one after the other.
-    pub async fn serve_detached(self: &Arc<Self>) -> Result<()> {
+    /// Makes berths of the requests whose turn has come.
+    pub async fn serve_detached(self: &Arc<Self>, later: &mut Later) -> Result<()> {
         let waiting = self.ledger(Ledger::detached).await?;
         if waiting.is_empty() || !self.has_engine().await {
             return Ok(());
         }
+        let now = self.now().boot;
+        later.0.retain(|_, until| *until > now);
         let turns = self.turns().await?;
-        for (ticket, request) in waiting.iter().filter(|(ticket, _)| turns.contains(&ticket.id)) {
-            self.serve(ticket, request).await?;
+        let due = |ticket: &TicketRow| turns.contains(&ticket.id) && !later.0.contains_key(&ticket.id);
+        let served = waiting.iter().filter(|(ticket, _)| due(ticket)).map(|(ticket, request)| async {
+            Ok::<_, anyhow::Error>((ticket.id, self.serve(ticket, request).await?))
+        });
+        for served in join_all(served.collect::<Vec<_>>()).await {
+            let (ticket, is_tried_again) = served?;
+            if is_tried_again {
+                later.0.insert(ticket, now + TRY_AGAIN);
+            }
         }
         Ok(())
     }
@@ -42,51 +64,95 @@ impl Node {
         Ok(started.collect())
     }
 
-    async fn serve(self: &Arc<Self>, ticket: &TicketRow, request: &BerthRequest) -> Result<()> {
+    /// Whether it is to be tried again, though its turn has come.
+    async fn serve(self: &Arc<Self>, ticket: &TicketRow, request: &BerthRequest) -> Result<bool> {
         // A task of its own: what it holds across its waits is large.
         let (node, waiting, asked) = (self.clone(), ticket.clone(), request.clone());
         let made = tokio::spawn(async move { node.request_of(&waiting, &asked).await }).await?;
-        let Err(error) = made else { return Ok(()) };
+        let Err(error) = made else { return Ok(false) };
         let id = ticket.id;
-        if class_of(&error) == ErrorClass::Busy
-            || self.ledger(move |ledger| ledger.ticket(id)).await?.is_none()
-        {
-            return Ok(()); // it waits on, or became a berth that was undone, which its owner was told
+        if self.ledger(move |ledger| ledger.ticket(id)).await?.is_none() {
+            return Ok(false); // cancelled, or a berth that was undone, which its owner was told
         }
         let who = label(&ticket.owner, ticket.berth.as_ref());
-        let text = format!("{who} waits no more: {}", flatten(&error).message);
-        tracing::warn!(ticket = id, "{text}");
-        self.drop_ticket(ticket, "ticket.failed", &Caller::agent().name, text).await
+        let why = flatten(&error).message;
+        match class_of(&error) {
+            ErrorClass::Busy => Ok(false),
+            // What its owner asks for cannot be had.
+            ErrorClass::Usage | ErrorClass::Refused => {
+                let text = format!("{who} waits no more: {why}");
+                tracing::warn!(ticket = id, "{text}");
+                self.drop_ticket(ticket, "ticket.failed", &Caller::agent().name, text).await?;
+                Ok(false)
+            }
+            _ => {
+                tracing::warn!(
+                    ticket = id,
+                    error = format!("{error:#}"),
+                    "{who} could not be served; it waits on"
+                );
+                Ok(true)
+            }
+        }
     }
 
-    /// Lets a request wait again whose berth was cut before it was live.
-    pub(super) async fn wait_again(&self, berth: &Berth) -> Result<()> {
-        let text = format!("{} waits again: the agent ended while it was made", berth.label());
-        let (id, event) = (berth.id, self.about(berth, "ticket.waits", &Caller::agent().name, text));
-        if self.ledger(move |ledger| ledger.wait_again(id, &event)).await? {
-            self.tell_freed();
+    /// Passes on the cards of berths that nobody logged in to in time.
+    pub(super) async fn pass_on_unused(self: &Arc<Self>) -> Result<()> {
+        if self.ends_are_held() {
+            return Ok(());
+        }
+        let now = self.now().wall;
+        for (id, by) in self.ledger(Ledger::unconfirmed).await? {
+            if self.last_login_told(by) <= now {
+                let node = self.clone();
+                // It takes as long as its programs take to end, and nobody else's lease waits for that.
+                tokio::spawn(async move { node.pass_on(id).await });
+            }
         }
         Ok(())
     }
 
-    /// Passes on the cards of berths that nobody logged in to in time.
-    pub(super) async fn pass_on_unused(&self) -> Result<()> {
-        let now = self.now().wall;
-        for one in self.ledger(Ledger::unconfirmed).await? {
-            let id = one.berth;
-            if one.is_used {
-                self.ledger(move |ledger| ledger.confirm(id)).await?;
-                continue;
-            }
-            if one.by > now || self.ends_are_held() {
-                continue;
-            }
-            let Some(_busy) = self.busy.enter(id) else { continue };
+    /// When a login in time is in the ledger at the latest.
+    fn last_login_told(&self, by: Timestamp) -> Timestamp {
+        let confirm = SignedDuration::try_from(self.settings().profile.lease.confirm).unwrap_or(LOGIN_TOLD);
+        by.checked_add(LOGIN_TOLD.min(confirm)).unwrap_or(Timestamp::MAX)
+    }
+
+    async fn pass_on(&self, id: i64) {
+        let Some(_busy) = self.busy.enter(id) else { return };
+        let passed_on = async {
             let berth = self.ledger_berth(id).await?;
+            let now = self.now().wall;
+            let is_locked = berth.lock.as_ref().is_some_and(|lock| lock.until > now);
+            let is_unused = self.ledger(move |ledger| ledger.is_unconfirmed(id)).await?;
+            if berth.state != BerthState::Live || is_locked || !is_unused {
+                return Ok(());
+            }
             tracing::info!(berth = berth.label(), "nobody logged in to it in time");
             let (actor, nobody) = (Caller::agent().name, ProgressSender::nobody());
-            self.stop_marked(&berth, StopReason::Unused, &actor, &nobody).await?;
+            self.stop_marked(&berth, StopReason::Unused, &actor, &nobody).await.map(drop)
+        };
+        if let Err(error) = passed_on.await {
+            let error: anyhow::Error = error;
+            tracing::warn!(
+                berth = id,
+                error = format!("{error:#}"),
+                "a berth that nobody uses could not be stopped"
+            );
         }
+    }
+
+    /// Ends a berth whose request was cut. A request that waited without a connection waits again.
+    pub(super) async fn end_cut(&self, berth: &Berth, note: &str) -> Result<()> {
+        self.remove_files(berth).await?;
+        let text = format!("{}: {note}", berth.label());
+        let event = self.about(berth, "berth.undone", &Caller::agent().name, text);
+        let (id, note) = (berth.id, note.to_owned());
+        let waits = self.ledger(move |ledger| ledger.end_cut(id, &note, &event)).await?;
+        if waits {
+            tracing::info!(berth = berth.label(), "its request waits again");
+        }
+        self.tell_freed();
         Ok(())
     }
 }

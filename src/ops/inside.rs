@@ -29,6 +29,9 @@ const REFILL: Duration = Duration::from_secs(6);
 /// How many lines of one berth are read in a second, so that a berth that prints without end costs little.
 const LINES: u32 = 2000;
 
+/// The kind of the event of a login.
+const LOGIN: &str = "ssh.login";
+
 /// The berths whose output is read, each by a task. Dropping this ends the tasks.
 #[derive(Default)]
 pub struct Followed(HashMap<i64, JoinHandle<()>>);
@@ -130,7 +133,11 @@ impl Node {
         // No user's name has a colon: this is what the berth says.
         let (actor, text) = (format!("berth:{}", berth.name), format!("{}: {text}", berth.label()));
         let event = NewEvent { at, ..self.about(&berth, kind, &actor, text) };
-        self.ledger(move |ledger| ledger.record(&event)).await
+        self.ledger(move |ledger| {
+            ledger.record(&event)?;
+            if kind == LOGIN { ledger.confirm(id) } else { Ok(()) }
+        })
+        .await
     }
 }
 

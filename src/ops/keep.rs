@@ -5,6 +5,7 @@ use super::ration::Act;
 use super::{Caller, Node};
 use crate::error::Fault;
 use crate::life;
+use crate::model::notice::Notice;
 use crate::model::{Berth, BerthState, Lock, LockRequest, StopReason, text};
 use anyhow::Result;
 use jiff::SignedDuration;
@@ -47,8 +48,10 @@ impl Node {
             .into());
         }
         let event = self.about(&berth, "berth.kept", &caller.name, format!("{label} is kept: it is needed"));
-        let kept = self.ledger(move |ledger| ledger.keep(id, &event)).await?;
+        let message = self.notice(&berth, &Notice::Kept);
+        let kept = self.ledger(move |ledger| ledger.keep(id, &message, &event)).await?;
         self.watch_anew(id);
+        self.write_lease_files().await;
         Ok(kept)
     }
 

@@ -40,7 +40,13 @@ impl Node {
         self.pass_on_unused().await?;
         let is_wanted = self.is_anybody_waiting().await?;
         let survey = if is_wanted && self.has_engine().await {
-            Some(self.survey(self.settings().config.tools.npu_smi_max_age).await?)
+            let looked = self.survey(self.settings().config.tools.npu_smi_max_age).await;
+            // Without a look nobody is asked back, and the rest goes on.
+            looked
+                .inspect_err(|error| {
+                    tracing::warn!(error = format!("{error:#}"), "could not look at the cards");
+                })
+                .ok()
         } else {
             None
         };

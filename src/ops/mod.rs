@@ -70,6 +70,7 @@ mod watch;
 mod watch_cards;
 
 pub use caller::Caller;
+pub use detached::Later;
 pub use leases::Count;
 pub use node::Node;
 pub use progress::{Progress, ProgressSender};

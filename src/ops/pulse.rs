@@ -10,8 +10,8 @@ use crate::model::{Berth, BerthState, Condition, ConditionCode};
 use anyhow::Result;
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 pub(super) const CONTAINER: [ConditionCode; 4] =
@@ -28,16 +28,38 @@ pub(super) struct Pulse {
     read_back: Mutex<BTreeMap<i64, String>>,
     /// Notified when anybody took a card or gave one back.
     pub(super) cards_moved: Notify,
-    /// Since when containers were not looked at, because Docker or the agent was away.
-    pub(super) outage: Mutex<Option<Timestamp>>,
+    pub(super) outage: Mutex<Outage>,
     /// How often the start of each berth that is to come back went wrong.
     pub(super) failures: Mutex<BTreeMap<i64, u32>>,
+}
+
+/// A time in which containers could not be looked at, because Docker or the agent was away.
+#[derive(Debug, Default)]
+pub(super) struct Outage {
+    began: Option<Timestamp>,
+    /// The berths whose containers were looked at since.
+    looked: BTreeSet<i64>,
+}
+
+impl Outage {
+    pub(super) fn begin(&mut self, now: Timestamp) {
+        // One that is not over for a berth has begun before.
+        if self.began.is_none() || !self.looked.is_empty() {
+            *self = Self { began: Some(now), looked: BTreeSet::new() };
+        }
+    }
+
+    /// When it began; `None` for a berth that was looked at since.
+    fn of(&self, berth: i64) -> Option<Timestamp> {
+        self.began.filter(|_| !self.looked.contains(&berth))
+    }
 }
 
 impl Pulse {
     /// Before the first look of an agent. `away`: since when no agent looked.
     pub(super) fn after(away: Timestamp) -> Self {
-        Self { outage: Mutex::new(Some(away)), ..Self::default() }
+        let outage = Outage { began: Some(away), looked: BTreeSet::new() };
+        Self { outage: Mutex::new(outage), ..Self::default() }
     }
 }
 
@@ -50,45 +72,44 @@ impl Node {
         let looks = live
             .iter()
             .map(|berth| async move { (berth.label(), beside(self.look_at_container(berth)).await) });
-        let mut all_looked = true;
         for (berth, looked) in join_all(looks).await {
-            match looked {
-                Ok(looked) => all_looked &= looked,
-                Err(error) => {
-                    all_looked = false;
-                    tracing::warn!(berth, error = format!("{error:#}"), "could not look at its container");
-                }
+            if let Err(error) = looked {
+                tracing::warn!(berth, error = format!("{error:#}"), "could not look at its container");
             }
-        }
-        if all_looked {
-            *self.pulse.outage.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
         Ok(())
     }
 
     /// Checks one berth. A live berth keeps its cards when its container ended or was removed: its owner decides.
     /// The berth is marked busy only where something changed, and is then looked at again. Otherwise each event of
-    /// Docker could make a release fail. `false` where another request works on it, which looks itself.
-    async fn look_at_container(&self, berth: &Berth) -> Result<bool> {
+    /// Docker could make a release fail.
+    async fn look_at_container(&self, berth: &Berth) -> Result<()> {
         let state = self.container_state(berth).await?;
         if self.container_changes(berth, state.as_ref()).none()
             && !self.is_new_start(berth, state.as_ref())
             && !self.has_oom_news(berth, state.as_ref()).await?
         {
-            return Ok(true);
+            self.outage().looked.insert(berth.id);
+            return Ok(());
         }
         let id = berth.id;
-        let Some(_busy) = self.busy.enter(id) else { return Ok(false) };
+        let Some(_busy) = self.busy.enter(id) else { return Ok(()) };
         let berth = self.ledger_berth(id).await?;
-        self.renew_conditions(&berth).await.map(|()| true)
+        self.renew_conditions(&berth).await?;
+        self.outage().looked.insert(id);
+        Ok(())
+    }
+
+    fn outage(&self) -> MutexGuard<'_, Outage> {
+        self.pulse.outage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn container_changes(&self, berth: &Berth, state: Option<&ContainerState>) -> Changes {
-        let outage = *self.pulse.outage.lock().unwrap_or_else(PoisonError::into_inner);
-        let down = returns::down(&berth.conditions, outage);
+        let down = returns::down(&berth.conditions, self.outage().of(berth.id));
         let mut found = of_container(state, down);
         // Until it was verified and its owner let in, it is not back, whoever started it.
-        if found.is_empty() && berth.condition(ConditionCode::Returning).is_some() {
+        let is_told = |found: &Found| matches!(found.code, ConditionCode::Gone | ConditionCode::Returning);
+        if berth.condition(ConditionCode::Returning).is_some() && !found.iter().any(is_told) {
             found.push(Found::new(ConditionCode::Returning, None));
         }
         Changes::of(&berth.conditions, &CONTAINER, found)

@@ -46,6 +46,9 @@ impl Served {
 impl Node {
     /// The cards that this one gets now, or why it gets none.
     pub(super) async fn turn(&self, survey: &Survey, asked: &CardsAsked<'_>) -> Result<Served> {
+        if let Some(id) = asked.ticket {
+            self.check_waits(id).await?;
+        }
         if asked.wish.is_none() {
             return Ok(Served::without_cards());
         }
@@ -53,7 +56,7 @@ impl Node {
         let free = choose::choose(survey, asked.wish, asked.last, now, asked.patience)?;
         let id = asked.ticket.unwrap_or(NO_TICKET);
         let waiting = self.ledger(Ledger::tickets).await?;
-        if waiting.iter().all(|ticket| ticket.id == id) && self.reservations().await?.is_empty() {
+        if waiting.iter().all(|ticket| ticket.id == id) && !self.is_anything_reserved().await? {
             return Ok(Served { cards: free, overtaken: Vec::new() });
         }
         let mut situation = self.situation(Some(survey)).await?;
@@ -72,14 +75,22 @@ impl Node {
         }
         let actions = life::decide(&situation);
         let Some(turn) = turn_of(&actions, id) else {
-            return Err(kept_for_others(&situation, id, &free, asked.patience).into());
+            return Err(kept_for_others(&situation, (asked.owner, id), &free, asked.patience).into());
         };
         Ok(turn)
     }
 
+    /// An error when somebody cancelled this ticket.
+    pub(super) async fn check_waits(&self, id: i64) -> Result<()> {
+        match self.ledger(move |ledger| ledger.ticket(id)).await? {
+            Some(_) => Ok(()),
+            None => Err(Fault::refused(format!("ticket {id} was cancelled")).into()),
+        }
+    }
+
     /// Whether a request or a reservation waits for cards.
     pub(super) async fn is_anybody_waiting(&self) -> Result<bool> {
-        Ok(!self.ledger(Ledger::tickets).await?.is_empty() || !self.reservations().await?.is_empty())
+        Ok(!self.ledger(Ledger::tickets).await?.is_empty() || self.is_anything_reserved().await?)
     }
 
     /// Adds a ticket. The request waits for as long as the returned value is kept.
@@ -207,12 +218,18 @@ fn turn_of(actions: &[Action], id: i64) -> Option<Served> {
     Some(Served { cards: cards.clone(), overtaken: overtaken.collect() })
 }
 
-fn kept_for_others(situation: &life::Situation, asked: i64, free: &[CardId], patience: Patience) -> Fault {
+fn kept_for_others(
+    situation: &life::Situation,
+    (owner, asked): (&str, i64),
+    free: &[CardId],
+    patience: Patience,
+) -> Fault {
     let waits = |ticket: &life::Ticket| format!("{}, who waits for {}", ticket.owner, wish(&ticket.wish));
     let reserved = || {
-        let next = situation.reservations.iter().min_by_key(|reserved| reserved.from);
+        let others = situation.reservations.iter().filter(|reserved| reserved.owner != owner);
+        let next = others.min_by_key(|reserved| reserved.from);
         next.map(|reserved| {
-            format!("{}, for whom cards are reserved from {} on", reserved.owner, reserved.from)
+            format!("{}, for whom cards are reserved from {:.0} on", reserved.owner, reserved.from)
         })
     };
     // The asker's own ticket is among them.

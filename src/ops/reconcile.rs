@@ -119,10 +119,12 @@ impl Node {
             }
         };
         self.remove_containers(&berth, false).await?;
+        if berth.state == BerthState::Creating {
+            return self.end_cut(&berth, note).await;
+        }
         let text = format!("{}: {note}", berth.label());
         let event = self.about(&berth, kind, &Caller::agent().name, text);
-        self.end(&berth, state, note, event).await?;
-        self.wait_again(&berth).await
+        self.end(&berth, state, note, event).await
     }
 
     /// Checks a container with our label. If its berth has ended, it is a leftover and is removed. If the ledger

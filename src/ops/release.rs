@@ -13,16 +13,25 @@ impl Node {
     pub async fn release(&self, caller: &Caller, name: &str, progress: &ProgressSender) -> Result<Berth> {
         let berth = self.find_berth(caller, name).await?;
         let _busy = self.enter_berth(berth.id, name).await?;
-        let label = berth.label();
-        let begun = self.about(&berth, "berth.releasing", &caller.name, format!("{label} is released"));
-        let id = berth.id;
         // Another release may have ended it between looking it up and entering.
-        let now = self.ledger(move |ledger| ledger.berth_by_id(id)).await?;
-        if now.state.has_ended() {
-            return Ok(now);
+        let berth = self.ledger_berth(berth.id).await?;
+        self.release_marked(berth, caller, progress).await
+    }
+
+    /// Releases a berth that the caller has marked busy, and read again since.
+    pub(super) async fn release_marked(
+        &self,
+        berth: Berth,
+        caller: &Caller,
+        progress: &ProgressSender,
+    ) -> Result<Berth> {
+        if berth.state.has_ended() {
+            return Ok(berth);
         }
+        let (id, label) = (berth.id, berth.label());
+        let begun = self.about(&berth, "berth.releasing", &caller.name, format!("{label} is released"));
         // It may be written down already, and wait for Docker.
-        if now.state != BerthState::Releasing {
+        if berth.state != BerthState::Releasing {
             self.ledger(move |ledger| ledger.begin_release(id, &begun)).await?;
         }
         crash::point("release.written");

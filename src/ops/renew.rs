@@ -56,16 +56,23 @@ impl Node {
         let label = berth.label();
         match life::renewal(&situation, standing) {
             Renewal::Free => Ok((lease, false)),
-            Renewal::Limited(most) if lease <= most => Ok((lease, true)),
-            Renewal::Limited(most) if !is_said => Ok((most, true)),
-            Renewal::Limited(most) => {
+            Renewal::Limited { most, is_wanted } if lease <= most => Ok((lease, is_wanted)),
+            Renewal::Limited { most, is_wanted } if !is_said => Ok((most, is_wanted)),
+            Renewal::Limited { most, is_wanted } => {
                 let minutes = most.as_secs() / 60;
                 let most = humantime::format_duration(Duration::from_secs(minutes * 60));
-                Err(Fault::refused(format!(
-                    "somebody waits for the cards of {label}: it can be renewed for {most} at most, once"
-                ))
-                .help(format!("berth renew {} --lease {minutes}m", berth.name))
-                .into())
+                let text = if is_wanted {
+                    format!(
+                        "somebody waits for the cards of {label}: it can be renewed for {most} at most, once"
+                    )
+                } else {
+                    format!(
+                        "cards of {label} are reserved for somebody else then: it can be renewed for {most} at most"
+                    )
+                };
+                Err(Fault::refused(text)
+                    .help(format!("berth renew {} --lease {minutes}m", berth.name))
+                    .into())
             }
             Renewal::Refused => Err(Fault::refused(format!(
                 "somebody waits for the cards of {label}, and its lease was renewed already"

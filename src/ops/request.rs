@@ -109,6 +109,8 @@ impl Node {
         }
         let held = self.ledger(Ledger::standing_berths).await?;
         self.check_limit(&owner, &held, order.more()).await?;
+        // Counted and added by one at a time.
+        let deciding = self.deciding.lock().await;
         let waiting = self.ledger(Ledger::detached).await?;
         if waiting.iter().filter(|(ticket, _)| ticket.owner == owner).count() >= MOST_DETACHED {
             return Err(Fault::busy(format!("{MOST_DETACHED} requests of {owner} wait already"))
@@ -117,6 +119,7 @@ impl Node {
         }
         let new = NewTicket { request: Some(request.detached(&owner)), ..order.ticket() };
         let id = self.add_ticket(&new, &caller.name).await?;
+        drop(deciding);
         self.tell_freed();
         self.tell_wanted();
         let ticket = self.ledger(move |ledger| ledger.ticket(id)).await?;

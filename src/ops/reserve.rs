@@ -38,6 +38,19 @@ impl Node {
         self.ledger(move |ledger| ledger.reservations(now)).await
     }
 
+    /// A reservation that begins later than any lease of now could end changes nothing yet.
+    pub(super) fn horizon(&self) -> Timestamp {
+        let rules = &self.settings().profile;
+        let longest = rules.berth.max_lease.saturating_add(rules.lease.grace);
+        let longest = SignedDuration::try_from(longest).unwrap_or(SignedDuration::MAX);
+        self.now().wall.checked_add(longest).unwrap_or(Timestamp::MAX)
+    }
+
+    pub(super) async fn is_anything_reserved(&self) -> Result<bool> {
+        let horizon = self.horizon();
+        Ok(self.reservations().await?.iter().any(|reservation| reservation.from <= horizon))
+    }
+
     pub async fn reserve(&self, caller: &Caller, new: NewReservation) -> Result<Reservation> {
         caller.require_admin("reserving cards")?;
         let reservation = self.checked_reservation(caller, new).await?;
@@ -49,8 +62,8 @@ impl Node {
         }
         self.check_room_for(&reservation, &all)?;
         let text = format!(
-            "{} cards are reserved for {}, {} from {} on",
-            reservation.cards,
+            "{} reserved for {}, {} from {:.0} on",
+            are(reservation.cards),
             reservation.owner,
             humantime::format_duration(length(&reservation)),
             reservation.from
@@ -71,7 +84,7 @@ impl Node {
         let mut event = self.event(
             "cards.not-reserved",
             &caller.name,
-            format!("{} cards are no longer reserved for {}", found.cards, found.owner),
+            format!("{} no longer reserved for {}", are(found.cards), found.owner),
         );
         event.owner = Some(found.owner.clone());
         self.ledger(move |ledger| ledger.remove_reservation(id, &event)).await?;
@@ -133,6 +146,10 @@ impl Node {
         Err(Fault::refused(format!("{taken} of {most} cards are reserved in that time already"))
             .help("`berth reserve list` shows for whom"))
     }
+}
+
+fn are(cards: u32) -> String {
+    if cards == 1 { "1 card is".into() } else { format!("{cards} cards are") }
 }
 
 fn length(reservation: &Reservation) -> Duration {

@@ -53,7 +53,7 @@ impl Node {
     /// Notes that Docker went away, and its containers with it, as far as anybody can tell.
     pub(super) fn note_outage(&self) {
         let now = self.now().wall;
-        self.pulse.outage.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(now);
+        self.pulse.outage.lock().unwrap_or_else(PoisonError::into_inner).begin(now);
     }
 
     /// Brings all berths back that are to come back, and tells whether one is left that cannot yet.
@@ -96,7 +96,8 @@ impl Node {
     /// Brings a live berth back whose container does not run, because its owner asks. The caller has marked it busy.
     pub(super) async fn revive(&self, berth: &Berth) -> Result<Berth> {
         let returning = Found::new(ConditionCode::Returning, None);
-        self.settle(berth, Changes::of(&berth.conditions, &CONTAINER, vec![returning])).await?;
+        let changes = Changes::of(&berth.conditions, &CONTAINER, vec![returning]).anew();
+        self.settle(berth, changes).await?;
         let berth = self.ledger_berth(berth.id).await?;
         match self.bring_back_live(&berth).await {
             Ok(berth) => Ok(berth),
@@ -119,6 +120,9 @@ impl Node {
         let state =
             self.container_state(berth).await.map_err(|error| Blocked::Yet(flatten(&error).message))?;
         let state = state.ok_or_else(|| Blocked::Failed(Fault::docker("its container is gone").into()))?;
+        if state.paused {
+            return Err(Blocked::Yet("its container is paused".into()));
+        }
         if !state.running {
             self.check_own_nodes(berth).map_err(Blocked::Yet)?;
             // Whoever took a card in the meantime is told of by its own condition.

@@ -26,6 +26,7 @@ impl Node {
         let since = now
             .checked_sub(SignedDuration::try_from(rules.half_life * HALF_LIVES)?)
             .unwrap_or(Timestamp::MIN);
+        let horizon = self.horizon();
         let (half_life, idle) = (rules.half_life, self.idle_berths());
         let (standing, tickets, used, reservations): (_, Vec<life::Ticket>, _, Vec<Reserved>) = self
             .ledger(move |ledger| {
@@ -40,7 +41,8 @@ impl Node {
                 let tickets = tickets_of(ledger)?;
                 // Who used how much says who of them is next.
                 let held = if tickets.is_empty() { Vec::new() } else { ledger.held_since(since)? };
-                let reserved = ledger.reservations(now)?.into_iter().map(reserved).collect();
+                let near = |reservation: &Reservation| reservation.from <= horizon;
+                let reserved = ledger.reservations(now)?.into_iter().filter(near).map(reserved).collect();
                 Ok((standing, tickets, used(held, now, half_life), reserved))
             })
             .await?;

@@ -95,14 +95,20 @@ impl Node {
     /// Releases stopped berths that were not started again in time.
     pub async fn release_old_stopped(&self) -> Result<()> {
         let now = self.now().wall;
-        for berth in self.ledger(Ledger::standing_berths).await? {
-            let over =
-                berth.stop.as_ref().is_some_and(|stop| stop.kept_until.is_some_and(|until| until <= now));
-            if !over || berth.state != BerthState::Stopped {
+        let is_over = |berth: &Berth| {
+            let kept = berth.stop.as_ref().and_then(|stop| stop.kept_until);
+            berth.state == BerthState::Stopped && kept.is_some_and(|until| until <= now)
+        };
+        for berth in self.ledger(Ledger::standing_berths).await?.into_iter().filter(is_over) {
+            // Whoever works on it may be starting it.
+            let Some(_busy) = self.busy.enter(berth.id) else { continue };
+            let berth = self.ledger_berth(berth.id).await?;
+            if !is_over(&berth) {
                 continue;
             }
             let name = berth.label();
-            if let Err(error) = self.release(&Caller::agent(), &name, &ProgressSender::nobody()).await {
+            let (agent, nobody) = (Caller::agent(), ProgressSender::nobody());
+            if let Err(error) = self.release_marked(berth, &agent, &nobody).await {
                 tracing::warn!(
                     berth = name,
                     error = format!("{error:#}"),

@@ -31,18 +31,22 @@ impl Node {
         note: &str,
         event: NewEvent,
     ) -> Result<()> {
-        let dir = self.berth_dir(berth.id);
-        let host = self.host();
-        let writing = self.writing_keys.lock().await;
-        tokio::task::spawn_blocking(move || host.remove(&dir))
-            .await?
-            .with_context(|| format!("removing the files of berth {}/{}", berth.owner, berth.name))?;
-        drop(writing);
+        self.remove_files(berth).await?;
         let (id, note) = (berth.id, note.to_owned());
         self.ledger(move |ledger| ledger.end(id, state, &note, &event)).await?;
         self.tell_freed();
         tracing::info!(berth = format!("{}/{}", berth.owner, berth.name), %state, "ended");
         Ok(())
+    }
+
+    /// Removes what the agent has of it on the disk; personal storage is elsewhere.
+    pub(super) async fn remove_files(&self, berth: &Berth) -> Result<()> {
+        let dir = self.berth_dir(berth.id);
+        let host = self.host();
+        let _writing = self.writing_keys.lock().await;
+        tokio::task::spawn_blocking(move || host.remove(&dir))
+            .await?
+            .with_context(|| format!("removing the files of berth {}", berth.label()))
     }
 
     /// Removes all that a failed request made. While Docker does not answer, the intent stays, so that the cards

@@ -82,19 +82,19 @@ impl Wait<'_> {
     /// Waits until cards were given back or the next look is due. Returns `refused` when the wait is over: time is
     /// up, the client has gone, the agent stops, or cards are not what is missing.
     pub(super) async fn after(&mut self, refused: anyhow::Error) -> Result<()> {
+        if let Some(id) = self.ticket()
+            && let Err(cancelled) = self.node.check_waits(id).await
+        {
+            self.is_served(); // nothing is left to remove
+            return Err(cancelled);
+        }
         if class_of(&refused) != ErrorClass::Busy
             || self.length.is_zero()
             || tokio::time::Instant::now() >= self.deadline
         {
             return Err(refused);
         }
-        if let Some(id) = self.ticket() {
-            let is_there = self.node.ledger(move |ledger| ledger.ticket(id)).await?.is_some();
-            if !is_there {
-                self.is_served(); // nothing is left to remove
-                return Err(Fault::refused(format!("ticket {id} was cancelled")).into());
-            }
-        } else {
+        if self.ticket.is_none() {
             self.ticket = Some(self.node.take_ticket(self.new.clone(), self.actor).await?);
             self.node.tell_wanted();
         }

@@ -2,7 +2,7 @@
 
 use super::Task;
 use crate::model::clock::Now;
-use crate::ops::Node;
+use crate::ops::{Later, Node};
 use anyhow::Result;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,13 +11,15 @@ use std::time::Duration;
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
-pub(super) struct Tickets;
+pub(super) struct Tickets {
+    later: Later,
+}
 
 impl Task for Tickets {
     const NAME: &'static str = "tickets";
 
     async fn tick(&mut self, node: &Arc<Node>, _now: Now) -> Result<()> {
-        node.serve_detached().await
+        node.serve_detached(&mut self.later).await
     }
 
     async fn rest(&mut self, node: &Node) -> Result<()> {

@@ -89,5 +89,5 @@ fn two_at_the_same_time_have_cards_of_their_own() {
 #[test]
 fn a_lease_is_not_renewed_into_it() {
     let node = class(8).with([berth(1, "bob", 0..8, hours(7))]);
-    assert_eq!(renewal(&node, &node.standing[0]), Renewal::Limited(minutes(105)));
+    assert_eq!(renewal(&node, &node.standing[0]), Renewal::Limited { most: minutes(105), is_wanted: false });
 }

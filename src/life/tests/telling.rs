@@ -94,7 +94,7 @@ fn a_lease_is_renewed_freely_until_somebody_waits_for_its_cards() {
     let ask = |node: &Situation| renewal(node, &node.standing[0]);
     assert_eq!(ask(&node), Renewal::Free);
     let mut wanted = node.clone().waiting([ticket(1, "bob", any(4), minutes(0))]);
-    assert_eq!(ask(&wanted), Renewal::Limited(hours(4)));
+    assert_eq!(ask(&wanted), Renewal::Limited { most: hours(4), is_wanted: true });
     wanted.find(1).renewals = 1;
     assert_eq!(ask(&wanted), Renewal::Refused);
     let own = node.clone().waiting([ticket(1, "alice", any(4), minutes(0))]);
@@ -102,7 +102,7 @@ fn a_lease_is_renewed_freely_until_somebody_waits_for_its_cards() {
     let elsewhere = node.with([berth(2, "carol", 6..8, hours(1))]);
     let large = |waited| elsewhere.clone().waiting([ticket(1, "bob", any(8), waited)]);
     assert_eq!(ask(&large(hours(1))), Renewal::Free, "carol's cards are missing all the same");
-    assert_eq!(ask(&large(hours(12))), Renewal::Limited(hours(4)), "bob is first");
+    assert_eq!(ask(&large(hours(12))), Renewal::Limited { most: hours(4), is_wanted: true }, "bob is first");
 }
 
 #[test]

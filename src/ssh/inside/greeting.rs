@@ -1,10 +1,10 @@
 //! What a login shell with a terminal shows first: the cards, the lease, and what stays.
 
 use super::berth::InsideBerth;
-use crate::model::card;
 use crate::model::lease_file::LeaseFile;
 use crate::model::notice::{Clock, requests_wait};
 use crate::model::text::clean;
+use crate::model::{StopReason, card};
 use jiff::Timestamp;
 use std::path::Path;
 use std::time::Duration;
@@ -45,7 +45,13 @@ fn text(file: &LeaseFile, now: Timestamp) -> String {
     ];
     if let Some(stops_at) = file.stops_at {
         let at = clock.time_and_distance(stops_at);
-        lines.push(format!("It stops at {at}: somebody waits for cards. Keep it: berth renew {name}"));
+        lines.push(match file.reason {
+            Some(StopReason::Unattended) => format!("It stops at {at}, with its lease."),
+            Some(StopReason::Idle) => {
+                format!("It stops at {at}: it did nothing, and somebody waits for cards. Keep it: berth keep {name}")
+            }
+            _ => format!("It stops at {at}: somebody waits for cards. Keep it: berth renew {name}"),
+        });
     } else if file.waiting > 0 {
         lines.push(format!("{}: it may be asked back once its lease is over.", requests_wait(file.waiting)));
     }
@@ -92,6 +98,10 @@ mod tests {
         assert!(said(&stops).ends_with(
             "It stops at 16:15 (in 15 min): somebody waits for cards. Keep it: berth renew dev\r\n"
         ));
+        let idle = LeaseFile { reason: Some(StopReason::Idle), ..stops.clone() };
+        assert!(said(&idle).ends_with("somebody waits for cards. Keep it: berth keep dev\r\n"));
+        let unattended = LeaseFile { reason: Some(StopReason::Unattended), ..stops.clone() };
+        assert!(said(&unattended).ends_with("It stops at 16:15 (in 15 min), with its lease.\r\n"));
         let over = LeaseFile { until: Some("2026-01-02T07:00:00Z".parse().unwrap()), ..file() };
         assert!(said(&over).contains("Its lease was over at 15:00 (1 h ago)."));
         for text in [said(&file()), said(&stops), said(&over)] {

@@ -211,7 +211,7 @@ fn a_ledger_that_cannot_be_trusted_stops_the_agent() {
         *byte ^= 0x5a;
     }
     for (content, text) in [
-        (newer, "the ledger has schema 99, this berth knows 5"),
+        (newer, "the ledger has schema 99, this berth knows 6"),
         (other, "not a ledger of berth"),
         (corrupt, "the ledger is corrupt"),
         (b"not a database at all, but long enough to be looked at".repeat(20), "the ledger is corrupt"),

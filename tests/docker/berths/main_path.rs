@@ -62,16 +62,19 @@ fn check_shape(berth: &Value, port: u16) {
         keys,
         [
             "cards",
+            "condition",
             "conditions",
             "container_id",
             "cpus",
             "created_at",
+            "deadline",
             "ended_at",
             "host_key",
             "id",
             "image",
             "image_id",
             "lease",
+            "lock",
             "memory",
             "name",
             "note",
@@ -84,6 +87,7 @@ fn check_shape(berth: &Value, port: u16) {
             "state",
             "stop",
             "stops_at",
+            "stops_for",
             "unattended",
             "until"
         ]

@@ -137,6 +137,8 @@ fn the_agents_loops_are_counted_for_everybody_who_is_registered() {
         "notify",
         "ports",
         "room",
+        "samples",
+        "tickets",
     ];
     let names = |tasks: &[Value]| tasks.iter().map(|task| task["name"].clone()).collect::<Vec<_>>();
     until("every loop to have looked", PATIENCE, || (names(&tasks()) == all).then_some(()));

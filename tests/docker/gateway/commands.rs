@@ -163,7 +163,7 @@ except Exception:
     let output = try_run(python.args(["-c", script, &port(&rig).to_string(), &rig.key("alice")]));
     let said = crate::machine::both(&output);
     let expected = "2 True\n".repeat(7)
-        + "0 ['{', '\"berths\":', '[],', '\"full\":', '[]', '}']\ntoo much for one packet\n";
+        + "0 ['{', '\"berths\":', '[],', '\"idle\":', '{},', '\"full\":', '[]', '}']\ntoo much for one packet\n";
     assert!(said.starts_with("2 True") && said.contains(&expected), "{said}\nagent:\n{}", rig.log());
     assert_eq!(run(&rig, "alice", "list").code, 0);
 }
