@@ -89,15 +89,20 @@ impl Node {
             && !self.is_new_start(berth, state.as_ref())
             && !self.has_oom_news(berth, state.as_ref()).await?
         {
-            self.outage().looked.insert(berth.id);
+            self.note_seen(berth.id);
             return Ok(());
         }
         let id = berth.id;
         let Some(_busy) = self.busy.enter(id) else { return Ok(()) };
         let berth = self.ledger_berth(id).await?;
         self.renew_conditions(&berth).await?;
-        self.outage().looked.insert(id);
+        self.note_seen(id);
         Ok(())
+    }
+
+    /// Its container was seen, or started by the agent, since an outage: whatever ends it from now on is something else.
+    pub(super) fn note_seen(&self, berth: i64) {
+        self.outage().looked.insert(berth);
     }
 
     fn outage(&self) -> MutexGuard<'_, Outage> {

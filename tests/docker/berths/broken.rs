@@ -199,7 +199,7 @@ fn a_ledger_that_cannot_be_trusted_stops_the_agent() {
     let ledger = rig.path("state/ledger.db");
     // Whole, without its journal beside it.
     let dump = crate::machine::run("python3", &["-c", CHECKPOINT, ledger.to_str().unwrap()]);
-    assert_eq!(dump, "5");
+    assert_eq!(dump, "6");
     let good = std::fs::read(&ledger).unwrap();
     let mut newer = good.clone();
     // Where SQLite keeps user_version and application_id.
