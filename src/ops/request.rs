@@ -372,6 +372,7 @@ impl Node {
         tracing::info!(berth = label, cards, port, "live");
         let event = self.about(berth, "berth.live", actor, text);
         let id = berth.id;
+        self.note_seen(id);
         let live = self.ledger(move |ledger| ledger.commit_live(id, &host_key, &event)).await?;
         self.write_lease_files().await;
         Ok(live)

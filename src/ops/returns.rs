@@ -163,6 +163,7 @@ impl Node {
 
     async fn note_back(&self, berth: &Berth) -> Result<Berth> {
         let (id, now) = (berth.id, self.now().wall);
+        self.note_seen(id);
         self.pulse.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         let was_down =
             berth.condition(ConditionCode::Returning).map(|condition| now.duration_since(condition.since));

@@ -175,6 +175,7 @@ impl Node {
             format!("{} is live again on {}, port {}", berth.label(), card::named(&berth.cards), berth.port);
         let (id, event) = (berth.id, self.about(berth, "berth.live", actor, text));
         let host_key = berth.host_key.clone().unwrap_or_default();
+        self.note_seen(id);
         let live = self.ledger(move |ledger| ledger.commit_live(id, &host_key, &event)).await?;
         self.write_lease_files().await;
         Ok(live)
