@@ -7,7 +7,7 @@ use crate::error::{ErrorClass, class_of, flatten};
 use crate::ledger::{Ledger, TicketRow};
 use crate::life::{self, Action};
 use crate::model::clock::BootTime;
-use crate::model::{Berth, BerthRequest, BerthState, StopReason};
+use crate::model::{Berth, BerthRequest, BerthState, StopReason, card};
 use anyhow::Result;
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
@@ -69,7 +69,10 @@ impl Node {
         // A task of its own: what it holds across its waits is large.
         let (node, waiting, asked) = (self.clone(), ticket.clone(), request.clone());
         let made = tokio::spawn(async move { node.request_of(&waiting, &asked).await }).await?;
-        let Err(error) = made else { return Ok(false) };
+        let error = match made {
+            Ok(berth) => return self.tell_came(&berth).await.map(|()| false),
+            Err(error) => error,
+        };
         let id = ticket.id;
         if self.ledger(move |ledger| ledger.ticket(id)).await?.is_none() {
             return Ok(false); // cancelled, or a berth that was undone, which its owner was told
@@ -94,6 +97,19 @@ impl Node {
                 Ok(true)
             }
         }
+    }
+
+    /// Tells its owner, who is not there, until when to log in.
+    async fn tell_came(&self, berth: &Berth) -> Result<()> {
+        let confirm = self.settings().profile.lease.confirm;
+        let text = format!(
+            "{} is there, on {}: it is stopped again unless somebody logs in within {}",
+            berth.label(),
+            card::named(&berth.cards),
+            humantime::format_duration(confirm)
+        );
+        self.record_or_log(self.about(berth, "berth.came", &Caller::agent().name, text)).await;
+        Ok(())
     }
 
     /// Passes on the cards of berths that nobody logged in to in time.

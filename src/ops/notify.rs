@@ -87,7 +87,12 @@ fn is_for_owners(event: &Event) -> bool {
     let is_condition = || ConditionCode::ALL.iter().any(|code| code.event() == event.kind);
     event.owner.is_some()
         && match event.kind.as_str() {
-            "berth.lease-ending" | "berth.asked-back" | "berth.not-asked-back" | "berth.recovered" => true,
+            "berth.lease-ending"
+            | "berth.asked-back"
+            | "berth.not-asked-back"
+            | "berth.recovered"
+            | "berth.came"
+            | "ticket.failed" => true,
             "berth.stopped" | "berth.released" | "berth.back" => event.actor == Caller::agent().name,
             _ => is_condition(),
         }

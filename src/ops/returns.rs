@@ -107,8 +107,7 @@ impl Node {
                     .into())
             }
             Err(Blocked::Failed(error)) => {
-                let dead = Found::new(ConditionCode::Dead, Some(flatten(&error).message));
-                self.settle(&berth, Changes::of(&berth.conditions, &CONTAINER, vec![dead])).await?;
+                self.give_up(&berth, flatten(&error).message).await?;
                 Err(error)
             }
         }
@@ -198,9 +197,18 @@ impl Node {
             return self.note_blocked(berth, why).await.map(|()| false);
         }
         self.pulse.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&berth.id);
-        let dead = Found::new(ConditionCode::Dead, Some(why));
-        self.settle(berth, Changes::of(&berth.conditions, &CONTAINER, vec![dead])).await?;
+        self.give_up(berth, why).await?;
         Ok(true)
+    }
+
+    /// Leaves it to its owner. It does not run half verified, and whoever starts it by hand finds its keys.
+    async fn give_up(&self, berth: &Berth, why: String) -> Result<()> {
+        if let Some(state) = self.container_state(berth).await?.filter(|state| state.running) {
+            self.engine().await?.stop(&state.id, super::release::STOP_SECONDS).await?;
+        }
+        self.let_owner_in(berth).await?;
+        let dead = Found::new(ConditionCode::Dead, Some(why));
+        self.settle(berth, Changes::of(&berth.conditions, &CONTAINER, vec![dead])).await
     }
 }
 

@@ -84,9 +84,8 @@ pub(in crate::ssh) fn config(
         // One more: most clients ask first what there is, without a key. `ClientConnection::may_try` counts the keys.
         max_auth_attempts: usize::try_from(limits.tries).unwrap_or(usize::MAX).saturating_add(1),
         window_size: WINDOW,
-        // Packets of output between all channels and the connection. russh sends nothing as long as it finds more of
-        // them: with many, a client's whole window is made ready while the client has nothing to do.
-        event_buffer_size: 1,
+        // Packets of output between all channels and the connection.
+        event_buffer_size: 32,
         inactivity_timeout: None,
         // Keeps the way open through what forgets quiet connections. Who does not answer is `Live`'s to end.
         keepalive_interval: Some(ask_every(limits.silent_time)),

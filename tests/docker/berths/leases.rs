@@ -173,6 +173,9 @@ fn a_request_waits_without_a_connection_and_is_passed_on_where_nobody_comes() {
         })
     };
     let live = state(&rig, "live");
+    until("its owner to be told", Duration::from_secs(20), || {
+        kinds(&rig, "later").contains(&"berth.came".to_owned()).then_some(())
+    });
     assert_eq!((&live["owner"], live["cards"].as_array().unwrap().len()), (&json!("bob"), 2));
     let stopped = state(&rig, "stopped");
     assert_eq!(stopped["stop"]["reason"], "unused");
