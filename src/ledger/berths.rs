@@ -1,6 +1,8 @@
 //! Berths and their cards: claim, commit, release. Order for every change: intent, act, commit.
 
-use super::{Ledger, LedgerError, NewEvent, conditions, find, list, optional_time_at, tickets, time_at};
+use super::{
+    Ledger, LedgerError, NewEvent, conditions, find, list, optional_time_at, parse_json, tickets, time_at,
+};
 use crate::error::Fault;
 use crate::model::{Berth, BerthState, CardId, Lock, Size, Stop, StopReason};
 use jiff::{SignedDuration, Timestamp};
@@ -130,13 +132,11 @@ impl Ledger {
 
     /// Notes the berth's container. To be called before the container starts.
     pub fn note_container(&self, id: i64, container_id: &str) -> Result<(), Fault> {
-        self.write(None, |transaction| {
+        self.alter(None, |transaction| {
             transaction
                 .prepare_cached("UPDATE berths SET container_id = ?2 WHERE id = ?1")?
                 .execute(params![id, container_id])
         })
-        .map(|_| ())
-        .map_err(|error| LedgerError::from(error).into_fault(&self.path))
     }
 
     /// New berths get ids above this one.
@@ -151,12 +151,10 @@ impl Ledger {
         if highest <= known {
             return Ok(());
         }
-        self.write(None, |transaction| {
+        self.alter(None, |transaction| {
             transaction.execute("DELETE FROM sqlite_sequence WHERE name = 'berths'", [])?;
             transaction.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('berths', ?1)", [highest])
         })
-        .map(|_| ())
-        .map_err(|error| LedgerError::from(error).into_fault(&self.path))
     }
 
     pub fn begin_release(&self, id: i64, event: &NewEvent) -> Result<(), Fault> {
@@ -442,10 +440,7 @@ fn read_stops_for(row: &rusqlite::Row) -> rusqlite::Result<Option<StopReason>> {
 
 fn read_lock(row: &rusqlite::Row, column: usize) -> rusqlite::Result<Option<Lock>> {
     let text: Option<String> = row.get(column)?;
-    let parsed = text.map(|text| serde_json::from_str(&text)).transpose();
-    parsed.map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, error.into())
-    })
+    text.map(|text| parse_json(column, &text)).transpose()
 }
 
 /// Why and when a berth was stopped; `None` until it is stopped.

@@ -1,6 +1,6 @@
 //! What is wrong with a berth now, as codes. A code begins and ends in one transaction with the event about it.
 
-use super::{Ledger, LedgerError, NewEvent, leases, time_at};
+use super::{Ledger, NewEvent, json_at, leases, time_at};
 use crate::error::Fault;
 use crate::model::{Berth, Condition, ConditionCode};
 use jiff::SignedDuration;
@@ -38,11 +38,9 @@ impl Ledger {
         code: ConditionCode,
         event: Option<&NewEvent>,
     ) -> Result<(), Fault> {
-        self.write(event, |transaction| {
+        self.alter(event, |transaction| {
             transaction.prepare_cached(END)?.execute(params![berth, code.as_str()])
         })
-        .map(|_| ())
-        .map_err(|error| LedgerError::from(error).into_fault(&self.path))
     }
 
     /// A berth that was to come back is back. Its lease ends later by the time that it was not there.
@@ -65,13 +63,11 @@ impl Ledger {
     }
 
     pub fn note_oom_kills(&self, berth: i64, kills: u64) -> Result<(), Fault> {
-        self.write(None, |transaction| {
+        self.alter(None, |transaction| {
             transaction
                 .prepare_cached("UPDATE berths SET oom_kills = ?2 WHERE id = ?1")?
                 .execute(params![berth, i64::try_from(kills).unwrap_or(i64::MAX)])
         })
-        .map(|_| ())
-        .map_err(|error| LedgerError::from(error).into_fault(&self.path))
     }
 }
 
@@ -93,10 +89,7 @@ pub(super) fn shift_return(
 /// Reads conditions, the worst first. A code that this program does not know is an error, so that a berth is never
 /// shown as well by mistake.
 pub(super) fn read(row: &rusqlite::Row, index: usize) -> rusqlite::Result<Vec<Condition>> {
-    let text: String = row.get(index)?;
-    let mut found: Vec<Condition> = serde_json::from_str(&text).map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, error.into())
-    })?;
+    let mut found: Vec<Condition> = json_at(row, index)?;
     found.sort_by_key(|condition| condition.code);
     Ok(found)
 }

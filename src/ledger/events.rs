@@ -81,7 +81,7 @@ impl EventFilter {
         *self == Self::default()
     }
 
-    /// Nothing but an owner, for whom there is an index.
+    /// Nothing but an owner, for whom there is an index, or nothing at all.
     fn is_of_owner(&self) -> bool {
         *self == Self { owner: self.owner.clone(), ..Self::default() }
     }
@@ -153,8 +153,7 @@ impl Ledger {
     pub fn events_by(&self, after: i64, limit: u32, filter: &EventFilter) -> Result<Vec<Event>, Fault> {
         let (sql, mut values) = filter.page();
         self.look_back(|connection| {
-            let is_indexed = filter.is_none() || filter.is_of_owner();
-            let oldest = if is_indexed { 0 } else { newest(connection)? - MOST_SEARCHED };
+            let oldest = if filter.is_of_owner() { 0 } else { newest(connection)? - MOST_SEARCHED };
             values.extend([Value::Integer(after.max(oldest)), Value::Integer(limit.into())]);
             some(connection, &sql, params_from_iter(values))
         })

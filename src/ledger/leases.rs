@@ -1,7 +1,7 @@
 //! What is stored about leases: what owners were told, and up to when time was counted.
 
 use super::berths::STANDING;
-use super::{Ledger, LedgerError, NewEvent, conditions, find, list, messages, optional_time_at, time_at};
+use super::{Ledger, NewEvent, conditions, find, list, messages, optional_time_at, time_at};
 use crate::error::Fault;
 use crate::model::clock::BootTime;
 use crate::model::{Berth, BerthState, Lock, StopReason};
@@ -176,7 +176,7 @@ impl Ledger {
     ) -> Result<(), Fault> {
         let text = serde_json::to_string(counted)
             .map_err(|error| Fault::bug(format!("writing how time is counted: {error}")))?;
-        self.write(event, |transaction| {
+        self.alter(event, |transaction| {
             let sql = "INSERT OR REPLACE INTO meta (key, value) VALUES ('counted', ?1)";
             transaction.prepare_cached(sql)?.execute([text])?;
             if shift.is_zero() {
@@ -188,7 +188,6 @@ impl Ledger {
             }
             Ok(())
         })
-        .map_err(|error| LedgerError::from(error).into_fault(&self.path))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the owner of each live berth was last told. A message goes when its berth stops.
 
-use super::{Ledger, LedgerError, list, time_at};
+use super::{Ledger, list, time_at};
 use crate::error::Fault;
 use crate::model::lease_file::Message;
 use jiff::Timestamp;
@@ -21,8 +21,7 @@ pub(super) fn put(transaction: &Transaction, berth: i64, at: Timestamp, text: &s
 impl Ledger {
     /// Notes a message by itself, for what another transaction has made.
     pub fn put_message(&self, berth: i64, at: Timestamp, text: &str) -> Result<(), Fault> {
-        self.write(None, |transaction| put(transaction, berth, at, text))
-            .map_err(|error| LedgerError::from(error).into_fault(&self.path))
+        self.alter(None, |transaction| put(transaction, berth, at, text))
     }
 
     /// By the berth's id.
@@ -48,13 +47,11 @@ impl Ledger {
 
     /// Notes up to which event it was told; `None` forgets it.
     pub fn note_notified(&self, event: Option<i64>) -> Result<(), Fault> {
-        self.write(None, |transaction| match event {
+        self.alter(None, |transaction| match event {
             Some(event) => transaction
                 .prepare_cached("INSERT OR REPLACE INTO meta (key, value) VALUES ('notified', ?1)")?
                 .execute([event.to_string()]),
             None => transaction.execute("DELETE FROM meta WHERE key = 'notified'", []),
         })
-        .map(|_| ())
-        .map_err(|error| LedgerError::from(error).into_fault(&self.path))
     }
 }

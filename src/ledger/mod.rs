@@ -38,6 +38,7 @@ use crate::host::{files, room};
 use jiff::Timestamp;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
+use serde::de::DeserializeOwned;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -225,6 +226,15 @@ impl Ledger {
         Ok(true)
     }
 
+    /// A change of which nothing is to be said back. `event` is `None` where another event tells it, or nobody need know.
+    fn alter<T>(
+        &self,
+        event: Option<&NewEvent>,
+        work: impl FnOnce(&Transaction) -> rusqlite::Result<T>,
+    ) -> Result<(), Fault> {
+        self.write(event, work).map(drop).map_err(|error| LedgerError::from(error).into_fault(&self.path))
+    }
+
     fn change<T>(
         &self,
         event: &NewEvent,
@@ -317,6 +327,16 @@ fn time_at(row: &rusqlite::Row, index: usize) -> rusqlite::Result<Timestamp> {
 fn optional_time_at(row: &rusqlite::Row, index: usize) -> rusqlite::Result<Option<Timestamp>> {
     let text: Option<String> = row.get(index)?;
     text.map(|text| parse_time(index, &text)).transpose()
+}
+
+fn json_at<T: DeserializeOwned>(row: &rusqlite::Row, index: usize) -> rusqlite::Result<T> {
+    parse_json(index, &row.get::<_, String>(index)?)
+}
+
+fn parse_json<T: DeserializeOwned>(index: usize, text: &str) -> rusqlite::Result<T> {
+    serde_json::from_str(text).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(index, rusqlite::types::Type::Text, error.into())
+    })
 }
 
 fn parse_time(index: usize, text: &str) -> rusqlite::Result<Timestamp> {

@@ -1,6 +1,6 @@
 //! Containers that are being made anew for other cards: which directory has the berth's files.
 
-use super::{Ledger, LedgerError, find};
+use super::{Ledger, find};
 use crate::error::Fault;
 use rusqlite::params;
 
@@ -9,12 +9,10 @@ impl Ledger {
     pub fn begin_move(&self, berth: i64, inode: u64) -> Result<(), Fault> {
         // SQLite's integers are signed; every bit is kept.
         let inode = inode.cast_signed();
-        self.write(None, |transaction| {
+        self.alter(None, |transaction| {
             let sql = "INSERT OR REPLACE INTO moves (berth, inode) VALUES (?1, ?2)";
             transaction.prepare_cached(sql)?.execute(params![berth, inode])
         })
-        .map(|_| ())
-        .map_err(|error| LedgerError::from(error).into_fault(&self.path))
     }
 
     /// The inode of the files that move; `None` where nothing does.
@@ -26,10 +24,8 @@ impl Ledger {
     }
 
     pub fn end_move(&self, berth: i64) -> Result<(), Fault> {
-        self.write(None, |transaction| {
+        self.alter(None, |transaction| {
             transaction.prepare_cached("DELETE FROM moves WHERE berth = ?1")?.execute([berth])
         })
-        .map(|_| ())
-        .map_err(|error| LedgerError::from(error).into_fault(&self.path))
     }
 }

@@ -1,6 +1,6 @@
 //! What a look into an image found, kept by the image's id: an image never changes under its id.
 
-use super::{Ledger, LedgerError};
+use super::Ledger;
 use crate::error::Fault;
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, params};
@@ -16,14 +16,12 @@ impl Ledger {
     }
 
     pub fn keep_image_probe(&self, image_id: &str, probe: &str, now: Timestamp) -> Result<(), Fault> {
-        self.write(None, |transaction| {
+        self.alter(None, |transaction| {
             transaction.execute(
                 "INSERT INTO image_probes (image_id, probe, probed_at) VALUES (?1, ?2, ?3)
                  ON CONFLICT (image_id) DO UPDATE SET probe = ?2, probed_at = ?3",
                 params![image_id, probe, now.to_string()],
             )
         })
-        .map(|_| ())
-        .map_err(|error| LedgerError::from(error).into_fault(&self.path))
     }
 }

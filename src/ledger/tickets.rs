@@ -1,11 +1,10 @@
 //! Tickets: one for each request that waits for cards, in the order in which they came.
 
-use super::{Ledger, LedgerError, NewEvent, find, list, time_at};
+use super::{Ledger, NewEvent, find, json_at, list, time_at};
 use crate::error::Fault;
 use crate::model::{BerthRequest, CardWish};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -66,7 +65,7 @@ impl Ledger {
     pub fn detached(&self) -> Result<Vec<(TicketRow, BerthRequest)>, Fault> {
         self.read(|connection| {
             let sql = format!("{TICKETS} WHERE request IS NOT NULL ORDER BY id");
-            list(connection, &sql, [], |row| Ok((read_ticket(row)?, json(row, 8)?)))
+            list(connection, &sql, [], |row| Ok((read_ticket(row)?, json_at(row, 8)?)))
         })
     }
 
@@ -77,11 +76,9 @@ impl Ledger {
     /// The berth has to be used within this time once it is live, in seconds.
     pub fn expect_login(&self, berth: i64, seconds: u64) -> Result<(), Fault> {
         let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
-        self.write(None, |transaction| {
+        self.alter(None, |transaction| {
             transaction.execute("UPDATE berths SET confirm = ?2 WHERE id = ?1", params![berth, seconds])
         })
-        .map(|_| ())
-        .map_err(|error| LedgerError::from(error).into_fault(&self.path))
     }
 
     /// Live berths that nobody has used yet, with the time by which somebody has to.
@@ -98,28 +95,22 @@ impl Ledger {
 
     /// Somebody logged in.
     pub fn confirm(&self, berth: i64) -> Result<(), Fault> {
-        self.write(None, |transaction| {
+        self.alter(None, |transaction| {
             transaction.execute(
                 "UPDATE berths SET confirm_by = NULL WHERE id = ?1 AND confirm_by IS NOT NULL",
                 [berth],
             )
         })
-        .map(|_| ())
-        .map_err(|error| LedgerError::from(error).into_fault(&self.path))
     }
 
     /// Removes a ticket. `event` is `None` where the event of the new berth already says it.
     pub fn remove_ticket(&self, id: i64, event: Option<&NewEvent>) -> Result<(), Fault> {
-        self.write(event, |transaction| remove(transaction, id))
-            .map(|_| ())
-            .map_err(|error| LedgerError::from(error).into_fault(&self.path))
+        self.alter(event, |transaction| remove(transaction, id))
     }
 
     /// Removes the tickets of an earlier run of the agent whose clients were told that waiting had ended.
     pub fn remove_tickets(&self) -> Result<(), Fault> {
-        self.write(None, |transaction| transaction.execute("DELETE FROM tickets WHERE request IS NULL", []))
-            .map(|_| ())
-            .map_err(|error| LedgerError::from(error).into_fault(&self.path))
+        self.alter(None, |transaction| transaction.execute("DELETE FROM tickets WHERE request IS NULL", []))
     }
 
     /// The oldest first.
@@ -186,19 +177,12 @@ fn read_ticket(row: &rusqlite::Row) -> rusqlite::Result<TicketRow> {
         id: row.get(0)?,
         owner: row.get(1)?,
         berth: row.get(2)?,
-        wish: json(row, 3)?,
+        wish: json_at(row, 3)?,
         lease: row.get::<_, i64>(4)?.unsigned_abs(),
         since: time_at(row, 5)?,
         overtaken: row.get(6)?,
         unattended: row.get(7)?,
         detached: row.get::<_, Option<String>>(8)?.is_some(),
-    })
-}
-
-fn json<T: DeserializeOwned>(row: &rusqlite::Row, column: usize) -> rusqlite::Result<T> {
-    let text: String = row.get(column)?;
-    serde_json::from_str(&text).map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, error.into())
     })
 }
 

@@ -1,6 +1,6 @@
 //! What cards did by day, owner, image and card, and who had them when.
 
-use super::{Ledger, LedgerError, list, optional_time_at, time_at};
+use super::{Ledger, list, optional_time_at, time_at};
 use crate::error::Fault;
 use crate::model::CardId;
 use jiff::Timestamp;
@@ -29,7 +29,7 @@ pub struct Held {
 impl Ledger {
     /// Adds milliseconds of use, and of idleness while others waited.
     pub fn add_usage(&self, rows: &[(UsageKey, u64, u64)]) -> Result<(), Fault> {
-        self.write(None, |transaction| {
+        self.alter(None, |transaction| {
             let mut add = transaction.prepare_cached(
                 "INSERT INTO usage (day, owner, image, card, used, idle_wanted) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
                  ON CONFLICT (day, owner, image, card)
@@ -42,7 +42,6 @@ impl Ledger {
             }
             Ok(())
         })
-        .map_err(|error| LedgerError::from(error).into_fault(&self.path))
     }
 
     /// As they were added, from this day on.

@@ -20,11 +20,6 @@ pub(super) fn end_of_new(
 }
 
 impl Standing {
-    /// May its owner keep it, once more, although it was asked back as idle?
-    pub fn may_keep(&self, rules: &Rules) -> bool {
-        self.keeps < rules.keeps
-    }
-
     /// Why it may be asked for its cards now, if somebody waits for them.
     pub(super) fn reason(&self, now: Timestamp) -> Option<Why> {
         let is_left_alone = self.locked || self.unattended || !matches!(self.phase, Phase::Live { .. });

@@ -61,6 +61,11 @@ impl Default for Rules {
 }
 
 impl Rules {
+    /// May an owner who kept it so often in this lease keep it once more, although it was asked back as idle?
+    pub fn may_keep(&self, keeps: u32) -> bool {
+        keeps < self.keeps
+    }
+
     /// From the announcement of a stop for this reason to the stop.
     pub fn grace(&self, why: Why) -> Duration {
         match why {

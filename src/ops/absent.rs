@@ -17,7 +17,7 @@ impl Node {
 
     /// As [`Node::why_not_live`], for the berth as it is now.
     pub async fn why_gone(&self, id: i64) -> Result<Fault> {
-        let berth = self.ledger(move |ledger| ledger.berth_by_id(id)).await?;
+        let berth = self.ledger_berth(id).await?;
         self.why_not_live(&berth).await
     }
 

@@ -129,7 +129,7 @@ impl Node {
         text: &str,
     ) -> Result<()> {
         let id = berth.id;
-        let berth = self.ledger(move |ledger| ledger.berth_by_id(id)).await?;
+        let berth = self.ledger_berth(id).await?;
         // No user's name has a colon: this is what the berth says.
         let (actor, text) = (format!("berth:{}", berth.name), format!("{}: {text}", berth.label()));
         let event = NewEvent { at, ..self.about(&berth, kind, &actor, text) };

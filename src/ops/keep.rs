@@ -21,9 +21,7 @@ impl Node {
     /// often enough.
     pub async fn keep_berth(&self, caller: &Caller, name: &str) -> Result<Berth> {
         self.ration(caller, Act::Renew)?;
-        let found = self.find_berth(caller, name).await?;
-        let _busy = self.enter_berth(found.id, name).await?;
-        let berth = self.ledger_berth(found.id).await?;
+        let (_busy, berth) = self.marked(caller, name).await?;
         let label = berth.label();
         if berth.state != BerthState::Live {
             return Err(Fault::refused(format!("{label} is {} and cannot be kept", berth.state)).into());
@@ -39,8 +37,9 @@ impl Node {
         }
         let id = berth.id;
         let notes = self.ledger(move |ledger| ledger.lease_notes(id)).await?;
-        let most = life::Rules::default().keeps;
-        if notes.keeps >= most {
+        let rules = life::Rules::default();
+        if !rules.may_keep(notes.keeps) {
+            let most = rules.keeps;
             return Err(Fault::refused(format!(
                 "{label} was kept {most} times in this lease already, and somebody waits for its cards"
             ))
@@ -91,9 +90,7 @@ impl Node {
         kind: &'static str,
         said: &str,
     ) -> Result<Berth> {
-        let found = self.find_berth(caller, name).await?;
-        let _busy = self.enter_berth(found.id, name).await?;
-        let berth = self.ledger_berth(found.id).await?;
+        let (_busy, berth) = self.marked(caller, name).await?;
         if berth.state.has_ended() {
             return Err(Fault::refused(format!("{} is {}", berth.label(), berth.state)).into());
         }

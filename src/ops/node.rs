@@ -1,6 +1,7 @@
 //! The state of one agent: its config, profile, ledger, engine, and what it saw last.
 
 use super::apart::Kept;
+use super::caller::Caller;
 use super::directory::Directory;
 use super::doors::Doors;
 use super::health::Health;
@@ -219,6 +220,14 @@ impl Node {
 
     pub(super) async fn ledger_berth(&self, id: i64) -> Result<Berth> {
         self.ledger(move |ledger| ledger.berth_by_id(id)).await
+    }
+
+    /// The berth of this name, marked as being worked on, and as it is from then on: it may have changed between looking
+    /// it up and the mark.
+    pub(super) async fn marked(&self, caller: &Caller, name: &str) -> Result<(BusyGuard, Berth)> {
+        let id = self.find_berth(caller, name).await?.id;
+        let busy = self.enter_berth(id, name).await?;
+        Ok((busy, self.ledger_berth(id).await?))
     }
 
     /// The ledger, for work that [`Node::ledger`] does not fit.

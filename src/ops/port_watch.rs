@@ -51,7 +51,7 @@ impl Node {
             Port::Open if berth.condition(ConditionCode::PortClosed).is_none() => Ok(()),
             seen => {
                 let Some(_busy) = self.busy.enter(id) else { return Ok(()) };
-                let berth = self.ledger(move |ledger| ledger.berth_by_id(id)).await?;
+                let berth = self.ledger_berth(id).await?;
                 if berth.state == BerthState::Live { self.settle_port(&berth, seen).await } else { Ok(()) }
             }
         }
@@ -72,7 +72,7 @@ impl Node {
         // Its address may be another one.
         self.keep_apart().await?;
         let id = berth.id;
-        let berth = self.ledger(move |ledger| ledger.berth_by_id(id)).await?;
+        let berth = self.ledger_berth(id).await?;
         match self.port_of(&berth).await? {
             Port::Open => self.settle(&berth, Changes::of(&berth.conditions, &PORT, Vec::new())).await,
             _ => Ok(()),

@@ -46,16 +46,16 @@ impl Served {
 impl Node {
     /// The cards that this one gets now, or why it gets none.
     pub(super) async fn turn(&self, survey: &Survey, asked: &CardsAsked<'_>) -> Result<Served> {
-        if let Some(id) = asked.ticket {
-            self.check_waits(id).await?;
+        let id = asked.ticket.unwrap_or(NO_TICKET);
+        let waiting = self.ledger(Ledger::tickets).await?;
+        if asked.ticket.is_some() && !waiting.iter().any(|ticket| ticket.id == id) {
+            return Err(cancelled(id).into());
         }
         if asked.wish.is_none() {
             return Ok(Served::without_cards());
         }
         let now = self.now().wall;
         let free = choose::choose(survey, asked.wish, asked.last, now, asked.patience)?;
-        let id = asked.ticket.unwrap_or(NO_TICKET);
-        let waiting = self.ledger(Ledger::tickets).await?;
         if waiting.iter().all(|ticket| ticket.id == id) && !self.is_anything_reserved().await? {
             return Ok(Served { cards: free, overtaken: Vec::new() });
         }
@@ -84,7 +84,7 @@ impl Node {
     pub(super) async fn check_waits(&self, id: i64) -> Result<()> {
         match self.ledger(move |ledger| ledger.ticket(id)).await? {
             Some(_) => Ok(()),
-            None => Err(Fault::refused(format!("ticket {id} was cancelled")).into()),
+            None => Err(cancelled(id).into()),
         }
     }
 
@@ -189,6 +189,10 @@ pub struct QueuePlace {
     pub latest: Option<Timestamp>,
     /// Whether it has waited so long that free cards are kept for it.
     pub first: bool,
+}
+
+fn cancelled(id: i64) -> Fault {
+    Fault::refused(format!("ticket {id} was cancelled"))
 }
 
 /// Whose request it is, as people name it.

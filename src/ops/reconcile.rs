@@ -101,7 +101,7 @@ impl Node {
     async fn finish(&self, id: i64) -> Result<()> {
         let Some(_busy) = self.busy.enter(id) else { return Ok(()) };
         // Whoever worked on it may have come to an end between the first look at the ledger and the mark.
-        let berth = self.ledger(move |ledger| ledger.berth_by_id(id)).await?;
+        let berth = self.ledger_berth(id).await?;
         let (state, kind, note) = match berth.state {
             BerthState::Releasing => {
                 (BerthState::Released, "berth.released", "its interrupted release was finished")

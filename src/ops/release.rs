@@ -11,10 +11,7 @@ pub(super) const STOP_SECONDS: u32 = 10;
 
 impl Node {
     pub async fn release(&self, caller: &Caller, name: &str, progress: &ProgressSender) -> Result<Berth> {
-        let berth = self.find_berth(caller, name).await?;
-        let _busy = self.enter_berth(berth.id, name).await?;
-        // Another release may have ended it between looking it up and entering.
-        let berth = self.ledger_berth(berth.id).await?;
+        let (_busy, berth) = self.marked(caller, name).await?;
         self.release_marked(berth, caller, progress).await
     }
 
@@ -45,7 +42,7 @@ impl Node {
         let ended = self.about(&berth, "berth.released", &caller.name, text);
         let note = format!("released by {}", caller.name);
         self.end(&berth, BerthState::Released, &note, ended).await?;
-        self.ledger(move |ledger| ledger.berth_by_id(id)).await
+        self.ledger_berth(id).await
     }
 }
 

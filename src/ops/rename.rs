@@ -17,11 +17,7 @@ impl Node {
     pub async fn rename_berth(&self, caller: &Caller, given: &str, new: &str) -> Result<Berth> {
         self.ration(caller, Act::Rename)?;
         name::check_name("berth name", new).map_err(Fault::usage)?;
-        let found = self.find_berth(caller, given).await?;
-        let id = found.id;
-        let _busy = self.enter_berth(id, given).await?;
-        // It may have changed between looking it up and entering.
-        let berth = self.ledger(move |ledger| ledger.berth_by_id(id)).await?;
+        let (_busy, berth) = self.marked(caller, given).await?;
         if berth.name == new {
             return Ok(berth);
         }
@@ -65,7 +61,7 @@ impl Node {
     pub(super) async fn finish_rename(&self, id: i64, container: &OwnedContainer) -> Result<()> {
         // Whoever changes the berth may give its container a name of another kind.
         let Some(_busy) = self.busy.enter(id) else { return Ok(()) };
-        let berth = self.ledger(move |ledger| ledger.berth_by_id(id)).await?;
+        let berth = self.ledger_berth(id).await?;
         let is_its = berth.container_id.as_ref() == Some(&container.container_id);
         let stands = matches!(berth.state, BerthState::Live | BerthState::Stopped);
         if !is_its || !stands {

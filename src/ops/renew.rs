@@ -23,7 +23,7 @@ impl Node {
             tracing::debug!(error = format!("{error:#}"), "could not look at a berth that is renewed");
         }
         // It may have ended between looking it up and entering.
-        let now = self.ledger(move |ledger| ledger.berth_by_id(id)).await?;
+        let now = self.ledger_berth(id).await?;
         let label = format!("{}/{}", now.owner, now.name);
         if now.state != BerthState::Live {
             return Err(Fault::refused(format!("{label} is {} and has no lease to renew", now.state)).into());

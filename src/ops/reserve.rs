@@ -4,6 +4,7 @@
 use super::{Caller, Node};
 use crate::error::Fault;
 use crate::ledger::Reservation;
+use crate::life::time::between;
 use crate::model::text;
 use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
@@ -65,7 +66,7 @@ impl Node {
             "{} reserved for {}, {} from {:.0} on",
             are(reservation.cards),
             reservation.owner,
-            humantime::format_duration(length(&reservation)),
+            humantime::format_duration(between(reservation.from, reservation.until)),
             reservation.from
         );
         let mut event = self.event("cards.reserved", &caller.name, text);
@@ -150,8 +151,4 @@ impl Node {
 
 fn are(cards: u32) -> String {
     if cards == 1 { "1 card is".into() } else { format!("{cards} cards are") }
-}
-
-fn length(reservation: &Reservation) -> Duration {
-    Duration::try_from(reservation.until.duration_since(reservation.from)).unwrap_or_default()
 }

@@ -15,11 +15,8 @@ impl Node {
         let settings = self.settings();
         check_wish(&CardWish::Count(cards), settings.profile.devices.cards)?;
         let size = u32::try_from(cards).map_err(|_| Fault::bug("a number of cards that was checked"))?;
-        let found = self.find_berth(caller, given).await?;
-        let id = found.id;
-        let _busy = self.enter_berth(id, given).await?;
-        // It may have changed between looking it up and entering.
-        let berth = self.ledger_berth(id).await?;
+        let (_busy, berth) = self.marked(caller, given).await?;
+        let id = berth.id;
         match berth.state {
             BerthState::Stopped if berth.size == size => return Ok(berth),
             BerthState::Stopped => {}

@@ -82,7 +82,7 @@ impl Node {
     /// Whether it is back, or need not come back any more.
     async fn return_by_id(&self, id: i64) -> Result<bool> {
         let Some(_busy) = self.busy.enter(id) else { return Ok(false) };
-        let berth = self.ledger(move |ledger| ledger.berth_by_id(id)).await?;
+        let berth = self.ledger_berth(id).await?;
         if !is_returning(&berth) {
             return Ok(true);
         }

@@ -42,11 +42,7 @@ impl Node {
         self.ration(caller, Act::Snapshot)?;
         check_image_name(name).map_err(Fault::usage)?;
         self.check_room().await?;
-        let found = self.find_berth(caller, given).await?;
-        let id = found.id;
-        let _busy = self.enter_berth(id, given).await?;
-        // It may have changed between looking it up and entering.
-        let berth = self.ledger(move |ledger| ledger.berth_by_id(id)).await?;
+        let (_busy, berth) = self.marked(caller, given).await?;
         let container = self.container_to_copy(&berth).await?;
         if self.catalogue().await?.images().iter().any(|image| image.name == name) {
             return Err(Fault::refused(format!("image {name} is in the node's catalogue"))
@@ -57,7 +53,7 @@ impl Node {
         progress.step(format!("measuring what {} wrote", berth.label()));
         let size = self.check_disk_for(&berth, &container).await?;
         let most = self.settings().profile.berth.max_snapshots;
-        let new = NewSnapshot { owner: berth.owner.clone(), name: name.to_owned(), berth: id, base };
+        let new = NewSnapshot { owner: berth.owner.clone(), name: name.to_owned(), berth: berth.id, base };
         let label = format!("{}/{name}", berth.owner);
         let begun = self.about(
             &berth,

@@ -46,7 +46,7 @@ impl Node {
             wait.looks();
             // While it waits for cards, others may release it.
             let busy = self.enter_berth(id, name).await?;
-            let berth = self.ledger(move |ledger| ledger.berth_by_id(id)).await?;
+            let berth = self.ledger_berth(id).await?;
             match berth.state {
                 BerthState::Stopped => {}
                 BerthState::Live => return self.start_live(berth, name).await,

@@ -10,11 +10,7 @@ use anyhow::Result;
 
 impl Node {
     pub async fn stop_berth(&self, caller: &Caller, name: &str, progress: &ProgressSender) -> Result<Berth> {
-        let found = self.find_berth(caller, name).await?;
-        let id = found.id;
-        let _busy = self.enter_berth(id, name).await?;
-        // It may have changed between looking it up and entering.
-        let berth = self.ledger(move |ledger| ledger.berth_by_id(id)).await?;
+        let (_busy, berth) = self.marked(caller, name).await?;
         match berth.state {
             BerthState::Stopped => Ok(berth),
             BerthState::Live => {

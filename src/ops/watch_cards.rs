@@ -37,7 +37,7 @@ impl Node {
             let Some(_busy) = self.busy.enter(berth.id) else { continue };
             let id = berth.id;
             // What was seen is of the berth as it was; one that changed meanwhile is looked at again soon.
-            if self.ledger(move |ledger| ledger.berth_by_id(id)).await? == berth {
+            if self.ledger_berth(id).await? == berth {
                 self.settle(&berth, changes).await?;
             }
         }

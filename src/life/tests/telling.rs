@@ -110,7 +110,7 @@ fn idle_cards_may_be_kept_twice_a_lease() {
     let mut alice = berth(1, "alice", 0..6, hours(7));
     let may = [0, 1, 2].map(|keeps| {
         alice.keeps = keeps;
-        alice.may_keep(&Rules::default())
+        Rules::default().may_keep(alice.keeps)
     });
     assert_eq!(may, [true, true, false]);
 }
