@@ -2,59 +2,23 @@
 //! before a container gets it.
 
 use super::Node;
+use super::marks::{Mark, Marks};
 use crate::keys::Secret;
 use crate::ledger::Ledger;
 use crate::model::{Berth, BerthState};
 use anyhow::Result;
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long the agent may take to leave a port. It is a matter of moments.
 const LEAVING: Duration = Duration::from_secs(5);
 
 /// The ports on which the agent answers.
-#[derive(Debug, Default, Clone)]
-pub(super) struct Doors {
-    ports: Arc<Mutex<BTreeSet<u16>>>,
-    left: Arc<tokio::sync::Notify>,
-}
+pub(super) type Doors = Marks<u16>;
 
 /// The agent has this port for as long as this is kept. Dropped after the socket is closed.
 pub struct Door {
-    doors: Doors,
-    port: u16,
-}
-
-impl Doors {
-    fn enter(&self, port: u16) -> Option<Door> {
-        let entered = self.ports.lock().unwrap_or_else(PoisonError::into_inner).insert(port);
-        entered.then(|| Door { doors: self.clone(), port })
-    }
-
-    /// Waits until the agent has left this port; `false` where it does not.
-    async fn left(&self, port: u16, limit: Duration) -> bool {
-        let gone = async {
-            loop {
-                let mut left = std::pin::pin!(self.left.notified());
-                // Before the look: whoever leaves after it is heard.
-                left.as_mut().enable();
-                if !self.ports.lock().unwrap_or_else(PoisonError::into_inner).contains(&port) {
-                    return;
-                }
-                left.await;
-            }
-        };
-        tokio::time::timeout(limit, gone).await.is_ok()
-    }
-}
-
-impl Drop for Door {
-    fn drop(&mut self) {
-        self.doors.ports.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.port);
-        self.doors.left.notify_waiters();
-    }
+    _mark: Mark<u16>,
 }
 
 impl Node {
@@ -67,14 +31,14 @@ impl Node {
     /// Takes the port of a stopped berth, if it is still stopped. Whoever starts it changes its state first and then
     /// waits for its port, so that one of both sees the other.
     pub async fn take_door(&self, berth: &Berth) -> Result<Option<(Door, SocketAddr)>> {
-        let Some(door) = self.doors.enter(berth.port) else { return Ok(None) };
+        let Some(mark) = self.doors.enter(berth.port) else { return Ok(None) };
         let id = berth.id;
         let now = self.ledger(move |ledger| ledger.find_berth(id)).await?;
         if now.is_none_or(|now| now.state != BerthState::Stopped) {
             return Ok(None);
         }
         let address = SocketAddr::new(self.settings().config.ssh.address, berth.port);
-        Ok(Some((door, address)))
+        Ok(Some((Door { _mark: mark }, address)))
     }
 
     /// The host key of a user's berths: no client warns at the door of one.
@@ -84,7 +48,7 @@ impl Node {
 
     /// Waits until the agent has left this port, for a container that gets it.
     pub(super) async fn leave_port(&self, port: u16) {
-        if !self.doors.left(port, LEAVING).await {
+        if !self.doors.is_left_within(port, LEAVING).await {
             tracing::warn!(port, "the agent still answers on a port that a berth is to get");
         }
     }
@@ -99,10 +63,10 @@ mod tests {
         let doors = Doors::default();
         let door = doors.enter(20_000).unwrap();
         assert!(doors.enter(20_000).is_none() && doors.enter(20_001).is_some());
-        assert!(doors.left(20_001, LEAVING).await);
-        assert!(!doors.left(20_000, Duration::from_millis(1)).await);
+        assert!(doors.is_left_within(20_001, LEAVING).await);
+        assert!(!doors.is_left_within(20_000, Duration::from_millis(1)).await);
         let waiting = doors.clone();
-        let left = tokio::spawn(async move { waiting.left(20_000, Duration::from_mins(1)).await });
+        let left = tokio::spawn(async move { waiting.is_left_within(20_000, Duration::from_mins(1)).await });
         tokio::task::yield_now().await;
         drop(door);
         assert!(left.await.unwrap());

@@ -6,7 +6,7 @@
 //! and those that were held where it began.
 //!
 //! Two kinds of lock are not here. A `std::sync::Mutex` is released before the next `.await`. A berth's mark in
-//! `BusyBerths` is waited for only by a task that holds none of these locks; any other task tries it once.
+//! `BusyBerths` (`marks`) is waited for only by a task that holds none of these locks; any other task tries it once.
 
 use std::future::Future;
 use std::ops::{Deref, DerefMut};

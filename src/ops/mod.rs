@@ -33,6 +33,7 @@ mod lease_time;
 mod leases;
 pub mod limits;
 mod locks;
+mod marks;
 mod moves;
 mod node;
 pub mod notify;

@@ -6,7 +6,8 @@ use super::directory::Directory;
 use super::doors::Doors;
 use super::health::Health;
 use super::lease_files::Unwritten;
-use super::locks::{self, Ordered, Rank};
+use super::locks::{Ordered, Rank};
+use super::marks::{Mark, Marks};
 use super::pulse::Pulse;
 use super::ration::{Rations, Readers, Waiting};
 use super::samples::Samples;
@@ -354,48 +355,9 @@ fn server_binary(config: &Config) -> Result<PathBuf> {
     Ok(named.clone())
 }
 
-/// The ids of berths that a task works on. A guard removes its berth when it is dropped.
-#[derive(Debug, Default, Clone)]
-pub(super) struct BusyBerths {
-    ids: Arc<Mutex<BTreeSet<i64>>>,
-    left: Arc<tokio::sync::Notify>,
-}
-
-pub(super) struct BusyGuard {
-    berths: BusyBerths,
-    id: i64,
-}
-
-impl BusyBerths {
-    /// `None` when another task has it.
-    pub(super) fn enter(&self, id: i64) -> Option<BusyGuard> {
-        let entered = self.ids.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
-        entered.then(|| BusyGuard { berths: self.clone(), id })
-    }
-
-    /// As `enter`, but waits up to `limit` for another task, such as the reconciler with its short looks.
-    pub(super) async fn enter_within(&self, id: i64, limit: Duration) -> Option<BusyGuard> {
-        locks::assert_none_held();
-        // A wait, and no decision: tokio wakes by this clock.
-        let deadline = tokio::time::Instant::now() + limit;
-        loop {
-            let mut left = std::pin::pin!(self.left.notified());
-            // Before the try: whoever leaves after it is heard.
-            left.as_mut().enable();
-            if let Some(guard) = self.enter(id) {
-                return Some(guard);
-            }
-            tokio::time::timeout_at(deadline, left).await.ok()?;
-        }
-    }
-}
-
-impl Drop for BusyGuard {
-    fn drop(&mut self) {
-        self.berths.ids.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
-        self.berths.left.notify_waiters();
-    }
-}
+/// The berths that a task works on, by id.
+pub(super) type BusyBerths = Marks<i64>;
+pub(super) type BusyGuard = Mark<i64>;
 
 #[cfg(test)]
 mod tests {
