@@ -52,11 +52,11 @@ impl ErrorClass {
 }
 
 /// What went wrong, for code that decides by it. The message is for people; no code reads it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum FaultKind {
-    /// No code decides by it.
-    #[default]
-    Other,
+    /// The agent ends, or has ended. A wait can go on with the next one.
+    AgentAway,
     /// This user may not look at it.
     Denied,
     /// The program is not installed.
@@ -69,9 +69,19 @@ pub enum FaultKind {
     EngineVersion,
     /// Docker is already removing that container.
     BeingRemoved,
+    /// No code decides by it.
+    #[default]
+    #[serde(other)]
+    Other,
 }
 
 impl FaultKind {
+    /// Whether only this process decides by it.
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives references")]
+    fn is_own(&self) -> bool {
+        *self != Self::AgentAway
+    }
+
     /// The kind of an I/O error on a path or a socket.
     pub fn of_io(error: &std::io::Error) -> Self {
         match error.kind() {
@@ -85,8 +95,8 @@ impl FaultKind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
     pub class: ErrorClass,
-    /// For code of this process. The API sends the class only.
-    #[serde(skip)]
+    /// The API sends `agent-away` only; all others are for code of this process.
+    #[serde(default, skip_serializing_if = "FaultKind::is_own")]
     pub kind: FaultKind,
     pub message: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -140,6 +150,11 @@ pub fn class_of(error: &anyhow::Error) -> ErrorClass {
     fault_in(error).map_or(ErrorClass::Host, |fault| fault.class)
 }
 
+/// The kind of the [`Fault`] in an error chain.
+pub fn kind_of(error: &anyhow::Error) -> FaultKind {
+    fault_in(error).map_or(FaultKind::Other, |fault| fault.kind)
+}
+
 fn fault_in(error: &anyhow::Error) -> Option<&Fault> {
     error.chain().find_map(|cause| cause.downcast_ref::<Fault>())
 }
@@ -149,7 +164,7 @@ pub fn flatten(error: &anyhow::Error) -> Fault {
     let parts: Vec<String> = error.chain().map(ToString::to_string).collect();
     Fault {
         class: class_of(error),
-        kind: fault_in(error).map_or(FaultKind::Other, |fault| fault.kind),
+        kind: kind_of(error),
         message: parts.join(": "),
         help: fault_in(error).and_then(|fault| fault.help.clone()),
     }
@@ -168,6 +183,16 @@ mod tests {
         assert_eq!((flat.class, flat.kind), (ErrorClass::Busy, FaultKind::Denied));
         assert_eq!(flat.message, "allocating 2 cards: card 3 is held by alice/train");
         assert_eq!(flat.help.as_deref(), Some("berth cards"));
+    }
+
+    #[test]
+    fn a_client_hears_that_the_agent_is_away_and_no_other_kind() {
+        let told = |kind| serde_json::to_value(Fault::busy("m").of(kind)).unwrap();
+        assert_eq!(told(FaultKind::AgentAway)["kind"], "agent-away");
+        assert!(told(FaultKind::Denied).get("kind").is_none());
+        let heard = |json: &str| serde_json::from_str::<Fault>(json).unwrap().kind;
+        assert_eq!(heard(r#"{"class":"busy","message":"m","kind":"agent-away"}"#), FaultKind::AgentAway);
+        assert_eq!(heard(r#"{"class":"busy","message":"m","kind":"of-a-later-agent"}"#), FaultKind::Other);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The client side of the API: what the command line uses.
 
 use super::types::{ErrorBody, Line};
-use crate::error::Fault;
+use crate::error::{Fault, FaultKind};
 use crate::host::handover::receive_descriptor;
 use crate::ops::Progress;
 use anyhow::{Context, Result};
@@ -102,6 +102,7 @@ impl Client {
             }
         }
         Err(Fault::host("the agent broke off before it had finished")
+            .of(FaultKind::AgentAway)
             .help("it may have been stopped; `berth list` shows what there is, and its log what happened")
             .into())
     }
@@ -130,7 +131,7 @@ impl Client {
             .context("making a call to the agent")?;
         let sent = sender.send_request(request).await;
         Ok(sent.map_err(|error| {
-            Fault::host(format!("the agent broke off: {error}")).help(
+            Fault::host(format!("the agent broke off: {error}")).of(FaultKind::AgentAway).help(
                 "it may have more callers than it can answer, or have been stopped: try again in a moment",
             )
         })?)
@@ -163,6 +164,7 @@ async fn connect(socket: &Path) -> Result<UnixStream, Fault> {
             }
             _ => {
                 return Err(Fault::host(format!("no agent answers at {}: {error}", socket.display()))
+                    .of(FaultKind::AgentAway)
                     .help("start it: systemctl start berth, or berth agent --config FILE"));
             }
         }
@@ -229,7 +231,10 @@ impl Lines {
             }
             match self.body.frame().await {
                 Some(Ok(frame)) => self.pending.extend(frame.into_data().unwrap_or_default()),
-                Some(Err(error)) => return Err(Fault::host(format!("the agent broke off: {error}")).into()),
+                Some(Err(error)) => {
+                    let fault = Fault::host(format!("the agent broke off: {error}"));
+                    return Err(fault.of(FaultKind::AgentAway).into());
+                }
                 None => self.ended = true,
             }
         }

@@ -36,7 +36,7 @@ pub async fn run(config: Config, reread: Reread) -> Result<()> {
     let hangup = signal(SignalKind::hangup()).context("catching SIGHUP")?;
     let node = Arc::new(tokio::task::spawn_blocking(move || Node::open(config)).await??);
     node.check_server_binary()?;
-    node.forget_tickets().await?;
+    node.expect_waiting().await?;
     node.expect_admins().await;
     let gateway = gateway::Gateway::open(&node).await?;
     let settings = node.settings();

@@ -34,6 +34,7 @@ mod ssh_config;
 mod start;
 mod usage;
 mod user;
+mod waiting;
 
 pub use inside::run_as_scp;
 

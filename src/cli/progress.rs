@@ -23,7 +23,7 @@ impl Shown {
 
     pub(crate) fn show(&mut self, progress: Progress) {
         match progress {
-            Progress::Step { text } => self.step(&text),
+            Progress::Step { text, ticket: _ } => self.step(&text),
             Progress::Layer { id, status, current, total } => self.layer(&id, &status, current, total),
         }
     }

@@ -1,14 +1,13 @@
 //! `berth request`: a new berth.
 
 use super::call::{parse_duration, wait_for, whole_seconds};
-use super::progress::Shown;
+use super::waiting::in_queue;
 use super::{Global, render, ssh};
 use crate::agent::types::BerthView;
 use crate::error::Fault;
 use crate::ledger::TicketRow;
 use crate::model::{BerthRequest, CardWish, Size, card};
 use anyhow::Result;
-use hyper::Method;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -118,6 +117,7 @@ impl Args {
             cpus: self.cpus,
             memory: self.memory,
             unattended: self.unattended,
+            ticket: None,
         })
     }
 }
@@ -130,10 +130,9 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
         let ticket: TicketRow = wait_for(client.post("/v1/tickets", &request))?;
         return said_ticket(global, &ticket);
     }
-    let mut shown = Shown::new();
-    let view: BerthView =
-        wait_for(client.stream(Method::POST, "/v1/berths", Some(&request), |progress| shown.show(progress)))?;
-    drop(shown);
+    let view: BerthView = wait_for(in_queue(&client, "/v1/berths", request.wait, |wait, ticket| {
+        BerthRequest { wait, ticket, ..request.clone() }
+    }))?;
     if global.json {
         render::json(&view)?;
     } else {

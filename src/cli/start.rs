@@ -3,6 +3,7 @@
 use super::call::{berth_path, parse_duration, relative, wait_for, whole_seconds};
 use super::progress::Shown;
 use super::request::WAIT;
+use super::waiting::in_queue;
 use super::{Global, render, ssh};
 use crate::agent::types::BerthView;
 use crate::model::{BerthAct, StartRequest, card};
@@ -71,8 +72,12 @@ pub(crate) fn start(global: &Global, args: StartArgs) -> Result<ExitCode> {
         lease: args.lease.map(whole_seconds),
         wait: args.wait.map_or(0, whole_seconds),
         unattended: args.unattended,
+        ticket: None,
     };
-    let view = act(global, &args.name, &BerthAct::Start(wanted))?;
+    let (path, client) = (berth_path(&args.name)?, global.client()?);
+    let view: BerthView = wait_for(in_queue(&client, &path, wanted.wait, |wait, ticket| {
+        BerthAct::Start(StartRequest { wait, ticket, ..wanted.clone() })
+    }))?;
     if global.json {
         render::json(&view)?;
         return Ok(ExitCode::SUCCESS);

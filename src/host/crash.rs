@@ -1,7 +1,7 @@
 //! Named places between two effects, at which a test lets the agent be killed. A release build has none of them.
 
 /// Every place there is, in the order of the operations. A test goes through all of them.
-pub const POINTS: [&str; 28] = [
+pub const POINTS: [&str; 29] = [
     "request.claimed",
     "request.created",
     "request.noted",
@@ -21,6 +21,7 @@ pub const POINTS: [&str; 28] = [
     "move.renamed",
     "start.started",
     "start.let-in",
+    "by-hand.claimed",
     "return.keys-taken",
     "return.started",
     "return.let-in",

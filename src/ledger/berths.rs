@@ -4,7 +4,7 @@ use super::{
     Ledger, LedgerError, NewEvent, conditions, find, list, optional_time_at, parse_json, tickets, time_at,
 };
 use crate::error::Fault;
-use crate::model::{Berth, BerthState, CardId, Lock, Size, Stop, StopReason};
+use crate::model::{Berth, BerthState, CardId, Lock, Size, Stop, StopReason, card};
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, Transaction, params};
 
@@ -44,7 +44,7 @@ pub struct PortUse {
 #[derive(Debug, thiserror::Error)]
 pub enum ClaimError {
     /// The database refused the claim, because another berth has these cards.
-    #[error("a card of {0:?} is held by another berth")]
+    #[error("one of {cards} is held by another berth", cards = card::named(.0))]
     CardTaken(Vec<CardId>),
     #[error("port {0} belongs to another berth")]
     PortTaken(u16),
@@ -166,8 +166,8 @@ impl Ledger {
         self.change(event, |transaction| end(transaction, id, state, note, event.at))
     }
 
-    /// As `end`, for one whose request was cut. Whether the request waits again, because it waited without a connection.
-    pub fn end_cut(&self, id: i64, note: &str, event: &NewEvent) -> Result<bool, Fault> {
+    /// As `end`, for one whose request was cut. The ticket with which the request waits again, if it waited.
+    pub fn end_cut(&self, id: i64, note: &str, event: &NewEvent) -> Result<Option<i64>, Fault> {
         self.change(event, |transaction| {
             end(transaction, id, BerthState::Undone, note, event.at)?;
             tickets::wait_again(transaction, id)

@@ -1,6 +1,6 @@
 //! Tickets: one for each request that waits for cards, in the order in which they came.
 
-use super::{Ledger, NewEvent, find, json_at, list, time_at};
+use super::{Ledger, LedgerError, NewEvent, find, json_at, list, time_at};
 use crate::error::Fault;
 use crate::model::{BerthRequest, CardWish};
 use jiff::Timestamp;
@@ -108,9 +108,18 @@ impl Ledger {
         self.alter(event, |transaction| remove(transaction, id))
     }
 
-    /// Removes the tickets of an earlier run of the agent whose clients were told that waiting had ended.
-    pub fn remove_tickets(&self) -> Result<(), Fault> {
-        self.alter(None, |transaction| transaction.execute("DELETE FROM tickets WHERE request IS NULL", []))
+    /// A start that was cut waits again, as [`Ledger::end_cut`] lets a request.
+    pub fn wait_again(&self, berth: i64) -> Result<Option<i64>, Fault> {
+        self.write(None, |transaction| wait_again(transaction, berth))
+            .map_err(|error| LedgerError::from(error).into_fault(&self.path))
+    }
+
+    /// What becomes of this berth does not wait again: whoever asked for it was told how it ended.
+    pub fn forget_ticket(&self, berth: i64) -> Result<(), Fault> {
+        self.alter(None, |transaction| {
+            transaction
+                .execute("UPDATE berths SET ticket = NULL WHERE id = ?1 AND ticket ->> 8 IS NULL", [berth])
+        })
     }
 
     /// The oldest first.
@@ -128,10 +137,10 @@ pub(super) fn served(
     overtaken: &[i64],
 ) -> rusqlite::Result<()> {
     if let Some(id) = id {
-        // A request without a connection goes on waiting where the berth is cut before it is live.
+        // It goes on waiting where the agent ends before the berth is live.
         let sql =
             "UPDATE berths SET ticket = (SELECT json_array(id, owner, berth, wish, lease, since, overtaken,
-                   unattended, request) FROM tickets WHERE id = ?2 AND request IS NOT NULL) WHERE id = ?1";
+                   unattended, request) FROM tickets WHERE id = ?2) WHERE id = ?1";
         transaction.prepare_cached(sql)?.execute([berth, id])?;
         // One that was cancelled in the meantime becomes nothing.
         let removed = remove(transaction, id)?;
@@ -147,18 +156,19 @@ pub(super) fn served(
     Ok(())
 }
 
-/// Lets the request of a berth that was cut wait again, at its old place, if it waited without a connection.
-pub(super) fn wait_again(transaction: &Transaction, berth: i64) -> rusqlite::Result<bool> {
+/// Lets the request of a berth that was cut wait again, at its old place, if it waited. Its ticket.
+pub(super) fn wait_again(transaction: &Transaction, berth: i64) -> rusqlite::Result<Option<i64>> {
     let sql = "SELECT ticket FROM berths WHERE id = ?1 AND ticket IS NOT NULL";
     let ticket: Option<String> =
         transaction.prepare_cached(sql)?.query_row([berth], |row| row.get(0)).optional()?;
-    let Some(ticket) = ticket else { return Ok(false) };
+    let Some(ticket) = ticket else { return Ok(None) };
     let sql = "INSERT INTO tickets (id, owner, berth, wish, lease, since, overtaken, unattended, request)
         SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7,
         value ->> 8 FROM (SELECT ?1 AS value)";
     transaction.prepare_cached(sql)?.execute([ticket])?;
+    let id = transaction.last_insert_rowid();
     transaction.execute("UPDATE berths SET ticket = NULL WHERE id = ?1", [berth])?;
-    Ok(true)
+    Ok(Some(id))
 }
 
 fn remove(transaction: &Transaction, id: i64) -> rusqlite::Result<usize> {

@@ -261,13 +261,16 @@ pub struct BerthRequest {
     /// It ends with its lease, whether or not anybody waits.
     #[serde(default)]
     pub unattended: bool,
+    /// The ticket with which it waited when the agent ended: it goes on waiting at its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<i64>,
 }
 
 impl BerthRequest {
     /// The same, for somebody who waits without a connection.
     #[must_use]
     pub fn detached(&self, owner: &str) -> Self {
-        Self { owner: Some(owner.to_owned()), wait: 0, ..self.clone() }
+        Self { owner: Some(owner.to_owned()), wait: 0, ticket: None, ..self.clone() }
     }
 }
 
@@ -284,6 +287,9 @@ pub struct StartRequest {
     /// It ends with its lease, whether or not anybody waits.
     #[serde(default)]
     pub unattended: bool,
+    /// As that of a request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<i64>,
 }
 
 /// What an administrator says about a berth that is not to be asked back.

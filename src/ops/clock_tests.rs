@@ -1,5 +1,6 @@
 //! Decisions about time, on a node whose clock the test turns. No engine is there: none of these asks one.
 
+use super::away::COME_BACK;
 use super::caller::Caller;
 use super::ration::Act;
 use super::rulings::NewRuling;
@@ -7,9 +8,9 @@ use super::{Count, Node};
 use crate::error::{ErrorClass, class_of};
 use crate::host::clock::TestClock;
 use crate::host::dirs;
-use crate::ledger::NewBerth;
+use crate::ledger::{NewBerth, NewTicket};
 use crate::model::lease_file::LeaseFile;
-use crate::model::{Berth, CardId, CardVerdict, LockRequest, StopReason};
+use crate::model::{Berth, CardId, CardVerdict, CardWish, LockRequest, StopReason};
 use std::time::Duration;
 
 const START: &str = "2026-01-01T08:00:00Z";
@@ -60,6 +61,47 @@ async fn a_lease_is_counted_on_the_nodes_clock() {
     assert_eq!(until().await, "2025-12-31T02:00:00Z");
     let events = node.events(&root(), 0, 100).await.unwrap();
     assert_eq!(events.last().unwrap().at.to_string(), "2025-12-31T00:00:00Z");
+}
+
+#[tokio::test]
+async fn the_place_of_a_client_that_does_not_come_back_is_kept_for_a_minute() {
+    let clock = TestClock::at(START);
+    let (node, _dir) = Node::for_test(clock.clone());
+    live_berth(&node);
+    let new = NewTicket {
+        owner: "alice".into(),
+        berth: None,
+        wish: CardWish::Count(2),
+        lease: Duration::from_hours(1),
+        unattended: false,
+        request: None,
+    };
+    let back = async |id, new: &NewTicket| node.takes_up(id, new).await.unwrap();
+    let id = node.add_ticket(&new, "alice").await.unwrap();
+    assert!(!back(id, &new).await, "its client is there");
+    node.expect_waiting().await.unwrap();
+    for other in [
+        NewTicket { owner: "bob".into(), ..new.clone() },
+        NewTicket { wish: CardWish::Count(3), ..new.clone() },
+        NewTicket { lease: Duration::from_hours(2), ..new.clone() },
+    ] {
+        assert!(!back(id, &other).await, "{other:?}");
+    }
+    clock.pass(COME_BACK / 2);
+    node.forget_away().await.unwrap();
+    assert!(back(id, &new).await);
+    assert!(!back(id, &new).await, "it has come back");
+    clock.pass(COME_BACK * 2);
+    node.forget_away().await.unwrap();
+    assert_eq!(node.ledger_handle().tickets().unwrap().len(), 1);
+
+    node.expect_waiting().await.unwrap();
+    clock.pass(COME_BACK);
+    node.forget_away().await.unwrap();
+    assert_eq!(node.ledger_handle().tickets().unwrap(), []);
+    let events = node.events(&root(), 0, 100).await.unwrap();
+    assert_eq!(events.last().unwrap().text, "alice waits no more for 2 cards");
+    assert!(!back(id, &new).await);
 }
 
 /// What was told of leases, the oldest first.

@@ -158,17 +158,14 @@ impl Node {
         }
     }
 
-    /// Ends a berth whose request was cut. A request that waited without a connection waits again.
+    /// Ends a berth whose request was cut. A request that waited waits again.
     pub(super) async fn end_cut(&self, berth: &Berth, note: &str) -> Result<()> {
         self.remove_files(berth).await?;
         let text = format!("{}: {note}", berth.label());
         let event = self.about(berth, "berth.undone", &Caller::agent().name, text);
         let (id, note) = (berth.id, note.to_owned());
-        let waits = self.ledger(move |ledger| ledger.end_cut(id, &note, &event)).await?;
-        if waits {
-            tracing::info!(berth = berth.label(), "its request waits again");
-        }
+        let ticket = self.ledger(move |ledger| ledger.end_cut(id, &note, &event)).await?;
         self.tell_freed();
-        Ok(())
+        self.waits_again(berth, ticket).await
     }
 }

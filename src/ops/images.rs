@@ -458,7 +458,7 @@ fn layer(update: PullProgress) -> Progress {
         Some(id) => {
             Progress::Layer { id, status: update.status, current: update.current, total: update.total }
         }
-        None => Progress::Step { text: update.status },
+        None => Progress::Step { text: update.status, ticket: None },
     }
 }
 

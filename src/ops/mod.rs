@@ -3,9 +3,11 @@
 
 mod absent;
 mod apart;
+mod away;
 pub mod berth_logs;
 pub mod berths;
 pub(crate) mod build;
+mod by_hand;
 mod caller;
 mod cards;
 mod choose;
@@ -56,6 +58,7 @@ mod room;
 pub mod rulings;
 mod samples;
 mod situation;
+mod sizes;
 mod snapshots;
 mod start;
 mod stop;

@@ -1,6 +1,7 @@
 //! The state of one agent: its config, profile, ledger, engine, and what it saw last.
 
 use super::apart::Kept;
+use super::away::Away;
 use super::caller::Caller;
 use super::directory::Directory;
 use super::doors::Doors;
@@ -46,6 +47,8 @@ pub struct Node {
     pub(super) directory: Directory,
     pub(super) rations: Rations,
     pub(super) waiting: Waiting,
+    /// Requests that waited when the agent ended, and whose clients may come back.
+    pub(super) away: Away,
     /// The answers with events that are still open, by user.
     pub(super) readers: Readers,
     /// Held while cards are chosen and claimed: one decision at a time.
@@ -115,6 +118,7 @@ impl Node {
             directory: Directory::new(clock.clone()),
             rations: Rations::default(),
             waiting: Waiting::default(),
+            away: Away::default(),
             readers: Readers::default(),
             deciding: Ordered::new(Rank::Deciding, ()),
             busy: BusyBerths::default(),

@@ -8,7 +8,12 @@ use tokio::sync::mpsc;
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum Progress {
     /// One line for a person.
-    Step { text: String },
+    Step {
+        text: String,
+        /// The ticket that the request waits with.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ticket: Option<i64>,
+    },
     /// One layer of an image that is pulled.
     Layer { id: String, status: String, current: Option<u64>, total: Option<u64> },
 }
@@ -30,7 +35,7 @@ impl ProgressSender {
 
     /// Sends one line. A listener that reads too slowly misses lines; the work does not wait for it.
     pub fn step(&self, text: impl Into<String>) {
-        self.send(Progress::Step { text: text.into() });
+        self.send(Progress::Step { text: text.into(), ticket: None });
     }
 
     pub fn send(&self, progress: Progress) {

@@ -29,6 +29,8 @@ pub(super) struct Pulse {
     /// Notified when anybody took a card or gave one back.
     pub(super) cards_moved: Notify,
     pub(super) outage: Mutex<Outage>,
+    /// For each stopped berth, the start of its container by hand that was told last.
+    pub(super) by_hand: Mutex<BTreeMap<i64, String>>,
     /// How often the start of each berth that is to come back went wrong.
     pub(super) failures: Mutex<BTreeMap<i64, u32>>,
 }

@@ -95,10 +95,25 @@ impl Node {
 
     /// Adds a ticket. The request waits for as long as the returned value is kept.
     pub(super) async fn take_ticket(&self, new: NewTicket, actor: &str) -> Result<WaitingTicket> {
-        let text = format!("{} waits no more for {}", label(&new.owner, new.berth.as_ref()), wish(&new.wish));
-        let gone = self.about_ticket(&new.owner, new.berth.clone(), "ticket.gone", actor, text);
         let id = self.add_ticket(&new, actor).await?;
-        Ok(WaitingTicket { id, ledger: self.ledger_handle(), clock: self.clock(), gone: Some(gone) })
+        Ok(self.waits_with(id, &new, actor))
+    }
+
+    /// The ticket of a request that waits, for as long as the returned value is kept.
+    pub(super) fn waits_with(&self, id: i64, new: &NewTicket, actor: &str) -> WaitingTicket {
+        let gone = self.about_gone(&new.owner, new.berth.as_ref(), &new.wish, actor);
+        WaitingTicket { id, ledger: self.ledger_handle(), clock: self.clock(), gone: Some(gone) }
+    }
+
+    pub(super) fn about_gone(
+        &self,
+        owner: &str,
+        berth: Option<&String>,
+        wanted: &CardWish,
+        actor: &str,
+    ) -> NewEvent {
+        let text = format!("{} waits no more for {}", label(owner, berth), wish(wanted));
+        self.about_ticket(owner, berth.cloned(), "ticket.gone", actor, text)
     }
 
     pub(super) async fn add_ticket(&self, new: &NewTicket, actor: &str) -> Result<i64> {
@@ -168,11 +183,6 @@ impl Node {
             })
         };
         Ok(places.iter().filter_map(place).collect())
-    }
-
-    /// Removes the tickets of an earlier run of the agent whose clients were told that waiting had ended.
-    pub async fn forget_tickets(&self) -> Result<()> {
-        self.ledger(Ledger::remove_tickets).await
     }
 }
 
@@ -261,8 +271,8 @@ impl WaitingTicket {
         self.id
     }
 
-    /// The claim has already removed the ticket.
-    pub(super) fn served(mut self) {
+    /// It is not removed: the claim has done so, or it waits for its client to come back.
+    pub(super) fn keep(mut self) {
         self.gone = None;
     }
 }

@@ -111,7 +111,9 @@ impl Node {
                 let text = format!("{}: its start was interrupted", berth.label());
                 let event = self.about(&berth, "berth.start-failed", &Caller::agent().name, text);
                 self.ledger(move |ledger| ledger.begin_stop(id, StopReason::Failed, &event)).await?;
-                return self.finish_stop(&berth, &Caller::agent().name).await.map(drop);
+                self.finish_stop(&berth, &Caller::agent().name).await?;
+                let ticket = self.ledger(move |ledger| ledger.wait_again(id)).await?;
+                return self.waits_again(&berth, ticket).await;
             }
             BerthState::Stopping => return self.finish_stop(&berth, &Caller::agent().name).await.map(drop),
             BerthState::Live | BerthState::Stopped | BerthState::Released | BerthState::Undone => {

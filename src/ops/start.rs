@@ -41,7 +41,8 @@ impl Node {
             unattended: request.unattended,
             request: None,
         };
-        let mut wait = self.wait(caller, ticket, length, progress)?;
+        let had = self.came_back(request.ticket, &ticket, caller).await?;
+        let mut wait = self.wait(caller, ticket, length, had, progress)?;
         loop {
             wait.looks();
             // While it waits for cards, others may release it.
@@ -66,6 +67,7 @@ impl Node {
                     wait.is_served();
                     let back = Box::pin(self.bring_back(&claimed, &kept, &caller.name, progress)).await;
                     if let Err(error) = &back {
+                        self.forget_ticket(claimed.0.id).await;
                         self.back_to_stopped(&claimed.0, error).await;
                     }
                     return back;
@@ -170,6 +172,16 @@ impl Node {
         }
         self.let_owner_in(berth).await?;
         crash::point("start.let-in");
+        self.commit_started(berth, actor, progress).await
+    }
+
+    /// The end of every start.
+    pub(super) async fn commit_started(
+        &self,
+        berth: &Berth,
+        actor: &str,
+        progress: &ProgressSender,
+    ) -> Result<Berth> {
         progress.check_listener()?;
         let text =
             format!("{} is live again on {}, port {}", berth.label(), card::named(&berth.cards), berth.port);
@@ -200,7 +212,7 @@ impl Node {
 
     /// After a failed start, makes the berth stopped again. While Docker does not answer, this is left to the
     /// reconciler.
-    async fn back_to_stopped(&self, berth: &Berth, why: &anyhow::Error) {
+    pub(super) async fn back_to_stopped(&self, berth: &Berth, why: &anyhow::Error) {
         let why = flatten(why).message;
         let text = format!("{} could not be started: {why}", berth.label());
         let (id, event) = (berth.id, self.about(berth, "berth.start-failed", &Caller::agent().name, text));

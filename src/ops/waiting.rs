@@ -2,8 +2,8 @@
 
 use super::queue::WaitingTicket;
 use super::ration::WaitingPlace;
-use super::{Caller, Node, ProgressSender};
-use crate::error::{ErrorClass, Fault, class_of, flatten};
+use super::{Caller, Node, Progress, ProgressSender};
+use crate::error::{ErrorClass, Fault, FaultKind, class_of, flatten};
 use crate::ledger::NewTicket;
 use anyhow::Result;
 use std::time::Duration;
@@ -39,12 +39,14 @@ pub(super) struct Wait<'a> {
 }
 
 impl Node {
-    /// `length` comes from [`checked`]; zero does not wait. An error when too many requests of the owner wait.
+    /// `length` comes from [`checked`]; zero does not wait. `ticket` is one that the request has already. An error when
+    /// too many requests of the owner wait.
     pub(super) fn wait<'a>(
         &'a self,
         caller: &'a Caller,
         new: NewTicket,
         length: Duration,
+        ticket: Option<WaitingTicket>,
         progress: &'a ProgressSender,
     ) -> Result<Wait<'a>> {
         let place = if length.is_zero() { None } else { Some(self.waiting.enter(&new.owner)?) };
@@ -56,7 +58,7 @@ impl Node {
             length,
             deadline: tokio::time::Instant::now() + length,
             freed: self.subscribe_freed(),
-            ticket: None,
+            ticket,
             _place: place,
         })
     }
@@ -72,10 +74,10 @@ impl Wait<'_> {
         self.ticket.as_ref().map(WaitingTicket::id)
     }
 
-    /// It got its cards. The claim has already removed the ticket.
+    /// It got its cards, and the claim has removed the ticket; or there is none to remove.
     pub(super) fn is_served(&mut self) {
         if let Some(ticket) = self.ticket.take() {
-            ticket.served();
+            ticket.keep();
         }
     }
 
@@ -98,12 +100,20 @@ impl Wait<'_> {
             self.ticket = Some(self.node.take_ticket(self.new.clone(), self.actor).await?);
             self.node.tell_wanted();
         }
-        self.progress.step(format!("waiting for cards: {}", flatten(&refused).message));
+        let text = format!("waiting for cards: {}", flatten(&refused).message);
+        self.progress.send(Progress::Step { text, ticket: self.ticket() });
         tokio::select! {
             _ = self.freed.changed() => Ok(()),
             () = tokio::time::sleep_until(self.deadline.min(tokio::time::Instant::now() + LOOK_AGAIN)) => Ok(()),
             () = self.progress.abandoned() => Err(refused),
-            () = self.node.stopping() => Err(refused.context("the agent stops")),
+            () = self.node.stopping() => {
+                // The next agent keeps the place for a client that comes back.
+                self.is_served();
+                Err(Fault::busy("the agent ends, and with it this wait")
+                    .of(FaultKind::AgentAway)
+                    .help("ask again in a moment")
+                    .into())
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Makes berths of requests that wait without a connection.
+//! Makes berths of requests that wait without a connection, and ends the wait of clients that did not come back.
 
 use super::Task;
 use crate::model::clock::Now;
@@ -19,6 +19,7 @@ impl Task for Tickets {
     const NAME: &'static str = "tickets";
 
     async fn tick(&mut self, node: &Arc<Node>, _now: Now) -> Result<()> {
+        node.forget_away().await?;
         node.serve_detached(&mut self.later).await
     }
 

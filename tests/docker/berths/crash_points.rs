@@ -21,8 +21,18 @@ fn points(operation: &str) -> Vec<&'static str> {
 fn every_operation_is_tried() {
     for point in POINTS {
         let operation = point.split('.').next().unwrap();
-        let tried =
-            ["request", "release", "stop", "start", "move", "return", "rename", "snapshot", "unsnapshot"];
+        let tried = [
+            "request",
+            "release",
+            "stop",
+            "start",
+            "move",
+            "by-hand",
+            "return",
+            "rename",
+            "snapshot",
+            "unsnapshot",
+        ];
         assert!(tried.contains(&operation), "{point}");
     }
 }
@@ -98,6 +108,34 @@ fn a_stop_that_is_cut_is_finished_and_a_start_loses_nothing() {
         die_at(&mut rig, point, &["start", "alice/train"]);
         wait_for_state(&rig, point, "alice/train", "stopped");
         check(&rig, point);
+    }
+    rig.ok(&["release", "alice/train"]);
+    rig.assert_nothing_left();
+}
+
+#[test]
+fn a_start_by_hand_that_is_cut_while_it_is_taken_up_ends_as_a_stop() {
+    let Some(mut rig) = Rig::start() else { return };
+    let berth = rig.request(&["--card-ids", "0,1", "--name", "train"]);
+    for point in points("by-hand") {
+        rig.ok(&["stop", "alice/train"]);
+        rig.stop_agent();
+        // The agent has the port of a stopped berth while it runs.
+        rig.docker(&["start", berth["container_id"].as_str().unwrap()]);
+        let command = agent_that_dies(&rig, point);
+        rig.start_agent_as(command);
+        until(&format!("the agent's end at {point}"), PATIENCE, || rig.agent_ended().then_some(()));
+        rig.kill_agent();
+        rig.start_agent();
+        wait_for_state(&rig, point, "alice/train", "stopped");
+        assert!(rig.cards().iter().all(|card| card["free"] == true), "{point}");
+        let live = rig.json(&["start", "alice/train"]);
+        assert_eq!(
+            (&live["state"], &live["container_id"]),
+            (&json!("live"), &berth["container_id"]),
+            "{point}"
+        );
+        rig.ssh_ok(&live, "true");
     }
     rig.ok(&["release", "alice/train"]);
     rig.assert_nothing_left();

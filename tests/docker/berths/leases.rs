@@ -190,6 +190,61 @@ fn a_request_waits_without_a_connection_and_is_passed_on_where_nobody_comes() {
 }
 
 #[test]
+fn a_wait_goes_on_with_the_next_agent() {
+    let Some(mut rig) = Rig::with(quick("")) else { return };
+    rig.request(&["--cards", "8", "--name", "all"]);
+    let waits = asks(&rig, "bob", "next", &["--cards", "8"]);
+    let mut gone = asks(&rig, "alice", "gone", &["--cards", "1"]);
+    let ticket = |rig: &Rig, name: &str| {
+        queue(rig).iter().find(|place| place["berth"] == name).map(|place| place["id"].clone())
+    };
+    let (first, second) = (ticket(&rig, "next").unwrap(), ticket(&rig, "gone").unwrap());
+    rig.kill_agent();
+    rig.start_agent();
+    rig.stop_agent();
+    // Whoever does not come back loses the place: it takes a minute, which the clock of a unit test passes.
+    gone.kill().unwrap();
+    gone.wait().unwrap();
+    // Nor does a wait end with an agent that ends while it makes the berth.
+    let mut dies = rig.agent_command();
+    dies.env("BERTH_CRASH_AT", "request.started");
+    rig.start_agent_as(dies);
+    assert_eq!((ticket(&rig, "next"), ticket(&rig, "gone")), (Some(first), Some(second)));
+    rig.ok(&["release", "alice/all"]);
+    until("the agent's end", Duration::from_secs(40), || rig.agent_ended().then_some(()));
+    rig.kill_agent();
+    rig.start_agent();
+    let ran = Ran::of(&waits.wait_with_output().unwrap());
+    let said = std::fs::read_to_string(rig.path("asks-next")).unwrap();
+    assert_eq!(ran.code, 0, "{ran:?}\n{said}\n{}", rig.log());
+    assert!(said.contains("the agent is away; waiting goes on when it is back"), "{said}");
+    let next = rig.json(&["show", "bob/next"]);
+    assert_eq!((&next["state"], next["cards"].as_array().unwrap().len()), (&json!("live"), 8));
+    assert_eq!(kinds(&rig, "next").iter().filter(|kind| *kind == "ticket.waits").count(), 1);
+
+    // The same for a start, and for the end of an agent that is told to end.
+    rig.ok(&["stop", "bob/next"]);
+    rig.ok(&["cancel", &ticket(&rig, "gone").unwrap().to_string()]);
+    rig.request(&["--cards", "8", "--name", "all"]);
+    let log = std::fs::File::create(rig.path("starts")).unwrap();
+    let args = ["start", "bob/next", "--wait", "60s", "--json"];
+    let starts = rig.command(&args).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+    until("a ticket", Duration::from_secs(30), || ticket(&rig, "next"));
+    rig.stop_agent();
+    let mut dies = rig.agent_command();
+    dies.env("BERTH_CRASH_AT", "start.started");
+    rig.start_agent_as(dies);
+    rig.ok(&["release", "alice/all"]);
+    until("the agent's end", Duration::from_secs(40), || rig.agent_ended().then_some(()));
+    rig.kill_agent();
+    rig.start_agent();
+    let ran = Ran::of(&starts.wait_with_output().unwrap());
+    let said = std::fs::read_to_string(rig.path("starts")).unwrap();
+    assert_eq!(ran.code, 0, "{ran:?}\n{said}\n{}", rig.log());
+    assert_eq!(rig.json(&["show", "bob/next"])["state"], "live");
+}
+
+#[test]
 fn a_wait_that_is_cancelled_ends() {
     let Some(rig) = Rig::with(quick("")) else { return };
     rig.request(&["--cards", "8", "--name", "all"]);
