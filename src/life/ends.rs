@@ -45,6 +45,12 @@ impl Standing {
         still.then_some(asked)
     }
 
+    /// Whether it was asked back as idle, and is not idle any more.
+    pub fn is_idle_no_more(&self) -> bool {
+        let is_idleness = |asked: Asked| matches!(asked.why, Why::Idle | Why::Parked);
+        self.asked.is_some_and(is_idleness) && self.idle.is_none()
+    }
+
     /// When its cards come back if nobody asks for them before its lease is over.
     pub(super) fn end_by_lease(&self, now: Timestamp, rules: &Rules) -> Timestamp {
         let end = match (self.phase, self.until) {

@@ -11,8 +11,8 @@ pub enum Notice {
     Ending { until: Timestamp, waiting: usize, unattended: bool },
     /// It is stopped, unless its owner does something.
     Stops { at: Timestamp, why: StopReason, waits: Waits, renewable: bool },
-    /// An announced stop is taken back.
-    StopsNot,
+    /// An announced stop is taken back: nobody needs the cards, or it is not idle any more.
+    StopsNot { works: bool },
     /// An announced stop is taken back, because its owner needs the berth.
     Kept,
     /// An announced stop is taken back, because the lease was renewed.
@@ -74,7 +74,12 @@ impl Notice {
                 let because = because(*why, waits);
                 format!("{owner}/{name} stops at {at}: {because}. {what_to_do}")
             }
-            Self::StopsNot => format!("{owner}/{name} is not stopped: nobody needs its cards any more"),
+            Self::StopsNot { works: false } => {
+                format!("{owner}/{name} is not stopped: nobody needs its cards any more")
+            }
+            Self::StopsNot { works: true } => {
+                format!("{owner}/{name} is not stopped: it is not idle any more")
+            }
             Self::Kept => format!("{owner}/{name} is not stopped: it is kept"),
             Self::Renewed { until } => {
                 let until = clock.time_and_distance(*until);

@@ -105,7 +105,7 @@ impl Node {
             Action::Announce { berth, stops_at, why } => {
                 self.ask_back(berth, stops_at, why, situation).await?;
             }
-            Action::Withdraw { berth } => self.ask_no_more(berth).await?,
+            Action::Withdraw { berth } => self.ask_no_more(berth, situation).await?,
             Action::Stop { berth, why } => {
                 let node = self.clone();
                 // It takes as long as its programs take to end, and nobody else's lease waits for that.
@@ -167,11 +167,12 @@ impl Node {
         self.ledger(move |ledger| ledger.note_stop(id, Some((stops_at, reason)), &message, &event)).await
     }
 
-    async fn ask_no_more(&self, id: i64) -> Result<()> {
+    async fn ask_no_more(&self, id: i64, situation: &Situation) -> Result<()> {
         let Some(berth) = self.live(id).await? else { return Ok(()) };
-        let text = format!("{} is not stopped: nobody needs its cards any more", berth.label());
-        let event = self.about(&berth, "berth.not-asked-back", &Caller::agent().name, text);
-        let message = self.notice(&berth, &Notice::StopsNot);
+        let standing = situation.standing.iter().find(|standing| standing.id == id);
+        let works = standing.is_some_and(life::Standing::is_idle_no_more);
+        let message = self.notice(&berth, &Notice::StopsNot { works });
+        let event = self.about(&berth, "berth.not-asked-back", &Caller::agent().name, message.clone());
         self.ledger(move |ledger| ledger.note_stop(id, None, &message, &event)).await
     }
 

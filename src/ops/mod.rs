@@ -65,6 +65,7 @@ mod stop;
 pub mod supervise;
 pub(crate) mod survey;
 mod taken;
+mod tried;
 mod undo;
 pub mod usage;
 mod usage_count;

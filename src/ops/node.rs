@@ -13,6 +13,7 @@ use super::pulse::Pulse;
 use super::ration::{Rations, Readers, Waiting};
 use super::samples::Samples;
 use super::survey::Looks;
+use super::tried::Tried;
 use crate::accel::{self, Accelerator};
 use crate::engine::Engine;
 use crate::error::Fault;
@@ -56,7 +57,7 @@ pub struct Node {
     /// Berths that a task of this process is working on; the reconciler leaves them alone.
     pub(super) busy: BusyBerths,
     /// `true` once the ledger and the engine's containers were compared; `false` again when the engine went away.
-    pub(super) reconciled: Ordered<bool>,
+    pub(super) reconciled: Ordered<Tried<bool>>,
     /// File systems that were full at the last look.
     pub(super) full: Mutex<Vec<FullPlace>>,
     /// Ids of unknown containers that were reported already.
@@ -89,7 +90,7 @@ pub struct Node {
     accel: &'static dyn Accelerator,
     clock: Arc<dyn Clock>,
     ledger: Arc<Ledger>,
-    engine: Ordered<Option<Engine>>,
+    engine: Ordered<Tried<Option<Engine>>>,
     _lock: lock::StateLock,
 }
 
@@ -122,7 +123,7 @@ impl Node {
             readers: Readers::default(),
             deciding: Ordered::new(Rank::Deciding, ()),
             busy: BusyBerths::default(),
-            reconciled: Ordered::new(Rank::Reconciled, false),
+            reconciled: Ordered::new(Rank::Reconciled, Tried::new(false)),
             full: Mutex::default(),
             reported: Mutex::default(),
             pulse: Pulse::after(ledger.counted()?.map_or(Timestamp::MIN, |counted| counted.wall)),
@@ -138,7 +139,7 @@ impl Node {
             wanted: Notify::new(),
             freed: watch::Sender::new(0),
             stopping: watch::Sender::new(false),
-            engine: Ordered::new(Rank::Engine, None),
+            engine: Ordered::new(Rank::Engine, Tried::default()),
             host,
             accel,
             clock,
@@ -265,31 +266,34 @@ impl Node {
 
     /// The Docker Engine. Connects where there is no connection; an error when it does not answer.
     pub async fn engine(&self) -> Result<Engine> {
+        let asked = self.now().boot;
         let mut slot = self.engine.lock().await;
-        if let Some(engine) = &*slot {
+        if let Some(engine) = &slot.value {
             return Ok(engine.clone());
         }
-        let engine = Engine::connect(&self.settings().config.docker.socket).await?;
-        *slot = Some(engine.clone());
+        slot.check(asked)?;
+        let connected = Engine::connect(&self.settings().config.docker.socket).await;
+        let engine = slot.note(self.now().boot, connected)?;
+        slot.value = Some(engine.clone());
         Ok(engine)
     }
 
     /// Whether an engine answered and has not gone away since.
     pub async fn has_engine(&self) -> bool {
-        self.engine.lock().await.is_some()
+        self.engine.lock().await.value.is_some()
     }
 
     /// Notes that the engine went away. It may come back as another version, and containers may have changed.
     pub async fn forget_engine(&self) {
         self.note_outage();
-        *self.engine.lock().await = None;
-        *self.looks.foreign.lock().await = None;
+        self.engine.lock().await.value = None;
+        self.looks.foreign.lock().await.value = None;
         self.reconcile_again().await;
     }
 
     /// What was not brought to its end is written down: the reconciler goes on with it.
     pub(super) async fn reconcile_again(&self) {
-        *self.reconciled.lock().await = false;
+        self.reconciled.lock().await.value = false;
     }
 
     /// Marks the berth as being worked on. An error when another request works on it, and does not come to an end.

@@ -17,14 +17,21 @@ impl Node {
     /// Makes sure that the ledger and the containers were compared once, that containers cannot reach the metadata
     /// address, and that berths are kept apart. No card is given out before that.
     pub async fn ensure_reconciled(&self) -> Result<()> {
+        let asked = self.now().boot;
         let mut done = self.reconciled.lock().await;
-        if !*done {
-            self.close_metadata().await?;
-            self.keep_apart().await?;
-            self.reconcile().await?;
-            *done = true;
+        if !done.value {
+            done.check(asked)?;
+            let tried = self.reconcile_first().await;
+            done.note(self.now().boot, tried)?;
+            done.value = true;
         }
         Ok(())
+    }
+
+    async fn reconcile_first(&self) -> Result<()> {
+        self.close_metadata().await?;
+        self.keep_apart().await?;
+        self.reconcile().await
     }
 
     /// Blocks the metadata address for containers: there clouds hand out a host's credentials.

@@ -55,7 +55,7 @@ impl Node {
         self.set_settings(Arc::new(new));
         if exempt_changed {
             // It knows whom it may leave out from when it was made.
-            *self.looks.foreign.lock().await = None;
+            self.looks.foreign.lock().await.value = None;
         }
         changed
     }

@@ -95,8 +95,14 @@ impl Node {
         berth: &Berth,
         again: &Again<'_>,
     ) -> Result<(Berth, Survey)> {
-        let _deciding = self.deciding.lock().await;
         let settings = self.settings();
+        let _deciding = if let Some(deciding) = self.deciding.try_lock() {
+            deciding
+        } else {
+            // As for a request: where the look of whoever decides hangs, it is one look for all.
+            self.survey(settings.config.tools.npu_smi_max_age).await?;
+            self.deciding.lock().await
+        };
         check_not_at_work(&*self.host(), &settings.config.paths.state)?;
         let held = self.ledger(Ledger::standing_berths).await?;
         let cards = usize::try_from(berth.size).unwrap_or(usize::MAX);

@@ -3,6 +3,7 @@
 use super::cards::{self, OpenCard, Snapshot};
 use super::kernel::{self, Outsiders, Own};
 use super::locks::{Ordered, Rank, beside};
+use super::tried::Tried;
 use super::{Node, build};
 use crate::accel::{self, Nodes, nodes::Numbers};
 use crate::alloc::Slot;
@@ -23,16 +24,16 @@ use std::time::Duration;
 pub(crate) struct Looks {
     npu: Ordered<Option<Look>>,
     /// When the last look at everything else began, and what it saw.
-    sight: Ordered<Option<(BootTime, Arc<Snapshot>)>>,
-    pub(super) foreign: Ordered<Option<ForeignScan>>,
+    sight: Ordered<Tried<Option<(BootTime, Arc<Snapshot>)>>>,
+    pub(super) foreign: Ordered<Tried<Option<ForeignScan>>>,
 }
 
 impl Default for Looks {
     fn default() -> Self {
         Self {
             npu: Ordered::new(Rank::Npu, None),
-            sight: Ordered::new(Rank::Sight, None),
-            foreign: Ordered::new(Rank::Foreign, None),
+            sight: Ordered::new(Rank::Sight, Tried::default()),
+            foreign: Ordered::new(Rank::Foreign, Tried::default()),
         }
     }
 }
@@ -120,15 +121,18 @@ impl Node {
     /// Device nodes, berths, containers and processes, read after `since`: all but npu-smi. A caller that asks
     /// during a look waits for the next one, which serves all such callers.
     pub(crate) async fn sight(&self, since: BootTime) -> Result<Arc<Snapshot>> {
+        let asked = self.now().boot;
         let mut last = self.looks.sight.lock().await;
-        if let Some((began, seen)) = &*last
+        if let Some((began, seen)) = &last.value
             && *began >= since
         {
             return Ok(seen.clone());
         }
+        last.check(asked)?;
         let began = self.now().boot;
-        let seen = Arc::new(self.look().await?);
-        *last = Some((began, seen.clone()));
+        let looked = self.look().await;
+        let seen = Arc::new(last.note(self.now().boot, looked)?);
+        last.value = Some((began, seen.clone()));
         Ok(seen)
     }
 
@@ -171,16 +175,19 @@ impl Node {
     /// Containers, and others beside the engine, that have cards and are not ours.
     pub(crate) async fn outsiders(&self, nodes: &Nodes) -> Result<Outsiders> {
         let engine = self.engine().await?;
-        let mut scan = self.looks.foreign.lock().await;
+        let asked = self.now().boot;
+        let mut last = self.looks.foreign.lock().await;
+        last.check(asked)?;
         // Read after the scan is ours: a berth that is made while another scan runs is known to this one.
         let (known, before) = self.known_containers().await?;
         let (nodes_again, ids) = (nodes.clone(), before.keys().cloned().collect());
         let granted = tokio::task::spawn_blocking(move || kernel::look(&nodes_again, &ids));
-        let scan = scan.get_or_insert_with(|| {
+        let scan = last.value.get_or_insert_with(|| {
             let exempt = &self.settings().config.docker.exempt;
             ForeignScan::new(engine, self.accel(), self.instance.clone()).exempting(exempt)
         });
-        let foreign = scan.look(&nodes.each(), &known).await?;
+        let looked = scan.look(&nodes.each(), &known).await;
+        let foreign = last.note(self.now().boot, looked)?;
         let granted = granted.await?;
         // A berth's container that started while we looked is known by now, one that ended was known before.
         let (_, after) = self.known_containers().await?;

@@ -237,7 +237,9 @@ fn work_or_a_word_of_its_owner_takes_the_announcement_back() {
     let node = empty_node().with([idle(berth(1, "alice", 0..8, hours(3)), false)]);
     let node = node.waiting([ticket(1, "bob", any(2), minutes(0))]);
     let mut node = node.clone().done(&decide(&node)).after(minutes(14));
+    assert!(!node.find(1).is_idle_no_more());
     node.find(1).idle = None;
+    assert!(node.find(1).is_idle_no_more());
     assert_eq!(decide(&node), [Action::Withdraw { berth: 1 }]);
 }
 
@@ -247,6 +249,7 @@ fn an_announcement_is_taken_back_when_nobody_waits_any_more() {
     let node = node.waiting([ticket(1, "bob", any(2), minutes(0))]);
     let mut node = node.clone().done(&decide(&node)).after(minutes(15));
     node.tickets.clear();
+    assert!(!node.find(1).is_idle_no_more());
     assert_eq!(decide(&node), [Action::Withdraw { berth: 1 }]);
 }
 
