@@ -92,7 +92,9 @@ impl Node {
         }
         match state.address {
             Some(address) if build::answers(SocketAddr::new(address, SSH)).await => {
-                Ok(Port::Closed { container: state.id, pid: state.pid })
+                // It may have been started again while its port was tried.
+                let is_open = build::answers(self.published(berth)).await;
+                Ok(if is_open { Port::Open } else { Port::Closed { container: state.id, pid: state.pid } })
             }
             _ => Ok(Port::Unknown),
         }

@@ -23,8 +23,8 @@ use std::time::Duration;
 /// The results of the last looks, so that a request need not wait for a slow npu-smi.
 pub(crate) struct Looks {
     npu: Ordered<Option<Look>>,
-    /// When the last look at everything else began, and what it saw.
-    sight: Ordered<Tried<Option<(BootTime, Arc<Snapshot>)>>>,
+    /// The last look at everything else.
+    sight: Ordered<Tried<Option<Sighting>>>,
     pub(super) foreign: Ordered<Tried<Option<ForeignScan>>>,
 }
 
@@ -37,6 +37,9 @@ impl Default for Looks {
         }
     }
 }
+
+/// When a look began, and what it saw.
+type Sighting = (BootTime, Arc<Snapshot>);
 
 /// One run of npu-smi.
 struct Look {
