@@ -24,6 +24,8 @@ fn a_bare_server_becomes_one_that_people_work_on() {
     somebody_would_lose_something(&machine);
     fails_in_the_middle(&machine);
     site::apply(&machine);
+    site::wait_for_agent(&machine);
+    site::use_the_node(&rig, &machine);
     // Another order of slots, as a firmware update may bring it.
     machine.power_off();
     machine.disks.rotate_left(1);
@@ -32,7 +34,7 @@ fn a_bare_server_becomes_one_that_people_work_on() {
     assert_eq!(machine.ok("findmnt -no FSTYPE /data"), "xfs");
     assert!(machine.ok("findmnt -no OPTIONS /data").contains("prjquota"));
     assert_eq!(machine.ok("docker info -f '{{.DockerRootDir}}'"), "/data/docker");
-    site::use_the_node(&rig, &machine);
+    site::find_it_again(&machine);
 
     let before = site::state(&machine);
     let again = site::bootstrap(&machine, "--apply --yes");

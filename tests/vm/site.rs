@@ -3,7 +3,7 @@
 use crate::machine::Machine;
 use crate::qemu::Rig;
 use crate::shell::Ran;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -113,7 +113,7 @@ pub fn wait_for_agent(machine: &Machine) {
     );
 }
 
-/// What an administrator and a user do: a key, an image, a berth, a login, and the berth is gone again.
+/// What an administrator and a user do: a key, an image, a berth, a login.
 pub fn use_the_node(rig: &Rig, machine: &Machine) {
     let key = machine.dir().join("alice");
     let mut keygen = Command::new("ssh-keygen");
@@ -124,12 +124,32 @@ pub fn use_the_node(rig: &Rig, machine: &Machine) {
     machine.ok("berth image import /root/workspace.tar --name workspace");
     machine.ok("berth user add alice --key /root/alice.pub");
     machine.ok("berth request --user alice --name demo --cards 2 --image workspace");
-    let shown: Value = serde_json::from_str(&machine.ok("berth show alice/demo --json")).unwrap();
-    let port = u16::try_from(shown["port"].as_u64().unwrap()).unwrap();
-    let ran = machine.ssh_to(port, &key, shown["ssh_user"].as_str().unwrap(), "id -un; ls /dev/davinci?");
+    let ran = log_in(machine, "id -un; ls /dev/davinci?; echo stays > /tmp/made");
     assert_eq!((ran.code, ran.out.as_str()), (0, "ma-user\n/dev/davinci0\n/dev/davinci1\n"), "{}", ran.err);
+}
+
+/// The same berth after a boot: it comes back by itself, on its own cards, with its files. Then it is released.
+pub fn find_it_again(machine: &Machine) {
+    machine.ok(
+        "timeout 200 sh -c 'until berth events --kind berth.back | grep -q alice/demo; do sleep 1; done' || \
+         { berth list; berth events; false; }",
+    );
+    let ran = log_in(machine, "cat /tmp/made; ls /dev/davinci?");
+    assert_eq!((ran.code, ran.out.as_str()), (0, "stays\n/dev/davinci0\n/dev/davinci1\n"), "{}", ran.err);
+    let shown = show(machine);
+    assert_eq!((&shown["state"], &shown["conditions"]), (&json!("live"), &json!([])), "{shown}");
     machine.ok("berth release alice/demo");
     assert_eq!(machine.ok("docker ps -q --filter label=berth.schema"), "");
+}
+
+fn show(machine: &Machine) -> Value {
+    serde_json::from_str(&machine.ok("berth show alice/demo --json")).unwrap()
+}
+
+fn log_in(machine: &Machine, script: &str) -> Ran {
+    let shown = show(machine);
+    let port = u16::try_from(shown["port"].as_u64().unwrap()).unwrap();
+    machine.ssh_to(port, &machine.dir().join("alice"), shown["ssh_user"].as_str().unwrap(), script)
 }
 
 /// A root file system that scripts/test made, in the machine.
