@@ -12,10 +12,14 @@ import check
 import crash
 import foreign
 import latency
+import ledger
 import listing
 import load
 import notices
 import overlap
+import past
+import reconcile
+import restart
 from engine import Engine
 from node import OWNER, Node, clean_environment
 from table import Table
@@ -23,12 +27,16 @@ from table import Table
 PARTS = {
     "latency": latency.measure,
     "foreign": foreign.measure,
+    "restart": restart.measure,
     "list": listing.measure,
+    "past": past.measure,
+    "ledger": ledger.measure,
     "agent": agent.measure,
     "check": check.measure,
     "notices": notices.measure,
     "load": load.measure,
     "crash": crash.measure,
+    "reconcile": reconcile.measure,
 }
 
 
@@ -68,6 +76,7 @@ def parse():
     parser.add_argument("--rounds", type=int, default=20, help="of load")
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--containers", type=int, default=200, help="of reconcile")
     parser.add_argument("--warnings", type=int, default=3, help="of a lease, a minute each")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", metavar="FILE")

@@ -66,7 +66,7 @@ def cards_of(inspect, dev):
 
 class Watcher:
     """Follows the engine's events in a thread: when each container was made, started, ended and removed, by the
-    engine's own clock, and the cards that it was given."""
+    engine's own clock, and the cards that it was given. `runs` has each time from a start to the end after it."""
 
     def __init__(self, engine, dev):
         self.engine, self.dev = engine, str(dev)
@@ -89,9 +89,14 @@ class Watcher:
     def note(self, event):
         actor = event["Actor"]
         with self.changed:
-            entry = self.seen.setdefault(actor["ID"], {"name": actor["Attributes"].get("name", ""), "cards": None})
+            entry = self.seen.setdefault(actor["ID"], {"name": actor["Attributes"].get("name", ""), "cards": None, "runs": []})
             entry["instance"] = actor["Attributes"].get("berth.instance")
-            entry[event["Action"]] = event["timeNano"] / 1e9
+            action, at = event["Action"], event["timeNano"] / 1e9
+            entry[action] = at
+            if action == "start":
+                entry["runs"].append([at, float("inf")])
+            elif action == "die" and entry["runs"]:
+                entry["runs"][-1][1] = at
             self.changed.notify_all()
         if event["Action"] in ("create", "start") and entry["cards"] is None:
             inspect = self.engine.inspect(actor["ID"])

@@ -10,7 +10,7 @@ import time
 
 from engine import Connection
 
-HOLDS = ("creating", "live", "releasing")
+HOLDS = ("creating", "starting", "live", "stopping", "stopped", "releasing")
 OWNER = "bench"
 
 
@@ -103,15 +103,21 @@ class Node:
         return next(image["image_id"] for image in images if image["name"] == "workspace")
 
     def release_all(self):
+        for ticket in self.json("queue")["waiting"]:
+            self.berth("cancel", str(ticket["id"]), check=False)
         for berth in self.held():
             self.berth("release", f"{berth['owner']}/{berth['name']}", check=False)
 
     def ledger(self, query):
-        """Read beside the agent, which is the only one that writes."""
-        connection = sqlite3.connect(f"file:{self.dir / 'state/ledger.db'}?mode=ro", uri=True, timeout=10)
+        return self.ledger_at_once(query)[0]
+
+    def ledger_at_once(self, *queries):
+        """Read beside the agent, which is the only one that writes: all of it as it was at one moment."""
+        connection = sqlite3.connect(f"file:{self.dir / 'state/ledger.db'}?mode=ro", uri=True, timeout=10, isolation_level=None)
         connection.row_factory = sqlite3.Row
         try:
-            return [dict(row) for row in connection.execute(query)]
+            connection.execute("BEGIN")
+            return [[dict(row) for row in connection.execute(query)] for query in queries]
         finally:
             connection.close()
 

@@ -5,24 +5,23 @@ import datetime
 
 def in_ledger(berths, after):
     """Berths that held the same card at the same time, from a berth id on."""
-    now = datetime.datetime.now(datetime.timezone.utc)
     spans = []
     for berth in berths:
         if berth["id"] > after:
-            ended = parse(berth["ended_at"]) if berth["ended_at"] else now
+            ended = parse(berth["ended_at"]) if berth["ended_at"] else now()
             name = f"{berth['owner']}/{berth['name']}#{berth['id']}"
             spans += [(card, parse(berth["created_at"]), ended, name) for card in berth["cards"]]
     return overlaps(spans)
 
 
 def in_docker(seen, instance, begin="start"):
-    """Containers of this agent that had the same card among their devices while both were there: from `begin`
-    (an event) until they ended."""
+    """Containers of this agent that had the same card among their devices while both were there: while they ran, or
+    with `create` from when they were made until they were removed."""
     spans = []
     for entry in seen.values():
         if entry["instance"] == instance and begin in entry:
-            ended = entry.get("die" if begin == "start" else "destroy", float("inf"))
-            spans += [(card, entry[begin], ended, entry["name"]) for card in entry["cards"] or []]
+            times = entry["runs"] if begin == "start" else [(entry["create"], entry.get("destroy", float("inf")))]
+            spans += [(card, *time, entry["name"]) for card in entry["cards"] or [] for time in times]
     return overlaps(spans)
 
 
@@ -47,6 +46,10 @@ def overlaps(spans):
         if not before or end > before[0]:
             last[card] = (end, name)
     return found
+
+
+def now():
+    return datetime.datetime.now(datetime.timezone.utc)
 
 
 def parse(text):

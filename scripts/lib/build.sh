@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # Builds berth, as the person who called sudo where there is one. Needs say.sh, packages.sh, patched.sh.
 
-# build_berth ROOT [PROFILE]: sets BERTH_BUILT to the program. "release" is what goes to a node.
+# build_berth ROOT [PROFILE]: sets BERTH_BUILT to the program. "release" is what goes to a node, "dev" has the
+# checks of a debug build.
 build_berth() {
     if [ -n "${BERTH_BIN:-}" ]; then
         [ -x "$BERTH_BIN" ] || die "BERTH_BIN is $BERTH_BIN, which cannot be run"
@@ -17,6 +18,7 @@ build_berth() {
     [ ! -t 2 ] || quiet=()
     (cd "$1" && as_caller cargo build --profile "$profile" --locked "${quiet[@]}") || die "berth does not build; see above"
     host=$(cd "$1" && as_caller rustc -vV | sed -n 's/^host: //p')
+    [ "$profile" != dev ] || profile=debug # cargo's name for its directory
     BERTH_BUILT="${CARGO_TARGET_DIR:-$1/target}/$host/$profile/berth"
     [ -x "$BERTH_BUILT" ] || die "cargo built no $BERTH_BUILT"
 }

@@ -43,6 +43,23 @@ pub struct Counted {
     pub boot_id: String,
 }
 
+/// How far ends move on the clock on the wall; back where it is negative.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Shift {
+    /// The ends of leases.
+    pub leases: SignedDuration,
+    /// Until when stopped berths are kept.
+    pub kept: SignedDuration,
+    /// Where these move, they are kept until then at least.
+    pub kept_at_least: Option<Timestamp>,
+}
+
+impl Shift {
+    pub fn is_zero(&self) -> bool {
+        self.leases.is_zero() && self.kept.is_zero()
+    }
+}
+
 const NOTES: &str =
     "SELECT id, live_at, told_left, renewals, asked_at, stops_at, stop_reason, keeps FROM berths";
 
@@ -167,24 +184,26 @@ impl Ledger {
         Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
     }
 
-    /// Notes that time is counted up to here, and moves the ends of all leases by `shift`, which may be negative.
-    pub fn count(
-        &self,
-        counted: &Counted,
-        shift: SignedDuration,
-        event: Option<&NewEvent>,
-    ) -> Result<(), Fault> {
+    /// Notes that time is counted up to here, and moves all ends.
+    pub fn count(&self, counted: &Counted, shift: Shift, event: Option<&NewEvent>) -> Result<(), Fault> {
         let text = serde_json::to_string(counted)
             .map_err(|error| Fault::bug(format!("writing how time is counted: {error}")))?;
         self.alter(event, |transaction| {
             let sql = "INSERT OR REPLACE INTO meta (key, value) VALUES ('counted', ?1)";
             transaction.prepare_cached(sql)?.execute([text])?;
-            if shift.is_zero() {
-                return Ok(());
+            let standing = |state: BerthState| {
+                let sql = "SELECT id FROM berths WHERE state = ?1";
+                list(transaction, sql, [state.as_str()], |row| row.get(0))
+            };
+            if !shift.leases.is_zero() {
+                for id in standing(BerthState::Live)? {
+                    shift_end(transaction, id, shift.leases)?;
+                }
             }
-            let sql = "SELECT id FROM berths WHERE state = ?1";
-            for id in list(transaction, sql, [BerthState::Live.as_str()], |row| row.get(0))? {
-                shift_end(transaction, id, shift)?;
+            if !shift.kept.is_zero() {
+                for id in standing(BerthState::Stopped)? {
+                    shift_kept(transaction, id, &shift)?;
+                }
             }
             Ok(())
         })
@@ -200,6 +219,17 @@ pub(super) fn give_back(transaction: &Transaction, id: i64, time: SignedDuration
     let until = until.checked_add(time).unwrap_or(until);
     let sql = "UPDATE berths SET until = ?2 WHERE id = ?1";
     transaction.prepare_cached(sql)?.execute(params![id, until.to_string()]).map(|_| ())
+}
+
+fn shift_kept(transaction: &Transaction, id: i64, shift: &Shift) -> rusqlite::Result<()> {
+    let sql = "SELECT kept_until FROM berths WHERE id = ?1";
+    let until: Option<Timestamp> =
+        transaction.prepare_cached(sql)?.query_row([id], |row| optional_time_at(row, 0))?;
+    let Some(until) = until else { return Ok(()) };
+    let moved = until.checked_add(shift.kept).unwrap_or(until);
+    let moved = shift.kept_at_least.map_or(moved, |least| moved.max(least));
+    let sql = "UPDATE berths SET kept_until = ?2 WHERE id = ?1";
+    transaction.prepare_cached(sql)?.execute(params![id, moved.to_string()]).map(|_| ())
 }
 
 /// Moves the end of a live berth's lease, and the times that go with it.

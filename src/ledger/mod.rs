@@ -26,7 +26,7 @@ mod users;
 
 pub use berths::{ClaimError, NewBerth, PortUse, WrongChange};
 pub use events::{Event, EventFilter, NewEvent};
-pub use leases::{Counted, Holding, LeaseNotes};
+pub use leases::{Counted, Holding, LeaseNotes, Shift};
 pub use reservations::Reservation;
 pub use snapshots::{NewSnapshot, Snapshot, SnapshotBase, SnapshotError, SnapshotState};
 pub use tickets::{NewTicket, TicketRow};

@@ -10,7 +10,7 @@ use crate::host::clock::TestClock;
 use crate::host::dirs;
 use crate::ledger::{NewBerth, NewTicket};
 use crate::model::lease_file::LeaseFile;
-use crate::model::{Berth, CardId, CardVerdict, CardWish, LockRequest, StopReason};
+use crate::model::{Berth, BerthState, CardId, CardVerdict, CardWish, LockRequest, StopReason};
 use std::time::Duration;
 
 const START: &str = "2026-01-01T08:00:00Z";
@@ -215,6 +215,53 @@ async fn what_an_administrator_allows_ends_when_its_time_is_over() {
     assert!(node.rulings().await.unwrap().contains_key(&CardId(3)));
     clock.pass(Duration::from_secs(1));
     assert!(node.rulings().await.unwrap().is_empty());
+}
+
+/// Its release would destroy its container. No engine is there, so a release that was begun would be seen as such.
+#[tokio::test]
+async fn a_stopped_berth_is_kept_whatever_the_clock_is_set_to_and_while_nobody_could_start_it() {
+    let clock = TestClock::at(START);
+    let (node, _dir) = Node::for_test(clock.clone());
+    let id = live_berth(&node).id;
+    let ledger = node.ledger_handle();
+    ledger.begin_stop(id, StopReason::Asked, &node.event("berth.stopping", "alice", "t")).unwrap();
+    let until = "2026-01-08T08:00:00Z".parse().unwrap();
+    ledger.stopped(id, until, &node.event("berth.stopped", "alice", "t")).unwrap();
+    let left = async || {
+        let berth = node.find_berth(&alice(), "train").await.unwrap();
+        assert_eq!(berth.state, BerthState::Stopped);
+        berth.stop.unwrap().kept_until.unwrap().duration_since(node.now().wall).as_hours()
+    };
+    let mut count = Count::default();
+    node.keep_leases(&mut count).await.unwrap();
+    for set in ["2027-01-01T08:00:00Z", "2024-12-31T08:00:00Z", START] {
+        clock.set(set);
+        node.keep_leases(&mut count).await.unwrap();
+        assert_eq!(left().await, 7 * 24, "{set}");
+    }
+    // The next agent, after two weeks in which nobody could start it.
+    clock.pass(Duration::from_hours(14 * 24));
+    let mut count = Count::default();
+    node.keep_leases(&mut count).await.unwrap();
+    assert_eq!(left().await, 7 * 24);
+    // It was stopped on a clock that was set by then, which the agent sees a moment later: it is kept for a day at least.
+    clock.set("2024-12-31T08:00:00Z");
+    let (start, live) = (node.event("berth.starting", "alice", "t"), node.event("berth.live", "alice", "t"));
+    ledger.begin_start(id, &[CardId(0)], None, false, (None, &[]), &start).unwrap();
+    ledger.commit_live(id, "ssh-ed25519 AAAA", &live).unwrap();
+    ledger.begin_stop(id, StopReason::Asked, &node.event("berth.stopping", "alice", "t")).unwrap();
+    let until = "2025-01-07T08:00:00Z".parse().unwrap();
+    ledger.stopped(id, until, &node.event("berth.stopped", "alice", "t")).unwrap();
+    node.keep_leases(&mut count).await.unwrap();
+    assert_eq!(left().await, 24);
+    clock.pass(Duration::from_hours(23));
+    node.keep_leases(&mut count).await.unwrap();
+    assert_eq!(left().await, 1);
+    // In the end it is released.
+    clock.pass(Duration::from_hours(2));
+    node.keep_leases(&mut count).await.unwrap();
+    let berth = node.find_berth(&alice(), "train").await.unwrap();
+    assert_eq!(berth.state, BerthState::Releasing, "there is no engine that could remove its container");
 }
 
 /// How often somebody may do something does not depend on who sets the clock.

@@ -18,6 +18,8 @@ const LEAST_GIVEN_BACK: SignedDuration = SignedDuration::from_mins(1);
 pub(super) struct Passed {
     /// They end this much later, by the wall clock.
     pub(super) shift: SignedDuration,
+    /// Stopped berths are kept this much longer, by the wall clock: all of the time in which no agent was there to start one.
+    pub(super) kept: SignedDuration,
     /// How far the clock was set, if it was.
     pub(super) jump: Option<SignedDuration>,
     /// How much time is given back.
@@ -33,7 +35,10 @@ pub(super) fn passed(last: &Counted, was_down: bool, now: Now, boot_id: &str) ->
     let jump = Some(by_wall.saturating_sub(real)).filter(|drift| drift.abs() > JUMP);
     let given_back =
         if was_down && real >= LEAST_GIVEN_BACK { real.min(MOST_GIVEN_BACK) } else { SignedDuration::ZERO };
-    Passed { shift: given_back.saturating_add(jump.unwrap_or_default()), jump, given_back }
+    let set = jump.unwrap_or_default();
+    // What is released is gone. Over a boot nobody knows whether the clock went or was set, so none of that counts.
+    let kept = if was_down && by_wall.abs() >= LEAST_GIVEN_BACK { by_wall } else { set };
+    Passed { shift: given_back.saturating_add(set), kept, jump, given_back }
 }
 
 fn signed(time: Duration) -> SignedDuration {
@@ -47,6 +52,7 @@ mod tests {
     use jiff::Timestamp;
 
     const HOUR: i64 = 3600;
+    const YEAR: i64 = 365 * 24 * HOUR;
 
     fn counted() -> Counted {
         Counted { wall: Timestamp::UNIX_EPOCH, boot: Duration::from_hours(10), boot_id: "a".into() }
@@ -66,10 +72,10 @@ mod tests {
         let passed = |wall, boot| passed(&counted(), false, now(wall, boot), "a");
         assert_eq!(passed(60, 60), Passed::default());
         assert_eq!(passed(60 + 290, 60), Passed::default(), "a correction");
-        let year = 365 * 24 * HOUR;
-        for set in [year, -year, 301] {
+        for set in [YEAR, -YEAR, 301] {
             let jump = Some(secs(set));
-            assert_eq!(passed(60 + set, 60), Passed { shift: secs(set), jump, given_back: secs(0) });
+            let wanted = Passed { shift: secs(set), kept: secs(set), jump, given_back: secs(0) };
+            assert_eq!(passed(60 + set, 60), wanted);
         }
     }
 
@@ -77,6 +83,8 @@ mod tests {
     fn the_time_of_an_agent_that_was_down_is_given_back() {
         let down = |wall, boot| passed(&counted(), true, now(wall, boot), "a");
         assert_eq!(down(50, 50), Passed::default(), "a restart");
+        assert_eq!(down(30 * HOUR, 30 * HOUR).kept, secs(30 * HOUR), "nobody could start what is kept");
+        assert_eq!(down(-YEAR, HOUR).kept, secs(-YEAR), "set back meanwhile");
         assert_eq!(down(2 * HOUR, 2 * HOUR).shift, secs(2 * HOUR));
         assert_eq!(down(30 * HOUR, 30 * HOUR).shift, secs(24 * HOUR), "six hours of it count");
         let set = down(2 * HOUR + 7 * HOUR, 2 * HOUR);
@@ -88,6 +96,7 @@ mod tests {
         let booted = |wall| passed(&counted(), true, now(wall, 0), "b");
         assert_eq!(booted(3 * HOUR).shift, secs(3 * HOUR));
         assert_eq!(booted(400 * HOUR).shift, secs(24 * HOUR));
+        assert_eq!(booted(YEAR).kept, secs(YEAR), "a machine that was off, or a clock without a battery");
         let back = booted(-HOUR);
         assert_eq!((back.shift, back.jump), (secs(-HOUR), Some(secs(-HOUR))));
     }

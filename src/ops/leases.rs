@@ -6,7 +6,7 @@ use super::situation::reason_of;
 use super::{Caller, Node, ProgressSender, queue};
 use crate::error::Fault;
 use crate::host::sysctl;
-use crate::ledger::{Counted, Ledger};
+use crate::ledger::{Counted, Ledger, Shift};
 use crate::life::time::between;
 use crate::life::{self, Action, Renewal, Situation, Why};
 use crate::model::notice::{Notice, Waits};
@@ -18,6 +18,8 @@ use std::time::Duration;
 
 /// How long no lease ends after the clock was set: whoever set it may set it back.
 const HELD: Duration = Duration::from_mins(30);
+/// How long a stopped berth is kept at least after the clock was set.
+const KEPT_AFTER_JUMP: SignedDuration = SignedDuration::from_hours(24);
 /// How often the ledger is told up to when time was counted.
 const WRITE_EVERY: SignedDuration = SignedDuration::from_secs(60);
 
@@ -84,9 +86,17 @@ impl Node {
         let counted = Counted { wall: now.wall, boot: now.boot.0, boot_id };
         let is_due =
             count.written.is_none_or(|written| now.wall.duration_since(written).abs() >= WRITE_EVERY);
-        if is_due || !passed.shift.is_zero() {
+        let shift = Shift {
+            leases: passed.shift,
+            kept: passed.kept,
+            // Who stopped a berth on the clock that is set by now, before this was seen, has it for a while, too.
+            kept_at_least: passed
+                .jump
+                .map(|_| now.wall.checked_add(KEPT_AFTER_JUMP).unwrap_or(Timestamp::MAX)),
+        };
+        if is_due || !shift.is_zero() {
             let event = said(&passed).map(|text| self.event("leases.moved", &Caller::agent().name, text));
-            let (written, shift) = (counted.clone(), passed.shift);
+            let written = counted.clone();
             self.ledger(move |ledger| ledger.count(&written, shift, event.as_ref())).await?;
             count.written = Some(now.wall);
         }

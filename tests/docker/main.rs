@@ -10,6 +10,7 @@
 )]
 
 mod berths;
+mod campaign;
 mod engine;
 mod gateway;
 mod machine;
