@@ -42,7 +42,7 @@ pub(crate) fn list(global: &Global, args: ListArgs) -> Result<ExitCode> {
 }
 
 fn row(berth: &Berth, idle: Option<&IdleView>, now: Timestamp) -> Vec<String> {
-    let kept = berth.stop.as_ref().and_then(|stop| stop.kept_until);
+    let kept = berth.stop.as_ref().and_then(|stop| stop.release_at.or(stop.kept_until));
     let ends = match (berth.ended_at, berth.until, kept) {
         (Some(ended), ..) => format!("ended {}", relative(ended, now)),
         (None, _, Some(until)) => format!("kept, released {}", relative(until, now)),
@@ -91,6 +91,10 @@ fn lease_state(berth: &Berth, now: Timestamp) -> Option<String> {
             Some(format!("locked, this ends {at}: {why}"))
         }
         LeaseState::Overdue => Some("its lease is over: it may be asked back".into()),
+        LeaseState::ReleaseSoon => Some(format!(
+            "the disk is full: released {at} unless there is room before, or: berth keep {}",
+            berth.name
+        )),
         LeaseState::Ending => None,
     }
 }
@@ -136,7 +140,7 @@ pub(crate) fn show(global: &Global, args: ShowArgs) -> Result<ExitCode> {
     match &berth.stop {
         Some(stop) if berth.state == BerthState::Stopped => {
             line("stopped", &format!("{}, {}", relative(stop.at, now), stopped(stop.reason)));
-            if let Some(until) = stop.kept_until {
+            if let Some(until) = stop.release_at.or(stop.kept_until) {
                 line(
                     "kept",
                     &format!("released {}; before that: berth start {}", relative(until, now), berth.name),

@@ -9,12 +9,13 @@ use jiff::Timestamp;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Keep a berth that was asked back because it did nothing
+/// Keep a berth that was asked back because it did nothing, or a stopped one
 #[derive(clap::Args)]
 #[command(after_long_help = "\
 A berth that does nothing is asked back once somebody waits for its cards. This
 says that you need it all the same; it can be said twice in a lease. A berth
-whose lease is over needs a new one: berth renew.
+whose lease is over needs a new one: berth renew. A stopped berth that is to be
+released because the disk is full stays as long as any other.
 
 Example:
   berth keep train")]

@@ -26,6 +26,22 @@ pub fn is_full_for_us(path: &Path) -> io::Result<bool> {
     Ok(few_bytes || stat.f_files > 0 && stat.f_ffree < NEEDED_FILES)
 }
 
+/// The size of a file system, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    pub total: u64,
+    /// What others than root could still write, as `df` shows it.
+    pub available: u64,
+}
+
+/// An error also where the file system does not tell a size.
+pub fn space(path: &Path) -> io::Result<Space> {
+    let stat = statvfs(path)?;
+    let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+    let space = Space { total: bytes(stat.f_blocks), available: bytes(stat.f_bavail) };
+    if space.total == 0 { Err(io::Error::other("it tells no size")) } else { Ok(space) }
+}
+
 /// How many bytes the agent could still write there.
 pub fn free_for_us(path: &Path) -> io::Result<u64> {
     let stat = statvfs(path)?;
@@ -65,6 +81,9 @@ mod tests {
         // /proc has no blocks at all, and no file can be made there anyway.
         assert!(!is_full_for_users(Path::new("/proc")).unwrap());
         assert_eq!(file_system_of(Path::new("/proc/sys")), Path::new("/proc"));
+        let space = space(dir.path()).unwrap();
+        assert!(space.available > 0 && space.available < space.total, "{space:?}");
+        assert!(super::space(Path::new("/proc")).is_err() && super::space(&dir.path().join("none")).is_err());
     }
 
     #[test]

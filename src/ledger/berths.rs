@@ -60,7 +60,9 @@ const COLUMNS: &str = "SELECT id, owner, name, state, port, ssh_user, image, ima
      WHERE berth = berths.id AND state <> 'stopped' ORDER BY card)),
     (SELECT json_group_array(json_object('code', code, 'since', since, 'cards', json(cards), 'detail', detail))
      FROM conditions WHERE berth = berths.id),
-    size, lease, unattended, stop_reason, stopped_at, kept_until, stops_at, lock
+    size, lease, unattended, stop_reason, stopped_at, kept_until, stops_at, lock,
+    (SELECT release_at FROM early_releases WHERE berth = berths.id),
+    EXISTS (SELECT 1 FROM early_releases WHERE berth = berths.id AND release_at IS NULL)
     FROM berths";
 
 /// A berth that has not ended; the same condition as in the indexes of the schema.
@@ -448,5 +450,6 @@ fn read_stop(row: &rusqlite::Row, first: usize) -> rusqlite::Result<Option<Stop>
     let reason: Option<String> = row.get(first)?;
     let Some(at) = optional_time_at(row, first + 1)? else { return Ok(None) };
     let reason = reason.as_deref().and_then(StopReason::parse).unwrap_or(StopReason::Asked);
-    Ok(Some(Stop { reason, at, kept_until: optional_time_at(row, first + 2)? }))
+    let (kept_until, release_at) = (optional_time_at(row, first + 2)?, optional_time_at(row, 26)?);
+    Ok(Some(Stop { reason, at, kept_until, release_at, kept: row.get(27)? }))
 }

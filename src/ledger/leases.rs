@@ -1,7 +1,7 @@
 //! What is stored about leases: what owners were told, and up to when time was counted.
 
 use super::berths::STANDING;
-use super::{Ledger, NewEvent, conditions, find, list, messages, optional_time_at, time_at};
+use super::{Ledger, NewEvent, conditions, early_releases, find, list, messages, optional_time_at, time_at};
 use crate::error::Fault;
 use crate::model::clock::BootTime;
 use crate::model::{Berth, BerthState, Lock, StopReason};
@@ -205,7 +205,7 @@ impl Ledger {
                     shift_kept(transaction, id, &shift)?;
                 }
             }
-            Ok(())
+            early_releases::shift(transaction, shift.kept)
         })
     }
 }

@@ -6,6 +6,7 @@
 
 mod berths;
 mod conditions;
+mod early_releases;
 mod events;
 mod leases;
 mod messages;

@@ -7,10 +7,10 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(super) const APPLICATION_ID: i32 = 0x4252_5448;
 
 /// The newest schema that this program knows.
-pub(super) const VERSION: i32 = 6;
+pub(super) const VERSION: i32 = 7;
 
 /// The migrations, each with the version that it leads to.
-const MIGRATIONS: [(i32, &str); 6] = [(1, V1), (2, V2), (3, V3), (4, V4), (5, V5), (VERSION, V6)];
+const MIGRATIONS: [(i32, &str); 7] = [(1, V1), (2, V2), (3, V3), (4, V4), (5, V5), (6, V6), (VERSION, V7)];
 
 /// `held = 1` and the partial unique index make two live berths on one card impossible in the database itself;
 /// the same holds for ports and names. A trigger frees cards in the transaction that ends a berth.
@@ -328,6 +328,21 @@ CREATE TRIGGER a_berth_that_stands_still_has_no_message AFTER UPDATE OF state ON
 WHEN NEW.state IN ('stopped', 'released', 'undone')
 BEGIN
   DELETE FROM messages WHERE berth = NEW.id;
+END;
+";
+
+/// `early_releases`: stopped berths whose owners were told that they go because the disk runs full, and when; without a
+/// time, those that their owners keep.
+const V7: &str = "
+CREATE TABLE early_releases (
+  berth INTEGER PRIMARY KEY REFERENCES berths (id),
+  told_at TEXT NOT NULL,
+  release_at TEXT
+) STRICT;
+CREATE TRIGGER an_early_release_is_of_a_stopped_berth AFTER UPDATE OF state ON berths
+WHEN NEW.state <> 'stopped'
+BEGIN
+  DELETE FROM early_releases WHERE berth = NEW.id;
 END;
 ";
 

@@ -5,7 +5,7 @@ use super::*;
 use crate::model::{Berth, BerthState, CardId, Stop, StopReason};
 use std::fs;
 
-fn at(second: i64) -> Timestamp {
+pub(super) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
 }
 
@@ -174,7 +174,7 @@ fn a_ledger_that_cannot_be_trusted_is_never_replaced() {
     other.pragma_update(None, "user_version", 99).unwrap();
     drop(other);
     let newer = Ledger::open(&path, at(0)).unwrap_err();
-    assert!(newer.message.contains("has schema 99, this berth knows 6"), "{newer}");
+    assert!(newer.message.contains("has schema 99, this berth knows 7"), "{newer}");
 
     for (bytes, word) in [(&b""[..], "empty"), (&[b'x'; 8192][..], "corrupt"), (&good[..6000], "")] {
         fs::write(&path, bytes).unwrap();
@@ -414,7 +414,13 @@ fn a_stopped_berth_has_a_name_and_a_port_and_no_cards() {
     let claim = |name, cards: &[u32], port| ledger.claim(&new_berth(name, cards, port), &event("x"));
     assert!(matches!(claim("b", &[1], 20001), Err(ClaimError::CardTaken(_))), "until it has stopped");
     let stopped = ledger.stopped(berth.id, at(99), &event("x")).unwrap();
-    let stop = Stop { reason: StopReason::Lease, at: at(0), kept_until: Some(at(99)) };
+    let stop = Stop {
+        reason: StopReason::Lease,
+        at: at(0),
+        kept_until: Some(at(99)),
+        release_at: None,
+        kept: false,
+    };
     assert_eq!((stopped.cards.len(), stopped.size, stopped.until, stopped.stop), (0, 2, None, Some(stop)));
     assert!(matches!(claim("b", &[1], 20000), Err(ClaimError::PortTaken(20000))));
     assert!(matches!(claim("a", &[1], 20001), Err(ClaimError::NameTaken { .. })));

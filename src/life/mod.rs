@@ -12,9 +12,11 @@
 //! the row: who can start starts, and for who cannot, `pledge` looks whose cards would serve the wish if they were asked
 //! back; those cards are the ticket's in the meantime. `ask_back` and `warn` make what is said and done of it. `ends` says
 //! when cards come back, `idle` who does nothing. `places` plays the same rules forward, and `renewal` says what a lease may still become.
+//! `early` is a decision of its own: which stopped berths go where the disk runs full.
 
 mod ask_back;
 mod cards;
+pub mod early;
 mod ends;
 mod hold;
 pub mod idle;

@@ -198,6 +198,12 @@ pub struct Stop {
     pub at: Timestamp,
     /// Until when its container is kept.
     pub kept_until: Option<Timestamp>,
+    /// When it is released, where that was announced because the disk runs full.
+    #[serde(default)]
+    pub release_at: Option<Timestamp>,
+    /// Its owner needs it: it is released no sooner than `kept_until`.
+    #[serde(default)]
+    pub kept: bool,
 }
 
 impl Berth {

@@ -16,6 +16,8 @@ pub enum LeaseState {
     Overdue,
     /// Its lease ends soon.
     Ending,
+    /// It is stopped, and released at the deadline because the disk runs full: that was announced.
+    ReleaseSoon,
 }
 
 /// That a berth is not asked back for a time.
@@ -34,7 +36,11 @@ impl Berth {
         self.lock = self.lock.filter(|lock| lock.until > now);
         (self.condition, self.deadline) = match self.state {
             BerthState::Live => self.live_lease(now, first_warning),
-            BerthState::Stopped => (None, self.stop.as_ref().and_then(|stop| stop.kept_until)),
+            BerthState::Stopped => {
+                let release_at = self.stop.as_ref().and_then(|stop| stop.release_at);
+                let kept_until = self.stop.as_ref().and_then(|stop| stop.kept_until);
+                (release_at.map(|_| LeaseState::ReleaseSoon), release_at.or(kept_until))
+            }
             _ => (None, None),
         };
         self
@@ -96,7 +102,16 @@ mod tests {
         assert_eq!(stands(locked(), 20).0, Some(LeaseState::Overdue));
         let asked = Berth { stops_at: Some(at(9)), stops_for: Some(StopReason::Lease), ..locked() };
         assert_eq!(stands(asked, 8), (Some(LeaseState::AskedBack), Some(at(9))));
-        let stop = Some(Stop { reason: StopReason::Asked, at: at(1), kept_until: Some(at(30)) });
-        assert_eq!(stands(Berth { state: BerthState::Stopped, stop, ..locked() }, 9), (None, Some(at(30))));
+        let stop = |release_at| Stop {
+            reason: StopReason::Asked,
+            at: at(1),
+            kept_until: Some(at(30)),
+            release_at,
+            kept: false,
+        };
+        let stopped =
+            |release_at| Berth { state: BerthState::Stopped, stop: Some(stop(release_at)), ..locked() };
+        assert_eq!(stands(stopped(None), 9), (None, Some(at(30))));
+        assert_eq!(stands(stopped(Some(at(10))), 9), (Some(LeaseState::ReleaseSoon), Some(at(10))));
     }
 }

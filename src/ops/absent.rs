@@ -51,7 +51,14 @@ fn about(berth: &Berth, ticket: Option<&TicketRow>, clock: Clock) -> String {
     };
     match ticket {
         Some(ticket) => format!("{stopped}; it waits for {}, see its place: berth queue", wish(&ticket.wish)),
-        None => format!("{stopped}; its container is kept, start it: berth start {}", berth.name),
+        None => match berth.stop.as_ref().and_then(|stop| stop.release_at) {
+            Some(at) => format!(
+                "{stopped}; it is released at {}, because the disk is full: berth start {name} or berth keep {name} prevents that",
+                clock.time_and_distance(at),
+                name = berth.name
+            ),
+            None => format!("{stopped}; its container is kept, start it: berth start {}", berth.name),
+        },
     }
 }
 
@@ -86,11 +93,26 @@ mod tests {
     fn a_stopped_berth_says_since_when_why_and_what_to_do() {
         let at = |text: &str| -> Timestamp { text.parse().unwrap() };
         let clock = Clock { now: at("2026-01-02T09:20:00Z"), utc_offset: 0 };
-        let stop = |reason| Some(Stop { reason, at: at("2026-01-02T07:20:00Z"), kept_until: None });
+        let stop = |reason| {
+            Some(Stop {
+                reason,
+                at: at("2026-01-02T07:20:00Z"),
+                kept_until: None,
+                release_at: None,
+                kept: false,
+            })
+        };
         assert_eq!(
             about(&berth(BerthState::Stopped, stop(StopReason::Lease)), None, clock),
             "alice/dev was stopped at 07:20 (2 h ago): its lease was over, and somebody waited for cards; its container is kept, \
              start it: berth start dev"
+        );
+        let soon =
+            stop(StopReason::Asked).map(|stop| Stop { release_at: Some(at("2026-01-02T19:20:00Z")), ..stop });
+        assert_eq!(
+            about(&berth(BerthState::Stopped, soon), None, clock),
+            "alice/dev was stopped at 07:20 (2 h ago); it is released at 19:20 (in 10 h), because the disk is full: berth start dev \
+             or berth keep dev prevents that"
         );
         let ticket = TicketRow {
             id: 3,

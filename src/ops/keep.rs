@@ -17,12 +17,15 @@ const LONGEST_LOCK: Duration = Duration::from_hours(366 * 24);
 const LONGEST_WHY: usize = 200;
 
 impl Node {
-    /// Its owner needs it although it did nothing. An error where it is asked back for another reason, or was kept
-    /// often enough.
+    /// Its owner needs it although it did nothing, or a stopped one although the disk runs full. An error where it is
+    /// asked back for another reason, or was kept often enough.
     pub async fn keep_berth(&self, caller: &Caller, name: &str) -> Result<Berth> {
         self.ration(caller, Act::Renew)?;
         let (_busy, berth) = self.marked(caller, name).await?;
         let label = berth.label();
+        if berth.state == BerthState::Stopped {
+            return self.keep_stopped(caller, berth).await;
+        }
         if berth.state != BerthState::Live {
             return Err(Fault::refused(format!("{label} is {} and cannot be kept", berth.state)).into());
         }

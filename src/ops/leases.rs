@@ -39,6 +39,7 @@ impl Node {
     pub async fn keep_leases(self: &Arc<Self>, count: &mut Count) -> Result<()> {
         self.count_time(count).await?;
         self.release_old_stopped().await?;
+        self.release_sooner().await?;
         self.pass_on_unused().await?;
         let is_wanted = self.is_anybody_waiting().await?;
         let survey = if is_wanted && self.has_engine().await {

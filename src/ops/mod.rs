@@ -17,6 +17,9 @@ mod conditions;
 mod detached;
 mod directory;
 pub mod doors;
+mod early_release;
+#[cfg(test)]
+mod early_release_tests;
 mod editors;
 mod files;
 pub mod gateway;

@@ -5,6 +5,7 @@ use super::away::Away;
 use super::caller::Caller;
 use super::directory::Directory;
 use super::doors::Doors;
+use super::early_release::DataDisk;
 use super::health::Health;
 use super::lease_files::Unwritten;
 use super::locks::{Ordered, Rank};
@@ -78,6 +79,8 @@ pub struct Node {
     pub(super) doors: Doors,
     /// The agent's loops, in numbers.
     pub(super) health: Health,
+    /// How full the disk with the containers is.
+    pub(super) data_disk: DataDisk,
     /// How live berths work.
     pub(super) samples: Samples,
     /// No lease ends before this time, because the clock was set.
@@ -134,6 +137,7 @@ impl Node {
             editing_catalogue: Ordered::new(Rank::Catalogue, ()),
             doors: Doors::default(),
             health: Health::default(),
+            data_disk: DataDisk::default(),
             samples: Samples::default(),
             ends_held: Mutex::default(),
             wanted: Notify::new(),

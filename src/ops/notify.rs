@@ -41,6 +41,7 @@ struct Told<'a> {
     /// Of the berth as it is now.
     until: Option<Timestamp>,
     stops_at: Option<Timestamp>,
+    release_at: Option<Timestamp>,
 }
 
 impl Node {
@@ -90,6 +91,8 @@ fn is_for_owners(event: &Event) -> bool {
             "berth.lease-ending"
             | "berth.asked-back"
             | "berth.not-asked-back"
+            | "berth.release-soon"
+            | "berth.release-withdrawn"
             | "berth.recovered"
             | "berth.came"
             | "ticket.failed" => true,
@@ -114,6 +117,7 @@ fn news_of(ledger: &Ledger, node: &str, event: &Event) -> Result<News, crate::er
         text: &event.text,
         until: berth.as_ref().and_then(|berth| berth.until),
         stops_at: berth.as_ref().and_then(|berth| berth.stops_at),
+        release_at: berth.as_ref().and_then(|berth| berth.stop.as_ref()?.release_at),
     };
     let json = serde_json::to_vec(&told)
         .map_err(|error| crate::error::Fault::bug(format!("writing what a hook is told: {error}")))?;
@@ -144,6 +148,8 @@ mod tests {
             "berth.lease-ending",
             "berth.asked-back",
             "berth.not-asked-back",
+            "berth.release-soon",
+            "berth.release-withdrawn",
             "berth.card-alarm",
             "berth.dead",
         ] {

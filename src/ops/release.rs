@@ -12,21 +12,24 @@ pub(super) const STOP_SECONDS: u32 = 10;
 impl Node {
     pub async fn release(&self, caller: &Caller, name: &str, progress: &ProgressSender) -> Result<Berth> {
         let (_busy, berth) = self.marked(caller, name).await?;
-        self.release_marked(berth, caller, progress).await
+        self.release_marked(berth, caller, None, progress).await
     }
 
-    /// Releases a berth that the caller has marked busy, and read again since.
+    /// Releases a berth that the caller has marked busy, and read again since. `why` is said where nobody asked for it.
     pub(super) async fn release_marked(
         &self,
         berth: Berth,
         caller: &Caller,
+        why: Option<&str>,
         progress: &ProgressSender,
     ) -> Result<Berth> {
         if berth.state.has_ended() {
             return Ok(berth);
         }
         let (id, label) = (berth.id, berth.label());
-        let begun = self.about(&berth, "berth.releasing", &caller.name, format!("{label} is released"));
+        let because = why.map(|why| format!(": {why}")).unwrap_or_default();
+        let text = format!("{label} is released{because}");
+        let begun = self.about(&berth, "berth.releasing", &caller.name, text);
         // It may be written down already, and wait for Docker.
         if berth.state != BerthState::Releasing {
             self.ledger(move |ledger| ledger.begin_release(id, &begun)).await?;
@@ -38,9 +41,9 @@ impl Node {
             return Err(not_yet("release", &berth, &error).into());
         }
         crash::point("release.removed");
-        let text = format!("{label} is gone{}", freed(&berth));
+        let text = format!("{label} is gone{}{because}", freed(&berth));
         let ended = self.about(&berth, "berth.released", &caller.name, text);
-        let note = format!("released by {}", caller.name);
+        let note = format!("released by {}{because}", caller.name);
         self.end(&berth, BerthState::Released, &note, ended).await?;
         self.ledger_berth(id).await
     }

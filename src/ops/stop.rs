@@ -107,7 +107,7 @@ impl Node {
             }
             let name = berth.label();
             let (agent, nobody) = (Caller::agent(), ProgressSender::nobody());
-            if let Err(error) = self.release_marked(berth, &agent, &nobody).await {
+            if let Err(error) = self.release_marked(berth, &agent, None, &nobody).await {
                 tracing::warn!(
                     berth = name,
                     error = format!("{error:#}"),

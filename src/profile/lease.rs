@@ -1,6 +1,7 @@
 //! `[lease]` of a profile: what happens to leases that end, and how long a stopped berth is kept. docs/life.md says why
 //! these numbers.
 
+use super::KeepFree;
 use super::config::duration_text;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -26,6 +27,11 @@ pub struct LeaseRules {
     /// How long a stopped berth's container is kept.
     #[serde(with = "duration_text")]
     pub keep_stopped: Duration,
+    /// How much of the disk with the containers stays free. Below it, stopped berths are released sooner.
+    pub keep_free: KeepFree,
+    /// Between the announcement that a stopped berth is released sooner and its release.
+    #[serde(with = "duration_text")]
+    pub release_notice: Duration,
     /// After this time, no later request is served before a waiting one.
     #[serde(with = "duration_text")]
     pub longest_wait: Duration,
@@ -48,6 +54,8 @@ impl Default for LeaseRules {
             stop_time: Duration::from_mins(1),
             longest_renewal_while_wanted: Duration::from_hours(4),
             keep_stopped: Duration::from_hours(7 * 24),
+            keep_free: KeepFree::Percent(5),
+            release_notice: Duration::from_hours(24),
             longest_wait: Duration::from_hours(12),
             most_overtaken: 20,
             confirm: Duration::from_mins(15),
@@ -80,6 +88,14 @@ impl LeaseRules {
                 said(self.grace)
             ));
         }
+        if self.release_notice < self.grace {
+            return Some(format!(
+                "release-notice {} is shorter than grace {}: a release cannot be taken back, so write at least as much; 24h is the \
+                 default",
+                said(self.release_notice),
+                said(self.grace)
+            ));
+        }
         None
     }
 }
@@ -100,5 +116,28 @@ mod tests {
         );
         let short = LeaseRules { keep_stopped: Duration::from_mins(1), ..defaults() };
         assert!(wrong(short).starts_with("keep-stopped 1m is shorter than grace 15m"));
+        let sudden = LeaseRules { release_notice: Duration::from_mins(1), ..defaults() };
+        assert!(wrong(sudden).starts_with("release-notice 1m is shorter than grace 15m"));
+    }
+
+    #[test]
+    fn what_stays_free_is_refused_with_its_place() {
+        let read =
+            |text: &str| crate::profile::parse_toml::<LeaseRules>(std::path::Path::new("/p.toml"), text);
+        let keep_free = |text: &str| read(text).map(|rules| rules.keep_free);
+        assert_eq!(keep_free("").unwrap(), KeepFree::Percent(5));
+        assert_eq!(keep_free("keep-free = \"20GiB\"").unwrap(), KeepFree::Bytes(crate::model::Size::gib(20)));
+        for (wrong, said) in [
+            (
+                "grace = \"1m\"\nkeep-free = \"80%\"\n",
+                "/p.toml:2:13: `80%` is no part of a disk; write 0% to 50%",
+            ),
+            ("keep-free = \"much\"\n", "/p.toml:1:13: `much` is no part of a disk"),
+            ("keep-free = -1\n", "/p.toml:1:13: "),
+            ("keep-fre = \"5%\"\n", "/p.toml:1:1: unknown field `keep-fre`"),
+        ] {
+            let fault = crate::error::flatten(&read(wrong).unwrap_err());
+            assert!(fault.message.starts_with(said), "{}", fault.message);
+        }
     }
 }

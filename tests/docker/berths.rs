@@ -19,6 +19,7 @@ mod crash_points;
 mod events;
 mod flood;
 mod foreign;
+mod full_disk;
 mod host_keys;
 mod idle;
 mod images;

@@ -16,6 +16,8 @@ pub struct OwnEngine {
     slot: Slot,
     /// A directory with iptables' programs, where it makes rules at all.
     tools: Option<PathBuf>,
+    /// Its data has a file system of its own.
+    has_disk: bool,
     daemon: Option<Child>,
 }
 
@@ -24,15 +26,28 @@ impl OwnEngine {
         Self::with_rules(config, None)
     }
 
+    /// What it knows is on a disk of its own, of so many MiB.
+    pub fn on_disk(config: &Value, mib: u32) -> Self {
+        Self::make(config, None, Some(mib))
+    }
+
     /// It makes rules with the programs in `tools`.
     pub fn with_rules(config: &Value, tools: Option<PathBuf>) -> Self {
+        Self::make(config, tools, None)
+    }
+
+    fn make(config: &Value, tools: Option<PathBuf>, disk: Option<u32>) -> Self {
         let slot = Slot::take();
         let name = format!("btest{}", slot.major());
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("daemon.json"), config.to_string()).unwrap();
         let run_dir = Path::new("/run").join(&name);
         std::fs::create_dir_all(&run_dir).unwrap();
-        let mut engine = Self { dir, run: run_dir, bridge: name, slot, tools, daemon: None };
+        let has_disk = disk.is_some();
+        let mut engine = Self { dir, run: run_dir, bridge: name, slot, tools, has_disk, daemon: None };
+        if let Some(mib) = disk {
+            engine.mount_disk(mib);
+        }
         let network = format!("10.213.{}.1/24", engine.slot.major() % 256);
         let _ = Command::new("ip").args(["link", "del", &engine.bridge]).stderr(Stdio::null()).status();
         run("ip", &["link", "add", "name", &engine.bridge, "type", "bridge"]);
@@ -53,6 +68,14 @@ impl OwnEngine {
     fn path(&self) -> Option<(&'static str, String)> {
         let path = std::env::var("PATH").unwrap();
         self.tools.as_ref().map(|tools| ("PATH", format!("{}:{path}", tools.display())))
+    }
+
+    fn mount_disk(&self, mib: u32) {
+        let image = self.dir.path().join("disk").display().to_string();
+        run("truncate", &["-s", &format!("{mib}M"), &image]);
+        run("mkfs.xfs", &["-q", &image]);
+        std::fs::create_dir(self.data()).unwrap();
+        run("mount", &["-o", "loop", &image, &self.data().display().to_string()]);
     }
 
     /// Where it keeps what it knows.
@@ -100,6 +123,10 @@ impl OwnEngine {
 impl Drop for OwnEngine {
     fn drop(&mut self) {
         self.stop();
+        if self.has_disk {
+            // The loop device goes with it.
+            let _ = Command::new("umount").arg("-l").arg(self.data()).status();
+        }
         let _ = Command::new("ip").args(["link", "del", &self.bridge]).status();
         let _ = std::fs::remove_dir_all(&self.run);
     }

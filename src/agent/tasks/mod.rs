@@ -10,6 +10,7 @@ mod apart;
 mod cards;
 mod config;
 mod containers;
+mod data_disk;
 mod doors;
 mod editors;
 mod gateway;
@@ -81,6 +82,7 @@ impl Tasks {
         tasks.add(editors::Editors::default);
         tasks.add(admins::Admins::default);
         tasks.add(room::Room::default);
+        tasks.add(data_disk::DataDisk::default);
         tasks.add(config::Config::new(reread, hangup));
         let changed = node.clone();
         tasks.add(move || inside::Inside::new(&changed));
@@ -215,6 +217,7 @@ mod tests {
             "cards",
             "config",
             "containers",
+            "data-disk",
             "doors",
             "editors",
             "leases",

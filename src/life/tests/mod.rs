@@ -1,5 +1,6 @@
 //! The policy in examples, and what always holds, tried on situations that a seeded generator makes up.
 
+mod early;
 mod examples;
 mod properties;
 mod queue;

@@ -199,7 +199,7 @@ fn a_ledger_that_cannot_be_trusted_stops_the_agent() {
     let ledger = rig.path("state/ledger.db");
     // Whole, without its journal beside it.
     let dump = crate::machine::run("python3", &["-c", CHECKPOINT, ledger.to_str().unwrap()]);
-    assert_eq!(dump, "6");
+    assert_eq!(dump, "7");
     let good = std::fs::read(&ledger).unwrap();
     let mut newer = good.clone();
     // Where SQLite keeps user_version and application_id.
@@ -211,7 +211,7 @@ fn a_ledger_that_cannot_be_trusted_stops_the_agent() {
         *byte ^= 0x5a;
     }
     for (content, text) in [
-        (newer, "the ledger has schema 99, this berth knows 6"),
+        (newer, "the ledger has schema 99, this berth knows 7"),
         (other, "not a ledger of berth"),
         (corrupt, "the ledger is corrupt"),
         (b"not a database at all, but long enough to be looked at".repeat(20), "the ledger is corrupt"),

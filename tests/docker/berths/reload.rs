@@ -9,7 +9,7 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Replaces text in a file of the rig.
-fn edit(rig: &Rig, file: &str, old: &str, new: &str) {
+pub(super) fn edit(rig: &Rig, file: &str, old: &str, new: &str) {
     let text = std::fs::read_to_string(rig.path(file)).unwrap();
     assert!(text.contains(old), "{file} has no {old:?}");
     std::fs::write(rig.path(file), text.replacen(old, new, 1)).unwrap();
@@ -25,7 +25,7 @@ fn told(rig: &Rig) -> Vec<Value> {
 }
 
 /// Tells the agent to read its config again; the event that says what came of it.
-fn hang_up(rig: &Rig) -> Value {
+pub(super) fn hang_up(rig: &Rig) -> Value {
     let before = told(rig).len();
     run("kill", &["-HUP", &rig.agent.as_ref().unwrap().id().to_string()]);
     until("an event about the config", PATIENCE, || told(rig).get(before).cloned())
@@ -130,6 +130,7 @@ fn the_agents_loops_are_counted_for_everybody_who_is_registered() {
         "cards",
         "config",
         "containers",
+        "data-disk",
         "doors",
         "editors",
         "leases",
