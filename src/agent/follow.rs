@@ -1,13 +1,12 @@
-//! The stream of events: those in the ledger first, then each new one. And lines that are there already, sent as
-//! their reader takes them.
+//! The stream of events: those in the ledger first, then each new one. And a berth's log, the same way.
 
 use super::answer::encode;
 use super::types::ErrorBody;
 use crate::error::flatten;
 use crate::ops::Node;
+use crate::ops::berth_logs::BerthLog;
 use crate::ops::history::LookBack;
 use axum::body::Bytes;
-use serde::Serialize;
 use std::sync::Arc;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
@@ -59,14 +58,33 @@ pub(super) async fn send_events(node: Arc<Node>, from: LookBack, follow: bool, l
     }
 }
 
-/// Sends lines that were read already. The place among the readers is kept until the last one was taken.
-pub(super) async fn send_lines<T: Serialize>(entries: Vec<T>, place: LookBack, lines: Sender<Bytes>) {
+/// Sends a berth's log; with `follow`, also what comes, until the berth has ended or the reader has gone. The place among
+/// the readers is kept until then.
+pub(super) async fn send_log(node: Arc<Node>, log: BerthLog, follow: bool, lines: Sender<Bytes>) {
+    let BerthLog { lines: entries, place: _place, mut tail } = log;
     for entry in &entries {
         if lines.send(encode(entry)).await.is_err() {
-            break;
+            return;
         }
     }
-    drop(place);
+    while follow {
+        // Before the look: nothing is read ahead of the reader.
+        let free = tokio::select! {
+            free = lines.reserve() => free,
+            () = node.stopping() => return,
+        };
+        let Ok(free) = free else { return };
+        let next = tokio::select! {
+            next = tail.next(&node) => next,
+            () = lines.closed() => return,
+            () = node.stopping() => return,
+        };
+        match next {
+            Ok(Some(entries)) => free.send(entries.iter().map(encode).collect::<Vec<_>>().concat().into()),
+            Ok(None) => return,
+            Err(error) => return free.send(encode(&ErrorBody { error: flatten(&error) })),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The routes of `/v1`. Each one finds out who calls, calls one use case, and answers.
 
 use super::answer::{Answer, Failure, ndjson, stream_work};
-use super::follow::{queue, send_events, send_lines};
+use super::follow::{queue, send_events, send_log};
 use super::listen::Peer;
 use super::types::{
     BerthView, Berths, Cards, EventQuery, HealthView, Images, KeyName, ListQuery, LogQuery, NewHostKey,
@@ -74,6 +74,7 @@ pub(super) fn router(node: Arc<Node>) -> Router {
         .route("/v1/images/{name}/default", post(set_default_image))
         .route("/v1/snapshots", post(make_snapshot))
         .route("/v1/snapshots/{owner}/{name}", delete(remove_snapshot))
+        .route("/v1/snapshots/{owner}/{name}/check", post(check_snapshot))
         .route("/v1/events", get(events))
         .fallback(no_route)
         .method_not_allowed_fallback(no_route)
@@ -206,7 +207,7 @@ async fn act_on_berth(
             BerthAct::Lock(lock) => node.lock_berth(&caller, &name, lock).await?,
             BerthAct::Unlock {} => node.unlock_berth(&caller, &name).await?,
             BerthAct::Rename { name: new } => node.rename_berth(&caller, &name, &new).await?,
-            BerthAct::Resize { cards } => node.resize_berth(&caller, &name, cards).await?,
+            BerthAct::Resize(resize) => node.resize_berth(&caller, &name, resize.wish()?).await?,
             BerthAct::Start(start) => Box::pin(node.start_berth(&caller, &name, start, &progress)).await?,
         };
         Ok(view(&node, berth))
@@ -253,10 +254,10 @@ async fn berth_logs(
     Part(name): Part<String>,
     query: Asked<LogQuery>,
 ) -> Result<Response, Failure> {
-    let last = asked(query)?.last.unwrap_or(LOG_LINES);
-    let (entries, place) = node.berth_logs(&caller, &name, last).await?;
+    let LogQuery { last, follow } = asked(query)?;
+    let log = node.berth_logs(&caller, &name, last.unwrap_or(LOG_LINES)).await?;
     let (lines, body) = queue();
-    tokio::spawn(send_lines(entries, place, lines));
+    tokio::spawn(send_log(node, log, follow, lines));
     Ok(ndjson(body))
 }
 
@@ -356,6 +357,14 @@ async fn remove_snapshot(
     Part((owner, name)): Part<(String, String)>,
 ) -> Answer<()> {
     Ok(Json(node.remove_snapshot(&caller, &owner, &name).await?))
+}
+
+async fn check_snapshot(
+    State(node): Shared,
+    caller: Caller,
+    Part((owner, name)): Part<(String, String)>,
+) -> Answer<ImageCheck> {
+    Ok(Json(node.check_snapshot(&caller, &owner, &name).await?))
 }
 
 async fn add_image(State(node): Shared, caller: Caller, new: Body<NewImage>) -> Answer<ImageView> {

@@ -219,6 +219,8 @@ pub struct EventQuery {
 pub struct LogQuery {
     /// The newest so many lines.
     pub last: Option<u32>,
+    /// Keep the answer open and send lines as they come, until the berth has ended.
+    pub follow: bool,
 }
 
 /// The lines of `GET /v1/events`.

@@ -129,7 +129,9 @@ pub(crate) fn show(global: &Global, args: ShowArgs) -> Result<ExitCode> {
     let line = |key: &str, value: &str| render::line(&format!("{key:<10} {}", render::printable(value)));
     line("berth", &format!("{}/{} ({})", berth.owner, berth.name, berth.state));
     if berth.state == BerthState::Stopped {
-        line("cards", &format!("none; it had {}", berth.size));
+        let next =
+            berth.next_cards.as_ref().map(|cards| format!("its next start asks for {}", card::named(cards)));
+        line("cards", &format!("none; {}", next.unwrap_or_else(|| format!("it had {}", berth.size))));
     } else if berth.cards.is_empty() {
         line("cards", "none");
     } else {

@@ -73,10 +73,11 @@ It starts a container of the image for a moment. image.vscode says whether VS
 Code Remote-SSH can run its server there. The exit code is 4 when the image
 cannot be used as it is; warnings do not count.
 
-Example:
-  berth image check pytorch")]
+Examples:
+  berth image check pytorch
+  berth image check alice/mine")]
     Check {
-        /// Its name in the catalogue
+        /// Its name; NAME or OWNER/NAME of one that was made of a berth
         name: String,
     },
     /// Choose what requests get that name no image
@@ -128,6 +129,12 @@ enum OfferedVerb {
     /// Show the catalogue and what is on this node
     #[command(after_long_help = "Example:\n  berth image list")]
     List,
+    /// Say what an image offers: user, shell, glibc, tar, home, CANN
+    #[command(after_long_help = "Example:\n  berth image check mine")]
+    Check {
+        /// Its name in the catalogue, or of an image that you made of a berth
+        name: String,
+    },
     /// Remove an image that you made of a berth
     #[command(after_long_help = "It is gone for good.\n\nExample:\n  berth image remove mine")]
     Remove {
@@ -139,6 +146,7 @@ enum OfferedVerb {
 pub(crate) fn offer(global: &Global, args: &Offered) -> Result<ExitCode> {
     match &args.command {
         OfferedVerb::List => list(global),
+        OfferedVerb::Check { name } => check(global, name),
         OfferedVerb::Remove { name } => remove(global, name),
     }
 }
@@ -168,14 +176,17 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
 }
 
 /// The path of an image that was made of a berth is its owner's.
-fn remove(global: &Global, name: &str) -> Result<ExitCode> {
-    let path = match name.split_once('/') {
+fn image_path(name: &str) -> Result<String, Fault> {
+    Ok(match name.split_once('/') {
         Some((owner, own)) => {
             format!("/v1/snapshots/{}/{}", segment("a user", owner)?, segment("an image", own)?)
         }
         None => format!("/v1/images/{}", segment("an image", name)?),
-    };
-    let () = wait_for(global.client()?.delete(&path))?;
+    })
+}
+
+fn remove(global: &Global, name: &str) -> Result<ExitCode> {
+    let () = wait_for(global.client()?.delete(&image_path(name)?))?;
     render::note(&format!("image {name} is removed"));
     Ok(ExitCode::SUCCESS)
 }
@@ -226,7 +237,7 @@ fn list(global: &Global) -> Result<ExitCode> {
 }
 
 fn check(global: &Global, name: &str) -> Result<ExitCode> {
-    let path = format!("/v1/images/{}/check", segment("an image", name)?);
+    let path = format!("{}/check", image_path(name)?);
     let check: ImageCheck = wait_for(global.client()?.post(&path, &()))?;
     if global.json {
         render::json(&check)?;

@@ -18,18 +18,22 @@ time. A berth that has ended, or was never made, still has its events. Root
 in a berth can write any line marked `container`. With --json each line is
 one entry.
 
-Example:
-  berth logs train --last 20")]
+Examples:
+  berth logs train --last 20
+  berth logs train --follow")]
 pub(crate) struct Args {
     /// Its name, or OWNER/NAME
     name: String,
     /// How many of the newest lines to show, at most 2000
     #[arg(long, value_name = "N", default_value_t = 100)]
     last: u32,
+    /// Go on with lines as they come, until you interrupt it or the berth ends
+    #[arg(long)]
+    follow: bool,
 }
 
 pub(crate) fn run(global: &Global, args: &Args) -> Result<ExitCode> {
-    let path = format!("/v1/logs/{}?last={}", berth_name(&args.name)?, args.last);
+    let path = format!("/v1/logs/{}?last={}&follow={}", berth_name(&args.name)?, args.last, args.follow);
     let client = global.client()?;
     wait_for(async {
         let mut lines = client.lines(Method::GET, &path, Bytes::new()).await?;

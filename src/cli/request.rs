@@ -56,6 +56,9 @@ pub(crate) struct Args {
     /// Wait until cards are free, at most so long [30m when no time is given]
     #[arg(long, value_name = "TIME", value_parser = parse_duration, num_args = 0..=1, default_missing_value = WAIT)]
     wait: Option<Duration>,
+    /// Answer at once, as without --wait: cards, or why there are none
+    #[arg(long, conflicts_with_all = ["wait", "detach"])]
+    nonblock: bool,
     /// Do not wait here: it becomes a berth when its turn comes, and you log in to it
     /// within 15 minutes, or its cards are for the next one
     #[arg(long, conflicts_with = "wait")]
@@ -77,12 +80,19 @@ pub(crate) struct Args {
 
 /// One word of `--card-ids`: a card, or those from one to another.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Ids(Vec<i64>);
+pub(super) struct Ids(Vec<i64>);
+
+impl Ids {
+    /// All cards of some words.
+    pub(super) fn all(words: &[Self]) -> Vec<i64> {
+        words.iter().flat_map(|ids| ids.0.iter().copied()).collect()
+    }
+}
 
 /// More than any node has.
 const MOST_IDS: i64 = 1024;
 
-fn parse_ids(text: &str) -> Result<Ids, String> {
+pub(super) fn parse_ids(text: &str) -> Result<Ids, String> {
     let wrong = || "write numbers as 0,1 or 4-7".to_owned();
     let number = |text: &str| text.trim().parse::<i64>().map_err(|_| wrong());
     if let Ok(one) = number(text) {
@@ -100,7 +110,7 @@ impl Args {
     fn into_request(self) -> Result<BerthRequest, Fault> {
         let cards = match (self.cards, self.card_ids) {
             (Some(count), _) => CardWish::Count(count),
-            (None, Some(ids)) => CardWish::Ids(ids.into_iter().flat_map(|ids| ids.0).collect()),
+            (None, Some(ids)) => CardWish::Ids(Ids::all(&ids)),
             (None, None) => return Err(Fault::usage("say how many cards: --cards N")),
         };
         // JSON has no such numbers: the agent would hear of no wish at all.
@@ -113,7 +123,7 @@ impl Args {
             name: self.name,
             image: self.image,
             lease: self.lease.map(whole_seconds),
-            wait: self.wait.map_or(0, whole_seconds),
+            wait: if self.nonblock { 0 } else { self.wait.map_or(0, whole_seconds) },
             cpus: self.cpus,
             memory: self.memory,
             unattended: self.unattended,

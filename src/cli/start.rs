@@ -62,6 +62,9 @@ pub(crate) struct StartArgs {
     /// Wait until cards are free, at most so long [30m when no time is given]
     #[arg(long, value_name = "TIME", value_parser = parse_duration, num_args = 0..=1, default_missing_value = WAIT)]
     wait: Option<Duration>,
+    /// Answer at once, as without --wait
+    #[arg(long, conflicts_with = "wait")]
+    nonblock: bool,
     /// For work without a person: it ends with its lease, whether or not anybody waits
     #[arg(long)]
     unattended: bool,
@@ -70,7 +73,7 @@ pub(crate) struct StartArgs {
 pub(crate) fn start(global: &Global, args: StartArgs) -> Result<ExitCode> {
     let wanted = StartRequest {
         lease: args.lease.map(whole_seconds),
-        wait: args.wait.map_or(0, whole_seconds),
+        wait: if args.nonblock { 0 } else { args.wait.map_or(0, whole_seconds) },
         unattended: args.unattended,
         ticket: None,
     };

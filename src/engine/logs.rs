@@ -66,6 +66,29 @@ impl Engine {
         self.pieces(id, true).skip(skip).filter_map(|piece| std::future::ready(piece.transpose()))
     }
 
+    /// What was written to both streams after `since`, then each new line until the container stops.
+    pub fn follow_since(&self, id: &str, since: Timestamp) -> impl Stream<Item = Result<OutputLine>> + use<> {
+        let options = LogsOptionsBuilder::default()
+            .follow(true)
+            .stdout(true)
+            .stderr(true)
+            .timestamps(true)
+            // Whole seconds are all that the engine can be asked for.
+            .since(i32::try_from(since.as_second()).unwrap_or(0))
+            .build();
+        let (engine, id) = (self.clone(), id.to_owned());
+        self.docker().logs(&id, Some(options)).filter_map(move |part| {
+            let line = match part {
+                Ok(part) => read_line(&part.into_bytes()).filter(|line| line.at > since).map(Ok),
+                Err(error) => Some(
+                    Err(engine.fault(&error))
+                        .with_context(|| format!("following what container {id} writes")),
+                ),
+            };
+            std::future::ready(line)
+        })
+    }
+
     /// The pieces of standard output; `None` in place of a piece without a time.
     fn pieces(&self, id: &str, follow: bool) -> impl Stream<Item = Result<Option<OutputLine>>> + use<> {
         let options =

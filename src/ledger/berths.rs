@@ -4,9 +4,10 @@ use super::{
     Ledger, LedgerError, NewEvent, conditions, find, list, optional_time_at, parse_json, tickets, time_at,
 };
 use crate::error::Fault;
-use crate::model::{Berth, BerthState, CardId, Lock, Size, Stop, StopReason, card};
+use crate::model::{Berth, BerthState, CardId, Size, Stop, StopReason, card};
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, Transaction, params};
+use serde::de::DeserializeOwned;
 
 /// What a claim writes down before anything is done.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,7 +63,7 @@ const COLUMNS: &str = "SELECT id, owner, name, state, port, ssh_user, image, ima
      FROM conditions WHERE berth = berths.id),
     size, lease, unattended, stop_reason, stopped_at, kept_until, stops_at, lock,
     (SELECT release_at FROM early_releases WHERE berth = berths.id),
-    EXISTS (SELECT 1 FROM early_releases WHERE berth = berths.id AND release_at IS NULL)
+    EXISTS (SELECT 1 FROM early_releases WHERE berth = berths.id AND release_at IS NULL), next_cards
     FROM berths";
 
 /// A berth that has not ended; the same condition as in the indexes of the schema.
@@ -108,7 +109,7 @@ impl Ledger {
             transaction.execute(
                 "UPDATE berths SET host_key = ?2, until = ?3, live_at = ?4, told_left = NULL, renewals = 0, keeps = 0,
                  asked_at = NULL, stops_at = NULL, stop_reason = NULL, stopped_at = NULL, kept_until = NULL,
-                 confirm = NULL, confirm_by = ?5, ticket = NULL WHERE id = ?1",
+                 confirm = NULL, confirm_by = ?5, ticket = NULL, next_cards = NULL WHERE id = ?1",
                 params![id, host_key, text_of(lease), event.at.to_string(), text_of(confirm)],
             )
         })?;
@@ -430,7 +431,8 @@ fn read_berth(row: &rusqlite::Row) -> rusqlite::Result<Berth> {
         stops_for: read_stops_for(row)?,
         condition: None,
         deadline: None,
-        lock: read_lock(row, 25)?,
+        lock: optional_json(row, 25)?,
+        next_cards: optional_json(row, 28)?,
     })
 }
 
@@ -440,7 +442,7 @@ fn read_stops_for(row: &rusqlite::Row) -> rusqlite::Result<Option<StopReason>> {
     Ok(reason.as_deref().and_then(StopReason::parse).filter(|_| is_announced))
 }
 
-fn read_lock(row: &rusqlite::Row, column: usize) -> rusqlite::Result<Option<Lock>> {
+fn optional_json<T: DeserializeOwned>(row: &rusqlite::Row, column: usize) -> rusqlite::Result<Option<T>> {
     let text: Option<String> = row.get(column)?;
     text.map(|text| parse_json(column, &text)).transpose()
 }

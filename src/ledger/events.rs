@@ -138,6 +138,9 @@ const TOLD: &str = "SELECT at FROM events WHERE owner = ?1 AND berth = ?2 AND ac
 const OF_BERTH: &str = "SELECT id, at, kind, actor, owner, berth, text FROM events
      WHERE owner = ?1 AND berth = ?2 ORDER BY id DESC LIMIT ?3";
 
+const OF_BERTH_AFTER: &str = "SELECT id, at, kind, actor, owner, berth, text FROM events
+     WHERE owner = ?1 AND berth = ?2 AND id > ?3 ORDER BY id LIMIT ?4";
+
 /// The newest event's id.
 pub(super) fn newest(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row(NEWEST, [], |row| row.get(0))
@@ -177,6 +180,30 @@ impl Ledger {
         })
     }
 
+    /// The next events of a berth above `after`, oldest first, under each of its names. It is empty only when there are
+    /// no more.
+    pub fn berth_events_after(&self, berth: &Berth, after: i64, limit: u32) -> Result<Vec<Event>, Fault> {
+        let names = self.names_of(berth)?;
+        self.look_back(|connection| {
+            let (mut events, mut whole_until) = (Vec::new(), i64::MAX);
+            for Named { name, until } in &names {
+                let mut found = some(connection, OF_BERTH_AFTER, params![berth.owner, name, after, limit])?;
+                // What comes after the last one under another name has to wait for its next page.
+                let is_last = found.len() < limit as usize && bytes_of(&found) < SOME_BYTES;
+                if let Some(last) = found.last().filter(|_| !is_last) {
+                    whole_until = whole_until.min(last.id);
+                }
+                // Another berth may have had the name before, or have it now.
+                let until = until.or(berth.ended_at);
+                found.retain(|event| until.is_none_or(|until| event.at <= until));
+                events.extend(found);
+            }
+            events.retain(|event| event.id <= whole_until);
+            events.sort_by_key(|event| event.id);
+            Ok(events)
+        })
+    }
+
     /// The times of the newest events that this berth reported itself, newest first. "Newest" is by their order in
     /// the ledger, because clocks can be wrong by years.
     pub fn told_times(&self, berth: &Berth) -> Result<Vec<Timestamp>, Fault> {
@@ -210,6 +237,10 @@ impl Ledger {
             Ok(id.unwrap_or(if filter.is_of_owner() { 0 } else { oldest.max(0) }))
         })
     }
+}
+
+fn bytes_of(events: &[Event]) -> usize {
+    events.iter().map(|event| event.text.len()).sum()
 }
 
 /// Events until their texts reach [`SOME_BYTES`] together.
@@ -314,8 +345,14 @@ mod tests {
             ..of_alice.clone()
         };
         let no_owner = EventFilter { owner: None, ..full.clone() };
-        let questions =
-            [NEWEST.to_owned(), full.page().0, full.before_last().0, TOLD.into(), OF_BERTH.into()];
+        let questions = [
+            NEWEST.to_owned(),
+            full.page().0,
+            full.before_last().0,
+            TOLD.into(),
+            OF_BERTH.into(),
+            OF_BERTH_AFTER.into(),
+        ];
         let more = [
             EventFilter::default().page().0,
             of_alice.page().0,

@@ -28,6 +28,7 @@ mod users;
 pub use berths::{ClaimError, NewBerth, PortUse, WrongChange};
 pub use events::{Event, EventFilter, NewEvent};
 pub use leases::{Counted, Holding, LeaseNotes, Shift};
+pub use names::NewSize;
 pub use reservations::Reservation;
 pub use snapshots::{NewSnapshot, Snapshot, SnapshotBase, SnapshotError, SnapshotState};
 pub use tickets::{NewTicket, TicketRow};

@@ -4,9 +4,19 @@
 use super::berths::ClaimError;
 use super::{Ledger, LedgerError, NewEvent, list, time_at};
 use crate::error::Fault;
-use crate::model::{Berth, Size};
+use crate::model::{Berth, CardId, Size};
 use jiff::Timestamp;
 use rusqlite::params;
+
+/// What a stopped berth has from its next start on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewSize {
+    pub size: u32,
+    /// Exactly these cards; `None` where any will do.
+    pub cards: Option<Vec<CardId>>,
+    pub memory: Option<Size>,
+    pub cpus: Option<f64>,
+}
 
 /// One name of a berth. `until` is `None` for the name that it has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,19 +56,14 @@ impl Ledger {
     }
 
     /// Gives a stopped berth another size, and the share of the machine that goes with it.
-    pub fn resize(
-        &self,
-        id: i64,
-        size: u32,
-        memory: Option<Size>,
-        cpus: Option<f64>,
-        event: &NewEvent,
-    ) -> Result<Berth, Fault> {
-        let bytes = memory.map(|memory| i64::try_from(memory.0).unwrap_or(i64::MAX));
+    pub fn resize(&self, id: i64, new: &NewSize, event: &NewEvent) -> Result<Berth, Fault> {
+        let bytes = new.memory.map(|memory| i64::try_from(memory.0).unwrap_or(i64::MAX));
+        let cards = new.cards.as_ref().map(serde_json::to_string).transpose();
+        let cards = cards.map_err(|error| Fault::bug(format!("writing cards: {error}")))?;
         self.change(event, |transaction| {
-            let sql =
-                "UPDATE berths SET size = ?2, memory = ?3, cpus = ?4 WHERE id = ?1 AND state = 'stopped'";
-            match transaction.execute(sql, params![id, size, bytes, cpus])? {
+            let sql = "UPDATE berths SET size = ?2, memory = ?3, cpus = ?4, next_cards = ?5
+                       WHERE id = ?1 AND state = 'stopped'";
+            match transaction.execute(sql, params![id, new.size, bytes, new.cpus, cards])? {
                 1 => Ok(()),
                 rows => Err(rusqlite::Error::StatementChangedRows(rows)),
             }

@@ -333,6 +333,9 @@ END;
 
 /// `early_releases`: stopped berths whose owners were told that they go because the disk runs full, and when; without a
 /// time, those that their owners keep.
+/// `next_cards`: exactly these are asked for at the next start of a stopped berth.
+/// `event_summary`: how many events of each kind a month had, for those that are no longer there one by one. Only events
+/// up to the mark `events_compacted` of `meta` may be removed, and the mark only rises, with its sums, in one transaction.
 const V7: &str = "
 CREATE TABLE early_releases (
   berth INTEGER PRIMARY KEY REFERENCES berths (id),
@@ -343,6 +346,32 @@ CREATE TRIGGER an_early_release_is_of_a_stopped_berth AFTER UPDATE OF state ON b
 WHEN NEW.state <> 'stopped'
 BEGIN
   DELETE FROM early_releases WHERE berth = NEW.id;
+END;
+ALTER TABLE berths ADD COLUMN next_cards TEXT CHECK (json_valid(next_cards));
+
+CREATE TABLE event_summary (
+  month TEXT NOT NULL,
+  owner TEXT NOT NULL,
+  actor TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  count INTEGER NOT NULL CHECK (count > 0),
+  PRIMARY KEY (month, owner, actor, kind)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX event_summary_of_owner ON event_summary (owner, month);
+DROP TRIGGER events_are_never_removed;
+CREATE TRIGGER events_are_removed_when_they_are_counted BEFORE DELETE ON events
+WHEN OLD.id > coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'events_compacted'), 0)
+BEGIN
+  SELECT RAISE(ABORT, 'events are only added');
+END;
+CREATE TRIGGER a_summary_is_never_removed BEFORE DELETE ON event_summary
+BEGIN
+  SELECT RAISE(ABORT, 'what was counted stays');
+END;
+CREATE TRIGGER a_summary_only_grows BEFORE UPDATE ON event_summary
+WHEN NEW.count < OLD.count
+BEGIN
+  SELECT RAISE(ABORT, 'what was counted stays');
 END;
 ";
 

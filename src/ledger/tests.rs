@@ -403,6 +403,36 @@ fn the_past_of_ports_does_not_grow_with_the_berths() {
 }
 
 #[test]
+fn the_cards_of_the_next_start_are_asked_for_until_it_is_live() {
+    let (_dir, ledger) = open();
+    let berth = ledger.claim(&new_berth("a", &[0, 1], 20000), &event("x")).unwrap();
+    let new = |cards: Option<&[u32]>, size| NewSize {
+        size,
+        cards: cards.map(|cards| cards.iter().copied().map(CardId).collect()),
+        memory: None,
+        cpus: None,
+    };
+    assert!(ledger.resize(berth.id, &new(None, 4), &event("x")).is_err(), "it is not stopped");
+    ledger.commit_live(berth.id, "ssh-ed25519 AAAA", &event("x")).unwrap();
+    ledger.begin_stop(berth.id, StopReason::Asked, &event("x")).unwrap();
+    ledger.stopped(berth.id, at(99), &event("x")).unwrap();
+    let resized = ledger.resize(berth.id, &new(Some(&[5]), 1), &event("x")).unwrap();
+    assert_eq!((resized.size, resized.next_cards), (1, Some(vec![CardId(5)])));
+    let start = || ledger.begin_start(berth.id, &[CardId(5)], None, false, (None, &[]), &event("x")).unwrap();
+    assert_eq!(start().next_cards, Some(vec![CardId(5)]));
+    // A start that failed is tried again on the same cards.
+    ledger.begin_stop(berth.id, StopReason::Failed, &event("x")).unwrap();
+    let stopped = ledger.stopped(berth.id, at(99), &event("x")).unwrap();
+    assert_eq!(stopped.next_cards, Some(vec![CardId(5)]));
+    start();
+    assert_eq!(ledger.commit_live(berth.id, "ssh-ed25519 AAAA", &event("x")).unwrap().next_cards, None);
+    ledger.begin_stop(berth.id, StopReason::Asked, &event("x")).unwrap();
+    ledger.stopped(berth.id, at(99), &event("x")).unwrap();
+    ledger.resize(berth.id, &new(Some(&[5]), 1), &event("x")).unwrap();
+    assert_eq!(ledger.resize(berth.id, &new(None, 1), &event("x")).unwrap().next_cards, None, "any one");
+}
+
+#[test]
 fn a_stopped_berth_has_a_name_and_a_port_and_no_cards() {
     let (_dir, ledger) = open();
     let berth = ledger.claim(&new_berth("a", &[0, 1], 20000), &event("x")).unwrap();

@@ -2,6 +2,7 @@
 
 use super::lease_state::{LeaseState, Lock};
 use super::{CardId, Condition, ConditionCode, Size};
+use crate::error::Fault;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -107,6 +108,9 @@ pub struct Berth {
     /// For how many cards it was made. Kept while it is stopped.
     #[serde(default)]
     pub size: u32,
+    /// Exactly these cards are asked for at its next start; `null` where any of that number will do.
+    #[serde(default)]
+    pub next_cards: Option<Vec<CardId>>,
     pub port: u16,
     /// The account that a session runs as: `ssh -p PORT USER@NODE`.
     pub ssh_user: String,
@@ -298,6 +302,28 @@ pub struct StartRequest {
     pub ticket: Option<i64>,
 }
 
+/// Which cards a stopped berth has from its next start on: a number, or exactly these.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResizeRequest {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cards: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub card_ids: Option<Vec<i64>>,
+}
+
+impl ResizeRequest {
+    /// An error where it says nothing, or two things.
+    pub fn wish(self) -> Result<CardWish, Fault> {
+        match (self.cards, self.card_ids) {
+            (Some(count), None) => Ok(CardWish::Count(count)),
+            (None, Some(ids)) => Ok(CardWish::Ids(ids)),
+            _ => Err(Fault::usage("say how many cards, or which: one of the two")
+                .help("--cards N, or --card-ids 0,1")),
+        }
+    }
+}
+
 /// What an administrator says about a berth that is not to be asked back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -320,10 +346,7 @@ pub enum BerthAct {
     Rename {
         name: String,
     },
-    /// How many cards it has from its next start on.
-    Resize {
-        cards: i64,
-    },
+    Resize(ResizeRequest),
 }
 
 #[cfg(test)]
@@ -340,6 +363,20 @@ mod tests {
             assert_eq!(StopReason::parse(reason.as_str()), Some(reason));
             assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
         }
+    }
+
+    #[test]
+    fn a_resize_says_one_thing() {
+        let wish = |json: &str| match serde_json::from_str::<BerthAct>(json).unwrap() {
+            BerthAct::Resize(resize) => resize.wish(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(wish(r#"{"resize": {"cards": 4}}"#).unwrap(), CardWish::Count(4));
+        assert_eq!(wish(r#"{"resize": {"card_ids": [0, 1]}}"#).unwrap(), CardWish::Ids(vec![0, 1]));
+        for neither in [r#"{"resize": {}}"#, r#"{"resize": {"cards": 1, "card_ids": [0]}}"#] {
+            assert_eq!(wish(neither).unwrap_err().message, "say how many cards, or which: one of the two");
+        }
+        assert!(serde_json::from_str::<BerthAct>(r#"{"resize": {"ids": [0]}}"#).is_err());
     }
 
     #[test]

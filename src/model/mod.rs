@@ -38,7 +38,8 @@ mod user_limit;
 pub mod version;
 
 pub use berth::{
-    Berth, BerthAct, BerthRequest, BerthState, CardWish, LockRequest, StartRequest, Stop, StopReason,
+    Berth, BerthAct, BerthRequest, BerthState, CardWish, LockRequest, ResizeRequest, StartRequest, Stop,
+    StopReason,
 };
 pub use capability::Capability;
 pub use card::{CardId, CardVerdict, CardView, Health, Ruling};

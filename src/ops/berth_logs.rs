@@ -2,6 +2,7 @@
 //! and made printable here.
 
 use super::history::LookBack;
+use super::log_tail::LogTail;
 use super::{Caller, Node};
 use crate::engine::OutputLine;
 use crate::error::Fault;
@@ -41,15 +42,18 @@ pub struct LogLine {
     pub text: String,
 }
 
+/// A berth's log, its place among the answers that may be open, and how it goes on.
+pub struct BerthLog {
+    /// Oldest first.
+    pub lines: Vec<LogLine>,
+    pub place: LookBack,
+    pub tail: LogTail,
+}
+
 impl Node {
     /// The newest `last` lines of the berth of this name, oldest first; of the last one of that name where it has
     /// ended.
-    pub async fn berth_logs(
-        &self,
-        caller: &Caller,
-        name: &str,
-        last: u32,
-    ) -> Result<(Vec<LogLine>, LookBack)> {
+    pub async fn berth_logs(&self, caller: &Caller, name: &str, last: u32) -> Result<BerthLog> {
         if last > MOST_LINES {
             return Err(Fault::usage(format!("{last} lines are too many: at most {MOST_LINES} are shown"))
                 .help("`berth events --last 100000` goes further back")
@@ -57,9 +61,15 @@ impl Node {
         }
         let place = self.look_back(caller, Some(0), 0, EventFilter::default()).await?;
         let berth = self.find_latest(caller, name).await?;
+        // Before the looks: what comes meanwhile is either in them, or comes next.
+        let (changed, now, id) = (self.subscribe_events(), self.now().wall, berth.id);
+        let newest = *changed.borrow();
         let output = self.output_of(&berth, last).await?;
         let events = self.ledger(move |ledger| ledger.berth_events(&berth, last)).await?;
-        Ok((merge(events, output, last), place))
+        let after = events.iter().map(|event| event.id).fold(newest, i64::max);
+        let shown = output.last().map_or(now, |line| line.at);
+        let tail = LogTail::new(id, after, shown, changed);
+        Ok(BerthLog { lines: merge(events, output, last), place, tail })
     }
 
     /// What its container wrote; nothing where the container is gone.
@@ -81,24 +91,26 @@ fn merge(events: Vec<Event>, output: Vec<OutputLine>, last: u32) -> Vec<LogLine>
     let is_output = |event: &Event| event.kind.starts_with("ssh.") && since.is_some_and(|at| event.at >= at);
     let mut lines: Vec<LogLine> =
         events.into_iter().filter(|event| !is_output(event)).map(of_event).collect();
-    // How much went over SSH each minute is for the agent, and for nobody to read.
-    let is_said = |line: &OutputLine| InsideTraffic::read(&line.text).is_none();
-    lines.extend(output.into_iter().filter(is_said).map(of_container));
+    lines.extend(output.into_iter().filter_map(of_container));
     lines.sort_by_key(|line| line.at);
     let more = lines.len().saturating_sub(usize::try_from(last).unwrap_or(usize::MAX));
     lines.split_off(more)
 }
 
-fn of_event(event: Event) -> LogLine {
+pub(super) fn of_event(event: Event) -> LogLine {
     LogLine { at: event.at, source: LogSource::Event, kind: Some(event.kind), text: event.text }
 }
 
-fn of_container(line: OutputLine) -> LogLine {
+/// `None`: how much went over SSH each minute is for the agent, and for nobody to read.
+pub(super) fn of_container(line: OutputLine) -> Option<LogLine> {
+    if InsideTraffic::read(&line.text).is_some() {
+        return None;
+    }
     let (kind, text) = match InsideEvent::read(&line.text) {
         Some(event) => (Some(event.what.kind().to_owned()), event.to_string()),
         None => (None, line.text.replace('\t', " ")),
     };
-    LogLine { at: line.at, source: LogSource::Container, kind, text: clean_to(&text, LINE_CHARS) }
+    Some(LogLine { at: line.at, source: LogSource::Container, kind, text: clean_to(&text, LINE_CHARS) })
 }
 
 #[cfg(test)]

@@ -58,6 +58,7 @@ pub(in crate::ops) fn berth(cards: &[u32]) -> Berth {
         host_key: None,
         created_at: jiff::Timestamp::UNIX_EPOCH,
         size: u32::try_from(cards.len()).unwrap(),
+        next_cards: None,
         until: None,
         lease: None,
         unattended: false,

@@ -63,6 +63,21 @@ pub(super) fn check_wish(wish: &CardWish, cards: u32) -> Result<(), Fault> {
     }
 }
 
+/// The cards of these ids. An error where the node has no such card, and where npu-smi does not say which it has.
+pub(super) fn check_known(survey: &Survey, ids: &[i64]) -> Result<Vec<CardId>, Fault> {
+    if let Some(error) = &survey.npu.error {
+        let text = format!("which cards this node has is not known: {}", error.meaning);
+        return Err(Fault::host(text).help(error.remedy.clone()));
+    }
+    let known: Vec<CardId> = survey.cards.iter().map(|card| card.id).collect();
+    let card = |id: &i64| known.iter().copied().find(|card| i64::from(card.0) == *id);
+    ids.iter().map(|id| card(id).ok_or_else(|| unknown(*id, &known))).collect()
+}
+
+fn unknown(asked: i64, known: &[CardId]) -> Fault {
+    Fault::usage(format!("there is no card {asked}; this node has {}", card::join(known)))
+}
+
 fn wrong_count(asked: i64, cards: usize) -> Fault {
     Fault::usage(format!("{asked} cards cannot be asked for; this node has {cards}"))
         .help(format!("ask for 0 to {cards}; 0 makes a berth without a card"))
@@ -101,9 +116,7 @@ fn refusal(survey: &Survey, no_fit: &NoFit, now: Timestamp, patience: Patience) 
         NoFit::Count { asked, cards } => wrong_count(*asked, *cards),
         NoFit::NoIds => Fault::usage("no card ids were given").help("--card-ids 0,1"),
         NoFit::Twice(id) => Fault::usage(format!("card {id} is named twice")),
-        NoFit::Unknown { asked, known } => {
-            Fault::usage(format!("there is no card {asked}; this node has {}", card::join(known)))
-        }
+        NoFit::Unknown { asked, known } => unknown(*asked, known),
         NoFit::Taken(ids) => taken(survey, ids, now, patience),
         NoFit::TooFew { asked, free } => too_few(survey, *asked, free, now).help(patience.help()),
     }

@@ -2,14 +2,15 @@
 
 use super::ration::Act;
 use super::{Caller, Node, ProgressSender};
+use crate::engine::image::ImageInfo;
 use crate::error::Fault;
+use crate::ledger::Snapshot;
 use crate::model::cann_support::{is_newer_cann, newest_cann_for};
 use crate::model::facts::NpuFacts;
 use crate::model::image::ImageProbe;
 use crate::profile::Pin;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
 
 /// The oldest glibc that VS Code's server and most Python wheels run on.
 const LEAST_GLIBC: (u32, u32) = (2, 28);
@@ -56,8 +57,11 @@ impl ImageCheck {
 impl Node {
     pub async fn check_image(&self, caller: &Caller, name: &str) -> Result<ImageCheck> {
         self.ration(caller, Act::Look)?;
-        let (sender, _unheard) = mpsc::channel(1);
-        let progress = ProgressSender::new(sender);
+        if let Some(own) = &caller.user
+            && let Some(snapshot) = self.named_snapshot(caller, own, name).await?
+        {
+            return self.check_of_snapshot(&snapshot).await;
+        }
         let catalogue = self.catalogue().await?;
         let image = catalogue.resolve(name)?;
         let engine = self.engine().await?;
@@ -69,14 +73,31 @@ impl Node {
                 .help(format!("berth image pull {name}"))
         })?;
         let users = image.users.clone().unwrap_or_else(|| self.settings().profile.berth.users.clone());
+        self.check_of(name.to_owned(), info, &users).await
+    }
+
+    /// The same for an image that somebody made of a berth. What is somebody else's is not there.
+    pub async fn check_snapshot(&self, caller: &Caller, owner: &str, name: &str) -> Result<ImageCheck> {
+        self.ration(caller, Act::Look)?;
+        let snapshot = self.own_snapshot(caller, owner, name).await?;
+        self.check_of_snapshot(&snapshot).await
+    }
+
+    async fn check_of_snapshot(&self, snapshot: &Snapshot) -> Result<ImageCheck> {
+        let (info, users) = self.snapshot_content(&self.settings().profile, snapshot).await?;
+        self.check_of(format!("{}/{}", snapshot.owner, snapshot.name), info, &users).await
+    }
+
+    async fn check_of(&self, image: String, info: ImageInfo, users: &[String]) -> Result<ImageCheck> {
+        let progress = ProgressSender::nobody();
         let mut found = vec![arch(&info.arch)];
         // Nothing in an image for another machine can be started to look around.
         if found.iter().all(|finding| finding.verdict != ImageVerdict::Fail) {
-            let probe = self.probe(&info, &users, &progress).await?;
+            let probe = self.probe(&info, users, &progress).await?;
             let npu = self.npu_lately().await?;
             found.extend(findings(&probe, &npu));
         }
-        Ok(ImageCheck { schema: 1, image: name.to_owned(), image_id: info.id, findings: found })
+        Ok(ImageCheck { schema: 1, image, image_id: info.id, findings: found })
     }
 }
 

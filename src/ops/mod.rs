@@ -38,6 +38,7 @@ mod lease_time;
 mod leases;
 pub mod limits;
 mod locks;
+mod log_tail;
 mod marks;
 mod moves;
 mod node;

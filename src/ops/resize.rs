@@ -1,64 +1,94 @@
-//! Another number of cards for a stopped berth. It counts at the next start, which makes its container anew over the
+//! Another number of cards, or other cards, for a stopped berth. It counts at the next start, which makes its container anew over the
 //! files that it has (`moves`).
 
-use super::choose::check_wish;
+use super::choose::{check_known, check_wish};
 use super::ration::Act;
 use super::{Caller, Node};
 use crate::error::Fault;
-use crate::model::{Berth, BerthState, CardWish, Size};
+use crate::ledger::NewSize;
+use crate::model::{Berth, BerthState, CardId, CardWish, Size, card};
 use crate::profile::BerthRules;
 use anyhow::Result;
 
 impl Node {
-    pub async fn resize_berth(&self, caller: &Caller, given: &str, cards: i64) -> Result<Berth> {
+    pub async fn resize_berth(&self, caller: &Caller, given: &str, wish: CardWish) -> Result<Berth> {
         self.ration(caller, Act::Rename)?;
         let settings = self.settings();
-        check_wish(&CardWish::Count(cards), settings.profile.devices.cards)?;
-        let size = u32::try_from(cards).map_err(|_| Fault::bug("a number of cards that was checked"))?;
+        check_wish(&wish, settings.profile.devices.cards)?;
+        let cards = self.cards_named(&wish).await?;
+        let size =
+            u32::try_from(wish.count()).map_err(|_| Fault::bug("a number of cards that was checked"))?;
         let (_busy, berth) = self.marked(caller, given).await?;
         let id = berth.id;
         match berth.state {
-            BerthState::Stopped if berth.size == size => return Ok(berth),
+            BerthState::Stopped if berth.size == size && berth.next_cards == cards => return Ok(berth),
             BerthState::Stopped => {}
-            state => return Err(not_stopped(&berth, state, given, cards).into()),
+            state => return Err(not_stopped(&berth, state, given, &wish).into()),
         }
         let kept = self.kept(&berth).await?;
         let label = berth.label();
         let Some(kept) = kept else {
             return Err(Fault::refused(format!("{label}'s container is gone")).into());
         };
-        if !kept.is_movable {
+        let is_made_for_them = match &cards {
+            Some(cards) => *cards == kept.cards,
+            None => kept.cards.len() == wish.count(),
+        };
+        if !is_made_for_them && !kept.is_movable {
             return Err(Fault::refused(format!(
-                "{label} keeps its size: this engine cannot hand its files to another container"
+                "{label} keeps its cards: this engine cannot hand its files to another container"
             ))
             .help("`berth snapshot` makes an image of it, and a request with that image has any size")
             .into());
         }
         let rules = &settings.profile.berth;
         let (memory, cpus) = share(rules, &berth, size);
-        let text = format!("{label} has {} from its next start on", of_cards(size));
+        let text = format!("{label} has {} from its next start on", said(&wish, cards.as_deref()));
         let event = self.about(&berth, "berth.resized", &caller.name, text);
-        self.ledger(move |ledger| ledger.resize(id, size, memory, cpus, &event)).await
+        let new = NewSize { size, cards, memory, cpus };
+        self.ledger(move |ledger| ledger.resize(id, &new, &event)).await
+    }
+
+    /// The cards that a wish names, ascending; an error where the node has no such card. `None`: it names none.
+    async fn cards_named(&self, wish: &CardWish) -> Result<Option<Vec<CardId>>> {
+        let CardWish::Ids(ids) = wish else { return Ok(None) };
+        let survey = self.survey(self.settings().config.tools.npu_smi_max_age).await?;
+        let mut cards = check_known(&survey, ids)?;
+        cards.sort_unstable();
+        Ok(Some(cards))
     }
 }
 
-fn of_cards(size: u32) -> String {
-    match size {
-        0 => "no card".into(),
-        1 => "1 card".into(),
-        _ => format!("{size} cards"),
+fn said(wish: &CardWish, cards: Option<&[CardId]>) -> String {
+    match (cards, wish.count()) {
+        (Some(cards), _) => card::named(cards),
+        (None, 0) => "no card".into(),
+        (None, 1) => "1 card".into(),
+        (None, count) => format!("{count} cards"),
     }
 }
 
-fn not_stopped(berth: &Berth, state: BerthState, given: &str, cards: i64) -> Fault {
+/// As it is typed.
+fn option(wish: &CardWish) -> String {
+    match wish {
+        CardWish::Count(count) => format!("--cards {count}"),
+        CardWish::Ids(ids) => {
+            let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+            format!("--card-ids {}", ids.join(","))
+        }
+    }
+}
+
+fn not_stopped(berth: &Berth, state: BerthState, given: &str, wish: &CardWish) -> Fault {
     let text = format!("{} is {state}; a berth gets another size while it is stopped", berth.label());
     let fault = Fault::refused(text);
     if state != BerthState::Live {
         return fault.help("try again when it is stopped");
     }
     fault.help(format!(
-        "this ends its programs and keeps all of its files: berth stop {given}; berth resize {given} --cards {cards}; \
-         berth start {given}"
+        "this ends its programs and keeps all of its files: berth stop {given}; berth resize {given} {}; \
+         berth start {given}",
+        option(wish)
     ))
 }
 
@@ -81,6 +111,18 @@ fn share(rules: &BerthRules, berth: &Berth, size: u32) -> (Option<Size>, Option<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cards_are_said_as_they_were_asked_for() {
+        let ids = CardWish::Ids(vec![4, 0]);
+        assert_eq!(option(&ids), "--card-ids 4,0");
+        assert_eq!(option(&CardWish::Count(2)), "--cards 2");
+        assert_eq!(said(&ids, Some(&[CardId(0), CardId(4)])), "cards 0,4");
+        assert_eq!(
+            [0, 1, 3].map(|count| said(&CardWish::Count(count), None)),
+            ["no card", "1 card", "3 cards"]
+        );
+    }
     use crate::profile::{Profile, shipped_profile};
 
     #[test]

@@ -209,6 +209,13 @@ impl Node {
         self.ledger(move |ledger| ledger.snapshot(&owner, &name)).await
     }
 
+    /// A snapshot that is ready, for its owner and administrators; for everybody else it is not there.
+    pub(super) async fn own_snapshot(&self, caller: &Caller, owner: &str, name: &str) -> Result<Snapshot> {
+        let found = self.visible_snapshot(caller, owner, name).await?;
+        let ready = found.filter(|snapshot| snapshot.state == SnapshotState::Ready);
+        Ok(ready.ok_or_else(|| no_such_image(&format!("{owner}/{name}")))?)
+    }
+
     /// The snapshot that `--image` names in a request for `owner`: `OWNER/NAME`, or a `NAME` that the catalogue does
     /// not have.
     pub(super) async fn named_snapshot(
@@ -240,17 +247,27 @@ impl Node {
         progress: &ProgressSender,
     ) -> Result<ReadyImage> {
         let label = format!("{}/{}", snapshot.owner, snapshot.name);
+        let (info, users) = self.snapshot_content(profile, &snapshot).await?;
+        self.ready(label, info, (snapshot.base.sudo, users), progress).await
+    }
+
+    /// What the engine has of a snapshot, and the accounts that a session may run as.
+    pub(super) async fn snapshot_content(
+        &self,
+        profile: &Profile,
+        snapshot: &Snapshot,
+    ) -> Result<(ImageInfo, Vec<String>)> {
         let gone = || {
+            let label = format!("{}/{}", snapshot.owner, snapshot.name);
             Fault::refused(format!("image {label} is gone from this node, and no registry has it"))
                 .help(format!("berth image remove {label}"))
         };
-        let id = snapshot.image_id.ok_or_else(gone)?;
-        let info = self.engine().await?.inspect_image(&id).await?.ok_or_else(gone)?;
-        let base = snapshot.base;
+        let id = snapshot.image_id.as_ref().ok_or_else(gone)?;
+        let info = self.engine().await?.inspect_image(id).await?.ok_or_else(gone)?;
+        let base = snapshot.base.clone();
         // In the image are those of berth's own server.
         let info = ImageInfo { user: base.image_user, entrypoint: base.entrypoint, ..info };
-        let users = base.users.unwrap_or_else(|| profile.berth.users.clone());
-        self.ready(label, info, (base.sudo, users), progress).await
+        Ok((info, base.users.unwrap_or_else(|| profile.berth.users.clone())))
     }
 
     /// The snapshots that this caller may see.

@@ -32,7 +32,7 @@ impl Node {
         let length = waiting::checked(request.wait)?;
         let patience = if length.is_zero() { Patience::None } else { Patience::Waits };
         // What it can be started on is known for certain once it is marked; until then this is what it waits for.
-        let wish = CardWish::Count(i64::from(found.size));
+        let wish = asked_cards(&found);
         let ticket = NewTicket {
             owner: found.owner,
             berth: Some(found.name),
@@ -135,7 +135,7 @@ impl Node {
 
     async fn turn_again(&self, survey: &Survey, berth: &Berth, again: &Again<'_>) -> Result<queue::Served> {
         let had = &again.kept.cards;
-        let (same, any) = (same_cards(had), CardWish::Count(i64::from(berth.size)));
+        let (same, any) = (same_cards(had), asked_cards(berth));
         let asked = |wish| queue::CardsAsked {
             owner: &berth.owner,
             wish,
@@ -146,7 +146,12 @@ impl Node {
             patience: again.patience,
         };
         let is_same_size = u32::try_from(had.len()).is_ok_and(|size| size == berth.size);
-        let on_same = if is_same_size { Some(self.turn(survey, &asked(&same)).await) } else { None };
+        // Whoever asked for certain cards gets these and no others.
+        let on_same = if is_same_size && berth.next_cards.is_none() {
+            Some(self.turn(survey, &asked(&same)).await)
+        } else {
+            None
+        };
         match on_same {
             Some(Ok(turn)) => Ok(turn),
             Some(Err(error)) if !again.kept.is_movable || class_of(&error) != ErrorClass::Busy => Err(error),
@@ -246,6 +251,14 @@ struct Again<'a> {
     unattended: bool,
     patience: Patience,
     ticket: Option<i64>,
+}
+
+/// What a start asks for where the cards that it had are not free, or are not what its owner wants.
+fn asked_cards(berth: &Berth) -> CardWish {
+    match &berth.next_cards {
+        Some(cards) => same_cards(cards),
+        None => CardWish::Count(i64::from(berth.size)),
+    }
 }
 
 fn same_cards(had: &[CardId]) -> CardWish {

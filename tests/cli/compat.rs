@@ -3,10 +3,10 @@
 use berth::bootstrap::plan::journal::Journal;
 use berth::bootstrap::plan::{Held, Holds, Plan, Step, read_plan};
 use berth::host::RealHost;
-use berth::ledger::{EventFilter, Holding, Ledger, NewEvent};
-use berth::model::BerthState;
+use berth::ledger::{EventFilter, Holding, Ledger, NewEvent, NewSize};
 use berth::model::disk_use::Use;
 use berth::model::docker_seen::Neighbour;
+use berth::model::{Berth, BerthState, CardId, CardWish, OwnLimit, StopReason, UserLimit};
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
 
@@ -81,6 +81,67 @@ fn a_ledger_of_schema_4_is_read() {
     let of_demo = Holding { owner: "alice".into(), since: demo.created_at, until: demo.ended_at.unwrap() };
     assert_eq!(held, [of_demo.clone(), of_demo]);
     assert!(ledger.tickets().unwrap().is_empty() && ledger.counted().unwrap().is_none());
+}
+
+/// … and berths that are stopped, asked back, and waited for.
+#[test]
+fn a_ledger_of_schema_5_is_read() {
+    let (_dir, ledger) = old_ledger(5, include_str!("../fixtures/ledger/v5.sql"), "");
+    let berths = ledger.standing_berths().unwrap();
+    let [kept, train] = berths.as_slice() else { panic!("{berths:?}") };
+    assert_eq!((kept.name.as_str(), kept.state, kept.size), ("kept", BerthState::Stopped, 2));
+    assert_eq!(kept.stop.as_ref().unwrap().reason, StopReason::Lease);
+    assert_eq!((train.state, train.cards.len(), train.unattended), (BerthState::Live, 4, true));
+    assert_eq!(train.stops_at.unwrap().to_string(), "2026-12-01T09:15:00Z");
+    let notes = ledger.standing_notes().unwrap();
+    assert_eq!((notes[&train.id].renewals, notes[&train.id].keeps), (1, 0));
+    let tickets = ledger.tickets().unwrap();
+    let [big] = tickets.as_slice() else { panic!("{tickets:?}") };
+    assert_eq!((&big.wish, big.overtaken, big.detached), (&CardWish::Count(8), 2, false));
+    check_next_cards(&ledger, kept);
+}
+
+/// … and all else that belongs to leases: images of berths, limits, reservations, requests without a connection.
+#[test]
+fn a_ledger_of_schema_6_is_read() {
+    let (_dir, ledger) = old_ledger(6, include_str!("../fixtures/ledger/v6.sql"), "");
+    let berths = ledger.all_berths(10, None).unwrap();
+    let shown: Vec<_> = berths.iter().map(|b| (b.name.as_str(), b.state, b.size)).collect();
+    let expected =
+        [("old", BerthState::Released, 1), ("dev", BerthState::Live, 1), ("train2", BerthState::Stopped, 4)];
+    assert_eq!(shown, expected);
+    assert_eq!(berths[1].lock.as_ref().unwrap().why, "a demonstration");
+    let waiting = ledger.detached().unwrap();
+    let [(ticket, request)] = waiting.as_slice() else { panic!("{waiting:?}") };
+    assert_eq!((ticket.owner.as_str(), ticket.unattended), ("alice", true));
+    assert_eq!((request.name.as_deref(), &request.cards), (Some("big"), &CardWish::Count(8)));
+    let limit = UserLimit { cards: Some(8), lease: Some(12 * 3600), ..UserLimit::default() };
+    assert_eq!(ledger.user_limit("alice").unwrap(), Some(OwnLimit::Some(limit)));
+    let snapshots = ledger.snapshots(Some("alice")).unwrap();
+    assert_eq!((snapshots.len(), snapshots[0].name.as_str()), (1, "mine"));
+    assert_eq!(ledger.reservations(jiff::Timestamp::UNIX_EPOCH).unwrap().len(), 1);
+    // Under both of its names.
+    let kinds: Vec<String> =
+        ledger.berth_events(&berths[2], 100).unwrap().into_iter().map(|event| event.kind).collect();
+    for kind in ["berth.requested", "berth.renamed", "berth.resized"] {
+        assert!(kinds.iter().any(|known| known == kind), "{kind}: {kinds:?}");
+    }
+    check_next_cards(&ledger, &berths[2]);
+}
+
+/// From here on a stopped berth may ask for certain cards.
+fn check_next_cards(ledger: &Ledger, stopped: &Berth) {
+    assert_eq!(stopped.next_cards, None);
+    let new = NewSize { size: 1, cards: Some(vec![CardId(7)]), memory: None, cpus: None };
+    let event = NewEvent {
+        at: jiff::Timestamp::now(),
+        kind: "berth.resized",
+        actor: "alice".into(),
+        owner: Some("alice".into()),
+        berth: Some(stopped.name.clone()),
+        text: "card 7".into(),
+    };
+    assert_eq!(ledger.resize(stopped.id, &new, &event).unwrap().next_cards, Some(vec![CardId(7)]));
 }
 
 fn check_live_berth(ledger: &Ledger) {

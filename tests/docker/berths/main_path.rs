@@ -77,6 +77,7 @@ fn check_shape(berth: &Value, port: u16) {
             "lock",
             "memory",
             "name",
+            "next_cards",
             "note",
             "owner",
             "port",

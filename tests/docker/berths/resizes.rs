@@ -1,7 +1,10 @@
 //! A stopped berth that gets another number of cards: at its next start it has them, and all of its files.
 
+use crate::machine::until;
 use crate::rig::{BOB, Rig};
 use serde_json::{Value, json};
+use std::process::Stdio;
+use std::time::Duration;
 
 fn start(rig: &Rig, cards: usize) -> Value {
     let live = rig.json(&["start", "alice/train"]);
@@ -59,6 +62,67 @@ fn a_berth_gets_more_cards_and_none_and_keeps_its_files() {
     rig.ok(&["rename", "alice/train", "other"]);
     rig.ok(&["rename", "alice/other", "train"]);
     start(&rig, 2);
+    rig.ok(&["release", "alice/train"]);
+    rig.assert_nothing_left();
+}
+
+#[test]
+fn a_berth_asks_for_certain_cards_at_its_next_start_alone() {
+    let Some(rig) = Rig::start() else { return };
+    let berth = rig.request(&["--cards", "1", "--name", "train"]);
+    assert_eq!(berth["cards"], json!([0]));
+    rig.ssh_ok(&berth, "echo stays > /tmp/made; echo mine > ~/work/file");
+    let said = rig.refused(3, &["resize", "alice/train", "--card-ids", "5,2"]);
+    assert!(said.contains("berth resize alice/train --card-ids 5,2"), "{said}");
+    rig.ok(&["stop", "alice/train"]);
+    for (wrong, why) in [
+        ("8", "there is no card 8; this node has 0"),
+        ("-1", "there is no card -1"),
+        ("3,3", "card 3 is named twice"),
+    ] {
+        let said = rig.refused(2, &["resize", "alice/train", "--card-ids", wrong]);
+        assert!(said.contains(why), "{said}");
+    }
+    rig.refused_as(BOB, 3, &["resize", "alice/train", "--card-ids", "2"]);
+
+    let said = rig.ok(&["resize", "alice/train", "--card-ids", "5,2"]);
+    assert_eq!(said, "alice/train has cards 2,5 from its next start on\n");
+    assert_eq!(rig.json(&["show", "alice/train"])["next_cards"], json!([2, 5]));
+    let shown = rig.ok(&["show", "alice/train"]);
+    assert!(shown.contains("none; its next start asks for cards 2,5"), "{shown}");
+    let live = start(&rig, 2);
+    assert_eq!((&live["cards"], &live["next_cards"]), (&json!([2, 5]), &Value::Null));
+    assert_eq!(live["memory"], json!(512 << 20), "two times 256 MiB");
+
+    // Somebody has one of them: others would be free, and are not what was asked for.
+    rig.ok(&["stop", "alice/train"]);
+    rig.ok(&["request", "--user", "bob", "--card-ids", "6"]);
+    rig.ok(&["resize", "alice/train", "--card-ids", "6,7"]);
+    let said = rig.refused(7, &["start", "alice/train", "--nonblock"]);
+    assert!(said.contains("card 6 is held by berth bob/dev"), "{said}");
+    let mut waits = rig
+        .command(&["start", "alice/train", "--wait", "5m", "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let queued = until("its place in the queue", Duration::from_secs(30), || {
+        let waiting = rig.json(&["queue"])["waiting"].as_array().unwrap().clone();
+        waiting.first().cloned()
+    });
+    assert_eq!(queued["wish"], json!({"ids": [6, 7]}));
+    rig.ok(&["release", "bob/dev"]);
+    assert!(waits.wait().unwrap().success());
+    let live = rig.json(&["show", "alice/train"]);
+    assert_eq!(live["cards"], json!([6, 7]));
+    assert_eq!(rig.ssh_ok(&live, "cat /tmp/made ~/work/file"), "stays\nmine");
+
+    // A number is any of them again, and the next start after that is as every other.
+    rig.ok(&["stop", "alice/train"]);
+    rig.ok(&["resize", "alice/train", "--card-ids", "0"]);
+    rig.ok(&["resize", "alice/train", "--cards", "2"]);
+    assert_eq!(rig.json(&["show", "alice/train"])["next_cards"], Value::Null);
+    assert_eq!(start(&rig, 2)["cards"], json!([6, 7]), "those that it had");
     rig.ok(&["release", "alice/train"]);
     rig.assert_nothing_left();
 }

@@ -70,6 +70,27 @@ fn an_image_of_a_berth_is_the_way_back() {
     let second = rig.request(&["--cards", "0", "--name", "again", "--image", "alice/second"]);
     assert_eq!(rig.ssh_ok(&second, "cat ~/state; id -u"), "good\n1000");
 
+    // Its owner and administrators see what it offers; for others it is not there.
+    let check = rig.json(&["image", "check", "alice/before"]);
+    assert_eq!((&check["image"], &check["image_id"]), (&json!("alice/before"), &made["image_id"]));
+    assert!(
+        check["findings"].as_array().unwrap().iter().any(|finding| finding["id"] == "image.user"),
+        "{check}"
+    );
+    for (own, name) in [(ALICE, "before"), (ALICE, "alice/before")] {
+        let ran = rig.berth_as(own, &["image", "check", name, "--json"]);
+        assert_eq!(
+            serde_json::from_str::<Value>(&ran.out).unwrap()["findings"],
+            check["findings"],
+            "{ran:?}"
+        );
+    }
+    let others = rig.refused_as(BOB, 2, &["image", "check", "alice/before"]);
+    let nothing = rig.refused_as(BOB, 2, &["image", "check", "alice/beforf"]);
+    assert_eq!(others.replace("before", "NAME"), nothing.replace("beforf", "NAME"));
+    rig.refused_as(BOB, 2, &["image", "check", "before"]);
+    rig.refused(2, &["image", "check", "alice/../x"]);
+
     let said = rig.refused(3, &["image", "remove", "alice/before"]);
     assert!(said.contains("berth alice/back is made of image alice/before"), "{said}");
     for name in ["alice/back", "alice/again", "alice/train"] {
