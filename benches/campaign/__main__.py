@@ -42,6 +42,7 @@ def main():
     try:
         node.start_agent()
         node.prepare([OWNER, *users(options.people)])
+        node.berth("image", "check", "workspace")  # else the first agents are killed while they look into it
         for part in options.parts or PARTS:
             broken |= not play(part, node, daemon, options)
             if broken:
@@ -56,6 +57,7 @@ def play(part, node, daemon, options):
     """Whether everything held."""
     what, number = PARTS[part]
     options.count = options.n or number
+    options.turns = Turns(options.count, options.minutes)
     again = f"scripts/campaign --seed {options.seed} --people {options.people} --n {options.count} {part}"
     print(f"==> {part}: {options.count}, seed {options.seed}", flush=True)
     began = time.monotonic()
@@ -80,6 +82,19 @@ def clear(node):
             node.berth("image", "remove", image["name"])
 
 
+class Turns:
+    """Counts from 1, as often as was said, or for as long."""
+
+    def __init__(self, count, minutes):
+        self.count, self.deadline = count, time.monotonic() + 60 * (minutes or float("inf"))
+
+    def __iter__(self):
+        for number in range(1, self.count + 1):
+            if number > 1 and time.monotonic() > self.deadline:
+                return
+            yield number
+
+
 def describe(node, command, took):
     day = datetime.date.today().isoformat()
     version = node.berth("--version").stdout.strip()
@@ -96,6 +111,7 @@ def parse():
     parser.add_argument("--page", required=True, help=argparse.SUPPRESS)
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--n", type=positive, help="how often; each part has its own number")
+    parser.add_argument("--minutes", type=positive, help="the longest time for each part")
     parser.add_argument("--people", type=positive, default=32)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--keep-docs", action="store_true", help="docs/reliability.md stays as it is")

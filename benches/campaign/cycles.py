@@ -19,7 +19,9 @@ GROWTH = {"its own memory, KiB": 2048, "descriptors": 3, "threads": 3, "veths": 
 def play(node, daemon, engine, options):
     each, done, errors, looks = max(1, options.count // LOOKS), 0, [], []
     began = time.monotonic()
-    while done < options.count:
+    for _ in options.turns:
+        if done == options.count:
+            break
         number = min(each, options.count - done)
         cycle(node, number, errors)
         if errors:

@@ -52,7 +52,7 @@ def fill_again_and_again(node, engine, options):
     chance = random.Random(options.seed)
     crowd = Crowd(node, users(options.people), options.seed)
     killed = renewed = released = 0
-    for number in range(1, options.count + 1):
+    for number in options.turns:
         crowd.allowed.discard(HOST)
         crowd.work(node, chance.uniform(0, 2.5))
         crowd.allowed.add(HOST)
@@ -76,7 +76,7 @@ def fill_again_and_again(node, engine, options):
         print(f"   {number}: {killed} kills, in order {took:.2f} s after there was room, {dict(crowd.count)}", flush=True)
     crowd.end()
     rows = [
-        ("times that the file system was full", options.count),
+        ("times that the file system was full", number),
         ("of them with an agent that was killed and started there", killed),
         ("renewals on it, all done", renewed),
         ("releases on it, all done", released),

@@ -22,7 +22,8 @@ def play(node, daemon, engine, options):
     # Each kind as often as the others, in an order of chance.
     kinds = [KINDS[number % len(KINDS)] for number in range(options.count)]
     chance.shuffle(kinds)
-    for number, kind in enumerate(kinds, 1):
+    for number in options.turns:
+        kind = kinds[number - 1]
         crowd.work(node, chance.uniform(0, 2.5))
         crowd.trouble.set()
         try:

@@ -23,7 +23,7 @@ def play(node, daemon, engine, options):
     crowd = Crowd(node, users(options.people), options.seed)
     image = node.image()
     met, times, logins = collections.Counter(), [], 0
-    for kill in range(1, options.count + 1):
+    for kill in options.turns:
         moment = chance.uniform(0, 2.5)
         crowd.work(node, moment)
         open_ = cut(node, crowd)
@@ -40,13 +40,13 @@ def play(node, daemon, engine, options):
             raise Broken(f"kill {kill}, {moment:.2f} s after something was begun, {dict(open_)} open: {error}") from None
         if planted:
             engine.remove(planted)
-        if kill % 10 == 0 or kill == options.count:
+        if kill % 5 == 0:
             print(f"   {kill} kills, {sum(met.values())} open intents, in order after {statistics.median(times):.2f} s, {dict(crowd.count)}", flush=True)
     crowd.end()
     nobody_waits(node)
     no_card_twice(node, watcher, last)
     watcher.close()
-    return told(crowd, met, times, logins, options.count)
+    return told(crowd, met, times, logins)
 
 
 def cut(node, crowd):
@@ -79,10 +79,10 @@ def no_card_twice(node, watcher, last):
         raise Broken(f"cards in two places at once: {found[:10]}")
 
 
-def told(crowd, met, times, logins, kills):
+def told(crowd, met, times, logins):
     done = {key: value for key, value in crowd.count.items() if key not in NO_COMMAND}
     rows = [
-        ("kills", kills),
+        ("kills", len(times)),
         ("intents that were open at a kill", sum(met.values())),
         *((f"of them {key}", value) for key, value in sorted(met.items())),
         ("commands that succeeded", sum(done.values())),
