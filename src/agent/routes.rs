@@ -4,8 +4,9 @@ use super::answer::{Answer, Failure, ndjson, stream_work};
 use super::follow::{queue, send_events, send_log};
 use super::listen::Peer;
 use super::types::{
-    BerthView, Berths, Cards, EventQuery, HealthView, Images, KeyName, ListQuery, LogQuery, NewHostKey,
-    NewImage, NewKeys, NewSnapshot, NewUser, Queue, Renewal, Reservations, UserChange, Users, Version,
+    BerthView, Berths, Cards, EventQuery, EventSummary, HealthView, Images, KeyName, ListQuery, LogQuery,
+    NewHostKey, NewImage, NewKeys, NewSnapshot, NewUser, Queue, Renewal, Reservations, SummaryQuery,
+    UserChange, Users, Version,
 };
 use crate::error::Fault;
 use crate::ledger::{EventFilter, Reservation, TicketRow, User};
@@ -76,6 +77,7 @@ pub(super) fn router(node: Arc<Node>) -> Router {
         .route("/v1/snapshots/{owner}/{name}", delete(remove_snapshot))
         .route("/v1/snapshots/{owner}/{name}/check", post(check_snapshot))
         .route("/v1/events", get(events))
+        .route("/v1/events/summary", get(event_summary))
         .fallback(no_route)
         .method_not_allowed_fallback(no_route)
         .layer(DefaultBodyLimit::max(super::desk::BODY_BYTES))
@@ -416,4 +418,15 @@ async fn events(State(node): Shared, caller: Caller, query: Asked<EventQuery>) -
     let (lines, body) = queue();
     tokio::spawn(send_events(node, from, query.follow, lines));
     Ok(ndjson(body))
+}
+
+async fn event_summary(
+    State(node): Shared,
+    caller: Caller,
+    query: Asked<SummaryQuery>,
+) -> Answer<EventSummary> {
+    let SummaryQuery { user, kind, since, decisions } = asked(query)?;
+    let filter = EventFilter { owner: user, berth: None, kind, since, decisions };
+    let (sums, keep) = node.event_summary(&caller, filter).await?;
+    Ok(Json(EventSummary { keep: keep.map(|keep| keep.as_secs()), sums }))
 }

@@ -2,7 +2,7 @@
 //! describes them.
 
 use crate::error::Fault;
-use crate::ledger::{Event, Reservation, User};
+use crate::ledger::{Event, EventSum, Reservation, User};
 use crate::model::facts::NpuError;
 use crate::model::idle::IdleView;
 use crate::model::{Berth, CardView, FullPlace};
@@ -212,6 +212,27 @@ pub struct EventQuery {
     pub since: Option<Timestamp>,
     /// Without what SSH servers tell of logins and connections.
     pub decisions: bool,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SummaryQuery {
+    /// Only events about this user.
+    pub user: Option<String>,
+    /// Only this kind, or kinds that begin with it, as `berth`.
+    pub kind: Option<String>,
+    /// Only from the month of this time on.
+    pub since: Option<Timestamp>,
+    /// Without what SSH servers tell of logins and connections.
+    pub decisions: bool,
+}
+
+/// `berth events --summary --json`: events that are not kept one by one any more, the oldest month first.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EventSummary {
+    /// For how many seconds events are kept one by one; `null`: for ever.
+    pub keep: Option<u64>,
+    pub sums: Vec<EventSum>,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

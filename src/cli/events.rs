@@ -2,7 +2,7 @@
 
 use super::call::{parse_duration, segment, wait_for};
 use super::{Global, render};
-use crate::agent::types::ErrorBody;
+use crate::agent::types::{ErrorBody, EventSummary};
 use crate::error::Fault;
 use crate::ledger::Event;
 use anyhow::Result;
@@ -15,11 +15,13 @@ use std::process::ExitCode;
 #[derive(clap::Args)]
 #[command(after_long_help = "\
 A user sees the events of their own berths and keys, an administrator all.
-With --json each line is one event.
+With --json each line is one event. Where `[events] keep` of the config says
+how long events are kept, older ones are counted by month: --summary.
 
 Examples:
   berth events --follow
-  berth events --since 2h --berth alice/train --decisions")]
+  berth events --since 2h --berth alice/train --decisions
+  berth events --summary --since 2026-01-01T00:00:00Z")]
 pub(crate) struct Args {
     /// Go on showing events as they happen
     #[arg(long)]
@@ -44,6 +46,9 @@ pub(crate) struct Args {
     /// What people and the agent decided, without logins and connections
     #[arg(long)]
     decisions: bool,
+    /// How many events each month had, of those that are not kept one by one any more
+    #[arg(long, conflicts_with_all = ["follow", "last", "berth"])]
+    summary: bool,
 }
 
 const LAST: u32 = 50;
@@ -64,6 +69,9 @@ impl Args {
     fn path(&self) -> Result<String, Fault> {
         let last = self.last.unwrap_or(if self.since.is_some() { MOST } else { LAST });
         let mut asked = vec![format!("last={last}"), format!("follow={}", self.follow)];
+        if self.summary {
+            asked.clear();
+        }
         let (owner, berth) = match self.berth.as_ref().map(|berth| berth.split_once('/').ok_or(berth)) {
             Some(Ok((owner, name))) => (Some(owner.to_owned()), Some(name.to_owned())),
             Some(Err(name)) => (None, Some(name.clone())),
@@ -82,13 +90,17 @@ impl Args {
         if self.decisions {
             asked.push("decisions=true".into());
         }
-        Ok(format!("/v1/events?{}", asked.join("&")))
+        let route = if self.summary { "/v1/events/summary" } else { "/v1/events" };
+        Ok(format!("{route}?{}", asked.join("&")))
     }
 }
 
 pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
     let client = global.client()?;
     let path = args.path()?;
+    if args.summary {
+        return summary(global, &wait_for(client.get(&path))?);
+    }
     wait_for(async {
         let mut lines = client.lines(Method::GET, &path, Bytes::new()).await?;
         while let Some(line) = lines.next().await? {
@@ -96,6 +108,34 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<ExitCode> {
         }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+fn summary(global: &Global, summary: &EventSummary) -> Result<ExitCode> {
+    if global.json {
+        render::json(summary)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if summary.sums.is_empty() {
+        render::note(match summary.keep {
+            Some(_) => "no such event is old enough to be counted by month; `berth events` has them",
+            None => {
+                "events are kept one by one, for ever: `berth events` has them; `[events] keep` of the config changes that"
+            }
+        });
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut table = render::table(&["MONTH", "ABOUT", "BY", "KIND", "EVENTS"]);
+    for sum in &summary.sums {
+        table.add_row([
+            sum.month.clone(),
+            sum.owner.clone().unwrap_or_else(|| "-".into()),
+            render::one_line(&sum.actor),
+            sum.kind.clone(),
+            sum.count.to_string(),
+        ]);
+    }
+    render::show_table(&table);
+    Ok(ExitCode::SUCCESS)
 }
 
 /// An event, or the error that ended the stream.

@@ -1,7 +1,8 @@
-//! Events: what happened, and who did it. They are added and never changed.
+//! Events: what happened, and who did it. They are added and never changed; the oldest may be counted and removed
+//! (`event_summary`).
 
 use super::names::Named;
-use super::{Ledger, list, time_at};
+use super::{Ledger, find, list, time_at};
 use crate::error::Fault;
 use crate::model::Berth;
 use crate::model::text::clean_to;
@@ -34,7 +35,7 @@ pub struct NewEvent {
     pub text: String,
 }
 
-/// The longest text of an event, in characters. It is bounded because events are never removed.
+/// The longest text of an event, in characters. It is bounded because events are kept for long.
 const TEXT_LIMIT: usize = 2000;
 
 /// How many bytes of texts are read at once; one more event may go beyond it.
@@ -127,7 +128,7 @@ impl EventFilter {
     }
 }
 
-/// Among how many of the newest events a filter without an index looks: none is ever removed.
+/// Among how many of the newest events a filter without an index looks: there may be any number.
 const MOST_SEARCHED: i64 = 100_000;
 
 const TOLD: &str = "SELECT at FROM events WHERE owner = ?1 AND berth = ?2 AND actor = 'berth:' || ?2
@@ -212,7 +213,10 @@ impl Ledger {
             let of = |named: &Named| {
                 list(connection, TOLD, params![berth.owner, named.name], |row| time_at(row, 0))
             };
-            names.iter().map(of).collect::<rusqlite::Result<Vec<_>>>().map(|times| times.concat())
+            let mut times = names.iter().map(of).collect::<rusqlite::Result<Vec<_>>>()?.concat();
+            let gone = "SELECT told_at FROM berths WHERE id = ?1 AND told_at IS NOT NULL";
+            times.extend(find(connection, gone, [berth.id], |row| time_at(row, 0))?);
+            Ok(times)
         })
     }
 
@@ -226,7 +230,7 @@ impl Ledger {
         self.look_back(|connection| {
             let Some(others) = count.checked_sub(1) else { return newest(connection) };
             if filter.is_none() {
-                // None is ever removed, so that ids have no gaps.
+                // Only the oldest are ever removed, so that ids have no gaps.
                 return Ok((newest(connection)? - i64::from(count)).max(0));
             }
             let (sql, mut values) = filter.before_last();
@@ -273,6 +277,7 @@ fn read(row: &rusqlite::Row) -> rusqlite::Result<Event> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::event_summary::{OLDEST, REMOVE, TOLD_LAST};
     use std::path::Path;
 
     #[test]
@@ -359,6 +364,9 @@ mod tests {
             of_alice.before_last().0,
             no_owner.page().0,
             no_owner.before_last().0,
+            OLDEST.into(),
+            TOLD_LAST.into(),
+            REMOVE.into(),
         ];
         let connection = ledger.connection();
         let plan = |sql: &str| -> Vec<String> {
@@ -375,7 +383,9 @@ mod tests {
         // What such a plan looks like.
         assert!(plan("SELECT id FROM events WHERE ?1 IS NULL OR owner = ?1")[0].contains("SCAN"));
         // There are no others: each is in the list.
-        let listed: usize = questions.iter().map(|sql| sql.matches("FROM events").count()).sum();
+        let of_others = [OLDEST, TOLD_LAST, REMOVE].map(str::to_owned);
+        let listed: usize =
+            questions.iter().chain(&of_others).map(|sql| sql.matches("FROM events").count()).sum();
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/ledger");
         let written: usize = std::fs::read_dir(source)
             .unwrap()

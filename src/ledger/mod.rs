@@ -7,6 +7,7 @@
 mod berths;
 mod conditions;
 mod early_releases;
+mod event_summary;
 mod events;
 mod leases;
 mod messages;
@@ -26,6 +27,7 @@ mod user_limits;
 mod users;
 
 pub use berths::{ClaimError, NewBerth, PortUse, WrongChange};
+pub use event_summary::EventSum;
 pub use events::{Event, EventFilter, NewEvent};
 pub use leases::{Counted, Holding, LeaseNotes, Shift};
 pub use names::NewSize;

@@ -334,6 +334,7 @@ END;
 /// `early_releases`: stopped berths whose owners were told that they go because the disk runs full, and when; without a
 /// time, those that their owners keep.
 /// `next_cards`: exactly these are asked for at the next start of a stopped berth.
+/// `told_at`: when a berth told something last, of the events that are gone.
 /// `event_summary`: how many events of each kind a month had, for those that are no longer there one by one. Only events
 /// up to the mark `events_compacted` of `meta` may be removed, and the mark only rises, with its sums, in one transaction.
 const V7: &str = "
@@ -348,6 +349,7 @@ BEGIN
   DELETE FROM early_releases WHERE berth = NEW.id;
 END;
 ALTER TABLE berths ADD COLUMN next_cards TEXT CHECK (json_valid(next_cards));
+ALTER TABLE berths ADD COLUMN told_at TEXT;
 
 CREATE TABLE event_summary (
   month TEXT NOT NULL,
@@ -357,7 +359,6 @@ CREATE TABLE event_summary (
   count INTEGER NOT NULL CHECK (count > 0),
   PRIMARY KEY (month, owner, actor, kind)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX event_summary_of_owner ON event_summary (owner, month);
 DROP TRIGGER events_are_never_removed;
 CREATE TRIGGER events_are_removed_when_they_are_counted BEFORE DELETE ON events
 WHEN OLD.id > coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'events_compacted'), 0)

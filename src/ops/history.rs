@@ -65,7 +65,7 @@ impl Node {
 }
 
 /// The filter, for whoever sees only their own events.
-fn seen_by(caller: &Caller, filter: EventFilter) -> Result<EventFilter, Fault> {
+pub(super) fn seen_by(caller: &Caller, filter: EventFilter) -> Result<EventFilter, Fault> {
     match (caller.sees_only(), &filter.owner) {
         (Some(own), Some(other)) if own != other => {
             Err(Fault::refused(format!("the events about {other} are for {other} and administrators")))

@@ -43,6 +43,7 @@ mod marks;
 mod moves;
 mod node;
 pub mod notify;
+mod old_events;
 mod port_watch;
 mod ports;
 mod progress;

@@ -4,7 +4,8 @@ use crate::error::Fault;
 use crate::model::PortRange;
 pub(super) use crate::model::limits::duration_text;
 use crate::model::limits::{Algorithms, SshLimits};
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,6 +20,7 @@ pub struct Config {
     pub docker: DockerConfig,
     pub ssh: SshConfig,
     pub notify: NotifyConfig,
+    pub events: EventsConfig,
 }
 
 impl Default for Config {
@@ -30,6 +32,7 @@ impl Default for Config {
             docker: DockerConfig::default(),
             ssh: SshConfig::default(),
             notify: NotifyConfig::default(),
+            events: EventsConfig::default(),
         }
     }
 }
@@ -192,6 +195,41 @@ impl NotifyConfig {
         let is_good = command.as_os_str().is_empty() || command.is_absolute();
         (!is_good)
             .then(|| format!("command is {:?}, which is no absolute path", command.display().to_string()))
+    }
+}
+
+/// How long what happened is kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct EventsConfig {
+    /// Older events are counted by month, and not kept one by one; for ever where nothing is written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep: Option<EventAge>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EventAge(
+    #[serde(serialize_with = "duration_text::serialize", deserialize_with = "event_age")] pub Duration,
+);
+
+/// Anything less would take away what people look for today.
+const LEAST_AGE: Duration = Duration::from_hours(24);
+
+fn event_age<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let age = duration_text::deserialize(deserializer)?;
+    if age < LEAST_AGE {
+        return Err(D::Error::custom(
+            "events are kept for 1day at least; write 90days, or leave it out to keep them for ever",
+        ));
+    }
+    Ok(age)
+}
+
+impl EventsConfig {
+    /// `None`: for ever.
+    pub fn keep(&self) -> Option<Duration> {
+        self.keep.map(|age| age.0)
     }
 }
 

@@ -236,6 +236,21 @@ mod tests {
     }
 
     #[test]
+    fn events_are_kept_for_ever_or_for_a_time_with_sense() {
+        assert_eq!(config("[events]\n").unwrap().events.keep(), None);
+        let days = |days: u64| Some(std::time::Duration::from_secs(days * 24 * 3600));
+        assert_eq!(config("[events]\nkeep = \"90days\"\n").unwrap().events.keep(), days(90));
+        for (wrong, said) in [
+            ("keep = \"1h\"", "/x/berth.toml:2:8: events are kept for 1day at least"),
+            ("keep = \"long\"", "/x/berth.toml:2:8: `long` is not a duration"),
+            ("keeps = \"90days\"", "/x/berth.toml:2:1: unknown field `keeps`"),
+        ] {
+            let fault = flatten(&config(&format!("[events]\n{wrong}\n")).unwrap_err());
+            assert!(fault.message.starts_with(said), "{}", fault.message);
+        }
+    }
+
+    #[test]
     fn values_and_syntax_show_their_place() {
         let fault = flatten(&config("[ssh]\nports = \"60000-60010\"\n").unwrap_err());
         assert!(fault.message.contains("/x/berth.toml:2:9: "), "{}", fault.message);

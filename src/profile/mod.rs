@@ -20,7 +20,7 @@ mod shipped;
 pub use bootstrap::{Bootstrap, DiskWants, Layout};
 pub use catalogue::{Catalogue, CatalogueImage, Pin, import_name};
 pub use check::CheckRules;
-pub use config::{BetweenBerths, Config, DockerConfig, Paths, SshConfig, Tools};
+pub use config::{BetweenBerths, Config, DockerConfig, EventAge, EventsConfig, Paths, SshConfig, Tools};
 pub use docker::{AddressPool, DockerWants};
 pub use driver::{DriverWants, HccnWants, WantedAddress};
 pub use idle::IdleLimits;

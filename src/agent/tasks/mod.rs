@@ -13,6 +13,7 @@ mod containers;
 mod data_disk;
 mod doors;
 mod editors;
+mod events;
 mod gateway;
 mod inside;
 mod leases;
@@ -80,6 +81,7 @@ impl Tasks {
         tasks.add(apart::Apart::default);
         tasks.add(ports::Ports::default);
         tasks.add(editors::Editors::default);
+        tasks.add(events::Events::default);
         tasks.add(admins::Admins::default);
         tasks.add(room::Room::default);
         tasks.add(data_disk::DataDisk::default);
@@ -220,6 +222,7 @@ mod tests {
             "data-disk",
             "doors",
             "editors",
+            "events",
             "leases",
             "metadata",
             "notify",

@@ -1,6 +1,7 @@
 //! What happens is told while it happens, to those whom it concerns.
 
-use crate::rig::Rig;
+use crate::machine::until;
+use crate::rig::{ALICE, Rig};
 use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
@@ -96,4 +97,62 @@ fn events_are_chosen_by_time_user_berth_and_kind() {
         rig.refused(2, &["events", wrong[0], wrong[1]]);
     }
     assert_eq!(rig.berth(&["events", "--since", "yesterday"]).code, 2);
+}
+
+/// All that happened so far happened years ago, as far as the ledger knows.
+fn make_old(rig: &Rig) {
+    let ledger = rusqlite::Connection::open(rig.path("state/ledger.db")).unwrap();
+    let old = "DROP TRIGGER events_are_never_changed;
+        UPDATE events SET at = '2020-02-03T04:05:06Z';
+        CREATE TRIGGER events_are_never_changed BEFORE UPDATE ON events
+        BEGIN SELECT RAISE(ABORT, 'events are only added'); END;";
+    ledger.execute_batch(old).unwrap();
+}
+
+#[test]
+fn old_events_are_counted_by_month_where_the_config_says_so() {
+    let Some(mut rig) = Rig::start() else { return };
+    rig.request(&["--cards", "1"]);
+    rig.ok(&["release", "alice/dev"]);
+    let said = rig.berth(&["events", "--summary"]);
+    assert_eq!((said.code, said.out.as_str()), (0, ""));
+    assert!(said.err.contains("events are kept one by one, for ever"), "{}", said.err);
+    rig.stop_agent();
+    make_old(&rig);
+    let config = std::fs::read_to_string(rig.path("berth.toml")).unwrap();
+    std::fs::write(rig.path("berth.toml"), format!("{config}[events]\nkeep = \"90days\"\n")).unwrap();
+    rig.start_agent();
+    let old: Vec<Value> =
+        rig.events().into_iter().filter(|event| event["at"].as_str().unwrap().starts_with("2020")).collect();
+    assert!(old.len() >= 6, "{old:?}");
+    let summary = until("old events to be counted", Duration::from_secs(90), || {
+        let summary = rig.json(&["events", "--summary"]);
+        (!summary["sums"].as_array().unwrap().is_empty()).then_some(summary)
+    });
+    assert_eq!(summary["keep"], 90 * 24 * 3600);
+    let sums = summary["sums"].as_array().unwrap();
+    assert!(sums.iter().all(|sum| sum["month"] == "2020-02"), "{sums:?}");
+    let counted: u64 = sums.iter().map(|sum| sum["count"].as_u64().unwrap()).sum();
+    assert_eq!(counted, old.len() as u64, "each once");
+    let requested =
+        json!({"month": "2020-02", "owner": "alice", "actor": "root", "kind": "berth.requested", "count": 1});
+    assert!(sums.contains(&requested), "{sums:?}");
+    let left = rig.events();
+    assert!(left.iter().all(|event| !event["at"].as_str().unwrap().starts_with("2020")), "{left:?}");
+    assert!(left.iter().any(|event| event["kind"] == "events.counted"), "{left:?}");
+    let table = rig.ok(&["events", "--summary", "--kind", "berth.released"]);
+    assert!(
+        table.contains("2020-02") && table.contains("berth.released") && !table.contains("berth.live"),
+        "{table}"
+    );
+    // A user sees what is about them, and asks for nobody else's.
+    let own = rig.berth_as(ALICE, &["events", "--summary", "--json"]);
+    let own: Value = serde_json::from_str(&own.out).unwrap();
+    let owners: Vec<&Value> = own["sums"].as_array().unwrap().iter().map(|sum| &sum["owner"]).collect();
+    assert!(!owners.is_empty() && owners.iter().all(|owner| **owner == json!("alice")), "{own}");
+    rig.refused_as(ALICE, 3, &["events", "--summary", "--user", "bob"]);
+    // It goes on as before: ids are counted on, and berths are made.
+    rig.request(&["--cards", "1"]);
+    rig.ok(&["release", "alice/dev"]);
+    rig.assert_nothing_left();
 }

@@ -133,6 +133,7 @@ fn the_agents_loops_are_counted_for_everybody_who_is_registered() {
         "data-disk",
         "doors",
         "editors",
+        "events",
         "leases",
         "metadata",
         "notify",
