@@ -38,6 +38,9 @@ pub async fn run(config: Config, reread: Reread) -> Result<()> {
     node.check_server_binary()?;
     node.expect_waiting().await?;
     node.expect_admins().await;
+    // A directory service may be slow, and nobody waits for this.
+    let warned = node.clone();
+    tokio::spawn(async move { warned.warn_of_unknown_groups().await });
     let gateway = gateway::Gateway::open(&node).await?;
     let settings = node.settings();
     let listener = listen::listen(&settings.config.paths)?;

@@ -7,7 +7,7 @@ use crate::error::Fault;
 use crate::host::files::{read_input, read_user_file};
 use crate::keys::known_hosts;
 use crate::ledger::User;
-use crate::model::{LimitChange, Size, UserLimit};
+use crate::model::{LimitChange, LimitSource, Size, UserLimit};
 use crate::ops::limits::UserView;
 use crate::ops::users::Login;
 use anyhow::Result;
@@ -87,7 +87,8 @@ Examples:
     #[command(after_long_help = "\
 A request, a start or a renewal that would pass a limit is refused; what is
 there stays. What is not named stays as it is. Until something is said of a
-person, `[limits]` of the profile counts.
+person, `[limits]` of the profile counts: the most generous of their groups
+(`[limits.group.NAME]`), else what is said of everybody.
 
 Examples:
   sudo berth user limit alice --cards 4 --lease 12h
@@ -368,19 +369,35 @@ fn show_whole(global: &Global, view: &UserView, says_none: bool) -> Result<ExitC
         return Ok(ExitCode::SUCCESS);
     }
     show(global, &view.user)?;
-    let (limit, used) = (&view.limit, &view.used);
+    let (limit, used, by) = (&view.limit, &view.used, &view.limit_from);
     let lease = |seconds| humantime::format_duration(Duration::from_secs(seconds));
     let lines = [
-        limit.cards.map(|most| format!("at most {most} cards, has {}", used.cards)),
-        limit.berths.map(|most| format!("at most {most} berths, has {}", used.berths)),
-        limit.lease.map(|most| format!("leases of at most {}", lease(most))),
-        limit.memory.map(|most| format!("at most {most} of memory, has {}", Size(used.memory))),
+        limit
+            .cards
+            .map(|most| format!("at most {most} cards, has {}{}", used.cards, said_by(by.cards.as_ref()))),
+        limit
+            .berths
+            .map(|most| format!("at most {most} berths, has {}{}", used.berths, said_by(by.berths.as_ref()))),
+        limit.lease.map(|most| format!("leases of at most {}{}", lease(most), said_by(by.lease.as_ref()))),
+        limit.memory.map(|most| {
+            format!("at most {most} of memory, has {}{}", Size(used.memory), said_by(by.memory.as_ref()))
+        }),
     ];
     if says_none && lines.iter().all(Option::is_none) {
         render::line("  no limits");
     }
     lines.iter().flatten().for_each(|line| render::line(&format!("  {line}")));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Who said a limit; nothing where an older agent does not tell.
+fn said_by(source: Option<&LimitSource>) -> String {
+    match source {
+        Some(LimitSource::User) => " (said of this user)".into(),
+        Some(LimitSource::Group(group)) => format!(" (said of group {})", render::one_line(group)),
+        Some(LimitSource::Profile) => " (said of everybody)".into(),
+        None => String::new(),
+    }
 }
 
 fn show(global: &Global, user: &User) -> Result<ExitCode> {

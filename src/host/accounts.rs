@@ -47,6 +47,49 @@ pub fn member_by_uid(host: &dyn Host, uid: u32, group: &str, source: Source) -> 
     Member { account: Some(account), is_member, sure: is_member || (asked.sure && groups.sure) }
 }
 
+/// Which groups of a list an account is in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Groups {
+    pub names: Vec<String>,
+    /// False where a directory service did not answer, so that it may know more than the files.
+    pub sure: bool,
+}
+
+/// The groups of this list that the account of a uid is in.
+pub fn groups_of(host: &dyn Host, uid: u32, groups: &[String], mut source: Source) -> Groups {
+    let asked = rows::<UserRow>(host, &uid.to_string(), source);
+    let Some(account) = asked.account(|account| account.uid == uid) else {
+        return Groups { names: Vec::new(), sure: asked.sure };
+    };
+    let mut found = Groups { names: Vec::new(), sure: asked.sure };
+    for group in groups {
+        // What did not answer once is not asked again.
+        source = if found.sure { source } else { Source::Files };
+        let rows = rows(host, group, source);
+        found.sure &= rows.sure;
+        if has_member(&rows.rows, &account, group) {
+            found.names.push(group.clone());
+        }
+    }
+    found
+}
+
+/// The groups of this list that the node does not know; those about which its directory service does not answer are not
+/// among them.
+pub fn unknown_groups(host: &dyn Host, groups: &[String]) -> Vec<String> {
+    let mut unknown = Vec::new();
+    for group in groups {
+        let found = rows::<GroupRow>(host, group, Source::Getent);
+        if !found.sure {
+            break;
+        }
+        if !found.rows.iter().any(|row| row.name == *group) {
+            unknown.push(group.clone());
+        }
+    }
+    unknown
+}
+
 /// The uids of the accounts in a group, at most [`MOST_MEMBERS`]. Accounts whose primary group it is are found only in
 /// the node's own files: a directory service would have to list all its accounts.
 pub fn uids_in_group(host: &dyn Host, group: &str, mut source: Source) -> Vec<u32> {
@@ -143,6 +186,36 @@ mod tests {
 
         let files = FakeHost::default().with_file("/etc/passwd", "root:x:0:0:root:/root:/bin/bash\n");
         assert_eq!(account_by_name(&files, "root").map(|account| account.uid), Some(0));
+    }
+
+    #[test]
+    fn an_account_is_in_some_groups_of_a_list() {
+        let files = || {
+            FakeHost::default()
+                .with_file("/etc/passwd", "alice:x:1001:990::/:/bin/sh\n")
+                .with_file("/etc/group", "staff:x:990:\nclass:x:991:alice\nother:x:992:bob\n")
+        };
+        let list = ["class", "other", "staff"].map(str::to_owned);
+        let expected = ["class", "staff"].map(str::to_owned);
+        // Without getent the files are all there is.
+        let found = groups_of(&files(), 1001, &list, Source::Files);
+        assert_eq!((found.names.as_slice(), found.sure), (expected.as_slice(), false));
+        assert!(groups_of(&files(), 7, &list, Source::Files).names.is_empty());
+        let host = files()
+            .with_output("getent passwd -- 1001", 0, "alice:x:1001:990::/:/bin/sh\n", "")
+            .with_output("getent group -- class", 0, "class:*:991:bob\n", "")
+            .with_output("getent group -- other", 0, "other:*:992:alice\n", "")
+            .with_output("getent group -- staff", 2, "", "");
+        let found = groups_of(&host, 1001, &list, Source::Getent);
+        assert_eq!((found.names.as_slice(), found.sure), (["other".to_owned()].as_slice(), true));
+        assert_eq!(unknown_groups(&host, &list), ["staff"]);
+        // The first that does not answer is the last that is asked.
+        let hangs = files()
+            .with_output("getent passwd -- 1001", 0, "alice:x:1001:990::/:/bin/sh\n", "")
+            .with_hang("getent group -- class");
+        let found = groups_of(&hangs, 1001, &list, Source::Getent);
+        assert_eq!((found.names.as_slice(), found.sure), (expected.as_slice(), false));
+        assert!(unknown_groups(&hangs, &list).is_empty());
     }
 
     #[test]

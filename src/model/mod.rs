@@ -51,4 +51,4 @@ pub use lease_state::{LeaseState, Lock};
 pub use mac::Mac;
 pub use ports::PortRange;
 pub use size::Size;
-pub use user_limit::{LimitChange, OwnLimit, UserLimit};
+pub use user_limit::{LimitChange, LimitSource, LimitSources, OwnLimit, ProfileLimits, UserLimit};

@@ -58,6 +58,7 @@ impl Node {
 
     /// Claims the cards that its container has: the only ones that it can have.
     async fn claim_what_it_has(&self, berth: &Berth, kept: &Kept) -> Result<Berth> {
+        let groups = self.limit_groups(&berth.owner).await?;
         let _deciding = self.deciding.lock().await;
         let settings = self.settings();
         check_not_at_work(&*self.host(), &settings.config.paths.state)?;
@@ -66,7 +67,8 @@ impl Node {
         if let Some(wrong) = self.wrong_devices(&with_cards, &kept.id).await? {
             return Err(Fault::refused(format!("it has other devices than its own: {wrong}")).into());
         }
-        let lease = self.limited_lease(&berth.owner, settings.profile.berth.default_lease, false).await?;
+        let lease = settings.profile.berth.default_lease;
+        let lease = self.limited_lease((&berth.owner, &groups), lease, false).await?;
         let text = format!("{} was started by hand on {}", berth.label(), card::named(&kept.cards));
         let event = self.about(berth, "berth.starting", &Caller::agent().name, text);
         let (id, cards, ledger) = (berth.id, kept.cards.clone(), self.ledger_handle());

@@ -2,7 +2,7 @@
 //! directory service may be slow or down, and hundreds of callers may ask at once. It is never asked about root.
 
 use crate::host::Host;
-use crate::host::accounts::{Member, Source, member_by_uid, uids_in_group};
+use crate::host::accounts::{Groups, Member, Source, groups_of, member_by_uid, uids_in_group};
 use crate::host::clock::Clock;
 use crate::model::clock::{BootTime, Moment as _};
 use std::collections::{BTreeSet, HashMap};
@@ -22,11 +22,20 @@ const MOST: usize = 4096;
 const AT_ONCE: usize = 4;
 
 type Slot = Arc<tokio::sync::Mutex<Option<(BootTime, Member)>>>;
+type GroupSlot = Arc<tokio::sync::Mutex<Option<Listed>>>;
+
+/// Which groups of a list an account was in.
+struct Listed {
+    at: BootTime,
+    list: Vec<String>,
+    groups: Groups,
+}
 
 /// The cached answers.
 pub(super) struct Directory {
     clock: Arc<dyn Clock>,
     slots: Mutex<HashMap<u32, Slot>>,
+    group_slots: Mutex<HashMap<u32, GroupSlot>>,
     asking: Semaphore,
     away_until: Mutex<Option<BootTime>>,
     /// Accounts that were in the group at the last answer about them, or at the last look at the whole group.
@@ -38,6 +47,7 @@ impl Directory {
         Self {
             clock,
             slots: Mutex::default(),
+            group_slots: Mutex::default(),
             asking: Semaphore::new(AT_ONCE),
             away_until: Mutex::default(),
             members: Mutex::default(),
@@ -70,6 +80,47 @@ impl Directory {
         self.note(uid, &member);
         *slot = Some((self.now(), member.clone()));
         member
+    }
+
+    /// The groups of this list that the account is in. Where the directory does not answer, also those that it was in at
+    /// the last answer.
+    pub(super) async fn groups(&self, host: Arc<dyn Host>, uid: u32, list: &[String]) -> Vec<String> {
+        let slot = self.group_slot(uid);
+        let mut slot = slot.lock().await;
+        let known = slot.take().filter(|known| known.list == list);
+        if let Some(known) = &known
+            && self.now().since(known.at) < if known.groups.sure { KNOWN } else { AWAY }
+        {
+            let names = known.groups.names.clone();
+            *slot = Some(Listed { list: list.to_vec(), at: known.at, groups: known.groups.clone() });
+            return names;
+        }
+        let turn = self.asking.acquire().await;
+        let source = if self.is_away() { Source::Files } else { Source::Getent };
+        let asked = list.to_vec();
+        let looking = tokio::task::spawn_blocking(move || groups_of(&*host, uid, &asked, source));
+        let mut groups = looking.await.unwrap_or_default();
+        if source == Source::Getent && !groups.sure {
+            tracing::warn!(uid, "getent does not answer: groups are known by the files alone for a while");
+            *lock(&self.away_until) = Some(self.now() + AWAY);
+        }
+        drop(turn);
+        if let Some(known) = known.filter(|_| !groups.sure) {
+            groups.names.extend(known.groups.names);
+            groups.names.sort_unstable();
+            groups.names.dedup();
+        }
+        let names = groups.names.clone();
+        *slot = Some(Listed { at: self.now(), list: list.to_vec(), groups });
+        names
+    }
+
+    fn group_slot(&self, uid: u32) -> GroupSlot {
+        let mut slots = lock(&self.group_slots);
+        if slots.len() >= MOST && !slots.contains_key(&uid) {
+            slots.retain(|_, slot| Arc::strong_count(slot) > 1);
+        }
+        slots.entry(uid).or_default().clone()
     }
 
     /// Reads the members of the group, before any of them calls.
@@ -154,6 +205,37 @@ mod tests {
         clock.pass(AWAY.max(KNOWN));
         assert!(!directory.is_away() && !directory.member(hangs, 1001, "g").await.sure);
         assert!(directory.is_away());
+    }
+
+    #[tokio::test]
+    async fn groups_are_asked_for_once_and_stay_where_nobody_answers() {
+        let (directory, clock) = directory();
+        let list = ["class".to_owned(), "staff".to_owned()];
+        let answers: Arc<dyn Host> = Arc::new(
+            FakeHost::default()
+                .with_output("getent passwd -- 1001", 0, "alice:x:1001:100::/:/bin/sh\n", "")
+                .with_output("getent group -- class", 0, "class:x:991:alice\n", "")
+                .with_output("getent group -- staff", 2, "", ""),
+        );
+        assert_eq!(directory.groups(answers.clone(), 1001, &list).await, ["class"]);
+        let hangs: Arc<dyn Host> = Arc::new(
+            FakeHost::default()
+                .with_hang("getent passwd -- 1001")
+                .with_file("/etc/passwd", "alice:x:1001:100::/:/bin/sh\n")
+                .with_file("/etc/group", "staff:x:990:alice\n"),
+        );
+        assert_eq!(directory.groups(hangs.clone(), 1001, &list).await, ["class"], "not asked again");
+        assert!(!directory.is_away());
+        clock.pass(KNOWN);
+        assert_eq!(directory.groups(hangs.clone(), 1001, &list).await, ["class", "staff"]);
+        assert!(directory.is_away());
+        assert_eq!(
+            directory.groups(hangs, 1001, &list[1..]).await,
+            ["staff"],
+            "of another list nothing was known"
+        );
+        clock.pass(AWAY);
+        assert_eq!(directory.groups(answers, 1001, &list).await, ["class"]);
     }
 
     #[tokio::test]

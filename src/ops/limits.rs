@@ -1,10 +1,11 @@
-//! Hard limits of what one user may have at once: set by an administrator for one user, or in the profile for all.
+//! Hard limits of what one user may have at once: set by an administrator for one user, or in the profile for all, or
+//! for the members of a group of the node.
 //! What would pass one is refused, and the refusal says what is used by what. A berth that is there is never touched.
 
 use super::{Caller, Node};
 use crate::error::Fault;
 use crate::ledger::{Ledger, User};
-use crate::model::{Berth, LimitChange, OwnLimit, Size, UserLimit};
+use crate::model::{Berth, LimitChange, LimitSources, OwnLimit, Size, UserLimit};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -26,6 +27,9 @@ pub struct UserView {
     /// What counts for them; `null` is no limit.
     #[serde(default)]
     pub limit: UserLimit,
+    /// Who said each of them; `null` where there is none.
+    #[serde(default)]
+    pub limit_from: LimitSources,
     #[serde(default)]
     pub used: Used,
 }
@@ -41,10 +45,11 @@ pub struct Used {
 impl Node {
     pub async fn user_view(&self, caller: &Caller, name: &str) -> Result<UserView> {
         let user = self.user(caller, name).await?;
-        let limit = self.limit_of(&user.name).await?;
+        let groups = self.limit_groups(&user.name).await?;
+        let (limit, limit_from) = self.limit_of(&user.name, &groups).await?;
         let mut held = self.ledger(Ledger::standing_berths).await?;
         held.retain(|berth| berth.owner == user.name);
-        Ok(UserView { user, limit, used: used(&held) })
+        Ok(UserView { user, limit, limit_from, used: used(&held) })
     }
 
     pub async fn set_limit(&self, caller: &Caller, name: &str, change: LimitChange) -> Result<UserView> {
@@ -64,27 +69,50 @@ impl Node {
         self.user_view(caller, name).await
     }
 
-    pub(super) async fn limit_of(&self, owner: &str) -> Result<UserLimit> {
+    /// The user's groups of the node that the profile has limits for. A directory service may be slow: to be called before
+    /// a lock that others need.
+    pub(super) async fn limit_groups(&self, owner: &str) -> Result<Vec<String>> {
+        let list: Vec<String> = self.settings().profile.limits.group.keys().cloned().collect();
+        if list.is_empty() {
+            return Ok(list);
+        }
+        let asked = owner.to_owned();
+        let user = self.ledger(move |ledger| ledger.user(&asked)).await?;
+        match user.and_then(|user| user.uid) {
+            Some(uid) => Ok(self.directory.groups(self.host(), uid, &list).await),
+            // Who has no account is in no group.
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// What limits a user in these groups, and who said so.
+    async fn limit_of(&self, owner: &str, groups: &[String]) -> Result<(UserLimit, LimitSources)> {
         let asked = owner.to_owned();
         let own = self.ledger(move |ledger| ledger.user_limit(&asked)).await?;
-        Ok(OwnLimit::effective(own, self.settings().profile.limits.limit()))
+        Ok(OwnLimit::effective(own, &self.settings().profile.limits.of(groups)))
     }
 
     /// An error when the owner would have more than they may. To be called under the lock that decides, with the
     /// berths that stand.
-    pub(super) async fn check_limit(&self, owner: &str, held: &[Berth], more: More) -> Result<()> {
+    pub(super) async fn check_limit(
+        &self,
+        (owner, groups): (&str, &[String]),
+        held: &[Berth],
+        more: More,
+    ) -> Result<()> {
         let own: Vec<Berth> = held.iter().filter(|berth| berth.owner == owner).cloned().collect();
-        Ok(check(owner, &self.limit_of(owner).await?, &own, more)?)
+        Ok(check(owner, &self.limit_of(owner, groups).await?.0, &own, more)?)
     }
 
     /// The lease, if the owner may have it; one that was not asked for is made shorter.
     pub(super) async fn limited_lease(
         &self,
-        owner: &str,
+        (owner, groups): (&str, &[String]),
         lease: Duration,
         is_said: bool,
     ) -> Result<Duration> {
-        let Some(most) = self.limit_of(owner).await?.lease.map(Duration::from_secs) else { return Ok(lease) };
+        let (limit, _) = self.limit_of(owner, groups).await?;
+        let Some(most) = limit.lease.map(Duration::from_secs) else { return Ok(lease) };
         if is_said && lease > most {
             let most = humantime::format_duration(most);
             return Err(Fault::refused(format!("the longest lease of {owner} is {most}"))
@@ -233,12 +261,13 @@ mod tests {
         let event = node.event("user.added", "root", String::new());
         node.ledger(move |ledger| ledger.add_user("alice", None, &[], &event)).await.unwrap();
         let hours = Duration::from_hours;
-        assert_eq!(node.limited_lease("alice", hours(8), true).await.unwrap(), hours(8));
+        assert_eq!(node.limited_lease(("alice", &[]), hours(8), true).await.unwrap(), hours(8));
         let change = LimitChange::Set(UserLimit { lease: Some(3600), ..UserLimit::default() });
         let view = node.set_limit(&root, "alice", change).await.unwrap();
         assert_eq!(view.limit.lease, Some(3600));
-        assert_eq!(node.limited_lease("alice", hours(8), false).await.unwrap(), hours(1));
-        let fault = crate::error::flatten(&node.limited_lease("alice", hours(8), true).await.unwrap_err());
+        assert_eq!(node.limited_lease(("alice", &[]), hours(8), false).await.unwrap(), hours(1));
+        let fault =
+            crate::error::flatten(&node.limited_lease(("alice", &[]), hours(8), true).await.unwrap_err());
         assert_eq!(fault.message, "the longest lease of alice is 1h");
         let alice = Caller { name: "alice".into(), admin: false, user: Some("alice".into()) };
         assert!(node.set_limit(&alice, "alice", LimitChange::None).await.is_err());

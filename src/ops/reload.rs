@@ -3,6 +3,7 @@
 
 use super::{Caller, Node};
 use crate::error::flatten;
+use crate::host::accounts::unknown_groups;
 use crate::profile::{Changed, Config, Settings, load_profile};
 use anyhow::Result;
 use std::sync::Arc;
@@ -13,11 +14,14 @@ impl Node {
     /// Applies the config that was read. Each use case that begins from now on uses it.
     pub async fn reload(&self, read: Result<Config>) {
         let taken = match self.readable(read).await {
-            Ok(new) => Ok(self.take_up(new).await),
+            Ok(new) => {
+                let changed = self.take_up(new).await;
+                Ok((changed, self.unknown_groups().await))
+            }
             Err(error) => Err(flatten(&error)),
         };
         let (kind, text) = match taken {
-            Ok(changed) => ("config.read", told(&changed)),
+            Ok((changed, unknown)) => ("config.read", told(&changed) + &warning(&unknown)),
             Err(fault) => {
                 let help = fault.help.map(|help| format!(" ({help})")).unwrap_or_default();
                 let text = format!("the agent goes on with the config it has: {}{help}", fault.message);
@@ -30,6 +34,25 @@ impl Node {
             tracing::error!(kind, text);
         }
         self.record_or_log(self.event(kind, &Caller::agent().name, text)).await;
+    }
+
+    /// Groups that the profile has limits for and that this node does not know.
+    async fn unknown_groups(&self) -> Vec<String> {
+        let host = self.host();
+        let groups: Vec<String> = self.settings().profile.limits.group.keys().cloned().collect();
+        if groups.is_empty() {
+            return groups;
+        }
+        tokio::task::spawn_blocking(move || unknown_groups(&*host, &groups)).await.unwrap_or_default()
+    }
+
+    /// Says so in the log at the agent's start. Their limits count for nobody.
+    pub async fn warn_of_unknown_groups(&self) {
+        let unknown = self.unknown_groups().await;
+        if !unknown.is_empty() {
+            let groups = unknown.join(", ");
+            tracing::warn!("limits for groups that this node does not know count for nobody: {groups}");
+        }
     }
 
     /// The settings of this config. An error for everything for which the agent would refuse to start.
@@ -59,6 +82,16 @@ impl Node {
         }
         changed
     }
+}
+
+fn warning(unknown: &[String]) -> String {
+    if unknown.is_empty() {
+        return String::new();
+    }
+    format!(
+        "; the profile has limits for groups that this node does not know, which count for nobody: {}",
+        unknown.join(", ")
+    )
 }
 
 fn told(changed: &Changed) -> String {
@@ -113,6 +146,12 @@ mod tests {
         );
         node.reload(Ok((*now).clone().config)).await;
         assert!(last(&node).await.text.ends_with("; nothing in them has changed"));
+    }
+
+    #[test]
+    fn unknown_groups_are_named() {
+        assert_eq!(warning(&[]), "");
+        assert!(warning(&["a".into(), "b".into()]).ends_with("count for nobody: a, b"));
     }
 
     #[tokio::test]

@@ -15,7 +15,8 @@ impl Node {
         self.ration(caller, Act::Renew)?;
         let lease = request::lease(&self.settings().profile.berth, seconds)?;
         let berth = self.find_berth(caller, name).await?;
-        let lease = self.limited_lease(&berth.owner, lease, seconds.is_some()).await?;
+        let groups = self.limit_groups(&berth.owner).await?;
+        let lease = self.limited_lease((&berth.owner, &groups), lease, seconds.is_some()).await?;
         let _busy = self.enter_berth(berth.id, name).await?;
         let id = berth.id;
         // Its owner hears how it is, without waiting for the next look. The lease is renewed also where Docker is away.

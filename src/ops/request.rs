@@ -30,6 +30,8 @@ struct Order {
     /// The settings when the request came.
     settings: Arc<Settings>,
     owner: User,
+    /// Those of the owner's that the profile has limits for.
+    groups: Vec<String>,
     name: Option<String>,
     wish: CardWish,
     lease: Duration,
@@ -87,7 +89,7 @@ impl Node {
         self.ensure_reconciled().await?;
         // Before the work for an image; what decides is the look under the lock.
         let held = self.ledger(Ledger::standing_berths).await?;
-        self.check_limit(&order.owner.name, &held, order.more()).await?;
+        self.check_limit((&order.owner.name, &order.groups), &held, order.more()).await?;
         let image = self.image_asked(caller, &order, request.image.as_deref(), progress).await?;
         // Made before anybody else has to wait for it.
         self.owner_key(&order.owner.name).await?;
@@ -114,7 +116,7 @@ impl Node {
             self.named_snapshot(&own, &owner, named).await?;
         }
         let held = self.ledger(Ledger::standing_berths).await?;
-        self.check_limit(&owner, &held, order.more()).await?;
+        self.check_limit((&owner, &order.groups), &held, order.more()).await?;
         // Counted and added by one at a time.
         let deciding = self.deciding.lock().await;
         let waiting = self.ledger(Ledger::detached).await?;
@@ -202,11 +204,13 @@ impl Node {
         let owner = caller.owner(request.owner.as_deref())?;
         let user = self.check_owner(&owner).await?;
         let lease = lease(&settings.profile.berth, request.lease)?;
+        let groups = self.limit_groups(&owner).await?;
         Ok(Order {
             owner: user,
             name: request.name.clone(),
             wish: request.cards.clone(),
-            lease: self.limited_lease(&owner, lease, request.lease.is_some()).await?,
+            lease: self.limited_lease((&owner, &groups), lease, request.lease.is_some()).await?,
+            groups,
             wait: waiting::checked(request.wait)?,
             unattended: request.unattended,
             cpus: check_cpus(request.cpus)?,
@@ -283,7 +287,7 @@ impl Node {
         let host_key = self.owner_key(&order.owner.name).await?.public_openssh;
         let now = self.now().wall;
         let name = free_name(order, &held)?;
-        self.check_limit(&order.owner.name, &held, order.more()).await?;
+        self.check_limit((&order.owner.name, &order.groups), &held, order.more()).await?;
         let (owner, named, key) = (order.owner.name.clone(), name.clone(), host_key.clone());
         let past = self.ledger(move |ledger| ledger.port_uses(&owner, &named, &key)).await?;
         let asked = queue::CardsAsked {

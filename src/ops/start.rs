@@ -27,7 +27,8 @@ impl Node {
         self.check_room().await?;
         self.ensure_reconciled().await?;
         let found = self.find_berth(caller, name).await?;
-        let lease = self.limited_lease(&found.owner, lease, request.lease.is_some()).await?;
+        let groups = self.limit_groups(&found.owner).await?;
+        let lease = self.limited_lease((&found.owner, &groups), lease, request.lease.is_some()).await?;
         let id = found.id;
         let length = waiting::checked(request.wait)?;
         let patience = if length.is_zero() { Patience::None } else { Patience::Waits };
@@ -60,8 +61,14 @@ impl Node {
                 }
             }
             let kept = self.kept(&berth).await?.ok_or_else(|| is_gone(&berth, name))?;
-            let asked =
-                Again { kept: &kept, lease, unattended: request.unattended, patience, ticket: wait.ticket() };
+            let asked = Again {
+                kept: &kept,
+                groups: &groups,
+                lease,
+                unattended: request.unattended,
+                patience,
+                ticket: wait.ticket(),
+            };
             let refused = match self.claim_again(caller, &berth, &asked).await {
                 Ok(claimed) => {
                     wait.is_served();
@@ -107,7 +114,7 @@ impl Node {
         let held = self.ledger(Ledger::standing_berths).await?;
         let cards = usize::try_from(berth.size).unwrap_or(usize::MAX);
         let more = More { cards, memory: berth.memory, berths: 0 };
-        self.check_limit(&berth.owner, &held, more).await?;
+        self.check_limit((&berth.owner, again.groups), &held, more).await?;
         let survey = self.survey(settings.config.tools.npu_smi_max_age).await?;
         let turn = self.turn_again(&survey, berth, again).await?;
         let (cards, ticket, lease, unattended) = (turn.cards, again.ticket, again.lease, again.unattended);
@@ -247,6 +254,8 @@ impl Node {
 /// What a stopped berth is started with.
 struct Again<'a> {
     kept: &'a Kept,
+    /// Those of its owner's that the profile has limits for.
+    groups: &'a [String],
     lease: Duration,
     unattended: bool,
     patience: Patience,

@@ -86,7 +86,7 @@ pub fn load_profile(host: &dyn Host, config: &Config) -> Result<Profile> {
         }
     };
     let profile: Profile = parse_toml(&path, &text)?;
-    validate(&path, &profile)?;
+    validate(&path, &text, &profile)?;
     Ok(profile)
 }
 
@@ -139,7 +139,15 @@ fn nearest_key(message: &str) -> Option<String> {
         .map(|(_, key)| key.to_owned())
 }
 
-fn validate(path: &Path, profile: &Profile) -> Result<()> {
+/// Where the table's header is, as `line:column:`; empty where it is written in some other way.
+fn place_of(text: &str, table: &str) -> String {
+    let bare = |line: &str| line.replace(['"', '\'', ' ', '\t'], "");
+    let header = bare(&format!("[{table}]"));
+    let line = text.lines().position(|line| bare(line.split('#').next().unwrap_or("")) == header);
+    line.map(|line| format!("{}:1:", line + 1)).unwrap_or_default()
+}
+
+fn validate(path: &Path, text: &str, profile: &Profile) -> Result<()> {
     let wrong = |what: String| Err(Fault::usage(format!("{}: {what}", path.display())).into());
     let rules = &profile.berth;
     if profile.devices.cards == 0 || profile.devices.cards > 16 {
@@ -159,8 +167,9 @@ fn validate(path: &Path, profile: &Profile) -> Result<()> {
     if let Some(problem) = profile.lease.problem() {
         return wrong(format!("[lease] {problem}"));
     }
-    if let Some(problem) = profile.limits.problem() {
-        return wrong(format!("[limits] {problem}"));
+    if let Some((table, problem)) = profile.limits.problem() {
+        let place = place_of(text, &table);
+        return Err(Fault::usage(format!("{}:{place} [{table}] {problem}", path.display())).into());
     }
     if let Some(problem) = profile.bootstrap.problem() {
         return wrong(problem);

@@ -26,7 +26,7 @@ pub use driver::{DriverWants, HccnWants, WantedAddress};
 pub use idle::IdleLimits;
 pub use keep_free::KeepFree;
 pub use lease::LeaseRules;
-pub use limits::{LeaseLimit, LimitRules};
+pub use limits::{GroupLimits, LeaseLimit, LimitRules};
 pub use load::{DEFAULT_CONFIG, is_file, load_config, load_profile, parse_toml};
 pub use node::{
     BerthRules, Dataset, Devices, Faults, ForeignHolder, LEAST_MEMORY, Mount, Profile, Simulation,

@@ -63,3 +63,43 @@ fn what_would_pass_a_limit_is_refused_with_what_is_used() {
     }
     rig.assert_nothing_left();
 }
+
+/// The rig's users have no account: Debian's `daemon` has one, and a group.
+#[test]
+fn the_members_of_a_group_have_its_limits() {
+    let groups = "[limits]\ncards = 1\nberths = 3\n\n[limits.group.daemon]\ncards = 2\nlease = \"6h\"\n\n\
+                  [limits.group.nobody-has-this]\ncards = 8\n\n[berth]";
+    let Some(rig) =
+        Rig::with(Setup { profile: vec![("[berth]", groups.into())], users: false, ..Setup::default() })
+    else {
+        return;
+    };
+    for (user, login) in [("alice", &["--uid", "1"][..]), ("bob", &["--no-login"])] {
+        let key = format!("{}.pub", rig.key(user));
+        rig.ok(&[&["user", "add", user, "--key", &key], login].concat());
+    }
+    let alice = rig.json(&["user", "show", "alice"]);
+    assert_eq!(alice["limit"], json!({"cards": 2, "berths": 3, "lease": 21_600, "memory": null}));
+    let group = json!({"group": "daemon"});
+    assert_eq!(
+        alice["limit_from"],
+        json!({"cards": group, "berths": "profile", "lease": group, "memory": null})
+    );
+    assert_eq!(rig.json(&["user", "show", "bob"])["limit"]["cards"], 1);
+    rig.request(&["--cards", "2"]);
+    let said = rig.refused(3, &["request", "--user", "alice", "--cards", "1"]);
+    assert!(said.contains("alice has 2 of 2 cards: dev 2; 1 more is too many"), "{said}");
+    let said = rig.refused(3, &["request", "--user", "bob", "--cards", "2"]);
+    assert!(said.contains("bob has 0 of 1 cards"), "{said}");
+    rig.ok(&["user", "limit", "alice", "--cards", "1"]);
+    let shown = rig.ok(&["user", "show", "alice"]);
+    for line in [
+        "at most 1 cards, has 2 (said of this user)",
+        "leases of at most 6h (said of group daemon)",
+        "(said of everybody)",
+    ] {
+        assert!(shown.contains(line), "{shown}");
+    }
+    let warned = || rig.log().contains("count for nobody: nobody-has-this").then_some(());
+    crate::machine::until("a warning in the log", std::time::Duration::from_secs(30), warned);
+}
