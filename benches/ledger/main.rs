@@ -4,6 +4,7 @@
 //! `cargo bench --bench ledger -- [--dir DIR] [--seconds N]` prints one line of JSON; `benches/run ledger` shows it. Both take turns, in
 //! DIR, which decides which disk it is.
 #![allow(clippy::print_stdout, reason = "it prints its numbers")]
+#![allow(clippy::disallowed_methods, reason = "it has a directory of its own")]
 
 use anyhow::{Context as _, Result, bail};
 use berth::ledger::{Ledger, NewBerth, NewEvent};
@@ -17,7 +18,7 @@ use std::time::{Duration, Instant};
 /// A claim, its verified container, the intent of its release, and its end.
 const CHANGES: u32 = 4;
 /// What SQLite appends to its log for such a change, roughly: some pages with their heads.
-const APPENDED: [u8; 5 * 4120] = [0; 5 * 4120];
+static APPENDED: [u8; 5 * 4120] = [0; 5 * 4120];
 const ROUNDS: u32 = 5;
 
 fn main() -> Result<()> {

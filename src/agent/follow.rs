@@ -67,7 +67,10 @@ pub(super) async fn send_log(node: Arc<Node>, log: BerthLog, follow: bool, lines
             return;
         }
     }
-    while follow {
+    if !follow {
+        return;
+    }
+    loop {
         // Before the look: nothing is read ahead of the reader.
         let free = tokio::select! {
             free = lines.reserve() => free,

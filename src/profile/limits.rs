@@ -191,7 +191,8 @@ mod tests {
             let place = format!("/p.toml:{}:{said}", i64::try_from(first).unwrap() + line);
             assert!(error.starts_with(&place), "{wrong}: {error}, not {place}");
         }
-        let many: String = (0..33).map(|group| format!("[limits.group.g{group}]\ncards = 1\n")).collect();
-        assert!(loaded(&many).unwrap_err().contains("33 groups are too many"));
+        let many: Vec<String> =
+            (0..33).map(|group| format!("[limits.group.g{group}]\ncards = 1\n")).collect();
+        assert!(loaded(&many.concat()).unwrap_err().contains("33 groups are too many"));
     }
 }
