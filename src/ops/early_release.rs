@@ -125,7 +125,7 @@ impl Node {
     }
 
     /// What is decided from; `None` where no berth is stopped.
-    async fn shelf(&self) -> Result<Option<Shelf>> {
+    pub(super) async fn shelf(&self) -> Result<Option<Shelf>> {
         let (standing, tickets) =
             self.ledger(|ledger| Ok((ledger.standing_berths()?, ledger.tickets()?))).await?;
         let is_releasing = standing.iter().any(|berth| berth.state == BerthState::Releasing);
@@ -188,6 +188,20 @@ impl Node {
         let is_locked = berth.lock.as_ref().is_some_and(|lock| lock.until > now);
         if is_locked || !berth.stop.as_ref().is_some_and(is_due) {
             return Ok(());
+        }
+        // Somebody may have started its container by hand. Where Docker cannot be asked, nothing is released.
+        match self.container_state(&berth).await {
+            Ok(Some(state)) if !state.running => {}
+            Ok(_) => return Ok(()),
+            Err(error) => {
+                let (berth, error) = (berth.label(), format!("{error:#}"));
+                tracing::warn!(
+                    berth,
+                    error,
+                    "not released to make room: its container could not be looked at"
+                );
+                return Ok(());
+            }
         }
         let label = berth.label();
         tracing::info!(berth = label, "released, because Docker's disk is full");

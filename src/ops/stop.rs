@@ -88,6 +88,12 @@ impl Node {
         Ok(if now.asked.is_some() { long } else { STOP_SECONDS })
     }
 
+    /// Whether somebody started the container of a stopped berth, and it was not taken up.
+    async fn was_started_by_hand(&self, berth: &Berth) -> bool {
+        let state = self.container_state(berth).await;
+        state.is_ok_and(|state| state.is_some_and(|state| state.running))
+    }
+
     /// Releases stopped berths that were not started again in time.
     pub async fn release_old_stopped(&self) -> Result<()> {
         if self.ends_are_held() {
@@ -102,7 +108,7 @@ impl Node {
             // Whoever works on it may be starting it.
             let Some(_busy) = self.busy.enter(berth.id) else { continue };
             let berth = self.ledger_berth(berth.id).await?;
-            if !is_over(&berth) {
+            if !is_over(&berth) || self.was_started_by_hand(&berth).await {
                 continue;
             }
             let name = berth.label();
