@@ -20,9 +20,22 @@ const TRY_AGAIN: Duration = Duration::from_mins(1);
 /// The most that a login may take from the berth's server to the ledger.
 const LOGIN_TOLD: SignedDuration = SignedDuration::from_mins(1);
 
-/// Tickets that are not tried before a time.
+/// How often a berth is begun for a request and undone, before its owner is told that it cannot be had.
+const MOST_TRIES: u32 = 3;
+
+/// Tickets that were tried without a berth: not before when again, and how often one was begun.
 #[derive(Default)]
-pub struct Later(BTreeMap<i64, BootTime>);
+pub struct Later(BTreeMap<i64, (BootTime, u32)>);
+
+/// What becomes of a ticket whose turn had come.
+enum Served {
+    /// It is a berth, or waits no more.
+    Done,
+    /// It is tried as soon as its turn comes again.
+    Waits,
+    /// It is tried again later. `was_begun`: a berth was begun for it, and undone.
+    Later { was_begun: bool },
+}
 
 impl Node {
     /// Makes berths of the requests whose turn has come.
@@ -32,16 +45,22 @@ impl Node {
             return Ok(());
         }
         let now = self.now().boot;
-        later.0.retain(|_, until| *until > now);
+        later.0.retain(|id, _| waiting.iter().any(|(ticket, _)| ticket.id == *id));
         let turns = self.turns().await?;
-        let due = |ticket: &TicketRow| turns.contains(&ticket.id) && !later.0.contains_key(&ticket.id);
-        let served = waiting.iter().filter(|(ticket, _)| due(ticket)).map(|(ticket, request)| async {
-            Ok::<_, anyhow::Error>((ticket.id, self.serve(ticket, request).await?))
-        });
+        let tries = |id: i64| later.0.get(&id).map_or(0, |(_, tries)| *tries);
+        let may_try = |id: i64| later.0.get(&id).is_none_or(|(until, _)| *until <= now);
+        let due = |ticket: &TicketRow| turns.contains(&ticket.id) && may_try(ticket.id);
+        let served =
+            waiting.iter().filter(|(ticket, _)| due(ticket)).map(|(ticket, request)| {
+                let tries = tries(ticket.id);
+                async move {
+                    Ok::<_, anyhow::Error>((ticket.id, tries, self.serve(ticket, request, tries).await?))
+                }
+            });
         for served in join_all(served.collect::<Vec<_>>()).await {
-            let (ticket, is_tried_again) = served?;
-            if is_tried_again {
-                later.0.insert(ticket, now + TRY_AGAIN);
+            let (ticket, tries, served) = served?;
+            if let Served::Later { was_begun } = served {
+                later.0.insert(ticket, (now + TRY_AGAIN, tries + u32::from(was_begun)));
             }
         }
         Ok(())
@@ -64,29 +83,38 @@ impl Node {
         Ok(started.collect())
     }
 
-    /// Whether it is to be tried again, though its turn has come.
-    async fn serve(self: &Arc<Self>, ticket: &TicketRow, request: &BerthRequest) -> Result<bool> {
+    /// `tries`: how often a berth was begun for it already.
+    async fn serve(
+        self: &Arc<Self>,
+        ticket: &TicketRow,
+        request: &BerthRequest,
+        tries: u32,
+    ) -> Result<Served> {
         // A task of its own: what it holds across its waits is large.
         let (node, waiting, asked) = (self.clone(), ticket.clone(), request.clone());
         let made = tokio::spawn(async move { node.request_of(&waiting, &asked).await }).await?;
-        let error = match made {
-            Ok(berth) => return self.tell_came(&berth).await.map(|()| false),
-            Err(error) => error,
+        let (error, was_begun) = match made {
+            Ok(Ok(berth)) => return self.tell_came(&berth).await.map(|()| Served::Done),
+            Ok(Err(error)) => (error, true),
+            Err(error) => (error, false),
         };
         let id = ticket.id;
         if self.ledger(move |ledger| ledger.ticket(id)).await?.is_none() {
-            return Ok(false); // cancelled, or a berth that was undone, which its owner was told
+            return Ok(Served::Done); // cancelled, or what was begun could not be undone yet
         }
         let who = label(&ticket.owner, ticket.berth.as_ref());
         let why = flatten(&error).message;
         match class_of(&error) {
-            ErrorClass::Busy => Ok(false),
+            ErrorClass::Busy if !was_begun => Ok(Served::Waits),
             // What its owner asks for cannot be had.
-            ErrorClass::Usage | ErrorClass::Refused => {
+            class
+                if matches!(class, ErrorClass::Usage | ErrorClass::Refused)
+                    || was_begun && tries + 1 >= MOST_TRIES =>
+            {
                 let text = format!("{who} waits no more: {why}");
                 tracing::warn!(ticket = id, "{text}");
                 self.drop_ticket(ticket, "ticket.failed", &Caller::agent().name, text).await?;
-                Ok(false)
+                Ok(Served::Done)
             }
             _ => {
                 tracing::warn!(
@@ -94,7 +122,7 @@ impl Node {
                     error = format!("{error:#}"),
                     "{who} could not be served; it waits on"
                 );
-                Ok(true)
+                Ok(Served::Later { was_begun })
             }
         }
     }

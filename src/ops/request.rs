@@ -134,12 +134,13 @@ impl Node {
         Ok(ticket.ok_or_else(|| Fault::bug("a ticket that was added is not there"))?)
     }
 
-    /// Makes a berth of a request that waited without a connection. An error of class `Busy`: it is not its turn.
+    /// Makes a berth of a request that waited without a connection. An error of class `Busy`: it is not its turn. The
+    /// inner error: the berth was begun and undone, and the request waits again.
     pub(super) async fn request_of(
         self: &Arc<Self>,
         ticket: &TicketRow,
         request: &BerthRequest,
-    ) -> Result<Berth> {
+    ) -> Result<Result<Berth>> {
         // What its owner may have was checked when it came.
         let caller = Caller { name: ticket.owner.clone(), admin: true, user: Some(ticket.owner.clone()) };
         let progress = ProgressSender::nobody();
@@ -152,8 +153,15 @@ impl Node {
         self.owner_key(&order.owner.name).await?;
         let claimed = Box::pin(self.claim(&caller, &order, &image, Some(ticket.id))).await?;
         let (id, confirm) = (claimed.berth.id, order.settings.profile.lease.confirm.as_secs());
-        self.ledger(move |ledger| ledger.expect_login(id, confirm)).await?;
-        self.make(&order, &image, &claimed, &caller, &progress).await
+        let built = async {
+            self.ledger(move |ledger| ledger.expect_login(id, confirm)).await?;
+            Box::pin(self.build_and_commit(&order, &image, &claimed, &caller.name, &progress)).await
+        };
+        let built = built.await;
+        if let Err(error) = &built {
+            self.undo_to_wait(&claimed.berth, &flatten(error).message).await;
+        }
+        Ok(built)
     }
 
     async fn make(

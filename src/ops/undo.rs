@@ -58,9 +58,22 @@ impl Node {
             Ok(()) => self.end(berth, BerthState::Undone, why, event).await,
             Err(error) => Err(error),
         };
+        self.leave_to_reconciler(berth, undone).await;
+    }
+
+    /// The same for a request that waited without a connection: it waits again, at its place.
+    pub(super) async fn undo_to_wait(&self, berth: &Berth, why: &str) {
+        let undone = match self.remove_containers(berth, false).await {
+            Ok(()) => self.end_cut(berth, why).await,
+            Err(error) => Err(error),
+        };
+        self.leave_to_reconciler(berth, undone).await;
+    }
+
+    async fn leave_to_reconciler(&self, berth: &Berth, undone: Result<()>) {
         if let Err(error) = undone {
             tracing::warn!(
-                berth = label,
+                berth = berth.label(),
                 error = format!("{error:#}"),
                 "could not be undone now; its cards stay reserved until the reconciler can"
             );

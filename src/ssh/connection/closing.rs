@@ -58,7 +58,9 @@ impl fmt::Display for Why {
             Self::MostWaits => f.write_str(
                 "too much waits for programs that do not read it, and most of it on this connection",
             ),
-            Self::Stopped => f.write_str("this berth ends: it is stopped or released, or its node goes down"),
+            Self::Stopped => {
+                f.write_str("this berth stops: it was stopped or released, or its node goes down")
+            }
         }
     }
 }
