@@ -197,10 +197,10 @@ class Person:
             berth.sizes = {size} if code == DONE else before
 
     def keep(self, berth):
-        self.run(["keep", self.label(berth)])
+        self.run(["keep", self.label(berth)], usual={3})  # it was kept often enough
 
     def renew(self, berth):
-        self.run(["renew", self.label(berth)])
+        self.run(["renew", self.label(berth)], usual={3})  # once, while somebody waits
 
     def snapshot(self, berth):
         if len(self.snapshots) >= MOST_SNAPSHOTS or (self.snapshots and self.random.random() < 0.5):

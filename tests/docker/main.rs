@@ -10,7 +10,6 @@
 )]
 
 mod berths;
-mod campaign;
 mod engine;
 mod gateway;
 mod machine;
