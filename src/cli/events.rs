@@ -68,10 +68,11 @@ fn parse_since(text: &str) -> Result<Timestamp, String> {
 impl Args {
     fn path(&self) -> Result<String, Fault> {
         let last = self.last.unwrap_or(if self.since.is_some() { MOST } else { LAST });
-        let mut asked = vec![format!("last={last}"), format!("follow={}", self.follow)];
-        if self.summary {
-            asked.clear();
-        }
+        let mut asked = if self.summary {
+            Vec::new()
+        } else {
+            vec![format!("last={last}"), format!("follow={}", self.follow)]
+        };
         let (owner, berth) = match self.berth.as_ref().map(|berth| berth.split_once('/').ok_or(berth)) {
             Some(Ok((owner, name))) => (Some(owner.to_owned()), Some(name.to_owned())),
             Some(Err(name)) => (None, Some(name.clone())),

@@ -28,9 +28,8 @@ pub(super) async fn in_queue<T: DeserializeOwned, B: Serialize>(
     loop {
         let mut is_heard = false;
         // Rounded up: a second too many waits, one too few does not.
-        let left = deadline.duration_since(Instant::now()).as_secs_f64().ceil();
-        let left = Duration::from_secs_f64(left).as_secs();
-        let asked = body(left, ticket);
+        let left = deadline.duration_since(Instant::now()) + Duration::from_millis(999);
+        let asked = body(left.as_secs(), ticket);
         let answer = client.stream(Method::POST, path, Some(&asked), |progress| {
             is_heard = true;
             if let Progress::Step { ticket: Some(id), .. } = &progress {

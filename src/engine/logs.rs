@@ -7,7 +7,7 @@ use super::client::{Engine, SHORT};
 use super::lifecycle::{checked, short};
 use anyhow::{Context as _, Result};
 use bollard::container::LogOutput;
-use bollard::query_parameters::LogsOptionsBuilder;
+use bollard::query_parameters::{LogsOptions, LogsOptionsBuilder};
 use futures_util::{Stream, StreamExt as _};
 use jiff::Timestamp;
 use std::collections::VecDeque;
@@ -76,14 +76,10 @@ impl Engine {
             // Whole seconds are all that the engine can be asked for.
             .since(i32::try_from(since.as_second()).unwrap_or(0))
             .build();
-        let (engine, id) = (self.clone(), id.to_owned());
-        self.docker().logs(&id, Some(options)).filter_map(move |part| {
+        self.parts(id, options).filter_map(move |part| {
             let line = match part {
                 Ok(part) => read_line(&part.into_bytes()).filter(|line| line.at > since).map(Ok),
-                Err(error) => Some(
-                    Err(engine.fault(&error))
-                        .with_context(|| format!("following what container {id} writes")),
-                ),
+                Err(error) => Some(Err(error)),
             };
             std::future::ready(line)
         })
@@ -93,19 +89,23 @@ impl Engine {
     fn pieces(&self, id: &str, follow: bool) -> impl Stream<Item = Result<Option<OutputLine>>> + use<> {
         let options =
             LogsOptionsBuilder::default().follow(follow).stdout(true).stderr(false).timestamps(true).build();
-        let (engine, id) = (self.clone(), id.to_owned());
-        self.docker().logs(&id, Some(options)).filter_map(move |part| {
+        self.parts(id, options).filter_map(|part| {
             let piece = match part {
                 Ok(LogOutput::StdOut { message } | LogOutput::Console { message }) => {
                     Some(Ok(read_line(&message)))
                 }
                 Ok(_) => None,
-                Err(error) => Some(
-                    Err(engine.fault(&error))
-                        .with_context(|| format!("following what container {id} writes")),
-                ),
+                Err(error) => Some(Err(error)),
             };
             std::future::ready(piece)
+        })
+    }
+
+    fn parts(&self, id: &str, options: LogsOptions) -> impl Stream<Item = Result<LogOutput>> + use<> {
+        let (engine, id) = (self.clone(), id.to_owned());
+        self.docker().logs(&id, Some(options)).map(move |part| {
+            part.map_err(|error| engine.fault(&error))
+                .with_context(|| format!("following what container {id} writes"))
         })
     }
 }

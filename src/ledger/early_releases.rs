@@ -1,7 +1,7 @@
 //! Stopped berths that are to be released sooner than the profile says, because the disk is full: when, or that their owner
 //! keeps them. A row goes when its berth is stopped no more.
 
-use super::{Ledger, NewEvent, list, optional_time_at, time_at};
+use super::{Ledger, NewEvent, list, time_at};
 use crate::error::Fault;
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Transaction, params};
@@ -10,7 +10,7 @@ impl Ledger {
     /// Notes when a stopped berth is to be released; `None` takes that back.
     pub fn note_early_release(&self, id: i64, at: Option<Timestamp>, event: &NewEvent) -> Result<(), Fault> {
         self.change(event, |transaction| match at {
-            Some(at) => put(transaction, id, event.at, Some(at)),
+            Some(at) => put(transaction, id, Some(at)),
             None => transaction.execute("DELETE FROM early_releases WHERE berth = ?1", [id]),
         })
         .map(|_| ())
@@ -18,20 +18,15 @@ impl Ledger {
 
     /// Its owner needs it: it is released no sooner than the profile says.
     pub fn keep_stopped(&self, id: i64, event: &NewEvent) -> Result<crate::model::Berth, Fault> {
-        self.change(event, |transaction| put(transaction, id, event.at, None))?;
+        self.change(event, |transaction| put(transaction, id, None))?;
         self.berth_by_id(id)
     }
 }
 
-fn put(
-    transaction: &Transaction,
-    id: i64,
-    told_at: Timestamp,
-    release_at: Option<Timestamp>,
-) -> rusqlite::Result<usize> {
-    let sql = "INSERT OR REPLACE INTO early_releases (berth, told_at, release_at)
-               SELECT id, ?2, ?3 FROM berths WHERE id = ?1 AND state = 'stopped'";
-    transaction.execute(sql, params![id, told_at.to_string(), release_at.map(|at| at.to_string())])
+fn put(transaction: &Transaction, id: i64, release_at: Option<Timestamp>) -> rusqlite::Result<usize> {
+    let sql = "INSERT OR REPLACE INTO early_releases (berth, release_at)
+               SELECT id, ?2 FROM berths WHERE id = ?1 AND state = 'stopped'";
+    transaction.execute(sql, params![id, release_at.map(|at| at.to_string())])
 }
 
 /// Moves the times that were announced, as the ends of leases are moved.
@@ -40,11 +35,11 @@ pub(super) fn shift(transaction: &Transaction, shift: SignedDuration) -> rusqlit
         return Ok(());
     }
     let moved = |time: Timestamp| time.checked_add(shift).unwrap_or(time).to_string();
-    let sql = "SELECT berth, told_at, release_at FROM early_releases";
-    let read = |row: &rusqlite::Row| Ok((row.get::<_, i64>(0)?, time_at(row, 1)?, optional_time_at(row, 2)?));
-    for (id, told_at, release_at) in list(transaction, sql, [], read)? {
-        let sql = "UPDATE early_releases SET told_at = ?2, release_at = ?3 WHERE berth = ?1";
-        transaction.execute(sql, params![id, moved(told_at), release_at.map(moved)])?;
+    let sql = "SELECT berth, release_at FROM early_releases WHERE release_at IS NOT NULL";
+    let read = |row: &rusqlite::Row| Ok((row.get::<_, i64>(0)?, time_at(row, 1)?));
+    for (id, release_at) in list(transaction, sql, [], read)? {
+        let sql = "UPDATE early_releases SET release_at = ?2 WHERE berth = ?1";
+        transaction.execute(sql, params![id, moved(release_at)])?;
     }
     Ok(())
 }

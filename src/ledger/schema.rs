@@ -340,7 +340,6 @@ END;
 const V7: &str = "
 CREATE TABLE early_releases (
   berth INTEGER PRIMARY KEY REFERENCES berths (id),
-  told_at TEXT NOT NULL,
   release_at TEXT
 ) STRICT;
 CREATE TRIGGER an_early_release_is_of_a_stopped_berth AFTER UPDATE OF state ON berths

@@ -2,13 +2,14 @@
 //! nobody else has them; otherwise it is told of, and nothing is ended.
 
 use super::moves::Kept;
+use super::request::claim_fault;
 use super::{Caller, Node, ProgressSender, build};
 use crate::engine::ContainerState;
 use crate::error::{ErrorClass, Fault, class_of, flatten};
 use crate::facts::at_work::check_not_at_work;
 use crate::host::crash;
-use crate::ledger::{ClaimError, Ledger};
-use crate::model::{Berth, BerthState, Holder, card};
+use crate::ledger::Ledger;
+use crate::model::{Berth, BerthState, card};
 use anyhow::Result;
 use std::sync::PoisonError;
 
@@ -36,11 +37,11 @@ impl Node {
     async fn take_up_one(&self, id: i64) -> Result<()> {
         let Some(_busy) = self.busy.enter(id) else { return Ok(()) };
         let berth = self.ledger_berth(id).await?;
-        let state = self.container_state(&berth).await?.filter(|state| state.running);
-        let (Some(state), Some(kept)) = (state, self.kept(&berth).await?) else { return Ok(()) };
         if berth.state != BerthState::Stopped {
             return Ok(());
         }
+        let state = self.container_state(&berth).await?.filter(|state| state.running);
+        let (Some(state), Some(kept)) = (state, self.kept(&berth).await?) else { return Ok(()) };
         let claimed = match self.claim_what_it_has(&berth, &kept).await {
             Ok(claimed) => claimed,
             Err(error) if matches!(class_of(&error), ErrorClass::Busy | ErrorClass::Refused) => {
@@ -71,14 +72,12 @@ impl Node {
         let lease = self.limited_lease((&berth.owner, &groups), lease, false).await?;
         let text = format!("{} was started by hand on {}", berth.label(), card::named(&kept.cards));
         let event = self.about(berth, "berth.starting", &Caller::agent().name, text);
-        let (id, cards, ledger) = (berth.id, kept.cards.clone(), self.ledger_handle());
-        let claimed = tokio::task::spawn_blocking(move || {
-            ledger.begin_start(id, &cards, Some(lease.as_secs()), false, (None, &[]), &event)
-        });
-        claimed.await?.map_err(|error| match error {
-            ClaimError::Ledger(fault) => fault.into(),
-            taken => Fault::busy(taken.to_string()).into(),
+        let (id, cards) = (berth.id, kept.cards.clone());
+        self.ledger(move |ledger| {
+            let lease = Some(lease.as_secs());
+            ledger.begin_start(id, &cards, lease, false, (None, &[]), &event).map_err(claim_fault)
         })
+        .await
     }
 
     /// An error when anybody but this container has one of its cards, or that cannot be seen.
@@ -93,13 +92,7 @@ impl Node {
         if let Some((other, card)) = of_berth {
             return Err(Fault::busy(format!("card {card} is held by berth {}", other.label())).into());
         }
-        let outside = self.outsiders(&self.card_nodes().await?).await?;
-        if let Some(reason) = outside.not_looked {
-            return Err(Fault::host(reason).into());
-        }
-        let is_itself = |holder: &Holder| matches!(holder, Holder::Container { id, .. } if *id == kept.id);
-        let other = |(card, holder): &&(_, Holder)| kept.cards.contains(card) && !is_itself(holder);
-        match outside.held.iter().find(other) {
+        match self.outsider_with(&kept.cards, Some(&kept.id)).await? {
             None => Ok(()),
             Some((card, holder)) => Err(Fault::busy(format!("card {card} is held by {holder}")).into()),
         }

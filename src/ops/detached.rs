@@ -47,12 +47,11 @@ impl Node {
         let now = self.now().boot;
         later.0.retain(|id, _| waiting.iter().any(|(ticket, _)| ticket.id == *id));
         let turns = self.turns().await?;
-        let tries = |id: i64| later.0.get(&id).map_or(0, |(_, tries)| *tries);
-        let may_try = |id: i64| later.0.get(&id).is_none_or(|(until, _)| *until <= now);
-        let due = |ticket: &TicketRow| turns.contains(&ticket.id) && may_try(ticket.id);
+        let tried = |ticket: &TicketRow| later.0.get(&ticket.id).copied().unwrap_or_default();
+        let due = |ticket: &TicketRow| turns.contains(&ticket.id) && tried(ticket).0 <= now;
         let served =
             waiting.iter().filter(|(ticket, _)| due(ticket)).map(|(ticket, request)| {
-                let tries = tries(ticket.id);
+                let (_, tries) = tried(ticket);
                 async move {
                     Ok::<_, anyhow::Error>((ticket.id, tries, self.serve(ticket, request, tries).await?))
                 }

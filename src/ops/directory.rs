@@ -21,8 +21,8 @@ const MOST: usize = 4096;
 /// How many questions to the directory may run at once.
 const AT_ONCE: usize = 4;
 
-type Slot = Arc<tokio::sync::Mutex<Option<(BootTime, Member)>>>;
-type GroupSlot = Arc<tokio::sync::Mutex<Option<Listed>>>;
+type Slot<T> = Arc<tokio::sync::Mutex<Option<T>>>;
+type Slots<T> = Mutex<HashMap<u32, Slot<T>>>;
 
 /// Which groups of a list an account was in.
 struct Listed {
@@ -34,8 +34,8 @@ struct Listed {
 /// The cached answers.
 pub(super) struct Directory {
     clock: Arc<dyn Clock>,
-    slots: Mutex<HashMap<u32, Slot>>,
-    group_slots: Mutex<HashMap<u32, GroupSlot>>,
+    slots: Slots<(BootTime, Member)>,
+    group_slots: Slots<Listed>,
     asking: Semaphore,
     away_until: Mutex<Option<BootTime>>,
     /// Accounts that were in the group at the last answer about them, or at the last look at the whole group.
@@ -61,22 +61,16 @@ impl Directory {
     /// The account with this uid, and whether it is in the group. Of many callers that ask about one uid at once,
     /// one looks and the others wait for its answer.
     pub(super) async fn member(&self, host: Arc<dyn Host>, uid: u32, group: &'static str) -> Member {
-        let slot = self.slot(uid);
+        let slot = slot_of(&self.slots, uid);
         let mut slot = slot.lock().await;
         if let Some((at, member)) = &*slot
             && self.now().since(*at) < lasts(member)
         {
             return member.clone();
         }
-        let turn = self.asking.acquire().await;
-        let source = if self.is_away() { Source::Files } else { Source::Getent };
-        let looking = tokio::task::spawn_blocking(move || member_by_uid(&*host, uid, group, source));
-        let member = looking.await.unwrap_or(Member { account: None, is_member: false, sure: false });
-        if source == Source::Getent && !member.sure {
-            tracing::warn!(uid, "getent does not answer: accounts are known by the files alone for a while");
-            *lock(&self.away_until) = Some(self.now() + AWAY);
-        }
-        drop(turn);
+        let look = move |source| member_by_uid(&*host, uid, group, source);
+        let asked = self.ask(uid, look, |member: &Member| member.sure).await;
+        let member = asked.unwrap_or(Member { account: None, is_member: false, sure: false });
         self.note(uid, &member);
         *slot = Some((self.now(), member.clone()));
         member
@@ -85,28 +79,19 @@ impl Directory {
     /// The groups of this list that the account is in. Where the directory does not answer, also those that it was in at
     /// the last answer.
     pub(super) async fn groups(&self, host: Arc<dyn Host>, uid: u32, list: &[String]) -> Vec<String> {
-        let slot = self.group_slot(uid);
+        let slot = slot_of(&self.group_slots, uid);
         let mut slot = slot.lock().await;
-        let known = slot.take().filter(|known| known.list == list);
-        if let Some(known) = &known
+        let known = slot.as_ref().filter(|known| known.list == list);
+        if let Some(known) = known
             && self.now().since(known.at) < if known.groups.sure { KNOWN } else { AWAY }
         {
-            let names = known.groups.names.clone();
-            *slot = Some(Listed { list: list.to_vec(), at: known.at, groups: known.groups.clone() });
-            return names;
+            return known.groups.names.clone();
         }
-        let turn = self.asking.acquire().await;
-        let source = if self.is_away() { Source::Files } else { Source::Getent };
         let asked = list.to_vec();
-        let looking = tokio::task::spawn_blocking(move || groups_of(&*host, uid, &asked, source));
-        let mut groups = looking.await.unwrap_or_default();
-        if source == Source::Getent && !groups.sure {
-            tracing::warn!(uid, "getent does not answer: groups are known by the files alone for a while");
-            *lock(&self.away_until) = Some(self.now() + AWAY);
-        }
-        drop(turn);
+        let look = move |source| groups_of(&*host, uid, &asked, source);
+        let mut groups = self.ask(uid, look, |groups: &Groups| groups.sure).await.unwrap_or_default();
         if let Some(known) = known.filter(|_| !groups.sure) {
-            groups.names.extend(known.groups.names);
+            groups.names.extend(known.groups.names.iter().cloned());
             groups.names.sort_unstable();
             groups.names.dedup();
         }
@@ -115,12 +100,21 @@ impl Directory {
         names
     }
 
-    fn group_slot(&self, uid: u32) -> GroupSlot {
-        let mut slots = lock(&self.group_slots);
-        if slots.len() >= MOST && !slots.contains_key(&uid) {
-            slots.retain(|_, slot| Arc::strong_count(slot) > 1);
+    /// Looks when its turn comes, and notes where the directory service did not answer. `None`: the look ended in a panic.
+    async fn ask<T: Send + 'static>(
+        &self,
+        uid: u32,
+        look: impl FnOnce(Source) -> T + Send + 'static,
+        is_sure: impl Fn(&T) -> bool,
+    ) -> Option<T> {
+        let _turn = self.asking.acquire().await;
+        let source = if self.is_away() { Source::Files } else { Source::Getent };
+        let found = tokio::task::spawn_blocking(move || look(source)).await.ok();
+        if source == Source::Getent && !found.as_ref().is_some_and(is_sure) {
+            tracing::warn!(uid, "getent does not answer: accounts are known by the files alone for a while");
+            *lock(&self.away_until) = Some(self.now() + AWAY);
         }
-        slots.entry(uid).or_default().clone()
+        found
     }
 
     /// Reads the members of the group, before any of them calls.
@@ -147,15 +141,15 @@ impl Directory {
     fn is_away(&self) -> bool {
         lock(&self.away_until).is_some_and(|until| self.now() < until)
     }
+}
 
-    fn slot(&self, uid: u32) -> Slot {
-        let mut slots = lock(&self.slots);
-        if slots.len() >= MOST && !slots.contains_key(&uid) {
-            // Those that somebody waits for stay.
-            slots.retain(|_, slot| Arc::strong_count(slot) > 1);
-        }
-        slots.entry(uid).or_default().clone()
+fn slot_of<T>(slots: &Slots<T>, uid: u32) -> Slot<T> {
+    let mut slots = lock(slots);
+    if slots.len() >= MOST && !slots.contains_key(&uid) {
+        // Those that somebody waits for stay.
+        slots.retain(|_, slot| Arc::strong_count(slot) > 1);
     }
+    slots.entry(uid).or_default().clone()
 }
 
 fn lasts(member: &Member) -> Duration {
@@ -264,11 +258,11 @@ mod tests {
     #[test]
     fn what_is_remembered_is_bounded() {
         let (directory, _) = directory();
-        let kept = directory.slot(0);
+        let kept = slot_of(&directory.slots, 0);
         for uid in 1..=u32::try_from(MOST).unwrap() + 10 {
-            directory.slot(uid);
+            slot_of(&directory.slots, uid);
         }
         assert!(lock(&directory.slots).len() <= MOST);
-        assert!(Arc::ptr_eq(&kept, &directory.slot(0)));
+        assert!(Arc::ptr_eq(&kept, &slot_of(&directory.slots, 0)));
     }
 }

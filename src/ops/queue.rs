@@ -1,6 +1,7 @@
 //! The queue for cards. A request that waits has a ticket, and `life` says which ticket is served next.
 
 use super::choose::{self, Patience};
+use super::locks::Guard;
 use super::{Caller, Node, Survey};
 use crate::error::Fault;
 use crate::host::clock::Clock;
@@ -78,6 +79,16 @@ impl Node {
             return Err(kept_for_others(&situation, (asked.owner, id), &free, asked.patience).into());
         };
         Ok(turn)
+    }
+
+    /// The lock that decides, after a look where others have it. Who cannot be served now does not stand in their way: this
+    /// look is one for all who ask at the same time, and the one behind the lock is each caller's own.
+    pub(super) async fn decide_after(&self, look: impl Future<Output = Result<()>>) -> Result<Guard<'_, ()>> {
+        if let Some(deciding) = self.deciding.try_lock() {
+            return Ok(deciding);
+        }
+        look.await?;
+        Ok(self.deciding.lock().await)
     }
 
     /// An error when somebody cancelled this ticket.

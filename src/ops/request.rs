@@ -14,7 +14,7 @@ use crate::host::crash;
 use crate::ledger::{ClaimError, Ledger, NewBerth, NewTicket, TicketRow, User};
 use crate::model::clock::BootTime;
 use crate::model::facts::NpuFacts;
-use crate::model::{Berth, BerthRequest, CardWish, Holder, Size, card, name};
+use crate::model::{Berth, BerthRequest, CardId, CardWish, Holder, Size, card, name};
 use crate::profile::{BerthRules, Settings};
 use anyhow::{Context, Result};
 use std::sync::Arc;
@@ -272,14 +272,7 @@ impl Node {
         image: &ReadyImage,
         ticket: Option<i64>,
     ) -> Result<Claimed> {
-        let _deciding = if let Some(deciding) = self.deciding.try_lock() {
-            deciding
-        } else {
-            // Others decide. Who cannot be served now does not stand in their way: the look before the lock is one for
-            // all who ask at the same time, and the one behind it is each caller's own.
-            Box::pin(self.could_be_served(order)).await?;
-            self.deciding.lock().await
-        };
+        let _deciding = self.decide_after(Box::pin(self.could_be_served(order))).await?;
         let Settings { config, profile } = &*order.settings;
         check_not_at_work(&*self.host(), &config.paths.state)?;
         // Who wants no card depends on none: not on an npu-smi that hangs either.
@@ -334,9 +327,7 @@ impl Node {
         // The berth begins when its lease does, however long a host key took.
         event.at = now;
         (event.owner, event.berth) = (Some(new.owner.clone()), Some(new.name.clone()));
-        let ledger = self.ledger_handle();
-        let berth =
-            tokio::task::spawn_blocking(move || ledger.claim(&new, &event)).await?.map_err(claim_fault)?;
+        let berth = self.ledger(move |ledger| ledger.claim(&new, &event).map_err(claim_fault)).await?;
         crash::point("request.claimed");
         let busy = self.busy.enter(berth.id).ok_or_else(|| Fault::bug("a new berth is in work already"))?;
         Ok(Claimed { berth, survey, since: self.now().boot, _busy: busy })
@@ -411,17 +402,29 @@ impl Node {
         if berth.cards.is_empty() {
             return Ok(());
         }
-        let outside = self.outsiders(&self.card_nodes().await?).await?;
-        if let Some(reason) = outside.not_looked {
-            return Err(Fault::host(reason).into());
-        }
-        match outside.held.iter().find(|(card, _)| berth.cards.contains(card)) {
+        match self.outsider_with(&berth.cards, None).await? {
             None => Ok(()),
             Some((card, holder @ Holder::Container { .. })) => {
                 Err(Fault::busy(format!("card {card} was taken by {holder} in the meantime")).into())
             }
             Some((card, holder)) => Err(Fault::busy(format!("card {card} is held by {holder}")).into()),
         }
+    }
+
+    /// Somebody outside berths who has one of these cards, but for a container; an error where that cannot be seen.
+    pub(super) async fn outsider_with(
+        &self,
+        cards: &[CardId],
+        but: Option<&str>,
+    ) -> Result<Option<(CardId, Holder)>> {
+        let outside = self.outsiders(&self.card_nodes().await?).await?;
+        if let Some(reason) = outside.not_looked {
+            return Err(Fault::host(reason).into());
+        }
+        let is_spared =
+            |holder: &Holder| matches!(holder, Holder::Container { id, .. } if but == Some(id.as_str()));
+        let mut held = outside.held.into_iter();
+        Ok(held.find(|(card, holder)| cards.contains(card) && !is_spared(holder)))
     }
 }
 
@@ -453,7 +456,7 @@ fn free_name(order: &Order, held: &[Berth]) -> Result<String, Fault> {
     }
 }
 
-fn claim_fault(error: ClaimError) -> Fault {
+pub(super) fn claim_fault(error: ClaimError) -> Fault {
     match error {
         ClaimError::Ledger(fault) => fault,
         ClaimError::NameTaken { .. } => Fault::refused(error.to_string()),

@@ -4,11 +4,12 @@ use super::choose::{self, Patience};
 use super::limits::More;
 use super::moves::Kept;
 use super::ration::Act;
+use super::request::claim_fault;
 use super::{Caller, Node, ProgressSender, Survey, build, queue, request, waiting};
 use crate::error::{ErrorClass, Fault, class_of, flatten};
 use crate::facts::at_work::check_not_at_work;
 use crate::host::crash;
-use crate::ledger::{ClaimError, Ledger, NewTicket};
+use crate::ledger::{Ledger, NewTicket};
 use crate::model::{Berth, BerthState, CardId, CardWish, StartRequest, StopReason, card};
 use anyhow::Result;
 use std::time::Duration;
@@ -103,39 +104,24 @@ impl Node {
         again: &Again<'_>,
     ) -> Result<(Berth, Survey)> {
         let settings = self.settings();
-        let _deciding = if let Some(deciding) = self.deciding.try_lock() {
-            deciding
-        } else {
-            // As for a request: where the look of whoever decides hangs, it is one look for all.
-            self.survey(settings.config.tools.npu_smi_max_age).await?;
-            self.deciding.lock().await
-        };
+        let max_age = settings.config.tools.npu_smi_max_age;
+        let _deciding = self.decide_after(async { self.survey(max_age).await.map(drop) }).await?;
         check_not_at_work(&*self.host(), &settings.config.paths.state)?;
         let held = self.ledger(Ledger::standing_berths).await?;
         let cards = usize::try_from(berth.size).unwrap_or(usize::MAX);
         let more = More { cards, memory: berth.memory, berths: 0 };
         self.check_limit((&berth.owner, again.groups), &held, more).await?;
-        let survey = self.survey(settings.config.tools.npu_smi_max_age).await?;
+        let survey = self.survey(max_age).await?;
         let turn = self.turn_again(&survey, berth, again).await?;
         let (cards, ticket, lease, unattended) = (turn.cards, again.ticket, again.lease, again.unattended);
         let text = format!("{} is started on {}", berth.label(), card::named(&cards));
         let event = self.about(berth, "berth.starting", &caller.name, text);
-        let (id, ledger) = (berth.id, self.ledger_handle());
-        let claimed = tokio::task::spawn_blocking(move || {
-            ledger.begin_start(
-                id,
-                &cards,
-                Some(lease.as_secs()),
-                unattended,
-                (ticket, &turn.overtaken),
-                &event,
-            )
-        })
-        .await?;
-        let claimed = claimed.map_err(|error| match error {
-            ClaimError::Ledger(fault) => fault,
-            other => Fault::busy(other.to_string()),
-        })?;
+        let (id, queue) = (berth.id, (ticket, turn.overtaken));
+        let begin = move |ledger: &Ledger| {
+            let (lease, queue) = (Some(lease.as_secs()), (queue.0, &queue.1[..]));
+            ledger.begin_start(id, &cards, lease, unattended, queue, &event).map_err(claim_fault)
+        };
+        let claimed = self.ledger(begin).await?;
         crash::point("start.claimed");
         Ok((claimed, survey))
     }

@@ -59,10 +59,10 @@ impl Task for Containers {
             return Ok(());
         }
         let looked = node.look_around(&mut self.holders).await;
-        node.take_up_started().await?;
         if node.return_berths().await? {
             self.pause = LOOK_FOR_NODES.min(self.pause);
         }
+        node.take_up_started().await?;
         looked
     }
 
